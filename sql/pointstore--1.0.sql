@@ -1,0 +1,539 @@
+/* sql/pointstore--1.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION pointstore" to load this file. \quit
+
+-- ---------------------------------------------------------------------------
+-- src/store.c
+-- ---------------------------------------------------------------------------
+
+CREATE TYPE pointstore.receipt AS (
+    outcome      text,
+    aggregate_id text,
+    version      bigint,
+    balance      bigint,
+    available    bigint,
+    id           bigint,
+    created_at   timestamptz
+);
+COMMENT ON TYPE pointstore.receipt IS
+'What an append returns. outcome: appended or replayed; from the try_ forms also version_conflict, request_mismatch, insufficient_balance, balance_limit, account_frozen, account_closed, account_missing or not_allowed, with the actual version, balance and available of the account. Amounts in minor units. A replayed receipt is the first one again, with available null.';
+
+CREATE TYPE pointstore.account_state AS (
+    aggregate_id text,
+    kind         text,
+    mode         text,
+    unit         text,
+    version      bigint,
+    balance      bigint,
+    held         bigint,
+    available    bigint,
+    status       text,
+    updated_at   timestamptz
+);
+COMMENT ON TYPE pointstore.account_state IS
+'One account as the view pointstore.account shows it. Amounts in minor units; available = balance - held.';
+
+-- What every store has besides its tables: the list that create_store() and
+-- upgrade_store() make complete, and that the functions check before they trust
+-- a store. One row per trigger.
+CREATE FUNCTION pointstore.store_triggers(OUT tab text, OUT trigger_name text, OUT definition text)
+RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    VALUES
+    ('event_store',  'zz_pointstore_append',      'BEFORE INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION pointstore.guard_event_store()'),
+    ('event_store',  '_pointstore_settle',        'AFTER INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION pointstore.guard_event_store()'),
+    ('event_store',  '_pointstore_append_only',   'BEFORE UPDATE OR DELETE ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION pointstore.guard_append_only()'),
+    ('event_store',  '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.event_store FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()'),
+    ('balance',      'zz_pointstore_stamp',       'BEFORE UPDATE ON pointstore.balance FOR EACH ROW EXECUTE FUNCTION pointstore.guard_balance()'),
+    ('balance',      '_pointstore_check',         'AFTER INSERT OR UPDATE ON pointstore.balance FOR EACH ROW EXECUTE FUNCTION pointstore.guard_balance()'),
+    ('balance',      '_pointstore_append_only',   'BEFORE DELETE ON pointstore.balance FOR EACH ROW EXECUTE FUNCTION pointstore.guard_append_only()'),
+    ('balance',      '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.balance FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()'),
+    ('pure_account', '_pointstore_check',         'AFTER INSERT OR UPDATE ON pointstore.pure_account FOR EACH ROW EXECUTE FUNCTION pointstore.guard_pure_account()'),
+    ('pure_account', '_pointstore_append_only',   'BEFORE DELETE ON pointstore.pure_account FOR EACH ROW EXECUTE FUNCTION pointstore.guard_append_only()'),
+    ('pure_account', '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.pure_account FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()'),
+    ('account_kind', '_pointstore_check',         'AFTER UPDATE OR DELETE ON pointstore.account_kind FOR EACH ROW EXECUTE FUNCTION pointstore.guard_account_kind()'),
+    ('account_kind', '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.account_kind FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()'),
+    ('account_log',  '_pointstore_append_only',   'BEFORE UPDATE OR DELETE ON pointstore.account_log FOR EACH ROW EXECUTE FUNCTION pointstore.guard_append_only()'),
+    ('account_log',  '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.account_log FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()')
+$$;
+COMMENT ON FUNCTION pointstore.store_triggers() IS
+'The triggers that guard a store, as the installed version wants them: table, name and definition. upgrade_store() creates the missing ones.';
+
+-- The views of a store, made or remade as the installed version wants them.
+CREATE FUNCTION pointstore.create_store_views()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CREATE OR REPLACE VIEW pointstore.store_version AS SELECT '1.0'::text AS version;
+    COMMENT ON VIEW pointstore.store_version IS
+    'The version of this store. It must be the installed extension''s; SELECT pointstore.upgrade_store() brings it there.';
+
+    CREATE OR REPLACE VIEW pointstore.account AS
+    SELECT b.aggregate_id, b.kind, 'hybrid'::text AS mode, k.unit, b.version, b.balance, b.held,
+           b.balance - b.held AS available, b.status, b.updated_at
+      FROM pointstore.balance b
+      LEFT JOIN pointstore.account_kind k ON k.kind = b.kind
+    UNION ALL
+    SELECT p.aggregate_id, p.kind, 'pure'::text, k.unit, coalesce(e.version, 0), coalesce(e.balance_after, 0), 0,
+           coalesce(e.balance_after, 0), p.status, e.created_at
+      FROM pointstore.pure_account p
+      LEFT JOIN pointstore.account_kind k ON k.kind = p.kind
+      LEFT JOIN LATERAL (SELECT s.version, s.balance_after, s.created_at
+                           FROM pointstore.event_store s
+                          WHERE s.aggregate_id = p.aggregate_id
+                          ORDER BY s.version DESC LIMIT 1) e ON true;
+    COMMENT ON VIEW pointstore.account IS
+    'Every account, hybrid and pure alike: what it holds now and the rules it lives under. Amounts in minor units. updated_at of a pure account is that of its last event.';
+    COMMENT ON COLUMN pointstore.account.available IS 'balance - held, what a debit may take, before the floor; minor units';
+END
+$$;
+COMMENT ON FUNCTION pointstore.create_store_views() IS
+'Makes or remakes the views of a store. Called by create_store() and upgrade_store(); superusers only.';
+
+-- Creates the triggers that are missing and says how many.
+CREATE FUNCTION pointstore.create_store_triggers()
+RETURNS integer LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    missing record;
+    created integer := 0;
+BEGIN
+    FOR missing IN
+        SELECT t.trigger_name, t.definition FROM pointstore.store_triggers() t
+         WHERE NOT EXISTS (SELECT FROM pg_trigger g
+                            WHERE g.tgrelid = ('pointstore.' || t.tab)::regclass
+                              AND g.tgname = t.trigger_name)
+    LOOP
+        EXECUTE format('CREATE TRIGGER %I %s', missing.trigger_name, missing.definition);
+        created := created + 1;
+    END LOOP;
+    RETURN created;
+END
+$$;
+COMMENT ON FUNCTION pointstore.create_store_triggers() IS
+'Creates the triggers of pointstore.store_triggers() that a store lacks and returns their number. Called by create_store() and upgrade_store(); superusers only.';
+
+CREATE FUNCTION pointstore.create_store(owner regrole = quote_ident(current_user)::regrole)
+RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    part text;
+BEGIN
+    IF owner IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'owner of the store must not be null';
+    END IF;
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'only superusers create a store';
+    END IF;
+    IF to_regclass('pointstore.event_store') IS NOT NULL THEN
+        RAISE NOTICE 'the store is there already, nothing was changed';
+        RETURN 'exists';
+    END IF;
+
+    CREATE TABLE pointstore.account_kind (
+        kind            text COLLATE "C" PRIMARY KEY CHECK (octet_length(kind) BETWEEN 1 AND 512),
+        mode            text NOT NULL DEFAULT 'hybrid' CHECK (mode IN ('hybrid', 'pure')),
+        unit            text NOT NULL DEFAULT '',
+        min_balance     bigint DEFAULT 0,
+        max_balance     bigint,
+        auto_open       boolean NOT NULL DEFAULT true,
+        source_of_truth text NOT NULL DEFAULT 'events' CHECK (source_of_truth IN ('events', 'balance')),
+        on_mismatch     text NOT NULL DEFAULT 'report' CHECK (on_mismatch IN ('report', 'repair', 'freeze')),
+        CHECK (min_balance <= max_balance)
+    );
+    INSERT INTO pointstore.account_kind (kind) VALUES ('default');
+
+    CREATE TABLE pointstore.balance (
+        aggregate_id text COLLATE "C" PRIMARY KEY,
+        kind         text COLLATE "C" NOT NULL DEFAULT 'default',
+        version      bigint NOT NULL DEFAULT 0,
+        balance      bigint NOT NULL DEFAULT 0,
+        held         bigint NOT NULL DEFAULT 0,
+        next_expiry  timestamptz,
+        status       text NOT NULL DEFAULT 'open',
+        updated_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+    ) WITH (fillfactor = 80);
+
+    CREATE TABLE pointstore.pure_account (
+        aggregate_id text COLLATE "C" PRIMARY KEY,
+        kind         text COLLATE "C" NOT NULL,
+        status       text NOT NULL DEFAULT 'open'
+    );
+
+    -- No defaults here: a BEFORE trigger could not tell them from given values,
+    -- and nextval would be drawn before the checks. No CHECK constraints
+    -- either: the executor parses each of them again for every statement, and
+    -- append.c has checked already.
+    CREATE TABLE pointstore.event_store (
+        id            bigint NOT NULL,
+        aggregate_id  text COLLATE "C" NOT NULL,
+        version       bigint NOT NULL,
+        event_type    text NOT NULL,
+        amount        bigint NOT NULL,
+        held          bigint NOT NULL,
+        balance_after bigint NOT NULL,
+        payload       jsonb NOT NULL,
+        metadata      jsonb,
+        request_id    text COLLATE "C",
+        leg           smallint,
+        cause_id      bigint,
+        occurred_at   timestamptz NOT NULL,
+        created_at    timestamptz NOT NULL,
+        PRIMARY KEY (aggregate_id, version),
+        UNIQUE (request_id, leg),
+        UNIQUE (id)
+    );
+    -- what was known at a time: balance_at and statements, one probe
+    CREATE INDEX event_store_aggregate_id_created_at_version_idx
+        ON pointstore.event_store (aggregate_id, created_at, version);
+    CREATE SEQUENCE pointstore.event_store_id_seq OWNED BY pointstore.event_store.id;
+
+    CREATE TABLE pointstore.account_log (
+        id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        aggregate_id text COLLATE "C" NOT NULL,
+        action       text NOT NULL,
+        reason       text,
+        before       jsonb,
+        after        jsonb,
+        by_role      text NOT NULL,
+        at           timestamptz NOT NULL DEFAULT clock_timestamp()
+    );
+    CREATE INDEX account_log_aggregate_id_id_idx ON pointstore.account_log (aggregate_id, id);
+
+    PERFORM pointstore.comment_on_store();
+    PERFORM pointstore.create_store_views();
+    PERFORM pointstore.create_store_triggers();
+
+    EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', owner);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.guard_event_store(), pointstore.guard_balance(), pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_append_only() TO %s', owner);
+    FOREACH part IN ARRAY ARRAY['account_kind', 'balance', 'pure_account', 'event_store', 'account_log', 'store_version', 'account'] LOOP
+        EXECUTE format('ALTER TABLE pointstore.%I OWNER TO %s', part, owner);
+    END LOOP;
+    PERFORM pointstore.grant_access(owner, 'operator');
+    RETURN 'created';
+END
+$$;
+COMMENT ON FUNCTION pointstore.create_store(regrole) IS
+'Creates the tables, views and triggers of the store in schema pointstore, owned by the given role (default: the current one), and returns created. They are ordinary tables, not members of the extension: pg_dump dumps them and DROP EXTENSION leaves them. Where the store is there already: a NOTICE, exists, and nothing changes. Superusers only (42501).';
+
+CREATE FUNCTION pointstore.comment_on_store()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    COMMENT ON TABLE pointstore.account_kind IS 'The rules that accounts live under, one row per kind; the row default serves accounts opened without a kind';
+    COMMENT ON COLUMN pointstore.account_kind.kind IS 'name of the kind, 1 to 512 bytes; fixed once the kind is used';
+    COMMENT ON COLUMN pointstore.account_kind.mode IS 'hybrid (balance row beside the events, default) or pure (events alone); fixed once the kind is used';
+    COMMENT ON COLUMN pointstore.account_kind.unit IS 'what the amounts count, such as KRW, point or seat; default empty';
+    COMMENT ON COLUMN pointstore.account_kind.min_balance IS 'floor in minor units that a debit may not cross (PS003); null = none; default 0';
+    COMMENT ON COLUMN pointstore.account_kind.max_balance IS 'ceiling in minor units that a credit may not cross (PS009); null = none, the default';
+    COMMENT ON COLUMN pointstore.account_kind.auto_open IS 'whether the first append opens the account (default true); false: PS008';
+    COMMENT ON COLUMN pointstore.account_kind.source_of_truth IS 'which side is right when balance and events differ: events (default) or balance';
+    COMMENT ON COLUMN pointstore.account_kind.on_mismatch IS 'what reconciliation does about a difference: report (default), repair or freeze';
+
+    COMMENT ON TABLE pointstore.balance IS 'What each hybrid account holds now. A change must raise version by 1 (PS001) and come with its event before commit (PS010)';
+    COMMENT ON COLUMN pointstore.balance.aggregate_id IS 'name of the account, 1 to 512 bytes';
+    COMMENT ON COLUMN pointstore.balance.kind IS 'its rules, see pointstore.account_kind; changed by set_kind() alone';
+    COMMENT ON COLUMN pointstore.balance.version IS 'version of its last event; 0 = no event';
+    COMMENT ON COLUMN pointstore.balance.balance IS 'sum of its events'' amounts, minor units';
+    COMMENT ON COLUMN pointstore.balance.held IS 'what its open holds reserve, minor units';
+    COMMENT ON COLUMN pointstore.balance.next_expiry IS 'when the first of its open holds expires; null = none';
+    COMMENT ON COLUMN pointstore.balance.status IS 'open, frozen (PS004) or closed (PS005); changed by functions alone';
+    COMMENT ON COLUMN pointstore.balance.updated_at IS 'when the row last changed, never before its last event; kept by the store, a given value is replaced';
+
+    COMMENT ON TABLE pointstore.pure_account IS 'The pure accounts: what they hold is what their last event says. Read by appends, written on a change of status';
+    COMMENT ON COLUMN pointstore.pure_account.aggregate_id IS 'name of the account, 1 to 512 bytes';
+    COMMENT ON COLUMN pointstore.pure_account.kind IS 'its rules, see pointstore.account_kind; changed by set_kind() alone';
+    COMMENT ON COLUMN pointstore.pure_account.status IS 'open, frozen (PS004) or closed (PS005); changed by functions alone';
+
+    COMMENT ON TABLE pointstore.event_store IS 'Every change of every account, append-only (PS006)';
+    COMMENT ON COLUMN pointstore.event_store.id IS 'place in the whole store: in the order in which appends began, with gaps; drawn by the store, a given one is ignored';
+    COMMENT ON COLUMN pointstore.event_store.aggregate_id IS 'the account, 1 to 512 bytes';
+    COMMENT ON COLUMN pointstore.event_store.version IS 'number of the event in its account: 1, 2, 3 without gaps; null in an INSERT = the next';
+    COMMENT ON COLUMN pointstore.event_store.event_type IS 'what kind of thing happened, in the user''s words, 1 to 512 bytes';
+    COMMENT ON COLUMN pointstore.event_store.amount IS 'change of balance, minor units; null in an INSERT = what the balance changed by in this transaction, else 0';
+    COMMENT ON COLUMN pointstore.event_store.held IS 'change of held, minor units';
+    COMMENT ON COLUMN pointstore.event_store.balance_after IS 'balance after this event, minor units; computed';
+    COMMENT ON COLUMN pointstore.event_store.payload IS 'what happened; default {}';
+    COMMENT ON COLUMN pointstore.event_store.metadata IS 'who and how: actor, correlation id, trace; never compared with a repeated request';
+    COMMENT ON COLUMN pointstore.event_store.request_id IS 'the caller''s name for the request, 1 to 512 bytes: applied once; null = none';
+    COMMENT ON COLUMN pointstore.event_store.leg IS 'place in a request of several events, from 0; null without request_id';
+    COMMENT ON COLUMN pointstore.event_store.cause_id IS 'id of the event this one follows from; null = none';
+    COMMENT ON COLUMN pointstore.event_store.occurred_at IS 'business time: as given, else created_at';
+    COMMENT ON COLUMN pointstore.event_store.created_at IS 'clock at the append, never before the account''s previous event; may be given by who may write the table, not in the future (22023)';
+    COMMENT ON SEQUENCE pointstore.event_store_id_seq IS 'source of event_store.id; may be given a range of its own per node';
+
+    COMMENT ON TABLE pointstore.account_log IS 'What happened to an account without being an event, append-only (PS006)';
+    COMMENT ON COLUMN pointstore.account_log.id IS 'place in the log, with gaps';
+    COMMENT ON COLUMN pointstore.account_log.aggregate_id IS 'the account';
+    COMMENT ON COLUMN pointstore.account_log.action IS 'open, close, freeze, unfreeze, set_kind, rebuild or repair';
+    COMMENT ON COLUMN pointstore.account_log.reason IS 'as the caller gave it';
+    COMMENT ON COLUMN pointstore.account_log.before IS 'the account before; null when there was none';
+    COMMENT ON COLUMN pointstore.account_log.after IS 'the account afterwards';
+    COMMENT ON COLUMN pointstore.account_log.by_role IS 'the role that acted';
+    COMMENT ON COLUMN pointstore.account_log.at IS 'clock when it acted';
+END
+$$;
+COMMENT ON FUNCTION pointstore.comment_on_store() IS
+'Puts the comments on the store''s tables and columns. Called by create_store(); superusers only.';
+
+CREATE FUNCTION pointstore.upgrade_store()
+RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    installed text := (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'pointstore');
+    found     text := 'unknown';
+    views     integer;
+    triggers  integer;
+    store_owner text;
+    part      text;
+BEGIN
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'only superusers upgrade a store';
+    END IF;
+    IF to_regclass('pointstore.event_store') IS NULL THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = 'the store is not created',
+            HINT = 'SELECT pointstore.create_store();';
+    END IF;
+    IF to_regclass('pointstore.store_version') IS NOT NULL THEN
+        EXECUTE 'SELECT version FROM pointstore.store_version' INTO found;
+    END IF;
+    IF found NOT IN ('0.9', installed, 'unknown') THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('store of version %s cannot be brought to version %s', found, installed);
+    END IF;
+
+    IF found = '0.9' THEN
+        ALTER TABLE pointstore.event_store ADD COLUMN metadata jsonb;
+        CREATE INDEX event_store_aggregate_id_created_at_version_idx
+            ON pointstore.event_store (aggregate_id, created_at, version);
+        PERFORM pointstore.comment_on_store();
+    END IF;
+
+    views := (SELECT count(*) FROM (VALUES ('account'), ('store_version')) v(name)
+               WHERE to_regclass('pointstore.' || v.name) IS NULL);
+    IF views > 0 OR found <> installed THEN
+        PERFORM pointstore.create_store_views();
+        store_owner := (SELECT c.relowner::regrole FROM pg_class c WHERE c.oid = 'pointstore.event_store'::regclass);
+        FOREACH part IN ARRAY ARRAY['store_version', 'account'] LOOP
+            EXECUTE format('ALTER VIEW pointstore.%I OWNER TO %s', part, store_owner);
+        END LOOP;
+    END IF;
+    triggers := pointstore.create_store_triggers();
+
+    IF found = installed AND views = 0 AND triggers = 0 THEN
+        RETURN 'current';
+    END IF;
+    RETURN format('version %s, was %s; %s views and %s triggers restored', installed, found, views, triggers);
+END
+$$;
+COMMENT ON FUNCTION pointstore.upgrade_store() IS
+'Brings the store to the version of the installed extension and restores missing triggers and views; returns current when there was nothing to do. To be called after ALTER EXTENSION pointstore UPDATE, and followed by grant_access() for each role. Superusers only (42501); 55000 where there is no store or one of an unknown version.';
+
+CREATE FUNCTION pointstore.grant_access(role regrole, level text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF role IS NULL OR level IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'role and level must not be null';
+    END IF;
+    IF level NOT IN ('reader', 'writer', 'operator') THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('unknown level "%s"', level),
+            HINT = 'The levels are reader, writer and operator.';
+    END IF;
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'only superusers grant access to a store';
+    END IF;
+    IF to_regclass('pointstore.event_store') IS NULL THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = 'the store is not created',
+            HINT = 'SELECT pointstore.create_store();';
+    END IF;
+
+    EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', role);
+    EXECUTE format('GRANT SELECT ON pointstore.account_kind, pointstore.balance, pointstore.pure_account, pointstore.event_store,
+        pointstore.account_log, pointstore.store_version, pointstore.account TO %s', role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
+        pointstore.balance_as_of(text, bigint) TO %s', role);
+    IF level IN ('writer', 'operator') THEN
+        EXECUTE format('GRANT EXECUTE ON FUNCTION
+            pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
+            pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
+            pointstore.append_events(jsonb, text, boolean),
+            pointstore.open_account(text, text),
+            pointstore.check_version() TO %s', role);
+    END IF;
+    IF level = 'operator' THEN
+        EXECUTE format('GRANT EXECUTE ON FUNCTION
+            pointstore.close_account(text, text),
+            pointstore.freeze_account(text, text),
+            pointstore.unfreeze_account(text, text),
+            pointstore.set_kind(text, text, text),
+            pointstore.rebuild_balance(text) TO %s', role);
+        EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances() TO %s', role);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pointstore.grant_access(regrole, text) IS
+'Gives a role access: reader (sees tables and views, reads balances), writer (also appends and opens accounts, by functions alone, and may put check_version on its tables) or operator (also closes, freezes, unfreezes, sets kinds and rebuilds). To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
+
+-- ---------------------------------------------------------------------------
+-- src/account.c
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pointstore.open_account(aggregate_id text, kind text = 'default')
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_open_account';
+COMMENT ON FUNCTION pointstore.open_account(text, text) IS
+'Opens an account under a kind. Opening an open or frozen account again under its own kind does nothing. 22023: bad or unknown name, or an account of another kind; 22004: null; PS005: the account was closed.';
+
+CREATE FUNCTION pointstore.close_account(aggregate_id text, reason text = NULL)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_close_account';
+COMMENT ON FUNCTION pointstore.close_account(text, text) IS
+'Closes an account for good; the reason goes into account_log. PS011: balance or held is not 0; PS004: it is frozen; PS008: it is not there. Closing a closed account does nothing.';
+
+CREATE FUNCTION pointstore.freeze_account(aggregate_id text, reason text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_freeze_account';
+COMMENT ON FUNCTION pointstore.freeze_account(text, text) IS
+'Freezes an account: appends are refused (PS004) until unfreeze_account(). 22004: a null; PS005: it is closed; PS008: it is not there. Freezing a frozen account does nothing.';
+
+CREATE FUNCTION pointstore.unfreeze_account(aggregate_id text, reason text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_unfreeze_account';
+COMMENT ON FUNCTION pointstore.unfreeze_account(text, text) IS
+'Ends a freeze. 22004: a null; PS005: it is closed; PS008: it is not there. Unfreezing an open account does nothing.';
+
+CREATE FUNCTION pointstore.set_kind(aggregate_id text, kind text, reason text = NULL)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_set_kind';
+COMMENT ON FUNCTION pointstore.set_kind(text, text, text) IS
+'Puts an account under the rules of another kind of the same mode and unit. What it holds is not checked against the new floor and ceiling: they bind the next appends. 22023: unknown kind; PS011: another mode, or another unit and the account has events; PS005: it is closed; PS008: it is not there.';
+
+-- ---------------------------------------------------------------------------
+-- src/read.c
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pointstore.get_balance(aggregate_id text)
+RETURNS SETOF pointstore.account_state LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1
+AS 'MODULE_PATHNAME', 'pointstore_get_balance';
+COMMENT ON FUNCTION pointstore.get_balance(text) IS
+'The account as the view pointstore.account shows it, or no row when it is not there. Amounts in minor units. 22004: null.';
+
+CREATE FUNCTION pointstore.balance_at(aggregate_id text, at timestamptz)
+RETURNS bigint LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_balance_at';
+COMMENT ON FUNCTION pointstore.balance_at(text, timestamptz) IS
+'The balance that was known at a time (by created_at, inclusive), minor units; 0 before the first event. One index probe, however long the history. 22004: null.';
+
+CREATE FUNCTION pointstore.balance_as_of(aggregate_id text, version bigint)
+RETURNS bigint LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_balance_as_of';
+COMMENT ON FUNCTION pointstore.balance_as_of(text, bigint) IS
+'The balance after the event of that version, minor units; 0 for version 0. One index probe. 22004: null; 22023: a negative version; PS008: the account has no event of that version.';
+
+-- ---------------------------------------------------------------------------
+-- src/append.c
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pointstore.append_event(
+    aggregate_id     text,
+    event_type       text,
+    amount           bigint = 0,
+    payload          jsonb = '{}',
+    expected_version bigint = NULL,
+    request_id       text = NULL,
+    min_balance      bigint = NULL,
+    occurred_at      timestamptz = NULL,
+    kind             text = NULL,
+    metadata         jsonb = NULL)
+RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_append_event';
+COMMENT ON FUNCTION pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb) IS
+'Appends one event and changes the balance by its amount (minor units), in the caller''s transaction. expected_version: null = any, 0 = no event yet, N = the last version. request_id: applied once, a repeat returns the first receipt. min_balance: a floor for this call beside the kind''s. kind: opens the account under it. Refusals: PS001 version, PS002 request_id used otherwise, PS003 floor, PS004 frozen, PS005 closed, PS008 missing, PS009 ceiling, 22003 overflow, 22004 null, 22023 bad value, 40001 in REPEATABLE READ and above.';
+
+CREATE FUNCTION pointstore.try_append_event(
+    aggregate_id     text,
+    event_type       text,
+    amount           bigint = 0,
+    payload          jsonb = '{}',
+    expected_version bigint = NULL,
+    request_id       text = NULL,
+    min_balance      bigint = NULL,
+    occurred_at      timestamptz = NULL,
+    kind             text = NULL,
+    metadata         jsonb = NULL)
+RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_try_append_event';
+COMMENT ON FUNCTION pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb) IS
+'append_event() that answers a refusal with a receipt instead of an error: outcome version_conflict, request_mismatch, insufficient_balance, balance_limit, account_frozen, account_closed, account_missing or not_allowed, with the account''s actual version, balance and available. Malformed input and overflow are errors still (22003, 22004, 22023).';
+
+CREATE FUNCTION pointstore.append_events(events jsonb, request_id text = NULL, balanced boolean = false)
+RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_append_events';
+COMMENT ON FUNCTION pointstore.append_events(jsonb, text, boolean) IS
+'Appends an array of events, all or nothing, and returns their receipts in input order. Each element is an object with the arguments of append_event() as keys (amounts also as strings); an unknown key is 22023. Either the call has a request_id (replayed only as a whole) or its elements may have their own, not both (22023). balanced: the amounts must sum to zero per unit (22023). Refusals as for append_event(), of the first failing element.';
+
+-- ---------------------------------------------------------------------------
+-- src/guard.c
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pointstore.guard_event_store()
+RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_guard_event_store';
+COMMENT ON FUNCTION pointstore.guard_event_store() IS
+'Trigger of pointstore.event_store: numbers and checks an inserted event under the rules of append_event(), and moves the balance once it is stored.';
+
+CREATE FUNCTION pointstore.guard_balance()
+RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_guard_balance';
+COMMENT ON FUNCTION pointstore.guard_balance() IS
+'Trigger of pointstore.balance: a change raises version by 1 (PS001), keeps the account''s rules, and has its event before commit (PS010).';
+
+CREATE FUNCTION pointstore.guard_pure_account()
+RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_guard_pure_account';
+COMMENT ON FUNCTION pointstore.guard_pure_account() IS
+'Trigger of pointstore.pure_account: rows are opened under a pure kind and change by functions alone (22023).';
+
+CREATE FUNCTION pointstore.guard_account_kind()
+RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_guard_account_kind';
+COMMENT ON FUNCTION pointstore.guard_account_kind() IS
+'Trigger of pointstore.account_kind: a used kind keeps its name and mode and is not deleted (PS011).';
+
+CREATE FUNCTION pointstore.guard_append_only()
+RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_guard_append_only';
+COMMENT ON FUNCTION pointstore.guard_append_only() IS
+'Trigger that refuses with PS006.';
+
+CREATE FUNCTION pointstore.check_version()
+RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_check_version';
+COMMENT ON FUNCTION pointstore.check_version() IS
+'Trigger for any table: BEFORE UPDATE FOR EACH ROW EXECUTE FUNCTION pointstore.check_version(''version'' [, ''auto'']). An UPDATE must raise the named smallint, integer or bigint column by exactly 1, or raise the named timestamptz column, else PS001; with auto an UPDATE that leaves the column alone raises it. Wrong arguments or use: 22023, 42703, 42804 or 39P01.';
+
+-- ---------------------------------------------------------------------------
+-- src/rebuild.c
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pointstore.rebuild_balance(
+    INOUT aggregate_id text,
+    OUT old_version bigint, OUT new_version bigint,
+    OUT old_balance bigint, OUT new_balance bigint,
+    OUT old_held bigint, OUT new_held bigint,
+    OUT changed boolean)
+RETURNS record LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_rebuild_balance';
+COMMENT ON FUNCTION pointstore.rebuild_balance(text) IS
+'Sets an account''s version, balance and held (minor units) to what its events say, under its row lock, and puts a missing row back; writes only when something differs, with before and after in account_log. The old values are null when the row was missing. 22003: the events'' sum is out of range; 22004: null; PS008: no account and no events of that name.';
+
+CREATE PROCEDURE pointstore.rebuild_balances()
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pointstore_rebuild_balances';
+COMMENT ON PROCEDURE pointstore.rebuild_balances() IS
+'rebuild_balance() for every account, in batches that commit, with a NOTICE for each batch. May be cancelled and called again: what it has done stays. Not inside a transaction block (2D000).';
+
+REVOKE ALL ON ALL ROUTINES IN SCHEMA pointstore FROM PUBLIC;

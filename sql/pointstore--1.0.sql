@@ -210,7 +210,7 @@ BEGIN
     PERFORM pointstore.create_store_triggers();
 
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', owner);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.guard_event_store(), pointstore.guard_balance(), pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_append_only() TO %s', owner);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.store_triggers(), pointstore.guard_event_store(), pointstore.guard_balance(), pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_append_only() TO %s', owner);
     FOREACH part IN ARRAY ARRAY['account_kind', 'balance', 'pure_account', 'event_store', 'account_log', 'store_version', 'account'] LOOP
         EXECUTE format('ALTER TABLE pointstore.%I OWNER TO %s', part, owner);
     END LOOP;

@@ -1,0 +1,77 @@
+-- get_balance, balance_at, balance_as_of.
+\set VERBOSITY sqlstate
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, created_at) VALUES
+    ('read-1', 'PointEarned', 100, '2026-01-01 00:00+00'), ('read-1', 'PointSpent', -30, '2026-01-02 00:00+00'),
+    ('read-1', 'PointEarned', 5, '2026-01-02 00:00+00'), ('read-1', 'Noted', 0, '2026-03-01 00:00+00');
+
+SELECT aggregate_id, kind, mode, unit, version, balance, held, available, status, updated_at >= '2026-03-01 00:00+00' AS updated_at
+  FROM pointstore.get_balance('read-1');
+SELECT * FROM pointstore.get_balance('read-none');
+SELECT * FROM pointstore.get_balance('');
+SELECT * FROM pointstore.get_balance(NULL);
+-- as the view shows it
+SELECT count(*) FROM pointstore.account a, pointstore.get_balance(a.aggregate_id) g WHERE a.aggregate_id = 'read-1' AND a = g;
+
+-- what was known at a time
+SELECT at, pointstore.balance_at('read-1', at::timestamptz) FROM unnest(ARRAY['-infinity', '2025-12-31 23:59:59.999999+00', '2026-01-01 00:00+00',
+    '2026-01-01 23:59:59.999999+00', '2026-01-02 00:00+00', '2026-02-01 00:00+00', '2999-01-01 00:00+00', 'infinity']) at;
+SELECT pointstore.balance_at('read-none', now());
+SELECT pointstore.balance_at(NULL, now());
+SELECT pointstore.balance_at('read-1', NULL);
+SELECT pointstore.balance_at('', now());
+
+-- after an event
+SELECT v, pointstore.balance_as_of('read-1', v) FROM generate_series(0, 4) v;
+SELECT pointstore.balance_as_of('read-1', 5);
+SELECT pointstore.balance_as_of('read-1', 9223372036854775807);
+SELECT pointstore.balance_as_of('read-1', -1);
+SELECT pointstore.balance_as_of('read-none', 1);
+SELECT pointstore.balance_as_of(NULL, 1);
+SELECT pointstore.balance_as_of('read-1', NULL);
+
+-- a transaction sees its own appends, and a snapshot what it should
+BEGIN;
+SELECT balance FROM pointstore.append_event('read-1', 'PointEarned', 1);
+SELECT pointstore.balance_at('read-1', clock_timestamp()), pointstore.balance_as_of('read-1', 5), (pointstore.get_balance('read-1')).balance;
+ROLLBACK;
+SELECT pointstore.balance_at('read-1', clock_timestamp()), (pointstore.get_balance('read-1')).balance;
+-- they may be called where nothing may be written
+BEGIN READ ONLY;
+SELECT pointstore.balance_at('read-1', '2026-02-01'), pointstore.balance_as_of('read-1', 1), (pointstore.get_balance('read-1')).balance;
+COMMIT;
+
+-- pure accounts alike
+INSERT INTO pointstore.account_kind (kind, mode) VALUES ('read-pure', 'pure');
+SELECT pointstore.open_account('read-p', 'read-pure');
+SELECT pointstore.balance_at('read-p', now());
+SELECT version, balance FROM pointstore.get_balance('read-p');
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, created_at) VALUES
+    ('read-p', 'PointEarned', 100, '2026-01-01 00:00+00'), ('read-p', 'PointSpent', -30, '2026-01-02 00:00+00');
+SELECT pointstore.balance_at('read-p', '2026-01-01 12:00+00'), pointstore.balance_as_of('read-p', 2);
+
+-- The cost: one index probe, with ten events and with a hundred thousand.
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, created_at)
+SELECT 'read-ten', 'PointEarned', 1, '2026-01-01 00:00+00'::timestamptz + g * interval '1 second' FROM generate_series(1, 10) g;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, created_at)
+SELECT 'read-100k', 'PointEarned', 1, '2026-01-01 00:00+00'::timestamptz + g * interval '1 second' FROM generate_series(1, 100000) g;
+SELECT pointstore.balance_at('read-100k', '2026-01-01 12:00:00+00'), pointstore.balance_as_of('read-100k', 77777),
+       pointstore.balance_at('read-100k', 'infinity'), (pointstore.get_balance('read-100k')).version;
+VACUUM pointstore.event_store;
+VACUUM pointstore.balance;
+CREATE FUNCTION pg_temp.pages(query text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE plan jsonb;
+BEGIN
+    EXECUTE query;      -- once before, to fill the caches
+    EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || query INTO plan;
+    RETURN (plan #>> '{0,Plan,Shared Hit Blocks}')::bigint + (plan #>> '{0,Plan,Shared Read Blocks}')::bigint;
+END$$;
+-- no more than the levels of one index, its leaf's neighbour and a row of the table
+SELECT read, few <= 8 AS few, many <= few + 2 AS many FROM (
+    SELECT read, pg_temp.pages(format(query, 'read-ten', 5)) AS few, pg_temp.pages(format(query, 'read-100k', 50000)) AS many
+      FROM (VALUES
+        ('balance_at, in the middle', $$SELECT pointstore.balance_at(%L, '2026-01-01 00:00+00'::timestamptz + %s * interval '1 second')$$),
+        ('balance_at, first', $$SELECT pointstore.balance_at(%L, '2026-01-01 00:00:01+00') /* %s */$$),
+        ('balance_at, before the first', $$SELECT pointstore.balance_at(%L, '2025-01-01') /* %s */$$),
+        ('balance_at, now', $$SELECT pointstore.balance_at(%L, now()) /* %s */$$),
+        ('balance_as_of', $$SELECT pointstore.balance_as_of(%L, %s)$$)) r(read, query)) p;
+SELECT pg_temp.pages($$SELECT * FROM pointstore.get_balance('read-100k')$$) <= 12 AS one_row;

@@ -1,0 +1,625 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/account.c
+ *		Accounts: their rows, the kinds they live under, their status, and the
+ *		log of what happened to them without being an event.
+ *
+ * A hybrid account is a row of pointstore.balance, a pure one a row of
+ * pure_account; no name is ever in both. Opening inserts the row and then looks
+ * for the name in the other table with a dirty snapshot: of two sessions that
+ * open one name in both modes at once, at least one sees the other's row.
+ *
+ * A change of status or kind locks the row, so that an append of a hybrid
+ * account, which updates the same row, comes before it or after it. A pure
+ * account's append takes no row lock: one that began before a freeze may
+ * commit after it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "pointstore.h"
+
+PG_FUNCTION_INFO_V1(pointstore_open_account);
+PG_FUNCTION_INFO_V1(pointstore_close_account);
+PG_FUNCTION_INFO_V1(pointstore_freeze_account);
+PG_FUNCTION_INFO_V1(pointstore_unfreeze_account);
+PG_FUNCTION_INFO_V1(pointstore_set_kind);
+
+static const char *const status_names[] = {"open", "frozen", "closed"};
+
+static void change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action);
+static void refuse_status_change(const Account *account, AccountStatus status);
+static void refuse_kind_change(const Account *account, const Kind *kind);
+static void require_account(Account *account, text *id, Snapshot snapshot);
+static bool read_balance_row(Account *account, Snapshot snapshot, bool lock);
+static bool read_pure_row(Account *account, Snapshot snapshot, bool lock);
+static bool find_row(Account *account, PointstoreTableId table, Snapshot snapshot, bool lock);
+static RowOutcome insert_row(RowWriter *writer, RowTarget *target);
+static void fill_row(RowTarget *target, const Account *account);
+static void log_side(Datum *values, char *nulls, const Account *account);
+
+/* open_account(aggregate_id, kind): opens an account, see the install script. */
+Datum
+pointstore_open_account(PG_FUNCTION_ARGS)
+{
+	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
+	text	   *kind_name = pointstore_name(fcinfo, 1, "kind");
+	PointstoreScope scope;
+	bool		done = false;
+
+	PreventCommandIfReadOnly("open_account()");
+	pointstore_act_as_owner(&scope);
+	while (!done)
+	{
+		Snapshot	snapshot = pointstore_push_snapshot();
+		const Kind *kind = pointstore_require_kind(kind_name, snapshot);
+		Account		account;
+
+		pointstore_read_account(&account, id, snapshot, LOCK_NOTHING);
+		if (account.exists)
+		{
+			if (account.status == STATUS_CLOSED)
+				ereport(ERROR,
+						(errcode(ERRCODE_POINTSTORE_ACCOUNT_CLOSED),
+						 errmsg("account \"%s\" is closed", pointstore_cstring(id))));
+			if (!pointstore_same_text(account.kind_name, kind_name))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("account \"%s\" is open under kind \"%s\", not \"%s\"", pointstore_cstring(id),
+								pointstore_cstring(account.kind_name), pointstore_cstring(kind_name)),
+						 errhint("set_kind() changes the kind of an account.")));
+			done = true;
+		}
+		else
+		{
+			pointstore_refuse_damaged(id, snapshot);
+			done = pointstore_open_row(id, kind);
+		}
+		pointstore_release_account(&account);
+		PopActiveSnapshot();
+	}
+	pointstore_act_as_caller(&scope);
+	PG_RETURN_VOID();
+}
+
+/* close_account(aggregate_id, reason) */
+Datum
+pointstore_close_account(PG_FUNCTION_ARGS)
+{
+	change_status(fcinfo, STATUS_CLOSED, "close");
+	PG_RETURN_VOID();
+}
+
+/* freeze_account(aggregate_id, reason) */
+Datum
+pointstore_freeze_account(PG_FUNCTION_ARGS)
+{
+	change_status(fcinfo, STATUS_FROZEN, "freeze");
+	PG_RETURN_VOID();
+}
+
+/* unfreeze_account(aggregate_id, reason) */
+Datum
+pointstore_unfreeze_account(PG_FUNCTION_ARGS)
+{
+	change_status(fcinfo, STATUS_OPEN, "unfreeze");
+	PG_RETURN_VOID();
+}
+
+/* Puts an account in a status and logs it; nothing when it has that status. */
+static void
+change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action)
+{
+	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
+	text	   *reason = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
+	PointstoreScope scope;
+	Account		before;
+
+	if (reason == NULL && status != STATUS_CLOSED)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("reason must not be null")));
+	PreventCommandIfReadOnly(psprintf("%s_account()", action));
+	pointstore_act_as_owner(&scope);
+	require_account(&before, id, pointstore_push_snapshot());
+	if (before.status != status)
+	{
+		Account		after = before;
+
+		refuse_status_change(&before, status);
+		after.status = status;
+		after.updated_at = Max(GetCurrentTimestamp(), before.updated_at);
+		pointstore_change_account(&after);
+		pointstore_log(action, reason, &before, &after);
+	}
+	pointstore_release_account(&before);
+	PopActiveSnapshot();
+	pointstore_act_as_caller(&scope);
+}
+
+/* Closed is for good; a frozen account is not closed, nor one that holds something. */
+static void
+refuse_status_change(const Account *account, AccountStatus status)
+{
+	char	   *id = pointstore_cstring(account->id);
+
+	if (account->status == STATUS_CLOSED)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_ACCOUNT_CLOSED),
+				 errmsg("account \"%s\" is closed", id)));
+	if (status != STATUS_CLOSED)
+		return;
+	if (account->status == STATUS_FROZEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_ACCOUNT_FROZEN),
+				 errmsg("account \"%s\" is frozen", id),
+				 errhint("unfreeze_account() comes first.")));
+	if (account->balance != 0 || account->held != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("account \"%s\" cannot be closed: balance %lld, held %lld", id,
+						(long long) account->balance, (long long) account->held),
+				 errdetail("Only an account that holds nothing is closed.")));
+}
+
+/* set_kind(aggregate_id, kind, reason) */
+Datum
+pointstore_set_kind(PG_FUNCTION_ARGS)
+{
+	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
+	text	   *kind_name = pointstore_name(fcinfo, 1, "kind");
+	text	   *reason = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
+	PointstoreScope scope;
+	Snapshot	snapshot;
+	Account		before;
+
+	PreventCommandIfReadOnly("set_kind()");
+	pointstore_act_as_owner(&scope);
+	snapshot = pointstore_push_snapshot();
+	require_account(&before, id, snapshot);
+	if (!pointstore_same_text(before.kind_name, kind_name))
+	{
+		Account		after = before;
+
+		refuse_kind_change(&before, pointstore_require_kind(kind_name, snapshot));
+		after.kind_name = kind_name;
+		after.updated_at = Max(GetCurrentTimestamp(), before.updated_at);
+		pointstore_change_account(&after);
+		pointstore_log("set_kind", reason, &before, &after);
+	}
+	pointstore_release_account(&before);
+	PopActiveSnapshot();
+	pointstore_act_as_caller(&scope);
+	PG_RETURN_VOID();
+}
+
+static void
+refuse_kind_change(const Account *account, const Kind *kind)
+{
+	char	   *id = pointstore_cstring(account->id);
+
+	if (account->status == STATUS_CLOSED)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_ACCOUNT_CLOSED),
+				 errmsg("account \"%s\" is closed", id)));
+	if (kind->pure != account->pure)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("account \"%s\" is %s, kind \"%s\" is %s", id, account->pure ? "pure" : "hybrid",
+						pointstore_cstring(kind->name), kind->pure ? "pure" : "hybrid")));
+	if (account->version > 0 && account->kind != NULL && !pointstore_same_text(account->kind->unit, kind->unit))
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("account \"%s\" counts \"%s\", kind \"%s\" counts \"%s\"", id,
+						pointstore_cstring(account->kind->unit), pointstore_cstring(kind->name),
+						pointstore_cstring(kind->unit)),
+				 errdetail("An account with events keeps its unit.")));
+}
+
+/* Reads an account under its row lock; PS008 when it is not there. */
+static void
+require_account(Account *account, text *id, Snapshot snapshot)
+{
+	pointstore_read_account(account, id, snapshot, LOCK_ACCOUNT);
+	if (!account->exists)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
+				 errmsg("account \"%s\" is missing", pointstore_cstring(id))));
+}
+
+/*
+ * A snapshot that sees what this transaction has done so far, made active.
+ * In READ COMMITTED it is new. The caller pops it.
+ */
+Snapshot
+pointstore_push_snapshot(void)
+{
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	return GetActiveSnapshot();
+}
+
+/*
+ * Reads an account, and locks its row where asked to: then what is read is its
+ * newest version. account->exists says whether there is one. The row is kept
+ * until pointstore_release_account().
+ */
+void
+pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLock lock)
+{
+	memset(account, 0, sizeof(Account));
+	account->id = id;
+	if (read_balance_row(account, snapshot, lock != LOCK_NOTHING))
+		account->exists = true;
+	else if (read_pure_row(account, snapshot, lock == LOCK_ACCOUNT))
+	{
+		account->exists = account->pure = true;
+		(void) pointstore_last_event(account, snapshot, NULL);
+	}
+	if (account->exists)
+		account->kind = pointstore_read_kind(account->kind_name, snapshot);
+}
+
+static bool
+read_balance_row(Account *account, Snapshot snapshot, bool lock)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
+	TupleTableSlot *row;
+	bool		isnull;
+
+	if (!find_row(account, TABLE_BALANCE, snapshot, lock))
+		return false;
+	row = account->row;
+	account->kind_name = DatumGetTextPP(slot_getattr(row, att[BAL_KIND], &isnull));
+	account->version = DatumGetInt64(slot_getattr(row, att[BAL_VERSION], &isnull));
+	account->balance = DatumGetInt64(slot_getattr(row, att[BAL_BALANCE], &isnull));
+	account->held = DatumGetInt64(slot_getattr(row, att[BAL_HELD], &isnull));
+	account->next_expiry = DatumGetTimestampTz(slot_getattr(row, att[BAL_NEXT_EXPIRY], &isnull));
+	account->has_expiry = !isnull;
+	account->status = pointstore_status(DatumGetTextPP(slot_getattr(row, att[BAL_STATUS], &isnull)));
+	account->updated_at = DatumGetTimestampTz(slot_getattr(row, att[BAL_UPDATED_AT], &isnull));
+	return true;
+}
+
+static bool
+read_pure_row(Account *account, Snapshot snapshot, bool lock)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_PURE_ACCOUNT].att;
+	bool		isnull;
+
+	if (!find_row(account, TABLE_PURE_ACCOUNT, snapshot, lock))
+		return false;
+	account->kind_name = DatumGetTextPP(slot_getattr(account->row, att[PURE_KIND], &isnull));
+	account->status = pointstore_status(DatumGetTextPP(slot_getattr(account->row, att[PURE_STATUS], &isnull)));
+	return true;
+}
+
+/* Finds the account's row in one of its two tables and keeps it in account->row. */
+static bool
+find_row(Account *account, PointstoreTableId id, Snapshot snapshot, bool lock)
+{
+	const PointstoreTable *table = &pointstore_store()->table[id];
+	ScanKeyData key;
+	RowScan		scan;
+	bool		found;
+
+	pointstore_key_text(&key, 1, account->id);
+	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key, 1);
+	found = pointstore_scan_next(&scan, ForwardScanDirection) &&
+		(!lock || pointstore_lock_row(&scan, snapshot));
+	if (found)
+		account->row = pointstore_scan_keep(&scan);
+	else
+		pointstore_scan_end(&scan);
+	return found;
+}
+
+/* Lets go of the row that was read. */
+void
+pointstore_release_account(Account *account)
+{
+	if (account->row != NULL)
+		ExecDropSingleTupleTableSlot(account->row);
+	account->row = NULL;
+}
+
+/*
+ * The account's version and balance, and the time, by its last event; false
+ * when it has none. is_ours, where wanted: that event is of this transaction.
+ * One probe of the primary key.
+ */
+bool
+pointstore_last_event(Account *account, Snapshot snapshot, bool *is_ours)
+{
+	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
+	ScanKeyData key;
+	RowScan		scan;
+	bool		found;
+	bool		isnull;
+
+	pointstore_key_text(&key, 1, account->id);
+	pointstore_scan_begin(&scan, events->relid, events->key, snapshot, &key, 1);
+	found = pointstore_scan_next(&scan, BackwardScanDirection);
+	if (found)
+	{
+		account->version = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_VERSION], &isnull));
+		account->balance = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_BALANCE_AFTER], &isnull));
+		account->updated_at = DatumGetTimestampTz(slot_getattr(scan.slot, events->att[EV_CREATED_AT], &isnull));
+		if (is_ours != NULL)
+			*is_ours = pointstore_row_is_ours(scan.slot);
+	}
+	pointstore_scan_end(&scan);
+	return found;
+}
+
+/* The kind of that name, or NULL. */
+const Kind *
+pointstore_read_kind(text *name, Snapshot snapshot)
+{
+	const PointstoreTable *table = &pointstore_store()->table[TABLE_ACCOUNT_KIND];
+	const AttrNumber *att = table->att;
+	ScanKeyData key;
+	RowScan		scan;
+	Kind	   *kind = NULL;
+
+	pointstore_key_text(&key, 1, name);
+	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key, 1);
+	if (pointstore_scan_next(&scan, ForwardScanDirection))
+	{
+		bool		isnull;
+		text	   *mode = DatumGetTextPP(slot_getattr(scan.slot, att[KIND_MODE], &isnull));
+
+		kind = palloc0(sizeof(Kind));
+		kind->name = DatumGetTextPCopy(slot_getattr(scan.slot, att[KIND_KIND], &isnull));
+		kind->unit = DatumGetTextPCopy(slot_getattr(scan.slot, att[KIND_UNIT], &isnull));
+		kind->pure = VARSIZE_ANY_EXHDR(mode) == 4;	/* pure, else hybrid */
+		kind->auto_open = DatumGetBool(slot_getattr(scan.slot, att[KIND_AUTO_OPEN], &isnull));
+		kind->floor = DatumGetInt64(slot_getattr(scan.slot, att[KIND_MIN_BALANCE], &isnull));
+		kind->has_floor = !isnull;
+		kind->ceiling = DatumGetInt64(slot_getattr(scan.slot, att[KIND_MAX_BALANCE], &isnull));
+		kind->has_ceiling = !isnull;
+	}
+	pointstore_scan_end(&scan);
+	return kind;
+}
+
+/* The kind of that name; 22023 when there is none. */
+const Kind *
+pointstore_require_kind(text *name, Snapshot snapshot)
+{
+	const Kind *kind = pointstore_read_kind(name, snapshot);
+
+	if (kind == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no kind \"%s\"", pointstore_cstring(name)),
+				 errhint("The kinds are the rows of pointstore.account_kind.")));
+	return kind;
+}
+
+bool
+pointstore_same_text(text *a, text *b)
+{
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+/*
+ * Writes an account as it stands: updates the row that was read, or inserts
+ * one. ROW_CONFLICT: it has changed, or come to be, since. Where a user's
+ * trigger keeps the row from being written: PS010.
+ */
+RowOutcome
+pointstore_write_account(RowWriter *writer, Account *account)
+{
+	RowTarget  *target = pointstore_writer_target(writer, account->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE);
+	RowOutcome	outcome;
+
+	fill_row(target, account);
+	outcome = account->exists ? pointstore_row_update(writer, target, &account->row->tts_tid)
+		: insert_row(writer, target);
+	if (outcome == ROW_SUPPRESSED)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+				 errmsg("the row of account \"%s\" was not written", pointstore_cstring(account->id)),
+				 errdetail("A BEFORE trigger of the table suppressed it.")));
+	return outcome;
+}
+
+static RowOutcome
+insert_row(RowWriter *writer, RowTarget *target)
+{
+	return pointstore_row_insert(writer, target, list_make1_oid(target->table->key));
+}
+
+/* The row to be written: ours from the account, the user's columns from the row read. */
+static void
+fill_row(RowTarget *target, const Account *account)
+{
+	TupleTableSlot *slot = target->slot;
+	const AttrNumber *att = target->table->att;
+	int			natts = slot->tts_tupleDescriptor->natts;
+	Datum	   *values = slot->tts_values;
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, natts * sizeof(bool));
+	if (account->exists)
+	{
+		slot_getallattrs(account->row);
+		memcpy(values, account->row->tts_values, natts * sizeof(Datum));
+		memcpy(slot->tts_isnull, account->row->tts_isnull, natts * sizeof(bool));
+	}
+#define SET(column, value, null) \
+	(values[att[column] - 1] = (value), slot->tts_isnull[att[column] - 1] = (null))
+	if (account->pure)
+	{
+		SET(PURE_AGGREGATE_ID, PointerGetDatum(account->id), false);
+		SET(PURE_KIND, PointerGetDatum(account->kind_name), false);
+		SET(PURE_STATUS, CStringGetTextDatum(status_names[account->status]), false);
+	}
+	else
+	{
+		SET(BAL_AGGREGATE_ID, PointerGetDatum(account->id), false);
+		SET(BAL_KIND, PointerGetDatum(account->kind_name), false);
+		SET(BAL_VERSION, Int64GetDatum(account->version), false);
+		SET(BAL_BALANCE, Int64GetDatum(account->balance), false);
+		SET(BAL_HELD, Int64GetDatum(account->held), false);
+		SET(BAL_NEXT_EXPIRY, TimestampTzGetDatum(account->next_expiry), !account->has_expiry);
+		SET(BAL_STATUS, CStringGetTextDatum(status_names[account->status]), false);
+		SET(BAL_UPDATED_AT, TimestampTzGetDatum(account->updated_at), false);
+	}
+#undef SET
+	ExecStoreVirtualTuple(slot);
+}
+
+/* A statement that writes one account which the caller has locked, or which is missing. */
+void
+pointstore_change_account(Account *account)
+{
+	PointstoreTableId table = account->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE;
+	RowWriter	writer;
+
+	pointstore_writer_begin(&writer, 1, &table, true);
+	if (pointstore_write_account(&writer, account) == ROW_CONFLICT)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
+	pointstore_writer_end(&writer);
+}
+
+/*
+ * Opens an account that was not there: inserts its empty row and logs it.
+ * False when another session was faster; 40001 when that is invisible here.
+ */
+bool
+pointstore_open_row(text *id, const Kind *kind)
+{
+	PointstoreTableId table = kind->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE;
+	Account		account = {
+		.id = id, .kind = kind, .kind_name = kind->name, .pure = kind->pure,
+		.updated_at = GetCurrentTimestamp()
+	};
+	RowWriter	writer;
+	bool		opened;
+
+	pointstore_writer_begin(&writer, 1, &table, true);
+	opened = pointstore_write_account(&writer, &account) == ROW_WRITTEN;
+	pointstore_writer_end(&writer);
+	if (opened)
+	{
+		pointstore_refuse_other_mode(id, kind->pure);
+		pointstore_log("open", NULL, NULL, &account);
+	}
+	else if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("account \"%s\" was opened concurrently", pointstore_cstring(id))));
+	return opened;
+}
+
+/* Events without a row are damage, not a new account: XX001. */
+void
+pointstore_refuse_damaged(text *id, Snapshot snapshot)
+{
+	Account		account = {.id = id};
+
+	if (pointstore_last_event(&account, snapshot, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("account \"%s\" has %lld events and no row", pointstore_cstring(id),
+						(long long) account.version),
+				 errhint("SELECT * FROM pointstore.rebuild_balance('%s'); puts the row back.",
+						 pointstore_cstring(id))));
+}
+
+/* After the row of a new account is in: nobody may have opened it in the other mode. */
+void
+pointstore_refuse_other_mode(text *id, bool pure)
+{
+	const PointstoreTable *other = &pointstore_store()->table[pure ? TABLE_BALANCE : TABLE_PURE_ACCOUNT];
+	SnapshotData dirty;
+	ScanKeyData key;
+	RowScan		scan;
+	bool		found;
+
+	InitDirtySnapshot(dirty);
+	pointstore_key_text(&key, 1, id);
+	do
+	{
+		pointstore_scan_begin(&scan, other->relid, other->key, &dirty, &key, 1);
+		found = pointstore_scan_next(&scan, ForwardScanDirection);
+	} while (found && pointstore_scan_waits(&scan, &dirty));
+	pointstore_scan_end(&scan);
+	if (found)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("account \"%s\" was opened concurrently under a %s kind",
+						pointstore_cstring(id), pure ? "hybrid" : "pure")));
+}
+
+/* A row of account_log; before or after may be null. */
+void
+pointstore_log(const char *action, text *reason, const Account *before, const Account *after)
+{
+	static PointstorePlan plan = {
+		.sql = "INSERT INTO pointstore.account_log (aggregate_id, action, reason, by_role, before, after)"
+		" VALUES ($1, $2, $3, $4,"
+		" CASE WHEN $5 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $5, 'status', $6,"
+		" 'version', $7, 'balance', $8, 'held', $9) END,"
+		" CASE WHEN $10 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $10, 'status', $11,"
+		" 'version', $12, 'balance', $13, 'held', $14) END)",
+		.nargs = 14,
+		.argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID,
+		TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID}
+	};
+	Datum		values[14];
+	char		nulls[15] = "              ";
+
+	values[0] = PointerGetDatum(after != NULL ? after->id : before->id);
+	values[1] = CStringGetTextDatum(action);
+	values[2] = PointerGetDatum(reason);
+	nulls[2] = reason == NULL ? 'n' : ' ';
+	values[3] = CStringGetTextDatum(GetUserNameFromId(GetOuterUserId(), true));
+	log_side(&values[4], &nulls[4], before);
+	log_side(&values[9], &nulls[9], after);
+	SPI_connect();
+	pointstore_execute(&plan, values, nulls, false);
+	SPI_finish();
+}
+
+static void
+log_side(Datum *values, char *nulls, const Account *account)
+{
+	if (account == NULL)
+	{
+		memset(values, 0, 5 * sizeof(Datum));
+		memset(nulls, 'n', 5);
+		return;
+	}
+	values[0] = PointerGetDatum(account->kind_name);
+	values[1] = CStringGetTextDatum(status_names[account->status]);
+	values[2] = Int64GetDatum(account->version);
+	values[3] = Int64GetDatum(account->balance);
+	values[4] = Int64GetDatum(account->held);
+}
+
+/* A stored status; what it should not be counts as frozen, so that nothing moves. */
+AccountStatus
+pointstore_status(text *status)
+{
+	int			i;
+
+	for (i = 0; i < lengthof(status_names); i++)
+		if (VARSIZE_ANY_EXHDR(status) == strlen(status_names[i]) &&
+			memcmp(VARDATA_ANY(status), status_names[i], strlen(status_names[i])) == 0)
+			return (AccountStatus) i;
+	return STATUS_FROZEN;
+}

@@ -1,0 +1,1194 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/append.c
+ *		Appends: one batch of proposed events, whatever its size and wherever
+ *		it came from, is locked, checked, written and answered. The rules stand
+ *		here and nowhere else.
+ *
+ * Locking. A batch on several accounts locks their rows first, in the order
+ * of the bytes of their ids whatever the order of the input, opens the missing
+ * ones in that order too, and then checks and writes. A batch on one account
+ * needs no lock beforehand: it reads the row, checks, and updates just the row
+ * version that it read, so that the update is the lock; when the row has moved
+ * on meanwhile it starts over with a lock. That spares a WAL record and a
+ * visit to the row on the path that nearly every append takes. A refusal is
+ * decided under the lock only, so that a change under way is waited for.
+ *
+ * A pure account has no row to lock: the primary key of its next event
+ * decides. That event is inserted speculatively; whoever comes second starts
+ * over, or, when events of other accounts are written already, judges this
+ * account's events again. All row locks are taken before any such claim, both
+ * in account order, so batches do not deadlock.
+ *
+ * Idempotency. A request is looked up with a dirty snapshot, which sees a twin
+ * under way and waits for it. Twins on one account meet at its row lock or its
+ * primary key. What remains is one request_id used for two accounts at the
+ * same instant: its unique index then stops the second with 40001, and the
+ * retry says what happened (PS002).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "commands/sequence.h"
+#include "common/int.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/numeric.h"
+#include "utils/snapmgr.h"
+#include "utils/typcache.h"
+
+#include "compat.h"
+#include "pointstore.h"
+
+PG_FUNCTION_INFO_V1(pointstore_append_event);
+PG_FUNCTION_INFO_V1(pointstore_try_append_event);
+PG_FUNCTION_INFO_V1(pointstore_append_events);
+
+static const char *const outcome_names[] = {
+	"appended", "replayed", "version_conflict", "request_mismatch", "insufficient_balance",
+	"balance_limit", "account_frozen", "account_closed", "account_missing", "not_allowed"
+};
+
+/* event types that only the functions of holds write */
+static const char *const reserved_types[] = {
+	"HoldPlaced", "HoldConfirmed", "HoldCancelled", "HoldExpired"
+};
+
+static Datum append_one(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static void read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event);
+static Datum receipt(const ProposedEvent *event, TupleDesc desc);
+static void read_elements(Batch *batch, Jsonb *elements);
+static void read_element(ProposedEvent *event, JsonbValue *element);
+static void read_key(ProposedEvent *event, const char *key, JsonbValue *value);
+static text *json_text(const char *key, JsonbValue *value);
+static int64 json_bigint(const char *key, JsonbValue *value);
+static int64 parse_bigint(const char *key, const char *digits);
+static void check_balanced(const Batch *batch, bool per_unit);
+static void gather_accounts(Batch *batch);
+static int	compare_events(const void *a, const void *b);
+static bool attempt(Batch *batch, bool lock);
+static void lock_accounts(Batch *batch);
+static bool open_missing(Batch *batch, Account *account, Snapshot snapshot);
+static const ProposedEvent *first_event(const Batch *batch, const Account *account);
+static void judge_batch(Batch *batch, Snapshot snapshot);
+static void judge_one(Batch *batch, ProposedEvent *event, HTAB *requests, Snapshot snapshot);
+static bool seen_in_batch(ProposedEvent *event, HTAB *requests);
+static void compare_with_stored(ProposedEvent *event, TupleTableSlot *stored);
+static const char *first_difference(const ProposedEvent *a, const ProposedEvent *b);
+static Outcome check_account(const ProposedEvent *event, Account *account, Snapshot snapshot);
+static Outcome check_limits(const ProposedEvent *event, const Account *account, int64 balance);
+static bool write_batch(Batch *batch);
+static bool write_balances(Batch *batch, RowWriter *writer);
+static bool write_events(Batch *batch, RowWriter *writer);
+static bool write_events_guarded(Batch *batch, RowWriter *writer);
+static void translate_duplicate(Batch *batch);
+static void stamp_events(Batch *batch);
+static bool claim(Batch *batch, RowWriter *writer, Account *account);
+static void judge_again(Batch *batch, Account *account);
+static RowOutcome write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters);
+static void check_stored(TupleTableSlot *slot, const ProposedEvent *event);
+
+/* append_event(...): see the install script. */
+Datum
+pointstore_append_event(PG_FUNCTION_ARGS)
+{
+	return append_one(fcinfo, false);
+}
+
+/* try_append_event(...): the same, refusals as outcomes. */
+Datum
+pointstore_try_append_event(PG_FUNCTION_ARGS)
+{
+	return append_one(fcinfo, true);
+}
+
+static Datum
+append_one(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
+{
+	ProposedEvent event = {0};
+	Batch		batch = {.events = &event, .nevents = 1};
+	TupleDesc	desc;
+	Datum		result;
+
+	PreventCommandIfReadOnly("append_event()");
+	batch.refusals_are_outcomes = refusals_are_outcomes;
+	read_arguments(fcinfo, &event);
+	pointstore_append(&batch);
+	desc = lookup_rowtype_tupdesc(pointstore_store()->receipt_type, -1);
+	result = receipt(&event, desc);
+	ReleaseTupleDesc(desc);
+	return result;
+}
+
+/* The arguments of append_event, checked: 22004, 22023. */
+static void
+read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event)
+{
+	event->aggregate_id = pointstore_name(fcinfo, 0, "aggregate_id");
+	event->event_type = pointstore_name(fcinfo, 1, "event_type");
+	if (PG_ARGISNULL(2) || PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(2) ? "amount" : "payload")));
+	event->amount = PG_GETARG_INT64(2);
+	event->payload = PG_GETARG_JSONB_P(3);
+	event->has_expected = !PG_ARGISNULL(4);
+	event->expected_version = event->has_expected ? PG_GETARG_INT64(4) : 0;
+	event->request_id = PG_ARGISNULL(5) ? NULL : PG_GETARG_TEXT_PP(5);
+	event->has_floor = !PG_ARGISNULL(6);
+	event->floor = event->has_floor ? PG_GETARG_INT64(6) : 0;
+	event->has_occurred = !PG_ARGISNULL(7);
+	event->occurred_at = event->has_occurred ? PG_GETARG_TIMESTAMPTZ(7) : 0;
+	event->kind = PG_ARGISNULL(8) ? NULL : PG_GETARG_TEXT_PP(8);
+	event->metadata = PG_ARGISNULL(9) ? NULL : PG_GETARG_JSONB_P(9);
+	pointstore_check_event(event);
+}
+
+/* What can be said of a proposed event without looking at the store: 22023. */
+void
+pointstore_check_event(const ProposedEvent *event)
+{
+	int			i;
+
+	pointstore_check_name("aggregate_id", event->aggregate_id);
+	pointstore_check_name("event_type", event->event_type);
+	if (event->request_id != NULL)
+		pointstore_check_name("request_id", event->request_id);
+	if (event->kind != NULL)
+		pointstore_check_name("kind", event->kind);
+	if (event->has_expected && event->expected_version < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("expected_version must not be negative, is %lld", (long long) event->expected_version)));
+	for (i = 0; i < lengthof(reserved_types); i++)
+		if (VARSIZE_ANY_EXHDR(event->event_type) == strlen(reserved_types[i]) &&
+			memcmp(VARDATA_ANY(event->event_type), reserved_types[i], strlen(reserved_types[i])) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("event type \"%s\" is reserved", reserved_types[i])));
+}
+
+/* An event's receipt as a row of the given type. */
+static Datum
+receipt(const ProposedEvent *event, TupleDesc desc)
+{
+	bool		stored = event->outcome <= OUTCOME_REPLAYED;
+	bool		known = stored || event->outcome != OUTCOME_ACCOUNT_MISSING;
+	Datum		values[7];
+	bool		nulls[7] = {0};
+
+	values[0] = CStringGetTextDatum(outcome_names[event->outcome]);
+	values[1] = PointerGetDatum(event->aggregate_id);
+	values[2] = Int64GetDatum(event->version);
+	values[3] = Int64GetDatum(event->balance);
+	values[4] = Int64GetDatum(event->available);
+	values[5] = Int64GetDatum(event->id);
+	values[6] = TimestampTzGetDatum(event->created_at);
+	nulls[2] = nulls[3] = !known;
+	nulls[4] = !known || event->outcome == OUTCOME_REPLAYED;
+	nulls[5] = nulls[6] = !stored;
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+}
+
+/* append_events(events, request_id, balanced) */
+Datum
+pointstore_append_events(PG_FUNCTION_ARGS)
+{
+	Batch		batch = {0};
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			i;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "events" : "balanced")));
+	PreventCommandIfReadOnly("append_events()");
+	if (!PG_ARGISNULL(1))
+		batch.request_id = pointstore_name(fcinfo, 1, "request_id");
+	batch.balanced = PG_GETARG_BOOL(2);
+	read_elements(&batch, PG_GETARG_JSONB_P(0));
+	pointstore_append(&batch);
+	pointstore_materialize(fcinfo);
+	for (i = 0; i < batch.nevents; i++)
+	{
+		HeapTupleHeader row = DatumGetHeapTupleHeader(receipt(&batch.events[i], rsinfo->setDesc));
+		HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(row), .t_data = row};
+
+		tuplestore_puttuple(rsinfo->setResult, &tuple);
+		pfree(row);
+	}
+	return (Datum) 0;
+}
+
+/* Fills in the batch's events from a JSON array of objects: 22004, 22023, 22003. */
+static void
+read_elements(Batch *batch, Jsonb *elements)
+{
+	int			n = JB_ROOT_COUNT(elements);
+	int			i;
+
+	if (!JB_ROOT_IS_ARRAY(elements) || JB_ROOT_IS_SCALAR(elements))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("events must be a JSON array")));
+	if (batch->request_id != NULL && n > PG_INT16_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a request has at most %d events, this one %d", PG_INT16_MAX, n)));
+	batch->nevents = n;
+	batch->events = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(ProposedEvent) * Max(n, 1),
+											   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (i = 0; i < n; i++)
+	{
+		ProposedEvent *event = &batch->events[i];
+
+		CHECK_FOR_INTERRUPTS();
+		read_element(event, getIthJsonbValueFromContainer(&elements->root, i));
+		if (batch->request_id == NULL)
+			continue;
+		if (event->request_id != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("element %d has a request_id, and so has the call", i),
+					 errdetail("Either the call has a request_id or its elements have.")));
+		event->request_id = batch->request_id;
+		event->leg = i;
+	}
+	if (batch->balanced)
+		check_balanced(batch, false);
+}
+
+static void
+read_element(ProposedEvent *event, JsonbValue *element)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	key;
+	JsonbValue	value;
+
+	if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an element of events is not an object")));
+	iterator = JsonbIteratorInit(element->val.binary.data);
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+		if (token == WJB_KEY)
+		{
+			(void) JsonbIteratorNext(&iterator, &value, true);
+			read_key(event, pnstrdup(key.val.string.val, key.val.string.len), &value);
+		}
+	if (event->aggregate_id == NULL || event->event_type == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", event->aggregate_id == NULL ? "aggregate_id" : "event_type")));
+	if (event->payload == NULL)
+		event->payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	pointstore_check_event(event);
+}
+
+/* One key of an element; null means that it is not given. */
+static void
+read_key(ProposedEvent *event, const char *key, JsonbValue *value)
+{
+	bool		given = value->type != jbvNull;
+
+	if (strcmp(key, "aggregate_id") == 0)
+		event->aggregate_id = given ? json_text(key, value) : NULL;
+	else if (strcmp(key, "event_type") == 0)
+		event->event_type = given ? json_text(key, value) : NULL;
+	else if (strcmp(key, "amount") == 0)
+		event->amount = given ? json_bigint(key, value) : 0;
+	else if (strcmp(key, "payload") == 0)
+		event->payload = given ? JsonbValueToJsonb(value) : NULL;
+	else if (strcmp(key, "metadata") == 0)
+		event->metadata = given ? JsonbValueToJsonb(value) : NULL;
+	else if (strcmp(key, "request_id") == 0)
+		event->request_id = given ? json_text(key, value) : NULL;
+	else if (strcmp(key, "kind") == 0)
+		event->kind = given ? json_text(key, value) : NULL;
+	else if (strcmp(key, "expected_version") == 0)
+	{
+		event->has_expected = given;
+		event->expected_version = given ? json_bigint(key, value) : 0;
+	}
+	else if (strcmp(key, "min_balance") == 0)
+	{
+		event->has_floor = given;
+		event->floor = given ? json_bigint(key, value) : 0;
+	}
+	else if (strcmp(key, "occurred_at") == 0)
+	{
+		event->has_occurred = given;
+		if (given)
+			event->occurred_at = DatumGetTimestampTz(
+				DirectFunctionCall3(timestamptz_in, CStringGetDatum(text_to_cstring(json_text(key, value))),
+									ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	}
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown key \"%s\" in an element of events", key)));
+}
+
+static text *
+json_text(const char *key, JsonbValue *value)
+{
+	if (value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a string", key)));
+	return cstring_to_text_with_len(value->val.string.val, value->val.string.len);
+}
+
+/* A whole number, or a string of its digits: 22023, out of range 22003. */
+static int64
+json_bigint(const char *key, JsonbValue *value)
+{
+	if (value->type == jbvString)
+		return parse_bigint(key, pnstrdup(value->val.string.val, value->val.string.len));
+	if (value->type == jbvNumeric)
+	{
+		Datum		number = NumericGetDatum(value->val.numeric);
+		Datum		whole = DirectFunctionCall2(numeric_trunc, number, Int32GetDatum(0));
+
+		if (DatumGetBool(DirectFunctionCall2(numeric_eq, number, whole)))
+			return DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s must be a whole number", key)));
+}
+
+static int64
+parse_bigint(const char *key, const char *digits)
+{
+	const char *first = digits + (digits[0] == '-' || digits[0] == '+' ? 1 : 0);
+	char	   *end;
+	int64		number;
+
+	errno = 0;
+	number = strtoll(digits, &end, 10);
+	if (*first < '0' || *first > '9' || *end != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a whole number, is \"%s\"", key, digits)));
+	if (errno == ERANGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("%s %s is out of range for type bigint", key, digits)));
+	return number;
+}
+
+/*
+ * The amounts of a balanced batch sum to zero: 22023. First in all, which needs
+ * no account; then in each unit.
+ */
+static void
+check_balanced(const Batch *batch, bool per_unit)
+{
+	struct UnitSum
+	{
+		text	   *unit;
+		int128		sum;
+	}		   *sums = palloc0(sizeof(struct UnitSum) * Max(batch->nevents, 1));
+	int			nsums = 0;
+	int			i;
+	int			j;
+
+	for (i = 0; i < batch->nevents; i++)
+	{
+		const Kind *kind = per_unit ? batch->events[i].account->kind : NULL;
+
+		for (j = 0; j < nsums && kind != NULL && !pointstore_same_text(sums[j].unit, kind->unit); j++)
+			 /* look on */ ;
+		if (j == nsums)
+			sums[nsums++].unit = kind ? kind->unit : NULL;
+		sums[j].sum += batch->events[i].amount;
+	}
+	for (j = 0; j < nsums; j++)
+		if (sums[j].sum != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the amounts of a balanced batch do not sum to zero"),
+					 sums[j].unit ? errdetail("Unit \"%s\".", pointstore_cstring(sums[j].unit)) : 0));
+	pfree(sums);
+}
+
+/*
+ * Appends a batch whose events the caller has filled in and checked. All or
+ * nothing; receipts are in the events afterwards. A refusal is an error, or,
+ * where the batch says so, batch->refused with the outcome in it.
+ */
+void
+pointstore_append(Batch *batch)
+{
+	PointstoreScope scope;
+	bool		lock;
+	int			i;
+
+	pointstore_act_as_owner(&scope);
+	gather_accounts(batch);
+	lock = batch->naccounts > 1 || !pointstore_store()->table[TABLE_BALANCE].own_before_update;
+	while (!attempt(batch, lock))
+	{
+		CHECK_FOR_INTERRUPTS();
+		lock = true;
+	}
+	if (batch->refused != NULL &&
+		(!batch->refusals_are_outcomes || batch->refused->outcome > OUTCOME_NOT_ALLOWED))
+		pointstore_raise(batch->refused);
+	for (i = 0; i < batch->nevents; i++)
+	{
+		ProposedEvent *event = &batch->events[i];
+
+		if (event->same_as != NULL)
+		{
+			event->version = event->same_as->version;
+			event->balance = event->same_as->balance;
+			event->id = event->same_as->id;
+			event->created_at = event->same_as->created_at;
+		}
+	}
+	pointstore_act_as_caller(&scope);
+}
+
+/* The batch's accounts, each once, in the order of the bytes of their ids. */
+static void
+gather_accounts(Batch *batch)
+{
+	ProposedEvent **sorted = palloc(sizeof(ProposedEvent *) * Max(batch->nevents, 1));
+	int			i;
+
+	batch->accounts = palloc0(sizeof(Account) * Max(batch->nevents, 1));
+	for (i = 0; i < batch->nevents; i++)
+		sorted[i] = &batch->events[i];
+	if (batch->nevents > 1)
+		qsort(sorted, batch->nevents, sizeof(ProposedEvent *), compare_events);
+	for (i = 0; i < batch->nevents; i++)
+	{
+		if (i == 0 || !pointstore_same_text(sorted[i]->aggregate_id, sorted[i - 1]->aggregate_id))
+			batch->accounts[batch->naccounts++].id = sorted[i]->aggregate_id;
+		sorted[i]->account = &batch->accounts[batch->naccounts - 1];
+	}
+	pfree(sorted);
+}
+
+static int
+compare_events(const void *a, const void *b)
+{
+	text	   *x = (*(ProposedEvent *const *) a)->aggregate_id;
+	text	   *y = (*(ProposedEvent *const *) b)->aggregate_id;
+	Size		shorter = Min(VARSIZE_ANY_EXHDR(x), VARSIZE_ANY_EXHDR(y));
+	int			order = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), shorter);
+
+	if (order != 0)
+		return order;
+	return (VARSIZE_ANY_EXHDR(x) > shorter) - (VARSIZE_ANY_EXHDR(y) > shorter);
+}
+
+/*
+ * Reads, checks and writes once. False: it has to be done again under a lock,
+ * because others were faster, or because a refusal is not decided without one.
+ */
+static bool
+attempt(Batch *batch, bool lock)
+{
+	Snapshot	snapshot;
+	bool		done;
+	int			i;
+
+	if (batch->naccounts > 1)
+		lock_accounts(batch);
+	snapshot = pointstore_push_snapshot();
+	if (batch->naccounts == 1)
+		pointstore_read_account(&batch->accounts[0], batch->accounts[0].id, snapshot,
+								lock ? LOCK_BALANCE : LOCK_NOTHING);
+	judge_batch(batch, snapshot);
+	if (batch->refused != NULL)
+		done = lock;
+	else
+	{
+		if (batch->balanced && batch->nevents > 0 && batch->events[0].outcome == OUTCOME_APPENDED)
+			check_balanced(batch, true);
+		done = write_batch(batch);
+	}
+	for (i = 0; i < batch->naccounts; i++)
+		pointstore_release_account(&batch->accounts[i]);
+	PopActiveSnapshot();
+	return done;
+}
+
+/* Locks the accounts in order, and opens the missing ones so that they are locked too. */
+static void
+lock_accounts(Batch *batch)
+{
+	int			i;
+
+	for (i = 0; i < batch->naccounts; i++)
+	{
+		Account    *account = &batch->accounts[i];
+		bool		again = true;
+
+		while (again)
+		{
+			Snapshot	snapshot = pointstore_push_snapshot();
+
+			CHECK_FOR_INTERRUPTS();
+			pointstore_read_account(account, account->id, snapshot, LOCK_BALANCE);
+			again = !account->exists && open_missing(batch, account, snapshot);
+			PopActiveSnapshot();
+		}
+	}
+}
+
+/* Opens an account, if its first event may; false leaves it missing, for judge_batch(). */
+static bool
+open_missing(Batch *batch, Account *account, Snapshot snapshot)
+{
+	const ProposedEvent *event = first_event(batch, account);
+	const Kind *kind = pointstore_read_kind(event->kind ? event->kind : cstring_to_text("default"),
+											snapshot);
+
+	if (kind == NULL || !kind->auto_open)
+		return false;
+	pointstore_refuse_damaged(account->id, snapshot);
+	(void) pointstore_open_row(account->id, kind);
+	return true;
+}
+
+static const ProposedEvent *
+first_event(const Batch *batch, const Account *account)
+{
+	int			i;
+
+	for (i = 0; i < batch->nevents; i++)
+		if (batch->events[i].account == account)
+			return &batch->events[i];
+	elog(ERROR, "account without an event");
+}
+
+/*
+ * Decides about every event, in input order, up to the first refusal. Writes
+ * nothing but the structs: the accounts' versions and balances move on.
+ */
+static void
+judge_batch(Batch *batch, Snapshot snapshot)
+{
+	HTAB	   *requests = NULL;
+	int			i;
+
+	batch->refused = NULL;
+	if (batch->request_id != NULL &&
+		pointstore_find_request(batch->events, batch->nevents, false, snapshot))
+	{
+		for (i = 0; batch->refused == NULL && i < batch->nevents; i++)
+			if (batch->events[i].outcome != OUTCOME_REPLAYED)
+				batch->refused = &batch->events[i];
+		return;
+	}
+	if (batch->request_id == NULL && batch->nevents > 1)
+	{
+		HASHCTL		control = {.keysize = POINTSTORE_MAX_NAME + 1, .entrysize = POINTSTORE_MAX_NAME + 1 + sizeof(ProposedEvent *) * 2, .hcxt = CurrentMemoryContext};
+
+		requests = hash_create("pointstore requests", 256, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	}
+	for (i = 0; batch->refused == NULL && i < batch->nevents; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		judge_one(batch, &batch->events[i], requests, snapshot);
+		if (batch->events[i].outcome > OUTCOME_REPLAYED)
+			batch->refused = &batch->events[i];
+	}
+	if (requests != NULL)
+		hash_destroy(requests);
+}
+
+/* One event of a batch: its request first, when it has one of its own, then the rules. */
+static void
+judge_one(Batch *batch, ProposedEvent *event, HTAB *requests, Snapshot snapshot)
+{
+	bool		known = false;
+
+	event->same_as = NULL;
+	if (batch->request_id == NULL && event->request_id != NULL)
+		known = (requests != NULL && seen_in_batch(event, requests)) ||
+			pointstore_find_request(event, 1, false, snapshot);
+	if (!known)
+		pointstore_judge(event, event->account, snapshot);
+	else if (event->outcome == OUTCOME_REQUEST_MISMATCH)
+	{
+		event->version = event->account->version;
+		event->balance = event->account->balance;
+		event->available = event->account->balance - event->account->held;
+	}
+}
+
+/* Whether an earlier event of the batch has the same request_id: then it decides. */
+static bool
+seen_in_batch(ProposedEvent *event, HTAB *requests)
+{
+	struct
+	{
+		char		request_id[POINTSTORE_MAX_NAME + 1];
+		ProposedEvent *event;
+	}		   *entry;
+	bool		found;
+
+	entry = hash_search(requests, text_to_cstring(event->request_id), HASH_ENTER, &found);
+	if (!found)
+	{
+		entry->event = event;
+		return false;
+	}
+	event->mismatch = first_difference(event, entry->event);
+	event->outcome = event->mismatch ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED;
+	event->applied_version = entry->event->version;
+	event->same_as = event->mismatch ? NULL : entry->event;
+	return true;
+}
+
+static const char *
+first_difference(const ProposedEvent *a, const ProposedEvent *b)
+{
+	if (!pointstore_same_text(a->aggregate_id, b->aggregate_id))
+		return "aggregate_id";
+	if (!pointstore_same_text(a->event_type, b->event_type))
+		return "event_type";
+	if (!a->any_amount && a->amount != b->amount)
+		return "amount";
+	if (compareJsonbContainers(&a->payload->root, &b->payload->root) != 0)
+		return "payload";
+	if (a->has_occurred && a->occurred_at != b->occurred_at)
+		return "occurred_at";
+	return NULL;
+}
+
+/*
+ * Whether the request of these events has been applied: as a whole, or just
+ * the one leg that the event is. If so each event's outcome says whether
+ * it is the same (OUTCOME_REPLAYED, with the first receipt) or not
+ * (OUTCOME_REQUEST_MISMATCH). A twin under way is waited for. 40001 when
+ * it committed after a snapshot that must not see it.
+ */
+bool
+pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapshot snapshot)
+{
+	const PointstoreStore *store = pointstore_store();
+	text	   *request_id = events->request_id;
+	SnapshotData dirty;
+	ScanKeyData keys[2];
+	RowScan		scan;
+	int			found;
+	bool		waited;
+
+	InitDirtySnapshot(dirty);
+	pointstore_key_text(&keys[0], 1, request_id);
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(events->leg));
+	do
+	{
+		found = 0;
+		waited = false;
+		pointstore_scan_begin(&scan, store->table[TABLE_EVENT_STORE].relid, store->request_key,
+							  &dirty, keys, one_leg ? 2 : 1);
+		while (!waited && pointstore_scan_next(&scan, ForwardScanDirection))
+		{
+			waited = pointstore_scan_waits(&scan, &dirty);
+			if (waited)
+				break;
+			if (IsolationUsesXactSnapshot() &&
+				!table_tuple_satisfies_snapshot(scan.heap, scan.slot, snapshot))
+				ereport(ERROR,
+						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(request_id))));
+			if (found < nevents)
+				compare_with_stored(&events[found], scan.slot);
+			found++;
+		}
+	} while (waited);
+	pointstore_scan_end(&scan);
+	if (found > 0 && found != nevents && events[Min(found, nevents) - 1].outcome == OUTCOME_REPLAYED)
+	{
+		events[Min(found, nevents) - 1].outcome = OUTCOME_REQUEST_MISMATCH;
+		events[Min(found, nevents) - 1].mismatch = "number of events";
+	}
+	return found > 0;
+}
+
+/* Whether an event repeats a stored one; then its receipt is that one's. */
+static void
+compare_with_stored(ProposedEvent *event, TupleTableSlot *stored)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	ProposedEvent first = {0};
+	bool		isnull;
+
+	first.aggregate_id = DatumGetTextPP(slot_getattr(stored, att[EV_AGGREGATE_ID], &isnull));
+	first.event_type = DatumGetTextPP(slot_getattr(stored, att[EV_EVENT_TYPE], &isnull));
+	first.amount = DatumGetInt64(slot_getattr(stored, att[EV_AMOUNT], &isnull));
+	first.payload = DatumGetJsonbP(slot_getattr(stored, att[EV_PAYLOAD], &isnull));
+	first.occurred_at = DatumGetTimestampTz(slot_getattr(stored, att[EV_OCCURRED_AT], &isnull));
+	event->applied_version = DatumGetInt64(slot_getattr(stored, att[EV_VERSION], &isnull));
+	event->mismatch = first_difference(event, &first);
+	event->outcome = event->mismatch ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED;
+	event->version = event->applied_version;
+	event->balance = DatumGetInt64(slot_getattr(stored, att[EV_BALANCE_AFTER], &isnull));
+	event->id = DatumGetInt64(slot_getattr(stored, att[EV_ID], &isnull));
+	event->created_at = DatumGetTimestampTz(slot_getattr(stored, att[EV_CREATED_AT], &isnull));
+}
+
+/*
+ * The rules, after the request: account, version, overflow, floor and ceiling.
+ * On success the event has its version and balance and the account has moved
+ * on; on a refusal the event has the account's actual ones.
+ */
+void
+pointstore_judge(ProposedEvent *event, Account *account, Snapshot snapshot)
+{
+	if (account->exists && pointstore_waits_for_event(account, snapshot))
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+				 errmsg("account \"%s\" was changed by hand to version %lld and waits for its event",
+						pointstore_cstring(account->id), (long long) account->version)));
+	pointstore_judge_rules(event, account, snapshot);
+}
+
+/* The same for a change that may be one of several that wait for their events. */
+void
+pointstore_judge_rules(ProposedEvent *event, Account *account, Snapshot snapshot)
+{
+	int64		version;
+	int64		balance;
+
+	event->outcome = check_account(event, account, snapshot);
+	if (event->outcome == OUTCOME_APPENDED && event->has_expected &&
+		event->expected_version != account->version)
+		event->outcome = OUTCOME_VERSION_CONFLICT;
+	if (event->outcome == OUTCOME_APPENDED &&
+		(pg_add_s64_overflow(account->version, 1, &version) ||
+		 pg_add_s64_overflow(account->balance, event->amount, &balance)))
+		event->outcome = OUTCOME_OVERFLOW;
+	if (event->outcome == OUTCOME_APPENDED)
+		event->outcome = check_limits(event, account, balance);
+	if (event->outcome == OUTCOME_APPENDED)
+	{
+		account->version = version;
+		account->balance = balance;
+		account->nevents++;
+	}
+	event->version = account->version;
+	event->balance = account->balance;
+	event->available = account->balance - account->held;
+}
+
+/* Whether the account takes events at all. A missing one that may be opened gets its kind. */
+static Outcome
+check_account(const ProposedEvent *event, Account *account, Snapshot snapshot)
+{
+	if (!account->exists && account->kind == NULL)
+	{
+		account->kind = pointstore_require_kind(event->kind ? event->kind : cstring_to_text("default"),
+												snapshot);
+		account->kind_name = account->kind->name;
+		account->pure = account->kind->pure;
+		if (account->kind->auto_open)
+			pointstore_refuse_damaged(account->id, snapshot);
+	}
+	if (!account->exists && !account->kind->auto_open)
+		return OUTCOME_ACCOUNT_MISSING;
+	if (account->kind == NULL)
+		(void) pointstore_require_kind(account->kind_name, snapshot);	/* raises */
+	if (account->status == STATUS_CLOSED)
+		return OUTCOME_ACCOUNT_CLOSED;
+	if (account->status == STATUS_FROZEN)
+		return OUTCOME_ACCOUNT_FROZEN;
+	if (event->kind != NULL && !pointstore_same_text(event->kind, account->kind_name))
+		return OUTCOME_WRONG_KIND;
+	return OUTCOME_APPENDED;
+}
+
+/* A debit keeps to the floor, a credit to the ceiling. balance: as it would be. */
+static Outcome
+check_limits(const ProposedEvent *event, const Account *account, int64 balance)
+{
+	const Kind *kind = account->kind;
+
+	if (event->amount < 0 && (kind->has_floor || event->has_floor))
+	{
+		int64		floor = !event->has_floor ? kind->floor :
+			!kind->has_floor ? event->floor : Max(kind->floor, event->floor);
+		int64		available;
+
+		if (pg_sub_s64_overflow(balance, account->held, &available) || available < floor)
+			return OUTCOME_INSUFFICIENT_BALANCE;
+	}
+	if (event->amount > 0 && kind->has_ceiling && balance > kind->ceiling)
+		return OUTCOME_BALANCE_LIMIT;
+	return OUTCOME_APPENDED;
+}
+
+/* Raises a refusal as the error it stands for. */
+void
+pointstore_raise(const ProposedEvent *event)
+{
+	char	   *id = pointstore_cstring(event->aggregate_id);
+
+	switch (event->outcome)
+	{
+		case OUTCOME_VERSION_CONFLICT:
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_VERSION_CONFLICT),
+					 errmsg("version conflict on account \"%s\": expected %lld, actual %lld", id,
+							(long long) event->expected_version, (long long) event->version)));
+		case OUTCOME_REQUEST_MISMATCH:
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_REQUEST_MISMATCH),
+					 errmsg("request \"%s\" for account \"%s\" was used for something else",
+							pointstore_cstring(event->request_id), id),
+					 errdetail("It differs in %s from what it has written as version %lld.",
+							   event->mismatch, (long long) event->applied_version)));
+		case OUTCOME_INSUFFICIENT_BALANCE:
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_INSUFFICIENT_BALANCE),
+					 errmsg("insufficient balance on account \"%s\": available %lld, requested %lld", id,
+							(long long) event->available, (long long) event->amount)));
+		case OUTCOME_BALANCE_LIMIT:
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_BALANCE_LIMIT),
+					 errmsg("balance limit of account \"%s\": balance %lld, requested %lld, at most %lld", id,
+							(long long) event->balance, (long long) event->amount,
+							(long long) event->account->kind->ceiling)));
+		case OUTCOME_ACCOUNT_FROZEN:
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_ACCOUNT_FROZEN),
+					 errmsg("account \"%s\" is frozen", id)));
+		case OUTCOME_ACCOUNT_CLOSED:
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_ACCOUNT_CLOSED),
+					 errmsg("account \"%s\" is closed", id)));
+		case OUTCOME_ACCOUNT_MISSING:
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
+					 errmsg("account \"%s\" is missing", id),
+					 errhint("Its kind does not open accounts by an append: open_account() does.")));
+		case OUTCOME_WRONG_KIND:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("account \"%s\" is of another kind than \"%s\"", id,
+							pointstore_cstring(event->kind)),
+					 errhint("set_kind() changes the kind of an account.")));
+		case OUTCOME_OVERFLOW:
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("balance %lld of account \"%s\" and amount %lld are out of range for type bigint",
+							(long long) event->balance, id, (long long) event->amount)));
+		default:
+			elog(ERROR, "unexpected outcome %d", event->outcome);
+	}
+}
+
+/* Writes a batch that passed every rule. False: others were faster, nothing is written. */
+static bool
+write_batch(Batch *batch)
+{
+	static const PointstoreTableId tables[] = {TABLE_EVENT_STORE, TABLE_BALANCE};
+	RowWriter	writer;
+	bool		speculative = false;
+	bool		hybrid = false;
+	bool		done;
+	int			i;
+
+	for (i = 0; i < batch->naccounts; i++)
+	{
+		Account    *account = &batch->accounts[i];
+
+		if (account->nevents == 0)
+			continue;
+		hybrid |= !account->pure;
+		speculative |= account->pure || !account->exists;
+		if (account->pure && !account->exists && !pointstore_open_row(account->id, account->kind))
+			return false;
+	}
+	if (!hybrid && !speculative)
+		return true;			/* nothing but replays */
+	stamp_events(batch);
+	pointstore_writer_begin(&writer, hybrid ? 2 : 1, tables, speculative);
+	done = (!hybrid || write_balances(batch, &writer)) && write_events_guarded(batch, &writer);
+	pointstore_writer_end(&writer);
+	for (i = 0; done && i < batch->naccounts; i++)
+	{
+		Account    *account = &batch->accounts[i];
+
+		if (account->exists || account->pure || account->nevents == 0)
+			continue;
+		pointstore_refuse_other_mode(account->id, false);
+		pointstore_log("open", NULL, NULL, account);
+	}
+	return done;
+}
+
+/* The clock for each event, never before the account's previous one. */
+static void
+stamp_events(Batch *batch)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			i;
+
+	for (i = 0; i < batch->nevents; i++)
+	{
+		ProposedEvent *event = &batch->events[i];
+
+		if (event->outcome == OUTCOME_APPENDED)
+			event->created_at = event->account->updated_at = Max(now, event->account->updated_at);
+	}
+}
+
+/* The balance rows, in account order; of a single account this is also its lock. */
+static bool
+write_balances(Batch *batch, RowWriter *writer)
+{
+	int			i;
+
+	for (i = 0; i < batch->naccounts; i++)
+	{
+		Account    *account = &batch->accounts[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (account->pure || account->nevents == 0 ||
+			pointstore_write_account(writer, account) == ROW_WRITTEN)
+			continue;
+		if (IsolationUsesXactSnapshot() || batch->naccounts > 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("account \"%s\" was opened concurrently", pointstore_cstring(account->id))));
+		return false;
+	}
+	return true;
+}
+
+/* write_events(), with a duplicate key told for what it means here. */
+static bool
+write_events_guarded(Batch *batch, RowWriter *writer)
+{
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		done = write_events(batch, writer);
+	}
+	PG_CATCH();
+	{
+		translate_duplicate(batch);
+	}
+	PG_END_TRY();
+	return done;
+}
+
+/*
+ * Re-throws the error at hand. A duplicate request_id: another account's twin
+ * was faster by a moment (40001: the retry is told). A duplicate version: the
+ * events are ahead of the balance row (XX001).
+ */
+static void
+translate_duplicate(Batch *batch)
+{
+	const PointstoreStore *store = pointstore_store();
+	MemoryContext failed = MemoryContextSwitchTo(TopTransactionContext);
+	ErrorData  *error = CopyErrorData();
+	bool		duplicate = error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION &&
+		error->constraint_name != NULL && error->schema_name != NULL &&
+		strcmp(error->schema_name, "pointstore") == 0;
+
+	MemoryContextSwitchTo(failed);
+	if (duplicate && strcmp(error->constraint_name, store->request_key_name) == 0)
+	{
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("a request of this call was applied concurrently"),
+				 errhint("Repeat the call to see what it has written.")));
+	}
+	if (duplicate && strcmp(error->constraint_name, store->event_key_name) == 0)
+	{
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the events of account \"%s\" are ahead of its row",
+						pointstore_cstring(batch->events[0].aggregate_id)),
+				 errdetail("%s", error->detail ? error->detail : error->message),
+				 errhint("SELECT * FROM pointstore.rebuild_balance(...); sets the row to what the events say.")));
+	}
+	PG_RE_THROW();
+}
+
+/* The events: pure accounts claim their next version first, in account order. */
+static bool
+write_events(Batch *batch, RowWriter *writer)
+{
+	int			i;
+
+	batch->written = false;
+	for (i = 0; i < batch->nevents; i++)
+		if (batch->events[i].outcome == OUTCOME_APPENDED)
+			batch->events[i].id = pointstore_draw_id();
+	for (i = 0; i < batch->naccounts; i++)
+		if (batch->accounts[i].pure && batch->accounts[i].nevents > 0 &&
+			!claim(batch, writer, &batch->accounts[i]))
+			return false;
+	for (i = 0; i < batch->nevents; i++)
+	{
+		ProposedEvent *event = &batch->events[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (event->outcome == OUTCOME_APPENDED &&
+			!(event->account->pure && event == event->account->claim))
+			(void) write_event(writer, event, NIL);
+	}
+	batch->written = true;
+	return true;
+}
+
+/* The next id of the store. */
+int64
+pointstore_draw_id(void)
+{
+	return nextval_internal(pointstore_store()->id_sequence, false);
+}
+
+/*
+ * Inserts a pure account's first event of the batch, whose key is the claim on
+ * the account. False: another was faster and nothing is written yet.
+ */
+static bool
+claim(Batch *batch, RowWriter *writer, Account *account)
+{
+	const PointstoreStore *store = pointstore_store();
+	ProposedEvent *event;
+	List	   *arbiters = list_make1_oid(store->table[TABLE_EVENT_STORE].key);
+	int			i;
+
+	for (i = 0; batch->events[i].account != account || batch->events[i].outcome != OUTCOME_APPENDED;)
+		i++;
+	event = account->claim = &batch->events[i];
+	if (event->request_id != NULL)
+		arbiters = lappend_oid(arbiters, store->request_key);
+	while (write_event(writer, event, arbiters) == ROW_CONFLICT)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (IsolationUsesXactSnapshot())
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
+		if (batch->naccounts == 1)
+			return false;
+		judge_again(batch, account);
+	}
+	batch->written = true;
+	return true;
+}
+
+/*
+ * Judges the events of one pure account again, from its newest last event,
+ * after the batch has begun to be written: what is refused now is an error.
+ */
+static void
+judge_again(Batch *batch, Account *account)
+{
+	Snapshot	snapshot = pointstore_push_snapshot();
+	int			i;
+
+	(void) pointstore_last_event(account, snapshot, NULL);
+	for (i = 0; i < batch->nevents; i++)
+	{
+		ProposedEvent *event = &batch->events[i];
+
+		if (event->account != account || event->outcome != OUTCOME_APPENDED)
+			continue;
+		if (event->request_id != NULL &&
+			pointstore_find_request(event, 1, batch->request_id != NULL, snapshot))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(event->request_id)),
+					 errhint("Repeat the call to see what it has written.")));
+		pointstore_judge(event, account, snapshot);
+		if (event->outcome != OUTCOME_APPENDED)
+			pointstore_raise(event);
+		event->created_at = account->updated_at = Max(event->created_at, account->updated_at);
+	}
+	PopActiveSnapshot();
+}
+
+/* Inserts one event. Where a user's trigger suppresses or changes it: PS010. */
+static RowOutcome
+write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters)
+{
+	RowTarget  *target = &writer->targets[0];
+	const AttrNumber *att = target->table->att;
+	TupleTableSlot *slot = target->slot;
+	RowOutcome	outcome;
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+#define SET(column, value) \
+	(slot->tts_values[att[column] - 1] = (value), slot->tts_isnull[att[column] - 1] = false)
+	SET(EV_ID, Int64GetDatum(event->id));
+	SET(EV_AGGREGATE_ID, PointerGetDatum(event->aggregate_id));
+	SET(EV_VERSION, Int64GetDatum(event->version));
+	SET(EV_EVENT_TYPE, PointerGetDatum(event->event_type));
+	SET(EV_AMOUNT, Int64GetDatum(event->amount));
+	SET(EV_HELD, Int64GetDatum(0));
+	SET(EV_BALANCE_AFTER, Int64GetDatum(event->balance));
+	SET(EV_PAYLOAD, JsonbPGetDatum(event->payload));
+	if (event->metadata != NULL)
+		SET(EV_METADATA, JsonbPGetDatum(event->metadata));
+	if (event->request_id != NULL)
+	{
+		SET(EV_REQUEST_ID, PointerGetDatum(event->request_id));
+		SET(EV_LEG, Int16GetDatum(event->leg));
+	}
+	SET(EV_OCCURRED_AT, TimestampTzGetDatum(event->has_occurred ? event->occurred_at : event->created_at));
+	SET(EV_CREATED_AT, TimestampTzGetDatum(event->created_at));
+#undef SET
+	ExecStoreVirtualTuple(slot);
+	outcome = pointstore_row_insert(writer, target, arbiters);
+	if (outcome == ROW_SUPPRESSED)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+				 errmsg("the event of account \"%s\" was not stored", pointstore_cstring(event->aggregate_id)),
+				 errdetail("A BEFORE trigger of the table suppressed it.")));
+	if (outcome == ROW_WRITTEN && !target->table->own_before_insert)
+		check_stored(slot, event);
+	return outcome;
+}
+
+/* Users' triggers may add to an event; what the rules were checked on stays as it was: PS010. */
+static void
+check_stored(TupleTableSlot *slot, const ProposedEvent *event)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	bool		isnull;
+	Datum		request_id = slot_getattr(slot, att[EV_REQUEST_ID], &isnull);
+	bool		same_request = isnull ? event->request_id == NULL :
+		event->request_id != NULL && pointstore_same_text(DatumGetTextPP(request_id), event->request_id);
+
+	if (!same_request ||
+		!pointstore_same_text(DatumGetTextPP(slot_getattr(slot, att[EV_AGGREGATE_ID], &isnull)), event->aggregate_id) ||
+		!pointstore_same_text(DatumGetTextPP(slot_getattr(slot, att[EV_EVENT_TYPE], &isnull)), event->event_type) ||
+		DatumGetInt64(slot_getattr(slot, att[EV_ID], &isnull)) != event->id ||
+		DatumGetInt64(slot_getattr(slot, att[EV_VERSION], &isnull)) != event->version ||
+		DatumGetInt64(slot_getattr(slot, att[EV_AMOUNT], &isnull)) != event->amount ||
+		DatumGetInt64(slot_getattr(slot, att[EV_HELD], &isnull)) != 0 ||
+		DatumGetInt64(slot_getattr(slot, att[EV_BALANCE_AFTER], &isnull)) != event->balance ||
+		DatumGetTimestampTz(slot_getattr(slot, att[EV_CREATED_AT], &isnull)) != event->created_at)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+				 errmsg("the event of account \"%s\" was changed on its way into the table",
+						pointstore_cstring(event->aggregate_id)),
+				 errdetail("A BEFORE trigger may change payload, metadata, occurred_at and columns of the user's own.")));
+}

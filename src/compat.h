@@ -1,0 +1,200 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/compat.h
+ *		What differs between PostgreSQL 14 and 18: the only place that asks
+ *		for PG_VERSION_NUM. Each name says what the newest version says.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_COMPAT_H
+#define POINTSTORE_COMPAT_H
+
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "nodes/parsenodes.h"
+#if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
+#endif
+
+#if PG_VERSION_NUM < 140000
+#error "pointstore needs PostgreSQL 14 or newer"
+#endif
+
+/* index_beginscan took its instrumentation in 18 */
+static inline IndexScanDesc
+pointstore_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* what an update says of the indexes became an enum in 16 */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes PointstoreUpdateIndexes;
+#define POINTSTORE_NO_INDEXES TU_None
+#define POINTSTORE_ONLY_SUMMARIZING(update_indexes) ((update_indexes) == TU_Summarizing)
+#else
+typedef bool PointstoreUpdateIndexes;
+#define POINTSTORE_NO_INDEXES false
+#define POINTSTORE_ONLY_SUMMARIZING(update_indexes) false
+#endif
+
+/* Index entries of a stored row; conflict null: a duplicate is an error. */
+static inline List *
+pointstore_insert_index_tuples(ResultRelInfo *rel, TupleTableSlot *slot, EState *estate,
+							   bool *conflict, List *arbiters)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(rel, slot, estate, false, conflict != NULL, conflict, arbiters, false);
+#else
+	return ExecInsertIndexTuples(rel, slot, estate, false, conflict != NULL, conflict, arbiters);
+#endif
+}
+
+/* Index entries of a row that an update moved. */
+static inline List *
+pointstore_update_index_tuples(ResultRelInfo *rel, TupleTableSlot *slot, EState *estate,
+							   PointstoreUpdateIndexes update_indexes)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(rel, slot, estate, true, false, NULL, NIL,
+								 POINTSTORE_ONLY_SUMMARIZING(update_indexes));
+#else
+	return ExecInsertIndexTuples(rel, slot, estate, true, false, NULL, NIL);
+#endif
+}
+
+/* Whether no committed or running row has this one's key; waits for the latter. */
+static inline bool
+pointstore_check_index_constraints(ResultRelInfo *rel, TupleTableSlot *slot, EState *estate,
+								   List *arbiters)
+{
+	ItemPointerData conflict;
+
+#if PG_VERSION_NUM >= 180000
+	ItemPointerData none;
+
+	ItemPointerSetInvalid(&none);
+	return ExecCheckIndexConstraints(rel, slot, estate, &conflict, &none, arbiters);
+#else
+	return ExecCheckIndexConstraints(rel, slot, estate, &conflict, arbiters);
+#endif
+}
+
+/*
+ * BEFORE ROW UPDATE triggers. The caller has locked the row, so that no newer
+ * version can be found and no plan is needed to check it again.
+ */
+static inline bool
+pointstore_before_row_update(EState *estate, ResultRelInfo *rel, ItemPointer tid,
+							 TupleTableSlot *slot)
+{
+	EPQState	epqstate;
+
+#if PG_VERSION_NUM >= 160000
+	EvalPlanQualInit(&epqstate, estate, NULL, NIL, -1, NIL);
+#else
+	EvalPlanQualInit(&epqstate, estate, NULL, NIL, -1);
+#endif
+#if PG_VERSION_NUM >= 180000
+	return ExecBRUpdateTriggers(estate, &epqstate, rel, tid, NULL, slot, NULL, NULL, false);
+#elif PG_VERSION_NUM >= 160000
+	return ExecBRUpdateTriggers(estate, &epqstate, rel, tid, NULL, slot, NULL, NULL);
+#elif PG_VERSION_NUM >= 150000
+	return ExecBRUpdateTriggers(estate, &epqstate, rel, tid, NULL, slot, NULL);
+#else
+	return ExecBRUpdateTriggers(estate, &epqstate, rel, tid, NULL, slot);
+#endif
+}
+
+static inline void
+pointstore_after_row_update(EState *estate, ResultRelInfo *rel, ItemPointer tid,
+							TupleTableSlot *slot, List *recheck, TransitionCaptureState *capture)
+{
+#if PG_VERSION_NUM >= 150000
+	ExecARUpdateTriggers(estate, rel, NULL, NULL, tid, NULL, slot, recheck, capture, false);
+#else
+	ExecARUpdateTriggers(estate, rel, tid, NULL, slot, recheck, capture);
+#endif
+}
+
+/*
+ * A range table of plain tables, each locked already in RowExclusiveLock, so
+ * that the executor's helpers can name their columns. updated: for each table
+ * the columns an UPDATE sets, or NULL. Permissions are not asked for: the
+ * store acts as the tables' owner.
+ */
+static inline void
+pointstore_range_table(EState *estate, int n, const Oid *relids, Bitmapset *const *updated)
+{
+	List	   *rtable = NIL;
+	int			i;
+#if PG_VERSION_NUM >= 160000
+	List	   *perminfos = NIL;
+	Bitmapset  *unpruned = NULL;
+#endif
+
+	for (i = 0; i < n; i++)
+	{
+		RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+		rte->rtekind = RTE_RELATION;
+		rte->relid = relids[i];
+		rte->relkind = RELKIND_RELATION;
+		rte->rellockmode = RowExclusiveLock;
+		rtable = lappend(rtable, rte);
+#if PG_VERSION_NUM >= 160000
+		addRTEPermissionInfo(&perminfos, rte)->updatedCols = updated[i];
+		unpruned = bms_add_member(unpruned, i + 1);
+#else
+		rte->updatedCols = updated[i];
+#endif
+	}
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, rtable, perminfos, unpruned);
+#elif PG_VERSION_NUM >= 160000
+	(void) unpruned;
+	ExecInitRangeTable(estate, rtable, perminfos);
+#else
+	ExecInitRangeTable(estate, rtable);
+#endif
+}
+
+/* Sets up a function's materialized result: rsinfo->setResult and setDesc. */
+#if PG_VERSION_NUM >= 150000
+#include "funcapi.h"
+static inline void
+pointstore_materialize(FunctionCallInfo fcinfo)
+{
+	InitMaterializedSRF(fcinfo, 0);
+}
+#else
+#include "funcapi.h"
+#include "miscadmin.h"
+static inline void
+pointstore_materialize(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext old;
+	TupleDesc	desc;
+
+	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || !(rsinfo->allowedModes & SFRM_Materialize))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("materialize mode required, but it is not allowed in this context")));
+	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	rsinfo->returnMode = SFRM_Materialize;
+	rsinfo->setResult = tuplestore_begin_heap(true, false, work_mem);
+	rsinfo->setDesc = desc;
+	MemoryContextSwitchTo(old);
+}
+#endif
+
+#endif							/* POINTSTORE_COMPAT_H */

@@ -1,0 +1,722 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/guard.c
+ *		Triggers: what holds against every writer of the store's tables.
+ *
+ * An event inserted by hand is numbered, checked and stamped before it is
+ * stored, under its account's row lock, by the rules of append.c. Its balance
+ * moves only afterwards, when the row is really there: an AFTER trigger looks at
+ * what was stored, and at an account's last event of the statement sets the row
+ * to it. So an event that ON CONFLICT or another trigger drops leaves nothing
+ * behind, and a COPY of many events of one account updates its row once.
+ *
+ * Nothing is remembered between the two triggers: the next version is one
+ * more than the account's last event, which a BEFORE trigger sees even when its
+ * own statement has inserted it. Where the balance row is ahead of that event
+ * by this transaction's doing, the event is the one it waits for (pair.c).
+ *
+ * Rows that our own functions write are known by their command id (row.c) and
+ * pass.
+ *
+ * A balance changed by hand is checked after it is stored. All these are row
+ * triggers, so that they also fire for a change through an inheritance parent.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/int.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "pointstore.h"
+
+PG_FUNCTION_INFO_V1(pointstore_guard_event_store);
+PG_FUNCTION_INFO_V1(pointstore_guard_balance);
+PG_FUNCTION_INFO_V1(pointstore_guard_pure_account);
+PG_FUNCTION_INFO_V1(pointstore_guard_account_kind);
+PG_FUNCTION_INFO_V1(pointstore_guard_append_only);
+
+/* An event as an INSERT brings it, or as it was stored. */
+typedef struct RawEvent
+{
+	ProposedEvent event;
+	bool		has_version;
+	bool		has_created;
+	bool		has_balance_after;
+	bool		has_leg;
+	int64		version;
+	int64		held;
+	int64		balance_after;
+	TimestampTz created_at;
+} RawEvent;
+
+static TriggerData *guarded_trigger(FunctionCallInfo fcinfo, PointstoreTableId table);
+static Datum column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att, bool *isnull);
+static text *text_column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att);
+static int64 bigint_column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att, bool *given);
+static void read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger);
+static HeapTuple propose_event(const TriggerData *trigger);
+static bool number_event(RawEvent *raw, Account *account, Snapshot snapshot);
+static bool open_for_event(const ProposedEvent *event, Account *account, Snapshot snapshot);
+static void judge_hybrid(RawEvent *raw, Account *account, Account *last, bool last_is_ours, Snapshot snapshot);
+static void match_change(RawEvent *raw, const Account *account, const Account *last);
+static void refuse_damaged_row(const Account *account, const Account *last);
+static void stamp_event(RawEvent *raw, const Account *account, const Account *last);
+static HeapTuple filled_in(const RawEvent *raw, const TriggerData *trigger);
+static void settle_event(const TriggerData *trigger);
+static bool is_last_of_chain(const RawEvent *raw, Snapshot snapshot);
+static void refuse_changed_event(const RawEvent *raw);
+static bool balance_columns_differ(const TriggerData *trigger, int from, int to);
+static bool pure_columns_differ(const TriggerData *trigger);
+static bool attribute_differs(const TriggerData *trigger, AttrNumber att);
+static void check_changed_balance(const TriggerData *trigger);
+static void check_changed_limits(const TriggerData *trigger, text *id);
+static void check_new_balance(const TriggerData *trigger);
+static void check_new_account(const TriggerData *trigger, const AttrNumber *att, bool pure);
+static void refuse_used_kind(text *kind);
+
+/* Trigger of event_store: BEFORE INSERT numbers and checks, AFTER INSERT moves the balance. */
+Datum
+pointstore_guard_event_store(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_EVENT_STORE);
+	HeapTuple	result = trigger->tg_trigtuple;
+	PointstoreScope scope;
+
+	if (TRIGGER_FIRED_BEFORE(trigger->tg_event) ? pointstore_is_own_slot(trigger->tg_trigslot)
+		: pointstore_is_own_row(trigger->tg_trigtuple))
+		return PointerGetDatum(result);
+	pointstore_act_as_owner(&scope);
+	if (TRIGGER_FIRED_BEFORE(trigger->tg_event))
+		result = propose_event(trigger);
+	else
+		settle_event(trigger);
+	pointstore_act_as_caller(&scope);
+	return PointerGetDatum(result);
+}
+
+/* The trigger's data; 39P01 when it is not a row trigger of the given table of the store. */
+static TriggerData *
+guarded_trigger(FunctionCallInfo fcinfo, PointstoreTableId table)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		RelationGetRelid(trigger->tg_relation) != pointstore_store()->table[table].relid)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("the guards of pointstore serve as row triggers of its own tables alone")));
+	return trigger;
+}
+
+static Datum
+column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att, bool *isnull)
+{
+	return heap_getattr(tuple, att, RelationGetDescr(trigger->tg_relation), isnull);
+}
+
+static text *
+text_column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att)
+{
+	bool		isnull;
+	Datum		value = column(tuple, trigger, att, &isnull);
+
+	return isnull ? NULL : DatumGetTextPP(value);
+}
+
+/* 0 where it is null; given, where wanted, says which. */
+static int64
+bigint_column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att, bool *given)
+{
+	bool		isnull;
+	Datum		value = column(tuple, trigger, att, &isnull);
+
+	if (given != NULL)
+		*given = !isnull;
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+static void
+read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	ProposedEvent *event = &raw->event;
+	bool		isnull;
+	Datum		value;
+
+	memset(raw, 0, sizeof(RawEvent));
+	event->aggregate_id = text_column(tuple, trigger, att[EV_AGGREGATE_ID]);
+	event->event_type = text_column(tuple, trigger, att[EV_EVENT_TYPE]);
+	event->request_id = text_column(tuple, trigger, att[EV_REQUEST_ID]);
+	event->amount = bigint_column(tuple, trigger, att[EV_AMOUNT], &event->any_amount);
+	event->any_amount = !event->any_amount;
+	value = column(tuple, trigger, att[EV_PAYLOAD], &isnull);
+	event->payload = isnull ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")))
+		: DatumGetJsonbP(value);
+	event->occurred_at = bigint_column(tuple, trigger, att[EV_OCCURRED_AT], &event->has_occurred);
+	value = column(tuple, trigger, att[EV_LEG], &isnull);
+	raw->has_leg = !isnull;
+	event->leg = isnull ? 0 : DatumGetInt16(value);
+	raw->version = bigint_column(tuple, trigger, att[EV_VERSION], &raw->has_version);
+	raw->held = bigint_column(tuple, trigger, att[EV_HELD], NULL);
+	raw->balance_after = bigint_column(tuple, trigger, att[EV_BALANCE_AFTER], &raw->has_balance_after);
+	raw->created_at = bigint_column(tuple, trigger, att[EV_CREATED_AT], &raw->has_created);
+}
+
+/* BEFORE INSERT: the row with all that the store decides filled in; NULL to skip a repeat. */
+static HeapTuple
+propose_event(const TriggerData *trigger)
+{
+	RawEvent	raw;
+	ProposedEvent *event = &raw.event;
+	bool		stored = false;
+	bool		done = false;
+
+	read_raw_event(&raw, trigger->tg_trigtuple, trigger);
+	if (event->aggregate_id == NULL || event->event_type == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", event->aggregate_id == NULL ? "aggregate_id" : "event_type")));
+	pointstore_check_event(event);
+	if (raw.held != 0 || event->leg < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an event inserted by hand has no held and no negative leg")));
+	while (!done)
+	{
+		Snapshot	snapshot = pointstore_push_snapshot();
+		Account		account;
+
+		CHECK_FOR_INTERRUPTS();
+		pointstore_read_account(&account, event->aggregate_id, snapshot, LOCK_BALANCE);
+		stored = event->request_id != NULL && pointstore_find_request(event, 1, true, snapshot);
+		if (stored && event->outcome == OUTCOME_REQUEST_MISMATCH)
+			pointstore_raise(event);
+		done = stored || number_event(&raw, &account, snapshot);
+		pointstore_release_account(&account);
+		PopActiveSnapshot();
+	}
+	return stored ? NULL : filled_in(&raw, trigger);
+}
+
+/* Decides about an event under its account's lock. False: the account was opened just now, do it again. */
+static bool
+number_event(RawEvent *raw, Account *account, Snapshot snapshot)
+{
+	ProposedEvent *event = &raw->event;
+	Account		last = {.id = account->id};
+	bool		last_is_ours = false;
+
+	if (!account->exists && open_for_event(event, account, snapshot))
+		return false;
+	event->account = account;
+	event->has_expected = raw->has_version;
+	event->expected_version = raw->version - 1;
+	(void) pointstore_last_event(&last, snapshot, &last_is_ours);
+	if (account->pure || !account->exists)
+		pointstore_judge(event, account, snapshot);
+	else
+		judge_hybrid(raw, account, &last, last_is_ours, snapshot);
+	if (event->outcome != OUTCOME_APPENDED)
+		pointstore_raise(event);
+	if (raw->has_balance_after && raw->balance_after != event->balance)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("balance_after of account \"%s\" is given as %lld, and is %lld",
+						pointstore_cstring(account->id), (long long) raw->balance_after,
+						(long long) event->balance)));
+	stamp_event(raw, account, &last);
+	event->id = pointstore_draw_id();
+	return true;
+}
+
+/* Opens a missing account under the default kind, if that may; else judging it refuses. */
+static bool
+open_for_event(const ProposedEvent *event, Account *account, Snapshot snapshot)
+{
+	const Kind *kind = pointstore_require_kind(cstring_to_text("default"), snapshot);
+
+	if (!kind->auto_open)
+		return false;
+	pointstore_refuse_damaged(account->id, snapshot);
+	(void) pointstore_open_row(account->id, kind);
+	return true;
+}
+
+/*
+ * The event advances the balance where the row stands at the last event, or
+ * this statement's own rows are ahead of it; it matches a change made before
+ * where this transaction has moved the row ahead. All else is damage.
+ */
+static void
+judge_hybrid(RawEvent *raw, Account *account, Account *last, bool last_is_ours, Snapshot snapshot)
+{
+	if (account->version > last->version && pointstore_row_is_ours(account->row))
+	{
+		match_change(raw, account, last);
+		return;
+	}
+	if (account->version < last->version && last_is_ours)
+	{
+		account->version = last->version;
+		account->balance = last->balance;
+		account->updated_at = Max(account->updated_at, last->updated_at);
+	}
+	if (account->version != last->version || account->balance != last->balance)
+		refuse_damaged_row(account, last);
+	pointstore_judge(&raw->event, account, snapshot);
+}
+
+/* The event of a change that was made to the row before: PS001, PS010, 22003. */
+static void
+match_change(RawEvent *raw, const Account *account, const Account *last)
+{
+	ProposedEvent *event = &raw->event;
+	bool		only_one = account->version == last->version + 1;
+
+	if (event->any_amount)
+	{
+		event->amount = 0;
+		if (only_one && pg_sub_s64_overflow(account->balance, last->balance, &event->amount))
+			event->amount = 0;
+	}
+	event->outcome = OUTCOME_APPENDED;
+	if (raw->has_version && raw->version != last->version + 1)
+		event->outcome = OUTCOME_VERSION_CONFLICT;
+	else if (pg_add_s64_overflow(last->balance, event->amount, &event->balance))
+		event->outcome = OUTCOME_OVERFLOW;
+	else if (only_one && event->balance != account->balance)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+				 errmsg("the balance of account \"%s\" changed by %lld, its event says %lld",
+						pointstore_cstring(account->id),
+						(long long) (account->balance - last->balance), (long long) event->amount)));
+	event->version = event->outcome == OUTCOME_APPENDED ? last->version + 1 : last->version;
+}
+
+static void
+refuse_damaged_row(const Account *account, const Account *last)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("the row and the events of account \"%s\" disagree", pointstore_cstring(account->id)),
+			 errdetail("The row says version %lld, balance %lld; the last event version %lld, balance %lld.",
+					   (long long) account->version, (long long) account->balance,
+					   (long long) last->version, (long long) last->balance),
+			 errhint("SELECT * FROM pointstore.rebuild_balance('%s'); sets the row to what the events say.",
+					 pointstore_cstring(account->id))));
+}
+
+/* created_at: as given, between the previous event and now (22023), else the clock. */
+static void
+stamp_event(RawEvent *raw, const Account *account, const Account *last)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	raw->event.created_at = raw->has_created ? raw->created_at :
+		Max(now, account->updated_at);
+	if (!raw->has_created)
+		return;
+	if (raw->created_at > now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("created_at of account \"%s\" is in the future: %s", pointstore_cstring(account->id),
+						timestamptz_to_str(raw->created_at))));
+	if (last->version > 0 && raw->created_at < last->updated_at)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("created_at of account \"%s\" is before its previous event",
+						pointstore_cstring(account->id)),
+				 errdetail("Version %lld was created at %s.", (long long) last->version,
+						   timestamptz_to_str(last->updated_at))));
+}
+
+static HeapTuple
+filled_in(const RawEvent *raw, const TriggerData *trigger)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	const ProposedEvent *event = &raw->event;
+	int			columns[] = {
+		att[EV_ID], att[EV_VERSION], att[EV_AMOUNT], att[EV_HELD], att[EV_BALANCE_AFTER],
+		att[EV_PAYLOAD], att[EV_LEG], att[EV_OCCURRED_AT], att[EV_CREATED_AT]
+	};
+	Datum		values[] = {
+		Int64GetDatum(event->id), Int64GetDatum(event->version), Int64GetDatum(event->amount),
+		Int64GetDatum(0), Int64GetDatum(event->balance), JsonbPGetDatum(event->payload),
+		Int16GetDatum(event->leg),
+		TimestampTzGetDatum(event->has_occurred ? event->occurred_at : event->created_at),
+		TimestampTzGetDatum(event->created_at)
+	};
+	bool		nulls[lengthof(columns)] = {0};
+
+	nulls[6] = event->request_id == NULL;
+	return heap_modify_tuple_by_cols(trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation),
+									 lengthof(columns), columns, values, nulls);
+}
+
+/* AFTER INSERT: the stored event continues its account's chain; at the last one the row follows. */
+static void
+settle_event(const TriggerData *trigger)
+{
+	RawEvent	raw;
+	Snapshot	snapshot = pointstore_push_snapshot();
+	Account		account;
+
+	read_raw_event(&raw, trigger->tg_trigtuple, trigger);
+	if (!is_last_of_chain(&raw, snapshot))
+	{
+		PopActiveSnapshot();
+		return;
+	}
+	pointstore_read_account(&account, raw.event.aggregate_id, snapshot, LOCK_BALANCE);
+	if (!account.exists || (!account.pure && account.version == raw.version &&
+							account.balance != raw.balance_after))
+		refuse_changed_event(&raw);
+	if (!account.pure && account.version < raw.version)
+	{
+		account.version = raw.version;
+		account.balance = raw.balance_after;
+		account.updated_at = Max(account.updated_at, raw.created_at);
+		pointstore_change_account(&account);
+	}
+	pointstore_release_account(&account);
+	PopActiveSnapshot();
+}
+
+/*
+ * Whether no event of the account follows. A trigger that came after ours may
+ * have changed the row: it must still follow from the one before (PS010).
+ */
+static bool
+is_last_of_chain(const RawEvent *raw, Snapshot snapshot)
+{
+	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
+	ScanKeyData keys[2];
+	RowScan		scan;
+	bool		is_last = true;
+	int64		version = 0;
+	int64		balance = 0;
+	TimestampTz created_at = raw->created_at;
+	bool		isnull;
+
+	pointstore_key_text(&keys[0], 1, raw->event.aggregate_id);
+	pointstore_key_bigint(&keys[1], 2, true, raw->version < PG_INT64_MAX ? raw->version + 1 : raw->version);
+	pointstore_scan_begin(&scan, events->relid, events->key, snapshot, keys, 2);
+	while (pointstore_scan_next(&scan, BackwardScanDirection))
+	{
+		version = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_VERSION], &isnull));
+		if (version > raw->version)
+			is_last = false;
+		if (version < raw->version)
+		{
+			balance = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_BALANCE_AFTER], &isnull));
+			created_at = DatumGetTimestampTz(slot_getattr(scan.slot, events->att[EV_CREATED_AT], &isnull));
+			break;
+		}
+		version = 0;
+	}
+	pointstore_scan_end(&scan);
+	if (version != raw->version - 1 || created_at > raw->created_at || raw->held != 0 ||
+		pg_add_s64_overflow(balance, raw->event.amount, &balance) || balance != raw->balance_after)
+		refuse_changed_event(raw);
+	return is_last;
+}
+
+static void
+refuse_changed_event(const RawEvent *raw)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+			 errmsg("the event of account \"%s\" was changed on its way into the table",
+					pointstore_cstring(raw->event.aggregate_id)),
+			 errdetail("A BEFORE trigger may change payload, metadata, occurred_at and columns of the user's own.")));
+}
+
+/* Trigger of balance: BEFORE UPDATE stamps updated_at, AFTER INSERT OR UPDATE checks. */
+Datum
+pointstore_guard_balance(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_BALANCE);
+	bool		is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+	HeapTuple	row = is_update ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	PointstoreScope scope;
+
+	if (TRIGGER_FIRED_BEFORE(trigger->tg_event))
+	{
+		AttrNumber	att = pointstore_store()->table[TABLE_BALANCE].att[BAL_UPDATED_AT];
+		int			columns[] = {att};
+		bool		nulls[] = {false};
+		Datum		stamp;
+
+		if (pointstore_is_own_slot(trigger->tg_newslot))
+			return PointerGetDatum(row);
+		stamp = bigint_column(trigger->tg_trigtuple, trigger, att, NULL);
+		if (balance_columns_differ(trigger, 0, BAL_UPDATED_AT))
+			stamp = TimestampTzGetDatum(Max(DatumGetTimestampTz(stamp), GetCurrentTimestamp()));
+		return PointerGetDatum(heap_modify_tuple_by_cols(row, RelationGetDescr(trigger->tg_relation),
+														 1, columns, &stamp, nulls));
+	}
+	if (pointstore_is_own_row(row))
+		return PointerGetDatum(row);
+	pointstore_act_as_owner(&scope);
+	if (is_update)
+		check_changed_balance(trigger);
+	else
+		check_new_balance(trigger);
+	pointstore_act_as_caller(&scope);
+	return PointerGetDatum(row);
+}
+
+/* Whether an UPDATE changes one of the columns of ours from one up to before another. */
+static bool
+balance_columns_differ(const TriggerData *trigger, int from, int to)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
+	int			i;
+
+	for (i = from; i < to; i++)
+		if (attribute_differs(trigger, att[i]))
+			return true;
+	return false;
+}
+
+/* Whether an UPDATE changes an attribute, by its bytes. */
+static bool
+attribute_differs(const TriggerData *trigger, AttrNumber att)
+{
+	Form_pg_attribute form = TupleDescAttr(RelationGetDescr(trigger->tg_relation), att - 1);
+	bool		old_null;
+	bool		new_null;
+	Datum		old = column(trigger->tg_trigtuple, trigger, att, &old_null);
+	Datum		new = column(trigger->tg_newtuple, trigger, att, &new_null);
+
+	if (old_null || new_null)
+		return old_null != new_null;
+	if (form->attlen == -1)
+		return !pointstore_same_text(DatumGetTextPP(old), DatumGetTextPP(new));
+	return old != new;
+}
+
+/* A balance updated by hand: PS001, PS003, PS004, PS005, PS009, 22023; its event may come until commit. */
+static void
+check_changed_balance(const TriggerData *trigger)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
+	text	   *id = text_column(trigger->tg_trigtuple, trigger, att[BAL_AGGREGATE_ID]);
+	int64		old_version = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_VERSION], NULL);
+	int64		new_version = bigint_column(trigger->tg_newtuple, trigger, att[BAL_VERSION], NULL);
+
+	if (!balance_columns_differ(trigger, 0, BAL_UPDATED_AT))
+		return;
+	if (balance_columns_differ(trigger, BAL_HELD, BAL_UPDATED_AT) ||
+		balance_columns_differ(trigger, BAL_AGGREGATE_ID, BAL_VERSION))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account \"%s\": aggregate_id, kind, held, next_expiry and status are not changed by hand",
+						pointstore_cstring(id))));
+	if (old_version == PG_INT64_MAX || new_version != old_version + 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_VERSION_CONFLICT),
+				 errmsg("version conflict on account \"%s\": expected %lld, actual %lld", pointstore_cstring(id),
+						(long long) old_version + (old_version < PG_INT64_MAX), (long long) new_version),
+				 errdetail("A change of a balance raises its version by 1.")));
+	check_changed_limits(trigger, id);
+	pointstore_note_change(id, new_version);
+}
+
+static void
+check_changed_limits(const TriggerData *trigger, text *id)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
+	Snapshot	snapshot = pointstore_push_snapshot();
+	Account		account = {
+		.id = id, .exists = true,
+		.kind_name = text_column(trigger->tg_trigtuple, trigger, att[BAL_KIND]),
+		.status = pointstore_status(text_column(trigger->tg_trigtuple, trigger, att[BAL_STATUS])),
+		.version = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_VERSION], NULL),
+		.balance = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_BALANCE], NULL),
+		.held = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_HELD], NULL)
+	};
+	ProposedEvent change = {.aggregate_id = id, .account = &account};
+	int64		balance = bigint_column(trigger->tg_newtuple, trigger, att[BAL_BALANCE], NULL);
+
+	account.kind = pointstore_require_kind(account.kind_name, snapshot);
+	if (pg_sub_s64_overflow(balance, account.balance, &change.amount))
+	{
+		change.outcome = OUTCOME_OVERFLOW;
+		change.balance = account.balance;
+		change.amount = balance;
+	}
+	else
+		pointstore_judge_rules(&change, &account, snapshot);
+	if (change.outcome != OUTCOME_APPENDED)
+		pointstore_raise(&change);
+	PopActiveSnapshot();
+}
+
+/* A balance row inserted by hand: empty, or at version 1 and waiting for that event. */
+static void
+check_new_balance(const TriggerData *trigger)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
+	HeapTuple	row = trigger->tg_trigtuple;
+	text	   *id = text_column(row, trigger, att[BAL_AGGREGATE_ID]);
+	int64		version = bigint_column(row, trigger, att[BAL_VERSION], NULL);
+	int64		balance = bigint_column(row, trigger, att[BAL_BALANCE], NULL);
+	bool		has_expiry;
+
+	(void) bigint_column(row, trigger, att[BAL_NEXT_EXPIRY], &has_expiry);
+	if (bigint_column(row, trigger, att[BAL_HELD], NULL) != 0 || has_expiry)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account \"%s\" is not opened with held or next_expiry", pointstore_cstring(id))));
+	if (version < 0 || version > 1 || (version == 0 && balance != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_VERSION_CONFLICT),
+				 errmsg("version conflict on account \"%s\": expected %d, actual %lld", pointstore_cstring(id),
+						balance != 0, (long long) version),
+				 errdetail("A new balance row is empty at version 0, or at version 1 and waits for its event.")));
+	check_new_account(trigger, att, false);
+	if (version == 1)
+		pointstore_note_change(id, version);
+}
+
+/*
+ * A row of balance or pure_account inserted by hand: its name, kind, status;
+ * no events, no row in the other mode; and, of a balance, within its limits.
+ */
+static void
+check_new_account(const TriggerData *trigger, const AttrNumber *att, bool pure)
+{
+	HeapTuple	row = trigger->tg_trigtuple;
+	text	   *status = text_column(row, trigger, att[pure ? PURE_STATUS : BAL_STATUS]);
+	Snapshot	snapshot = pointstore_push_snapshot();
+	Account		account = {
+		.id = text_column(row, trigger, att[0]), .pure = pure,
+		.kind_name = text_column(row, trigger, att[1])
+	};
+	ProposedEvent opening = {.aggregate_id = account.id, .account = &account};
+
+	pointstore_check_name("aggregate_id", account.id);
+	account.kind = pointstore_require_kind(account.kind_name, snapshot);
+	if (account.kind->pure != pure || VARSIZE_ANY_EXHDR(status) != 4 ||
+		pointstore_status(status) != STATUS_OPEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account \"%s\" must be opened with status open, under a %s kind",
+						pointstore_cstring(account.id), pure ? "pure" : "hybrid")));
+	pointstore_refuse_damaged(account.id, snapshot);
+	if (!pure)
+		opening.amount = bigint_column(row, trigger, att[BAL_BALANCE], NULL);
+	account.exists = true;
+	pointstore_judge_rules(&opening, &account, snapshot);
+	if (opening.outcome != OUTCOME_APPENDED)
+		pointstore_raise(&opening);
+	pointstore_refuse_other_mode(account.id, pure);
+	account.version = pure ? 0 : bigint_column(row, trigger, att[BAL_VERSION], NULL);
+	pointstore_log("open", NULL, NULL, &account);
+	PopActiveSnapshot();
+}
+
+/* Trigger of pure_account: AFTER INSERT OR UPDATE. */
+Datum
+pointstore_guard_pure_account(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_PURE_ACCOUNT);
+	bool		is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+	PointstoreScope scope;
+
+	if (pointstore_is_own_row(is_update ? trigger->tg_newtuple : trigger->tg_trigtuple))
+		return PointerGetDatum(NULL);
+	pointstore_act_as_owner(&scope);
+	if (!is_update)
+		check_new_account(trigger, pointstore_store()->table[TABLE_PURE_ACCOUNT].att, true);
+	else if (pure_columns_differ(trigger))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("aggregate_id, kind and status of a pure account are not changed by hand")));
+	pointstore_act_as_caller(&scope);
+	return PointerGetDatum(NULL);
+}
+
+static bool
+pure_columns_differ(const TriggerData *trigger)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_PURE_ACCOUNT].att;
+
+	return attribute_differs(trigger, att[PURE_AGGREGATE_ID]) ||
+		attribute_differs(trigger, att[PURE_KIND]) || attribute_differs(trigger, att[PURE_STATUS]);
+}
+
+/* Trigger of account_kind: AFTER UPDATE OR DELETE. A used kind keeps its name and mode: PS011. */
+Datum
+pointstore_guard_account_kind(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_ACCOUNT_KIND);
+	const AttrNumber *att = pointstore_store()->table[TABLE_ACCOUNT_KIND].att;
+	PointstoreScope scope;
+
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) &&
+		!attribute_differs(trigger, att[KIND_KIND]) && !attribute_differs(trigger, att[KIND_MODE]))
+		return PointerGetDatum(NULL);
+	pointstore_act_as_owner(&scope);
+	refuse_used_kind(text_column(trigger->tg_trigtuple, trigger, att[KIND_KIND]));
+	pointstore_act_as_caller(&scope);
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * Who opens an account locks the account tables before reading the kind; the
+ * lock taken here waits for them, and a snapshot taken after it sees all.
+ */
+static void
+refuse_used_kind(text *kind)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT FROM pointstore.balance WHERE kind OPERATOR(pg_catalog.=) $1"
+		" UNION ALL SELECT FROM pointstore.pure_account WHERE kind OPERATOR(pg_catalog.=) $1 LIMIT 1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	Datum		value = PointerGetDatum(kind);
+
+	LockRelationOid(pointstore_store()->table[TABLE_BALANCE].relid, ShareRowExclusiveLock);
+	LockRelationOid(pointstore_store()->table[TABLE_PURE_ACCOUNT].relid, ShareRowExclusiveLock);
+	SPI_connect();
+	pointstore_prepare(&plan);
+	if (SPI_execute_snapshot(plan.plan, &value, NULL, GetLatestSnapshot(), InvalidSnapshot,
+							 true, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for accounts of a kind");
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("kind \"%s\" is used", pointstore_cstring(kind)),
+				 errdetail("A used kind keeps its name and mode and is not deleted.")));
+	SPI_finish();
+}
+
+/* Trigger that refuses whatever fires it: PS006. */
+Datum
+pointstore_guard_append_only(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("guard_append_only() is a trigger function")));
+	ereport(ERROR,
+			(errcode(ERRCODE_POINTSTORE_APPEND_ONLY),
+			 errmsg("%s of table \"%s\" is not allowed",
+					TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? "UPDATE" :
+					TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ? "DELETE" : "TRUNCATE",
+					RelationGetRelationName(trigger->tg_relation)),
+			 errhint("A wrong event is put right by another one.")));
+}

@@ -1,0 +1,351 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/pointstore.h
+ *		What the rooms of pointstore share, floor by floor from the ground.
+ *		A room calls only rooms whose section stands above its own here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_H
+#define POINTSTORE_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/skey.h"
+#include "access/tableam.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#define POINTSTORE_VERSION "1.0"
+
+#define ERRCODE_POINTSTORE_VERSION_CONFLICT		MAKE_SQLSTATE('P','S','0','0','1')
+#define ERRCODE_POINTSTORE_REQUEST_MISMATCH		MAKE_SQLSTATE('P','S','0','0','2')
+#define ERRCODE_POINTSTORE_INSUFFICIENT_BALANCE	MAKE_SQLSTATE('P','S','0','0','3')
+#define ERRCODE_POINTSTORE_ACCOUNT_FROZEN		MAKE_SQLSTATE('P','S','0','0','4')
+#define ERRCODE_POINTSTORE_ACCOUNT_CLOSED		MAKE_SQLSTATE('P','S','0','0','5')
+#define ERRCODE_POINTSTORE_APPEND_ONLY			MAKE_SQLSTATE('P','S','0','0','6')
+#define ERRCODE_POINTSTORE_ACCOUNT_MISSING		MAKE_SQLSTATE('P','S','0','0','8')
+#define ERRCODE_POINTSTORE_BALANCE_LIMIT		MAKE_SQLSTATE('P','S','0','0','9')
+#define ERRCODE_POINTSTORE_UNPAIRED_CHANGE		MAKE_SQLSTATE('P','S','0','1','0')
+#define ERRCODE_POINTSTORE_NOT_ALLOWED			MAKE_SQLSTATE('P','S','0','1','1')
+
+#define POINTSTORE_MAX_NAME 512		/* bytes of an id, a type, a kind */
+
+/* ---------------------------------------------------------------------
+ * store.c: where the store is, and acting as its owner
+ * ---------------------------------------------------------------------
+ */
+typedef enum PointstoreTableId
+{
+	TABLE_EVENT_STORE,
+	TABLE_BALANCE,
+	TABLE_PURE_ACCOUNT,
+	TABLE_ACCOUNT_KIND,
+	N_STORE_TABLES
+} PointstoreTableId;
+
+typedef enum EventColumn
+{
+	EV_ID, EV_AGGREGATE_ID, EV_VERSION, EV_EVENT_TYPE, EV_AMOUNT, EV_HELD, EV_BALANCE_AFTER,
+	EV_PAYLOAD, EV_METADATA, EV_REQUEST_ID, EV_LEG, EV_CAUSE_ID, EV_OCCURRED_AT, EV_CREATED_AT,
+	N_EVENT_COLUMNS
+} EventColumn;
+
+typedef enum BalanceColumn
+{
+	BAL_AGGREGATE_ID, BAL_KIND, BAL_VERSION, BAL_BALANCE, BAL_HELD, BAL_NEXT_EXPIRY, BAL_STATUS,
+	BAL_UPDATED_AT,
+	N_BALANCE_COLUMNS
+} BalanceColumn;
+
+typedef enum PureColumn
+{
+	PURE_AGGREGATE_ID, PURE_KIND, PURE_STATUS,
+	N_PURE_COLUMNS
+} PureColumn;
+
+typedef enum KindColumn
+{
+	KIND_KIND, KIND_MODE, KIND_UNIT, KIND_MIN_BALANCE, KIND_MAX_BALANCE, KIND_AUTO_OPEN,
+	N_KIND_COLUMNS
+} KindColumn;
+
+#define MAX_STORE_COLUMNS N_EVENT_COLUMNS
+
+/* One table of the store: att[our column] is its attribute number there. */
+typedef struct PointstoreTable
+{
+	Oid			relid;
+	int			ncolumns;
+	AttrNumber	att[MAX_STORE_COLUMNS];
+	Oid			key;			/* unique index on its key: the account, or (account, version) */
+	bool		own_before_insert;	/* its BEFORE INSERT row triggers are all ours */
+	bool		own_before_update;	/* likewise for UPDATE */
+} PointstoreTable;
+
+typedef struct PointstoreStore
+{
+	PointstoreTable table[N_STORE_TABLES];
+	Oid			owner;
+	Oid			request_key;	/* unique index of event_store on (request_id, leg) */
+	char		event_key_name[NAMEDATALEN];
+	char		request_key_name[NAMEDATALEN];
+	Oid			id_sequence;
+	Oid			receipt_type;
+} PointstoreStore;
+
+/* The identity to go back to. */
+typedef struct PointstoreScope
+{
+	Oid			user;
+	int			security;
+	int			guc_level;
+} PointstoreScope;
+
+/* A statement of ours, prepared at its first use in a session and kept. */
+typedef struct PointstorePlan
+{
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[16];
+	SPIPlanPtr	plan;
+} PointstorePlan;
+
+extern const PointstoreStore *pointstore_store(void);
+extern bool pointstore_store_exists(void);
+extern void pointstore_act_as_owner(PointstoreScope *scope);
+extern void pointstore_act_as_caller(const PointstoreScope *scope);
+extern void pointstore_prepare(PointstorePlan *plan);
+extern void pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only);
+extern text *pointstore_name(FunctionCallInfo fcinfo, int argno, const char *what);
+extern void pointstore_check_name(const char *what, text *name);
+extern char *pointstore_cstring(text *name);
+extern void pointstore_store_init(void);
+
+/* ---------------------------------------------------------------------
+ * row.c: rows of the store's tables, by the executor's own steps
+ * ---------------------------------------------------------------------
+ */
+typedef struct RowScan
+{
+	Relation	heap;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+} RowScan;
+
+/* One table that a writer writes. */
+typedef struct RowTarget
+{
+	const PointstoreTable *table;
+	ResultRelInfo *rel;
+	TupleTableSlot *slot;
+	bool		inserts;		/* its BEFORE INSERT statement triggers have fired */
+	bool		updates;		/* likewise for UPDATE */
+	TransitionCaptureState *insert_capture;
+	TransitionCaptureState *update_capture;
+	ExprState **defaults;		/* of the user's own columns, by attribute; NULL = none there */
+} RowTarget;
+
+/*
+ * A statement of ours: rows of one or more tables written under one command
+ * id, with the users' triggers fired as by any other statement.
+ */
+typedef struct RowWriter
+{
+	struct RowWriter *outer;
+	int			nest_level;
+	EState	   *estate;
+	CommandId	cid;
+	bool		speculative;	/* indexes are opened for inserts with arbiters */
+	int			ntargets;
+	RowTarget	targets[2];
+	TupleTableSlot *firing;		/* the row whose BEFORE triggers are firing */
+} RowWriter;
+
+typedef enum RowOutcome
+{
+	ROW_WRITTEN,
+	ROW_CONFLICT,				/* insert: its key is there; update: the row has moved on */
+	ROW_SUPPRESSED				/* a user's BEFORE trigger returned NULL */
+} RowOutcome;
+
+extern void pointstore_scan_begin(RowScan *scan, Oid table, Oid index, Snapshot snapshot,
+								  ScanKeyData *keys, int nkeys);
+extern bool pointstore_scan_next(RowScan *scan, ScanDirection direction);
+extern void pointstore_scan_end(RowScan *scan);
+extern void pointstore_key_text(ScanKeyData *key, int column, text *value);
+extern void pointstore_key_bigint(ScanKeyData *key, int column, bool at_most, int64 value);
+extern TupleTableSlot *pointstore_scan_keep(RowScan *scan);
+extern bool pointstore_row_is_ours(TupleTableSlot *slot);
+extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);
+extern bool pointstore_lock_row(RowScan *scan, Snapshot snapshot);
+
+extern void pointstore_writer_begin(RowWriter *writer, int ntargets, const PointstoreTableId *tables,
+									bool speculative);
+extern void pointstore_writer_end(RowWriter *writer);
+extern RowTarget *pointstore_writer_target(RowWriter *writer, PointstoreTableId table);
+extern RowOutcome pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters);
+extern RowOutcome pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid);
+extern bool pointstore_is_own_slot(TupleTableSlot *slot);
+extern bool pointstore_is_own_row(HeapTuple tuple);
+extern void pointstore_forget_writers(int nest_level);
+
+/* ---------------------------------------------------------------------
+ * account.c: balance rows, kinds, status, account_log
+ * ---------------------------------------------------------------------
+ */
+typedef enum AccountStatus
+{
+	STATUS_OPEN,
+	STATUS_FROZEN,
+	STATUS_CLOSED
+} AccountStatus;
+
+/* The rules that an account lives under. */
+typedef struct Kind
+{
+	text	   *name;
+	text	   *unit;
+	bool		pure;
+	bool		auto_open;
+	bool		has_floor;
+	bool		has_ceiling;
+	int64		floor;
+	int64		ceiling;
+} Kind;
+
+/* One account as read; version, balance and updated_at move on as events are judged. */
+typedef struct Account
+{
+	text	   *id;
+	bool		exists;			/* has a row */
+	const Kind *kind;			/* null: not yet known, or no such kind */
+	text	   *kind_name;
+	bool		pure;
+	AccountStatus status;
+	int64		version;
+	int64		balance;
+	int64		held;
+	TimestampTz updated_at;		/* of a pure one: of its last event */
+	TimestampTz next_expiry;
+	bool		has_expiry;
+	TupleTableSlot *row;		/* as read, with the user's columns; null when missing */
+	int			nevents;		/* of the batch, appended to it */
+	struct ProposedEvent *claim;	/* pure: the event whose key claims its next version */
+} Account;
+
+/* What reading an account locks FOR NO KEY UPDATE. */
+typedef enum AccountLock
+{
+	LOCK_NOTHING,
+	LOCK_BALANCE,				/* the balance row; a pure account needs no lock to append */
+	LOCK_ACCOUNT				/* whatever row it has: for a change of status or kind */
+} AccountLock;
+
+extern Snapshot pointstore_push_snapshot(void);
+extern void pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLock lock);
+extern void pointstore_release_account(Account *account);
+extern const Kind *pointstore_read_kind(text *name, Snapshot snapshot);
+extern const Kind *pointstore_require_kind(text *name, Snapshot snapshot);
+extern bool pointstore_last_event(Account *account, Snapshot snapshot, bool *is_ours);
+extern bool pointstore_same_text(text *a, text *b);
+extern RowOutcome pointstore_write_account(RowWriter *writer, Account *account);
+extern void pointstore_change_account(Account *account);
+extern bool pointstore_open_row(text *id, const Kind *kind);
+extern void pointstore_refuse_damaged(text *id, Snapshot snapshot);
+extern void pointstore_refuse_other_mode(text *id, bool pure);
+extern void pointstore_log(const char *action, text *reason, const Account *before, const Account *after);
+extern AccountStatus pointstore_status(text *status);
+
+/* ---------------------------------------------------------------------
+ * pair.c: balances changed by hand, and the events they wait for
+ * ---------------------------------------------------------------------
+ */
+extern void pointstore_note_change(text *id, int64 version);
+extern bool pointstore_waits_for_event(const Account *account, Snapshot snapshot);
+extern void pointstore_check_pairs(void);
+extern void pointstore_forget_pairs(void);
+
+/* ---------------------------------------------------------------------
+ * append.c: one batch of proposed events: lock, check, write, receipts
+ * ---------------------------------------------------------------------
+ */
+typedef enum Outcome
+{
+	OUTCOME_APPENDED,
+	OUTCOME_REPLAYED,
+	OUTCOME_VERSION_CONFLICT,
+	OUTCOME_REQUEST_MISMATCH,
+	OUTCOME_INSUFFICIENT_BALANCE,
+	OUTCOME_BALANCE_LIMIT,
+	OUTCOME_ACCOUNT_FROZEN,
+	OUTCOME_ACCOUNT_CLOSED,
+	OUTCOME_ACCOUNT_MISSING,
+	OUTCOME_NOT_ALLOWED,
+	/* errors in every form of the call */
+	OUTCOME_OVERFLOW,
+	OUTCOME_WRONG_KIND
+} Outcome;
+
+/* A proposed event, and from outcome on what the store decides about it. */
+typedef struct ProposedEvent
+{
+	text	   *aggregate_id;
+	text	   *event_type;
+	Jsonb	   *payload;
+	Jsonb	   *metadata;		/* null = none, as request_id and kind */
+	text	   *request_id;
+	text	   *kind;
+	int64		amount;
+	int64		expected_version;
+	int64		floor;
+	TimestampTz occurred_at;
+	bool		any_amount;		/* left out in an INSERT: a repeat is not compared by it */
+	bool		has_expected;
+	bool		has_floor;
+	bool		has_occurred;
+	int16		leg;
+
+	Outcome		outcome;
+	Account    *account;
+	int64		version;		/* of a refusal: the account's actual one, as the next two */
+	int64		balance;
+	int64		available;
+	int64		id;
+	TimestampTz created_at;
+	const char *mismatch;		/* first differing field of a request used otherwise */
+	int64		applied_version;	/* what that request has written */
+	struct ProposedEvent *same_as;	/* earlier event of the batch with the same request_id */
+} ProposedEvent;
+
+/* Proposed events that stand or fall together. */
+typedef struct Batch
+{
+	ProposedEvent *events;
+	int			nevents;
+	text	   *request_id;		/* of the whole; null = none */
+	bool		balanced;
+	bool		refusals_are_outcomes;
+
+	Account    *accounts;		/* in the one lock order: by bytes of the id */
+	int			naccounts;
+	bool		written;		/* an event is in the table */
+	ProposedEvent *refused;		/* the first that failed */
+} Batch;
+
+extern void pointstore_append(Batch *batch);
+extern void pointstore_check_event(const ProposedEvent *event);
+extern bool pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapshot snapshot);
+extern void pointstore_judge(ProposedEvent *event, Account *account, Snapshot snapshot);
+extern void pointstore_judge_rules(ProposedEvent *event, Account *account, Snapshot snapshot);
+extern void pointstore_raise(const ProposedEvent *event) pg_attribute_noreturn();
+extern int64 pointstore_draw_id(void);
+
+#endif							/* POINTSTORE_H */

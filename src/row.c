@@ -1,0 +1,506 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/row.c
+ *		Rows of the store's tables, read, locked, inserted and updated by the
+ *		executor's own steps.
+ *
+ * An append reads one row by its key, updates it and inserts another: for
+ * that the planner's and SPI's work around the executor costs more than the
+ * rows do. So this room calls what the executor calls: index scans, the row
+ * triggers, generated columns, constraints, the table access method, index
+ * entries. It is the way a logical replication worker writes rows too, with
+ * the users' statement triggers and transition tables added. Everything that
+ * is not on the path of an append is SQL (store.c).
+ *
+ * A RowWriter is one statement: its rows carry one command id that no other
+ * statement has, which is how the guards know a row of ours (guard.c): the
+ * command counter is raised before and after. Writers nest, when a user's
+ * trigger appends in turn; the stack is cut back when a subtransaction ends
+ * with an error.
+ *
+ * Locks: tables in RowExclusiveLock to the end of the transaction, as any
+ * statement that writes; rows FOR NO KEY UPDATE, so that users' foreign keys
+ * do not wait.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "executor/nodeModifyTable.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "pointstore.h"
+
+static RowWriter *own_writers = NULL;	/* the innermost; the rest by ->outer */
+
+static void open_target(RowWriter *writer, RowTarget *target, int rtindex);
+static Bitmapset *updated_columns(const PointstoreTable *table);
+static bool is_store_column(const PointstoreTable *table, AttrNumber att);
+static void fill_defaults(RowWriter *writer, RowTarget *target);
+static void check_row(RowWriter *writer, RowTarget *target, CmdType command);
+static bool insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List **recheck);
+static void end_target(RowWriter *writer, RowTarget *target);
+
+/*
+ * Begins a scan of an index with equality (or one <=) keys. The slot is valid
+ * until pointstore_scan_end().
+ */
+void
+pointstore_scan_begin(RowScan *scan, Oid table, Oid index, Snapshot snapshot,
+					  ScanKeyData *keys, int nkeys)
+{
+	scan->heap = table_open(table, RowExclusiveLock);
+	scan->index = index_open(index, AccessShareLock);
+	scan->slot = table_slot_create(scan->heap, NULL);
+	scan->scan = pointstore_index_beginscan(scan->heap, scan->index, snapshot, nkeys);
+	index_rescan(scan->scan, keys, nkeys, NULL, 0);
+}
+
+/* The next row into scan->slot, or false. */
+bool
+pointstore_scan_next(RowScan *scan, ScanDirection direction)
+{
+	return index_getnext_slot(scan->scan, direction, scan->slot);
+}
+
+void
+pointstore_scan_end(RowScan *scan)
+{
+	index_endscan(scan->scan);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	index_close(scan->index, NoLock);
+	table_close(scan->heap, NoLock);
+}
+
+/* Ends the scan but for the row, a copy that pins no buffer; the caller drops its slot. */
+TupleTableSlot *
+pointstore_scan_keep(RowScan *scan)
+{
+	TupleTableSlot *slot = scan->slot;
+
+	ExecMaterializeSlot(slot);
+	index_endscan(scan->scan);
+	index_close(scan->index, NoLock);
+	table_close(scan->heap, NoLock);
+	return slot;
+}
+
+/* Whether a row was inserted, or last updated, by this transaction. */
+bool
+pointstore_row_is_ours(TupleTableSlot *slot)
+{
+	bool		isnull;
+	Datum		xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
+
+	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
+}
+
+/*
+ * For a scan with a dirty snapshot, which sees what running transactions have
+ * inserted: when the row it has just returned is such a one, ends the scan,
+ * waits for that transaction and returns true. The caller scans again.
+ */
+bool
+pointstore_scan_waits(RowScan *scan, SnapshotData *dirty)
+{
+	TransactionId xid = dirty->xmin;
+	uint32		token = dirty->speculativeToken;
+
+	if (!TransactionIdIsValid(xid))
+		return false;
+	pointstore_scan_end(scan);
+	if (token != 0)
+		SpeculativeInsertionWait(xid, token);
+	else
+		XactLockTableWait(xid, NULL, NULL, XLTW_None);
+	CHECK_FOR_INTERRUPTS();
+	return true;
+}
+
+/* Equality with a text on the index's given column (from 1), in collation "C". */
+void
+pointstore_key_text(ScanKeyData *key, int column, text *value)
+{
+	ScanKeyInit(key, column, BTEqualStrategyNumber, F_TEXTEQ, PointerGetDatum(value));
+}
+
+/* Equality with a bigint on the index's given column, or at most that. */
+void
+pointstore_key_bigint(ScanKeyData *key, int column, bool at_most, int64 value)
+{
+	ScanKeyInit(key, column, at_most ? BTLessEqualStrategyNumber : BTEqualStrategyNumber,
+				at_most ? F_INT8LE : F_INT8EQ, Int64GetDatum(value));
+}
+
+/*
+ * Locks the row in scan->slot FOR NO KEY UPDATE and replaces the slot by its
+ * newest version. False: it is gone. In REPEATABLE READ and above a row that
+ * has changed since the snapshot is 40001.
+ */
+bool
+pointstore_lock_row(RowScan *scan, Snapshot snapshot)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+	ItemPointerData tid = scan->slot->tts_tid;
+
+	result = table_tuple_lock(scan->heap, &tid, snapshot, scan->slot, GetCurrentCommandId(false),
+							  LockTupleNoKeyExclusive, LockWaitBlock,
+							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+							  &failure);
+	if (result == TM_Ok)
+		return true;
+	if (IsolationUsesXactSnapshot() && (result == TM_Updated || result == TM_Deleted))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update")));
+	if (result != TM_Deleted && result != TM_Updated)
+		elog(ERROR, "unexpected result %d of locking a row", result);
+	return false;
+}
+
+/*
+ * Begins a statement that writes the given tables. Every writer must be ended,
+ * also when it wrote nothing. speculative: rows will be inserted with arbiters.
+ */
+void
+pointstore_writer_begin(RowWriter *writer, int ntargets, const PointstoreTableId *tables,
+						bool speculative)
+{
+	const PointstoreStore *store = pointstore_store();
+	Oid			relids[lengthof(writer->targets)];
+	Bitmapset  *updated[lengthof(writer->targets)];
+	int			i;
+
+	Assert(ntargets <= lengthof(writer->targets));
+	memset(writer, 0, sizeof(RowWriter));
+	writer->speculative = speculative;
+	CommandCounterIncrement();
+	writer->cid = GetCurrentCommandId(true);
+	writer->estate = CreateExecutorState();
+	writer->estate->es_output_cid = writer->cid;
+	writer->estate->es_snapshot = GetActiveSnapshot();
+	writer->ntargets = ntargets;
+	for (i = 0; i < ntargets; i++)
+	{
+		writer->targets[i].table = &store->table[tables[i]];
+		relids[i] = store->table[tables[i]].relid;
+		updated[i] = updated_columns(&store->table[tables[i]]);
+		LockRelationOid(relids[i], RowExclusiveLock);
+	}
+	pointstore_range_table(writer->estate, ntargets, relids, updated);
+	AfterTriggerBeginQuery();
+	for (i = 0; i < ntargets; i++)
+		open_target(writer, &writer->targets[i], i + 1);
+
+	writer->nest_level = GetCurrentTransactionNestLevel();
+	writer->outer = own_writers;
+	own_writers = writer;
+}
+
+static void
+open_target(RowWriter *writer, RowTarget *target, int rtindex)
+{
+	MemoryContext old = MemoryContextSwitchTo(writer->estate->es_query_cxt);
+	TupleDesc	desc;
+
+	target->rel = makeNode(ResultRelInfo);
+	ExecInitResultRelation(writer->estate, target->rel, rtindex);
+	target->slot = table_slot_create(target->rel->ri_RelationDesc, &writer->estate->es_tupleTable);
+	desc = RelationGetDescr(target->rel->ri_RelationDesc);
+	if (desc->natts > target->table->ncolumns)
+		target->defaults = palloc0(sizeof(ExprState *) * desc->natts);
+	MemoryContextSwitchTo(old);
+}
+
+/* The columns that an update of ours may set: all of ours but the key. */
+static Bitmapset *
+updated_columns(const PointstoreTable *table)
+{
+	Bitmapset  *columns = NULL;
+	int			i;
+
+	for (i = 1; table->ncolumns != N_EVENT_COLUMNS && i < table->ncolumns; i++)
+		columns = bms_add_member(columns, table->att[i] - FirstLowInvalidHeapAttributeNumber);
+	return columns;
+}
+
+/* Fires what is due at the end of a statement and closes it. */
+void
+pointstore_writer_end(RowWriter *writer)
+{
+	int			i;
+
+	for (i = 0; i < writer->ntargets; i++)
+		end_target(writer, &writer->targets[i]);
+	AfterTriggerEndQuery(writer->estate);
+	own_writers = writer->outer;
+
+	ExecResetTupleTable(writer->estate->es_tupleTable, false);
+	ExecCloseResultRelations(writer->estate);
+	ExecCloseRangeTableRelations(writer->estate);
+	FreeExecutorState(writer->estate);
+	CommandCounterIncrement();
+}
+
+static void
+end_target(RowWriter *writer, RowTarget *target)
+{
+	if (target->inserts)
+		ExecASInsertTriggers(writer->estate, target->rel, target->insert_capture);
+	if (target->updates)
+		ExecASUpdateTriggers(writer->estate, target->rel, target->update_capture);
+}
+
+/* The writer's target for one of its tables. */
+RowTarget *
+pointstore_writer_target(RowWriter *writer, PointstoreTableId table)
+{
+	int			i;
+
+	for (i = 0; i < writer->ntargets; i++)
+		if (writer->targets[i].table == &pointstore_store()->table[table])
+			return &writer->targets[i];
+	elog(ERROR, "the writer does not write table %d", table);
+}
+
+/*
+ * Inserts the row in target->slot, whose own columns the caller has stored
+ * there; the user's columns get their defaults. arbiters: unique indexes that
+ * may know the key already, which then is ROW_CONFLICT and not an error; a
+ * transaction that is about to insert it is waited for.
+ */
+RowOutcome
+pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters)
+{
+	EState	   *estate = writer->estate;
+	ResultRelInfo *rel = target->rel;
+	TupleTableSlot *slot = target->slot;
+	List	   *recheck = NIL;
+
+	if (!target->inserts)
+	{
+		target->inserts = true;
+		ExecBSInsertTriggers(estate, rel);
+		target->insert_capture = MakeTransitionCaptureState(rel->ri_TrigDesc,
+															target->table->relid, CMD_INSERT);
+	}
+	if (rel->ri_IndexRelationDescs == NULL)
+		ExecOpenIndices(rel, writer->speculative);
+	if (target->defaults != NULL)
+		fill_defaults(writer, target);
+	ResetPerTupleExprContext(estate);
+	/* our own BEFORE triggers, here and in updates, would only pass a row of ours */
+	if (!target->table->own_before_insert)
+	{
+		bool		stored;
+
+		writer->firing = slot;
+		stored = ExecBRInsertTriggers(estate, rel, slot);
+		writer->firing = NULL;
+		if (!stored)
+			return ROW_SUPPRESSED;
+	}
+	check_row(writer, target, CMD_INSERT);
+	if (arbiters == NIL)
+	{
+		table_tuple_insert(rel->ri_RelationDesc, slot, writer->cid, 0, NULL);
+		recheck = pointstore_insert_index_tuples(rel, slot, estate, NULL, NIL);
+	}
+	else if (!insert_speculatively(writer, target, arbiters, &recheck))
+		return ROW_CONFLICT;
+	ExecARInsertTriggers(estate, rel, slot, recheck, target->insert_capture);
+	list_free(recheck);
+	return ROW_WRITTEN;
+}
+
+/* Gives the user's own columns their defaults; they are null in the slot so far. */
+static void
+fill_defaults(RowWriter *writer, RowTarget *target)
+{
+	Relation	rel = target->rel->ri_RelationDesc;
+	TupleDesc	desc = RelationGetDescr(rel);
+	ExprContext *context = GetPerTupleExprContext(writer->estate);
+	int			i;
+
+	for (i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || att->attgenerated || is_store_column(target->table, i + 1))
+			continue;
+		if (target->defaults[i] == NULL)
+		{
+			Expr	   *expr = (Expr *) build_column_default(rel, i + 1);
+
+			if (expr == NULL)
+				continue;
+			target->defaults[i] = ExecPrepareExpr(expr, writer->estate);
+		}
+		target->slot->tts_values[i] = ExecEvalExprSwitchContext(target->defaults[i], context,
+																&target->slot->tts_isnull[i]);
+	}
+}
+
+static bool
+is_store_column(const PointstoreTable *table, AttrNumber att)
+{
+	int			i;
+
+	for (i = 0; i < table->ncolumns; i++)
+		if (table->att[i] == att)
+			return true;
+	return false;
+}
+
+/* Generated columns, then NOT NULL, CHECK and partition constraints. */
+static void
+check_row(RowWriter *writer, RowTarget *target, CmdType command)
+{
+	ResultRelInfo *rel = target->rel;
+	TupleConstr *constraints = RelationGetDescr(rel->ri_RelationDesc)->constr;
+
+	target->slot->tts_tableOid = RelationGetRelid(rel->ri_RelationDesc);
+	if (constraints != NULL)
+	{
+		if (constraints->has_generated_stored)
+			ExecComputeStoredGenerated(rel, writer->estate, target->slot, command);
+		ExecConstraints(rel, target->slot, writer->estate);
+	}
+	if (rel->ri_RelationDesc->rd_rel->relispartition)
+		ExecPartitionCheck(rel, target->slot, writer->estate, true);
+}
+
+/*
+ * Inserts unless an arbiter index knows the key: first looks, waiting for a
+ * running transaction that has it; then inserts under a token that tells others
+ * to wait for us, and withdraws when one of them was faster.
+ */
+static bool
+insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List **recheck)
+{
+	ResultRelInfo *rel = target->rel;
+	bool		conflict = true;
+
+	while (conflict)
+	{
+		uint32		token;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!pointstore_check_index_constraints(rel, target->slot, writer->estate, arbiters))
+			return false;
+		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+		table_tuple_insert_speculative(rel->ri_RelationDesc, target->slot, writer->cid, 0, NULL, token);
+		conflict = false;
+		*recheck = pointstore_insert_index_tuples(rel, target->slot, writer->estate, &conflict, arbiters);
+		table_tuple_complete_speculative(rel->ri_RelationDesc, target->slot, token, !conflict);
+		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+	}
+	return true;
+}
+
+/*
+ * Updates the row at tid to target->slot. ROW_CONFLICT: it has changed since
+ * it was read (in REPEATABLE READ and above that is 40001). Where users have
+ * BEFORE UPDATE row triggers the caller must have locked the row.
+ */
+RowOutcome
+pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid)
+{
+	EState	   *estate = writer->estate;
+	ResultRelInfo *rel = target->rel;
+	TupleTableSlot *slot = target->slot;
+	PointstoreUpdateIndexes update_indexes = POINTSTORE_NO_INDEXES;
+	LockTupleMode lock_mode;
+	TM_FailureData failure;
+	TM_Result	result;
+	List	   *recheck = NIL;
+
+	if (!target->updates)
+	{
+		target->updates = true;
+		ExecBSUpdateTriggers(estate, rel);
+		target->update_capture = MakeTransitionCaptureState(rel->ri_TrigDesc,
+															target->table->relid, CMD_UPDATE);
+	}
+	ResetPerTupleExprContext(estate);
+	/* firing a BEFORE trigger also costs a row lock */
+	if (!target->table->own_before_update)
+	{
+		bool		kept;
+
+		writer->firing = slot;
+		kept = pointstore_before_row_update(estate, rel, tid, slot);
+		writer->firing = NULL;
+		if (!kept)
+			return ROW_SUPPRESSED;
+	}
+	check_row(writer, target, CMD_UPDATE);
+	result = table_tuple_update(rel->ri_RelationDesc, tid, slot, writer->cid, estate->es_snapshot,
+								InvalidSnapshot, true, &failure, &lock_mode, &update_indexes);
+	if (result == TM_Updated || result == TM_Deleted)
+	{
+		if (IsolationUsesXactSnapshot())
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to concurrent update")));
+		return ROW_CONFLICT;
+	}
+	if (result == TM_SelfModified)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("row to be updated was already modified by an operation triggered by the current command")));
+	if (result != TM_Ok)
+		elog(ERROR, "unexpected result %d of updating a row", result);
+	if (update_indexes != POINTSTORE_NO_INDEXES)
+	{
+		if (rel->ri_IndexRelationDescs == NULL)
+			ExecOpenIndices(rel, writer->speculative);
+		recheck = pointstore_update_index_tuples(rel, slot, estate, update_indexes);
+	}
+	pointstore_after_row_update(estate, rel, tid, slot, recheck, target->update_capture);
+	list_free(recheck);
+	return ROW_WRITTEN;
+}
+
+/* Whether a BEFORE row trigger fires for a row that a writer of ours is writing. */
+bool
+pointstore_is_own_slot(TupleTableSlot *slot)
+{
+	return own_writers != NULL && own_writers->firing == slot;
+}
+
+/* Whether a stored row, of this transaction, was written by a writer still at work. */
+bool
+pointstore_is_own_row(HeapTuple tuple)
+{
+	RowWriter  *writer;
+	CommandId	cid;
+
+	if (own_writers == NULL)
+		return false;
+	cid = HeapTupleHeaderGetCmin(tuple->t_data);
+	for (writer = own_writers; writer != NULL; writer = writer->outer)
+		if (writer->cid == cid)
+			return true;
+	return false;
+}
+
+/* Forgets the writers that a failed (sub)transaction left behind. */
+void
+pointstore_forget_writers(int nest_level)
+{
+	while (own_writers != NULL && own_writers->nest_level >= nest_level)
+		own_writers = own_writers->outer;
+}

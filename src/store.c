@@ -1,0 +1,383 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/store.c
+ *		Where the store is, and acting as its owner.
+ *
+ * The store's tables are ordinary tables that anybody with the right may
+ * alter, so nothing about them is taken for granted: their oids, columns and
+ * indexes are looked up by name and kept in one struct until PostgreSQL says
+ * that one of the relations has changed. A store that lacks something is
+ * refused (55000) rather than half used.
+ *
+ * The functions act as the owner of the tables. What a user has put on the
+ * tables (triggers, defaults, checks) then runs under the owner's rights, so it
+ * must not be led astray by the caller: search_path is pinned for as long, and
+ * SECURITY_LOCAL_USERID_CHANGE forbids SET ROLE. SECURITY_NOFORCE_RLS lets the
+ * owner in where a table has FORCE ROW LEVEL SECURITY. Nothing needs undoing
+ * on error: the end of a (sub)transaction restores user and settings.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "commands/trigger.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "pointstore.h"
+
+static PointstoreStore store;
+static bool store_valid = false;
+
+static void load_store(void);
+static Oid	store_relation(Oid schema, const char *name);
+static void load_table(PointstoreTable *table, Oid schema, const char *name,
+					   const char *const *columns, int ncolumns);
+static bool only_own_before(Relation rel, int16 event, Oid schema);
+static Oid	unique_index(Relation rel, int natts, const AttrNumber *atts);
+static void check_parts(void);
+static void act_as(Oid owner, PointstoreScope *scope);
+static void refuse_store(const char *what, const char *name) pg_attribute_noreturn();
+static void forget_store(Datum arg, Oid relid);
+
+static const char *const event_columns[N_EVENT_COLUMNS] = {
+	"id", "aggregate_id", "version", "event_type", "amount", "held", "balance_after",
+	"payload", "metadata", "request_id", "leg", "cause_id", "occurred_at", "created_at"
+};
+static const char *const balance_columns[N_BALANCE_COLUMNS] = {
+	"aggregate_id", "kind", "version", "balance", "held", "next_expiry", "status", "updated_at"
+};
+static const char *const pure_columns[N_PURE_COLUMNS] = {"aggregate_id", "kind", "status"};
+static const char *const kind_columns[N_KIND_COLUMNS] = {
+	"kind", "mode", "unit", "min_balance", "max_balance", "auto_open"
+};
+
+/* Called once per backend: hears of changes to the store's relations. */
+void
+pointstore_store_init(void)
+{
+	CacheRegisterRelcacheCallback(forget_store, (Datum) 0);
+}
+
+static void
+forget_store(Datum arg, Oid relid)
+{
+	int			i;
+
+	if (!OidIsValid(relid))
+		store_valid = false;
+	for (i = 0; store_valid && i < N_STORE_TABLES; i++)
+		if (store.table[i].relid == relid)
+			store_valid = false;
+}
+
+/* Whether this database has a store, of whatever version and in whatever state. */
+bool
+pointstore_store_exists(void)
+{
+	Oid			schema = get_namespace_oid("pointstore", true);
+
+	return OidIsValid(schema) && OidIsValid(get_relname_relid("event_store", schema));
+}
+
+/* The store of this database; 55000 when there is none, or none of this version. */
+const PointstoreStore *
+pointstore_store(void)
+{
+	/* opening relations below may itself bring invalidations: look until none came */
+	while (!store_valid)
+	{
+		store_valid = true;
+		PG_TRY();
+		{
+			load_store();
+		}
+		PG_CATCH();
+		{
+			store_valid = false;
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+	}
+	return &store;
+}
+
+static void
+load_store(void)
+{
+	Oid			schema = get_namespace_oid("pointstore", true);
+	Relation	rel;
+	PointstoreTable *events = &store.table[TABLE_EVENT_STORE];
+	const AttrNumber *att = events->att;
+
+	if (!pointstore_store_exists())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the store is not created in database \"%s\"", get_database_name(MyDatabaseId)),
+				 errhint("SELECT pointstore.create_store();")));
+	check_parts();
+
+	load_table(events, schema, "event_store", event_columns, N_EVENT_COLUMNS);
+	load_table(&store.table[TABLE_BALANCE], schema, "balance", balance_columns, N_BALANCE_COLUMNS);
+	load_table(&store.table[TABLE_PURE_ACCOUNT], schema, "pure_account", pure_columns, N_PURE_COLUMNS);
+	load_table(&store.table[TABLE_ACCOUNT_KIND], schema, "account_kind", kind_columns, N_KIND_COLUMNS);
+
+	rel = table_open(events->relid, AccessShareLock);
+	events->key = unique_index(rel, 2, (AttrNumber[]) {att[EV_AGGREGATE_ID], att[EV_VERSION]});
+	store.request_key = unique_index(rel, 2, (AttrNumber[]) {att[EV_REQUEST_ID], att[EV_LEG]});
+	table_close(rel, AccessShareLock);
+	strlcpy(store.event_key_name, get_rel_name(events->key), NAMEDATALEN);
+	strlcpy(store.request_key_name, get_rel_name(store.request_key), NAMEDATALEN);
+
+	store.id_sequence = store_relation(schema, "event_store_id_seq");
+	store.receipt_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+										 CStringGetDatum("receipt"), ObjectIdGetDatum(schema));
+}
+
+static Oid
+store_relation(Oid schema, const char *name)
+{
+	Oid			relid = get_relname_relid(name, schema);
+
+	if (!OidIsValid(relid))
+		refuse_store("relation", name);
+	return relid;
+}
+
+/* Fills in one table: attribute numbers by name, and for all but event_store the key. */
+static void
+load_table(PointstoreTable *table, Oid schema, const char *name,
+		   const char *const *columns, int ncolumns)
+{
+	Relation	rel;
+	int			i;
+
+	table->relid = store_relation(schema, name);
+	table->ncolumns = ncolumns;
+	for (i = 0; i < ncolumns; i++)
+	{
+		table->att[i] = get_attnum(table->relid, columns[i]);
+		if (table->att[i] == InvalidAttrNumber)
+			refuse_store("column", psprintf("%s.%s", name, columns[i]));
+	}
+	rel = table_open(table->relid, AccessShareLock);
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+		refuse_store("ordinary table", name);
+	if (ncolumns != N_EVENT_COLUMNS)
+		table->key = unique_index(rel, 1, &table->att[0]);
+	table->own_before_insert = only_own_before(rel, TRIGGER_TYPE_INSERT, schema);
+	table->own_before_update = only_own_before(rel, TRIGGER_TYPE_UPDATE, schema);
+	table_close(rel, AccessShareLock);
+}
+
+/* Whether every BEFORE row trigger of a table for an event calls a function of our schema. */
+static bool
+only_own_before(Relation rel, int16 event, Oid schema)
+{
+	int			i;
+
+	for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		if (TRIGGER_TYPE_MATCHES(trigger->tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, event) &&
+			get_func_namespace(trigger->tgfoid) != schema)
+			return false;
+	}
+	return true;
+}
+
+/* The plain unique index on exactly these columns; 55000 when there is none. */
+static Oid
+unique_index(Relation rel, int natts, const AttrNumber *atts)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+	Oid			found = InvalidOid;
+
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+		bool		matches = form->indisunique && form->indisvalid && form->indimmediate &&
+			form->indnkeyatts == natts && RelationGetIndexPredicate(index) == NIL;
+		int			i;
+
+		for (i = 0; matches && i < natts; i++)
+			matches = form->indkey.values[i] == atts[i];
+		if (matches)
+			found = lfirst_oid(cell);
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+	if (!OidIsValid(found))
+		refuse_store("unique index", psprintf("on %s (%s%s)", RelationGetRelationName(rel),
+											  get_attname(RelationGetRelid(rel), atts[0], false),
+											  natts > 1 ? ", ..." : ""));
+	return found;
+}
+
+/* Refuses a store of another version, or one without one of its triggers. */
+static void
+check_parts(void)
+{
+	static PointstorePlan version = {
+		.sql = "SELECT version FROM pointstore.store_version"
+	};
+	static PointstorePlan triggers = {
+		.sql = "SELECT t.tab OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) t.trigger_name"
+		"  FROM pointstore.store_triggers() t"
+		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g"
+		"                   WHERE g.tgname OPERATOR(pg_catalog.=) CAST(t.trigger_name AS pg_catalog.name)"
+		"                     AND g.tgrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass("
+		"                         'pointstore.' OPERATOR(pg_catalog.||) t.tab)) LIMIT 1"
+	};
+	Oid			schema = get_namespace_oid("pointstore", false);
+	HeapTuple	events;
+	PointstoreScope scope;
+	char	   *found;
+
+	if (!OidIsValid(get_relname_relid("store_version", schema)))
+		refuse_store("view", "store_version");
+	events = SearchSysCache1(RELOID, ObjectIdGetDatum(get_relname_relid("event_store", schema)));
+	if (!HeapTupleIsValid(events))
+		refuse_store("table", "event_store");
+	store.owner = ((Form_pg_class) GETSTRUCT(events))->relowner;
+	ReleaseSysCache(events);
+
+	act_as(store.owner, &scope);
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pointstore_execute(&version, NULL, NULL, true);
+	found = SPI_processed == 1 ? SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1) : NULL;
+	if (found == NULL || strcmp(found, POINTSTORE_VERSION) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the store is of version %s, the library of version %s",
+						found ? found : "(none)", POINTSTORE_VERSION),
+				 errhint("ALTER EXTENSION pointstore UPDATE; SELECT pointstore.upgrade_store();")));
+	pointstore_execute(&triggers, NULL, NULL, true);
+	if (SPI_processed > 0)
+		refuse_store("trigger", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	PopActiveSnapshot();
+	SPI_finish();
+	pointstore_act_as_caller(&scope);
+}
+
+static void
+refuse_store(const char *what, const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the store lacks %s %s", what, name),
+			 errhint("SELECT pointstore.upgrade_store(); restores triggers and views.")));
+}
+
+/* Takes on the owner's identity and a pinned search_path. */
+void
+pointstore_act_as_owner(PointstoreScope *scope)
+{
+	act_as(pointstore_store()->owner, scope);
+}
+
+static void
+act_as(Oid owner, PointstoreScope *scope)
+{
+	GetUserIdAndSecContext(&scope->user, &scope->security);
+	SetUserIdAndSecContext(owner, scope->security | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_NOFORCE_RLS);
+	scope->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Goes back to the caller's. Not needed on error. */
+void
+pointstore_act_as_caller(const PointstoreScope *scope)
+{
+	AtEOXact_GUC(false, scope->guc_level);
+	SetUserIdAndSecContext(scope->user, scope->security);
+}
+
+/*
+ * Runs a statement of ours inside an SPI connection; rows are in SPI_tuptable.
+ * A statement that does not do what it says is a bug of ours: elog.
+ */
+void
+pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only)
+{
+	int			result;
+
+	pointstore_prepare(plan);
+	result = SPI_execute_plan(plan->plan, values, nulls, read_only, 0);
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", plan->sql, SPI_result_code_string(result));
+}
+
+/* Prepares a statement, if that is not done, for those who execute it themselves. */
+void
+pointstore_prepare(PointstorePlan *plan)
+{
+	SPIPlanPtr	prepared;
+
+	if (plan->plan != NULL)
+		return;
+	prepared = SPI_prepare(plan->sql, plan->nargs, plan->argtypes);
+	if (prepared == NULL || SPI_keepplan(prepared) != 0)
+		elog(ERROR, "could not prepare \"%s\": %s", plan->sql, SPI_result_code_string(SPI_result));
+	plan->plan = prepared;
+}
+
+/* A text argument that must not be null and must be a name: 22004, 22023. */
+text *
+pointstore_name(FunctionCallInfo fcinfo, int argno, const char *what)
+{
+	text	   *name;
+
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", what)));
+	name = PG_GETARG_TEXT_PP(argno);
+	pointstore_check_name(what, name);
+	return name;
+}
+
+/* Names are 1 to 512 bytes: 22023. */
+void
+pointstore_check_name(const char *what, text *name)
+{
+	Size		length = VARSIZE_ANY_EXHDR(name);
+
+	if (length == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be empty", what)));
+	if (length > POINTSTORE_MAX_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be at most %d bytes, has %zu", what, POINTSTORE_MAX_NAME, length)));
+}
+
+/* For messages. */
+char *
+pointstore_cstring(text *name)
+{
+	return text_to_cstring(name);
+}

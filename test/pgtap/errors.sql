@@ -1,0 +1,218 @@
+-- Each SQLSTATE of the contract, where it is due, with DETAIL or HINT where there is something to say or do.
+BEGIN;
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS pointstore;
+SELECT pointstore.create_store() AS store \gset
+SELECT * FROM no_plan();
+
+INSERT INTO pointstore.account_kind (kind, unit, max_balance, auto_open) VALUES ('errors-limited', '', 100, true), ('errors-shut', '', NULL, false), ('errors-seat', 'seat', NULL, true);
+INSERT INTO pointstore.account_kind (kind, mode) VALUES ('errors-pure', 'pure');
+SELECT pointstore.append_event('errors-1', 'PointEarned', 100, request_id => 'errors-r1') AS receipt,
+       pointstore.append_event('errors-limited', 'PointEarned', 100, kind => 'errors-limited') AS receipt,
+       pointstore.append_event('errors-pure', 'PointEarned', 100, kind => 'errors-pure') AS receipt,
+       pointstore.open_account('errors-frozen') AS opened, pointstore.freeze_account('errors-frozen', 'test') AS frozen,
+       pointstore.open_account('errors-closed') AS opened, pointstore.close_account('errors-closed') AS closed \gset
+
+SELECT throws_ok(query, state, NULL, state || ': ' || query) FROM (VALUES
+    ('PS001', $$SELECT pointstore.append_event('errors-1', 'Noted', expected_version => 0)$$),
+    ('PS001', $$SELECT pointstore.append_event('errors-1', 'Noted', expected_version => 2)$$),
+    ('PS001', $$SELECT pointstore.append_event('errors-pure', 'Noted', expected_version => 2)$$),
+    ('PS001', $$SELECT pointstore.append_event('errors-new', 'Noted', expected_version => 1)$$),
+    ('PS001', $$INSERT INTO pointstore.event_store (aggregate_id, version, event_type) VALUES ('errors-1', 1, 'Noted')$$),
+    ('PS001', $$UPDATE pointstore.balance SET balance = 0 WHERE aggregate_id = 'errors-1'$$),
+    ('PS001', $$INSERT INTO pointstore.balance (aggregate_id, version) VALUES ('errors-new', 2)$$),
+    ('PS002', $$SELECT pointstore.append_event('errors-1', 'PointEarned', 99, request_id => 'errors-r1')$$),
+    ('PS002', $$SELECT pointstore.append_events('[{"aggregate_id": "errors-1", "event_type": "PointEarned", "amount": 100}, {"aggregate_id": "errors-1", "event_type": "Noted"}]', 'errors-r1')$$),
+    ('PS002', $$INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, request_id) VALUES ('errors-1', 'PointEarned', 99, 'errors-r1')$$),
+    ('PS003', $$SELECT pointstore.append_event('errors-1', 'PointSpent', -101)$$),
+    ('PS003', $$SELECT pointstore.append_event('errors-pure', 'PointSpent', -101)$$),
+    ('PS003', $$SELECT pointstore.append_event('errors-new', 'PointSpent', -1)$$),
+    ('PS003', $$INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('errors-1', 'PointSpent', -101)$$),
+    ('PS003', $$UPDATE pointstore.balance SET balance = -1, version = version + 1 WHERE aggregate_id = 'errors-1'$$),
+    ('PS004', $$SELECT pointstore.append_event('errors-frozen', 'Noted')$$),
+    ('PS004', $$INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('errors-frozen', 'Noted')$$),
+    ('PS004', $$UPDATE pointstore.balance SET balance = 1, version = 1 WHERE aggregate_id = 'errors-frozen'$$),
+    ('PS004', $$SELECT pointstore.close_account('errors-frozen')$$),
+    ('PS005', $$SELECT pointstore.append_event('errors-closed', 'Noted')$$),
+    ('PS005', $$INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('errors-closed', 'Noted')$$),
+    ('PS005', $$UPDATE pointstore.balance SET balance = 1, version = 1 WHERE aggregate_id = 'errors-closed'$$),
+    ('PS005', $$SELECT pointstore.open_account('errors-closed')$$),
+    ('PS005', $$SELECT pointstore.freeze_account('errors-closed', 'test')$$),
+    ('PS005', $$SELECT pointstore.unfreeze_account('errors-closed', 'test')$$),
+    ('PS005', $$SELECT pointstore.set_kind('errors-closed', 'errors-limited')$$),
+    ('PS006', $$UPDATE pointstore.event_store SET amount = 0 WHERE aggregate_id = 'errors-1'$$),
+    ('PS006', $$DELETE FROM pointstore.event_store WHERE aggregate_id = 'errors-1'$$),
+    ('PS006', $$TRUNCATE pointstore.event_store$$),
+    ('PS006', $$DELETE FROM pointstore.balance WHERE aggregate_id = 'errors-1'$$),
+    ('PS006', $$TRUNCATE pointstore.balance$$),
+    ('PS006', $$DELETE FROM pointstore.pure_account WHERE aggregate_id = 'errors-pure'$$),
+    ('PS006', $$TRUNCATE pointstore.pure_account$$),
+    ('PS006', $$UPDATE pointstore.account_log SET reason = '' WHERE aggregate_id = 'errors-1'$$),
+    ('PS006', $$DELETE FROM pointstore.account_log WHERE aggregate_id = 'errors-1'$$),
+    ('PS006', $$TRUNCATE pointstore.account_log$$),
+    ('PS006', $$TRUNCATE pointstore.account_kind$$),
+    ('PS008', $$SELECT pointstore.append_event('errors-new', 'Noted', kind => 'errors-shut')$$),
+    ('PS008', $$SELECT pointstore.close_account('errors-new')$$),
+    ('PS008', $$SELECT pointstore.freeze_account('errors-new', 'test')$$),
+    ('PS008', $$SELECT pointstore.unfreeze_account('errors-new', 'test')$$),
+    ('PS008', $$SELECT pointstore.set_kind('errors-new', 'errors-limited')$$),
+    ('PS008', $$SELECT pointstore.rebuild_balance('errors-new')$$),
+    ('PS008', $$SELECT pointstore.balance_as_of('errors-1', 2)$$),
+    ('PS009', $$SELECT pointstore.append_event('errors-limited', 'PointEarned', 1)$$),
+    ('PS009', $$INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('errors-limited', 'PointEarned', 1)$$),
+    ('PS009', $$UPDATE pointstore.balance SET balance = 101, version = 2 WHERE aggregate_id = 'errors-limited'$$),
+    ('PS010', $$DO 'BEGIN
+                    UPDATE pointstore.balance SET balance = 50, version = 2 WHERE aggregate_id = ''errors-1'';
+                    INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES (''errors-1'', ''PointSpent'', -49);
+                END'$$),
+    ('PS010', $$DO 'BEGIN
+                    UPDATE pointstore.balance SET balance = 50, version = 2 WHERE aggregate_id = ''errors-1'';
+                    PERFORM pointstore.append_event(''errors-1'', ''PointSpent'', -50);
+                END'$$),
+    ('PS011', $$SELECT pointstore.close_account('errors-1')$$),
+    ('PS011', $$SELECT pointstore.close_account('errors-pure')$$),
+    ('PS011', $$SELECT pointstore.set_kind('errors-1', 'errors-pure')$$),
+    ('PS011', $$SELECT pointstore.set_kind('errors-1', 'errors-seat')$$),
+    ('PS011', $$UPDATE pointstore.account_kind SET mode = 'hybrid' WHERE kind = 'errors-pure'$$),
+    ('PS011', $$UPDATE pointstore.account_kind SET kind = 'errors-2' WHERE kind = 'errors-limited'$$),
+    ('PS011', $$DELETE FROM pointstore.account_kind WHERE kind = 'errors-limited'$$),
+    ('22003', $$SELECT pointstore.append_event('errors-1', 'PointEarned', 9223372036854775807)$$),
+    ('22003', $$SELECT pointstore.append_event('errors-pure', 'PointEarned', 9223372036854775807)$$),
+    ('22003', $$SELECT pointstore.append_events('[{"aggregate_id": "errors-1", "event_type": "PointEarned", "amount": 9223372036854775808}]')$$),
+    ('22003', $$INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('errors-1', 'PointEarned', 9223372036854775807)$$),
+    ('22004', $$SELECT pointstore.append_event(NULL, 'Noted')$$),
+    ('22004', $$SELECT pointstore.append_event('errors-1', NULL)$$),
+    ('22004', $$SELECT pointstore.append_event('errors-1', 'Noted', NULL)$$),
+    ('22004', $$SELECT pointstore.append_event('errors-1', 'Noted', 0, NULL)$$),
+    ('22004', $$SELECT * FROM pointstore.append_events(NULL)$$),
+    ('22004', $$SELECT * FROM pointstore.append_events('[{"event_type": "Noted"}]')$$),
+    ('22004', $$SELECT pointstore.open_account(NULL)$$),
+    ('22004', $$SELECT pointstore.freeze_account('errors-1', NULL)$$),
+    ('22004', $$SELECT * FROM pointstore.get_balance(NULL)$$),
+    ('22004', $$SELECT pointstore.balance_at('errors-1', NULL)$$),
+    ('22004', $$SELECT pointstore.balance_as_of(NULL, 1)$$),
+    ('22004', $$SELECT pointstore.rebuild_balance(NULL)$$),
+    ('22004', $$SELECT pointstore.create_store(NULL)$$),
+    ('22023', $$SELECT pointstore.append_event('', 'Noted')$$),
+    ('22023', $$SELECT pointstore.append_event(repeat('x', 513), 'Noted')$$),
+    ('22023', $$SELECT pointstore.append_event('errors-1', '')$$),
+    ('22023', $$SELECT pointstore.append_event('errors-1', 'Noted', expected_version => -1)$$),
+    ('22023', $$SELECT pointstore.append_event('errors-1', 'Noted', request_id => '')$$),
+    ('22023', $$SELECT pointstore.append_event('errors-1', 'Noted', kind => 'errors-none')$$),
+    ('22023', $$SELECT pointstore.append_event('errors-1', 'Noted', kind => 'errors-limited')$$),
+    ('22023', $$SELECT pointstore.append_event('errors-new', 'Noted', kind => 'errors-none')$$),
+    ('22023', $$SELECT pointstore.append_event('errors-1', 'HoldPlaced')$$),
+    ('22023', $$SELECT * FROM pointstore.append_events('{}')$$),
+    ('22023', $$SELECT * FROM pointstore.append_events('[{"aggregate_id": "errors-1", "event_type": "Noted", "note": 1}]')$$),
+    ('22023', $$SELECT * FROM pointstore.append_events('[{"aggregate_id": "errors-1", "event_type": "Noted", "request_id": "a"}]', 'b')$$),
+    ('22023', $$SELECT * FROM pointstore.append_events('[{"aggregate_id": "errors-1", "event_type": "Noted", "amount": 1}]', balanced => true)$$),
+    ('22023', $$INSERT INTO pointstore.event_store (aggregate_id, event_type, held) VALUES ('errors-1', 'Noted', 1)$$),
+    ('22023', $$INSERT INTO pointstore.event_store (aggregate_id, event_type, balance_after) VALUES ('errors-1', 'Noted', 99)$$),
+    ('22023', $$INSERT INTO pointstore.event_store (aggregate_id, event_type, created_at) VALUES ('errors-1', 'Noted', now() + interval '1 day')$$),
+    ('22023', $$INSERT INTO pointstore.event_store (aggregate_id, event_type, created_at) VALUES ('errors-1', 'Noted', now() - interval '1 day')$$),
+    ('22023', $$UPDATE pointstore.balance SET held = 1 WHERE aggregate_id = 'errors-1'$$),
+    ('22023', $$UPDATE pointstore.balance SET status = 'frozen' WHERE aggregate_id = 'errors-1'$$),
+    ('22023', $$UPDATE pointstore.balance SET kind = 'errors-limited' WHERE aggregate_id = 'errors-1'$$),
+    ('22023', $$INSERT INTO pointstore.balance (aggregate_id, kind) VALUES ('errors-new', 'errors-pure')$$),
+    ('22023', $$SELECT pointstore.open_account('errors-1', 'errors-limited')$$),
+    ('22023', $$SELECT pointstore.balance_as_of('errors-1', -1)$$),
+    ('2D000', $$CALL pointstore.rebuild_balances()$$)) e(state, query);
+
+-- 25006 where nothing may be written (a subtransaction may be read only on its own)
+CREATE FUNCTION pg_temp.read_only(query text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    SET LOCAL transaction_read_only = on;
+    EXECUTE query;
+    RETURN 'ok';
+EXCEPTION WHEN others THEN
+    RETURN SQLSTATE;
+END$$;
+SELECT is(pg_temp.read_only(query), '25006', '25006: ' || query) FROM (VALUES
+    ($$SELECT pointstore.append_event('errors-1', 'Noted')$$),
+    ($$SELECT pointstore.try_append_event('errors-1', 'Noted')$$),
+    ($$SELECT pointstore.append_events('[{"aggregate_id": "errors-1", "event_type": "Noted"}]')$$),
+    ($$SELECT pointstore.open_account('errors-new')$$),
+    ($$SELECT pointstore.freeze_account('errors-1', 'test')$$),
+    ($$SELECT pointstore.unfreeze_account('errors-frozen', 'test')$$),
+    ($$SELECT pointstore.close_account('errors-closed')$$),
+    ($$SELECT pointstore.set_kind('errors-1', 'errors-limited')$$),
+    ($$SELECT pointstore.rebuild_balance('errors-1')$$)) q(query);
+
+-- What goes with an error. text: the message, its DETAIL and its HINT.
+CREATE FUNCTION pg_temp.told(query text, OUT state text, OUT message text, OUT detail text, OUT hint text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE query;
+    state := 'ok';
+EXCEPTION WHEN others THEN
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+END$$;
+-- the actual values and the account's id are in the message
+SELECT ok(t.message ~ id AND (SELECT bool_and(t.message ~ ('(^|[^0-9-])' || v || '([^0-9]|$)')) FROM unnest(vals) v) AND t.message ~ '^[a-z]',
+          state || ' names ' || id || ' and ' || vals::text)
+  FROM (VALUES
+    ('errors-1', ARRAY['7', '1'], $$SELECT pointstore.append_event('errors-1', 'Noted', expected_version => 7)$$),
+    ('errors-1', ARRAY['100', '-123|123'], $$SELECT pointstore.append_event('errors-1', 'PointSpent', -123)$$),
+    ('errors-frozen', ARRAY[]::text[], $$SELECT pointstore.append_event('errors-frozen', 'Noted')$$),
+    ('errors-closed', ARRAY[]::text[], $$SELECT pointstore.append_event('errors-closed', 'Noted')$$),
+    ('errors-new', ARRAY[]::text[], $$SELECT pointstore.append_event('errors-new', 'Noted', kind => 'errors-shut')$$),
+    ('errors-limited', ARRAY['100'], $$SELECT pointstore.append_event('errors-limited', 'PointEarned', 57)$$),
+    ('errors-1', ARRAY['100'], $$SELECT pointstore.close_account('errors-1')$$)) e(id, vals, query), pg_temp.told(query) t;
+SELECT is(message ~ 'errors-1', true, 'PS002 names the account') FROM pg_temp.told($$SELECT pointstore.append_event('errors-1', 'PointEarned', 99, request_id => 'errors-r1')$$);
+SELECT is(concat_ws(' ', message, detail) ~ field AND concat_ws(' ', message, detail) ~ '\y1\y', true, 'PS002 names ' || field || ' and the version applied') FROM (VALUES
+    ('aggregate_id', $$SELECT pointstore.append_event('errors-new', 'PointEarned', 100, request_id => 'errors-r1')$$),
+    ('event_type', $$SELECT pointstore.append_event('errors-1', 'Noted', 99, request_id => 'errors-r1')$$),
+    ('amount', $$SELECT pointstore.append_event('errors-1', 'PointEarned', 99, '{"a": 2}', request_id => 'errors-r1')$$),
+    ('payload', $$SELECT pointstore.append_event('errors-1', 'PointEarned', 100, '{"a": 2}', request_id => 'errors-r1', occurred_at => '2020-01-01')$$),
+    ('occurred_at', $$SELECT pointstore.append_event('errors-1', 'PointEarned', 100, request_id => 'errors-r1', occurred_at => '2020-01-01')$$)) e(field, query), pg_temp.told(query);
+
+-- XX001: events without their row, with a HINT to rebuild_balance
+SAVEPOINT damage;
+SET LOCAL session_replication_role = replica;
+DELETE FROM pointstore.balance WHERE aggregate_id = 'errors-1';
+DELETE FROM pointstore.pure_account WHERE aggregate_id = 'errors-pure';
+SET LOCAL session_replication_role = origin;
+SELECT is(ROW(state, hint ~ 'rebuild_balance'), ROW('XX001'::text, true), 'XX001: ' || query) FROM (VALUES
+    ($$SELECT pointstore.append_event('errors-1', 'Noted')$$),
+    ($$SELECT pointstore.append_event('errors-1', 'Noted', expected_version => 0)$$),
+    ($$SELECT pointstore.append_event('errors-1', 'Noted', kind => 'errors-limited')$$),
+    ($$SELECT pointstore.append_event('errors-1', 'Noted', kind => 'errors-shut')$$),
+    ($$SELECT pointstore.try_append_event('errors-1', 'Noted')$$),
+    ($$SELECT pointstore.append_events('[{"aggregate_id": "errors-1", "event_type": "Noted"}]')$$),
+    ($$SELECT pointstore.append_events('[{"aggregate_id": "errors-limited", "event_type": "Noted"}, {"aggregate_id": "errors-1", "event_type": "Noted"}]')$$),
+    ($$INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('errors-1', 'Noted')$$),
+    ($$SELECT pointstore.open_account('errors-1')$$),
+    ($$SELECT pointstore.append_event('errors-pure', 'Noted')$$),
+    ($$SELECT pointstore.append_event('errors-pure', 'Noted', kind => 'errors-pure')$$)) q(query), pg_temp.told(query);
+ROLLBACK TO damage;
+
+-- 55000: a store that lacks something, or none at all, with a HINT
+SELECT is(ROW(state, hint <> ''), ROW('55000'::text, true), '55000: ' || what) FROM (VALUES
+    ('a lost column', $$ALTER TABLE pointstore.event_store DROP COLUMN cause_id; SELECT pointstore.append_event('errors-1', 'Noted')$$),
+    ('a lost trigger', $$DROP TRIGGER _pointstore_append_only ON pointstore.event_store; SELECT pointstore.append_event('errors-1', 'Noted')$$),
+    ('a lost trigger, by the table', $$DROP TRIGGER _pointstore_settle ON pointstore.event_store; INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('errors-1', 'Noted')$$),
+    ('a lost table', $$DROP TABLE pointstore.pure_account CASCADE; SELECT pointstore.append_event('errors-1', 'Noted')$$),
+    ('another version', $$CREATE OR REPLACE VIEW pointstore.store_version AS SELECT '0.5'::text AS version; SELECT pointstore.append_event('errors-1', 'Noted')$$)) q(what, query),
+    pg_temp.told(query);
+SELECT is(ROW(state, hint ~ 'create_store'), ROW('55000'::text, true), '55000 without a store: ' || query) FROM (VALUES
+    ($$SELECT pointstore.append_event('errors-1', 'Noted')$$),
+    ($$SELECT * FROM pointstore.append_events('[]')$$),
+    ($$SELECT pointstore.open_account('errors-1')$$),
+    ($$SELECT * FROM pointstore.get_balance('errors-1')$$),
+    ($$SELECT pointstore.balance_at('errors-1', now())$$),
+    ($$SELECT pointstore.rebuild_balance('errors-1')$$),
+    ($$SELECT pointstore.upgrade_store()$$),
+    ($$SELECT pointstore.grant_access(current_user::regrole, 'reader')$$)) q(query),
+    pg_temp.told('DROP TABLE pointstore.event_store, pointstore.balance, pointstore.pure_account, pointstore.account_kind, pointstore.account_log CASCADE;'
+                 || 'DROP VIEW IF EXISTS pointstore.store_version;' || query);
+SELECT lives_ok($$SELECT pointstore.append_event('errors-1', 'Noted')$$, 'and the store is as it was');
+
+-- none of the refusals left anything
+SELECT is_empty($$SELECT 1 FROM pointstore.account WHERE aggregate_id = 'errors-new'$$, 'no account was opened');
+SELECT results_eq($$SELECT aggregate_id COLLATE "default", version, balance FROM pointstore.account WHERE aggregate_id LIKE 'errors-%' ORDER BY 1$$,
+    $$VALUES ('errors-1', 2::bigint, 100::bigint), ('errors-closed', 0, 0), ('errors-frozen', 0, 0), ('errors-limited', 1, 100), ('errors-pure', 1, 100)$$,
+    'no balance was changed');
+SELECT is(count(*), 4::bigint, 'no event was written') FROM pointstore.event_store WHERE aggregate_id LIKE 'errors-%';
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,108 @@
+-- Who may do what: PUBLIC nothing, and each level of grant_access() tried for real.
+BEGIN;
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS pointstore;
+SELECT pointstore.create_store() AS store \gset
+SELECT * FROM no_plan();
+
+CREATE ROLE pointstore_test_nobody;
+CREATE ROLE pointstore_test_reader;
+CREATE ROLE pointstore_test_writer;
+CREATE ROLE pointstore_test_operator;
+GRANT USAGE ON SCHEMA pointstore TO pointstore_test_nobody;
+SELECT pointstore.grant_access('pointstore_test_reader', 'reader') AS granted,
+       pointstore.grant_access('pointstore_test_writer', 'writer') AS granted,
+       pointstore.grant_access('pointstore_test_operator', 'operator') AS granted \gset
+SELECT pointstore.append_event('grants-1', 'PointEarned', 100) AS receipt \gset
+SELECT pointstore.open_account('grants-2') AS opened \gset
+
+-- The SQLSTATE of a statement run by a role, ok when it works. Its effects are undone.
+CREATE FUNCTION pg_temp.tried(role_name text, query text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('role', role_name, true);
+    EXECUTE query;
+    RAISE SQLSTATE 'OK000';
+EXCEPTION WHEN SQLSTATE 'OK000' THEN
+    RETURN 'ok';
+WHEN others THEN
+    RETURN SQLSTATE;
+END$$;
+
+-- level: the lowest that may; outcome: what comes of it then
+CREATE TEMP TABLE matrix (level int, outcome text, query text);
+INSERT INTO matrix VALUES
+    (1, 'ok', 'SELECT count(*) FROM pointstore.event_store'),
+    (1, 'ok', 'SELECT count(*) FROM pointstore.balance'),
+    (1, 'ok', 'SELECT count(*) FROM pointstore.pure_account'),
+    (1, 'ok', 'SELECT count(*) FROM pointstore.account_kind'),
+    (1, 'ok', 'SELECT count(*) FROM pointstore.account_log'),
+    (1, 'ok', 'SELECT count(*) FROM pointstore.account'),
+    (1, 'ok', 'SELECT count(*) FROM pointstore.store_version'),
+    (1, 'ok', $$SELECT * FROM pointstore.get_balance('grants-1')$$),
+    (1, 'ok', $$SELECT pointstore.balance_at('grants-1', now())$$),
+    (1, 'ok', $$SELECT pointstore.balance_as_of('grants-1', 1)$$),
+    (2, 'ok', $$SELECT pointstore.append_event('grants-1', 'PointSpent', -1)$$),
+    (2, 'ok', $$SELECT pointstore.try_append_event('grants-1', 'PointSpent', -1000)$$),
+    (2, 'ok', $$SELECT pointstore.append_events('[{"aggregate_id": "grants-1", "event_type": "Noted"}]')$$),
+    (2, 'ok', $$SELECT pointstore.open_account('grants-3')$$),
+    (2, 'ok', $$CREATE TEMP TABLE cart (version int);
+                CREATE TRIGGER t BEFORE UPDATE ON cart FOR EACH ROW EXECUTE FUNCTION pointstore.check_version('version')$$),
+    (3, 'ok', $$SELECT pointstore.freeze_account('grants-1', 'test')$$),
+    (3, 'ok', $$SELECT pointstore.unfreeze_account('grants-1', 'test')$$),
+    (3, 'ok', $$SELECT pointstore.close_account('grants-2')$$),
+    (3, 'ok', $$SELECT pointstore.set_kind('grants-1', 'default')$$),
+    (3, 'ok', $$SELECT * FROM pointstore.rebuild_balance('grants-1')$$),
+    (3, '2D000', $$CALL pointstore.rebuild_balances()$$),
+    (4, 'ok', $$SELECT pointstore.create_store()$$),
+    (4, 'ok', $$SELECT pointstore.upgrade_store()$$),
+    (4, 'ok', $$SELECT pointstore.grant_access('pointstore_test_nobody', 'reader')$$),
+    (4, 'ok', $$SELECT pointstore.create_store_views()$$),
+    (4, 'ok', $$SELECT pointstore.create_store_triggers()$$),
+    (4, 'ok', $$SELECT pointstore.comment_on_store()$$),
+    (4, 'ok', $$SELECT count(*) FROM pointstore.store_triggers()$$),
+    (4, 'ok', $$INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('grants-1', 'Noted')$$),
+    (4, 'ok', $$INSERT INTO pointstore.balance (aggregate_id) VALUES ('grants-3')$$),
+    (4, '22023', $$INSERT INTO pointstore.pure_account VALUES ('grants-3', 'default')$$),
+    (4, 'ok', $$INSERT INTO pointstore.account_kind (kind) VALUES ('grants')$$),
+    (4, 'ok', $$INSERT INTO pointstore.account_log (aggregate_id, action, by_role) VALUES ('grants-1', 'open', 'x')$$),
+    (4, 'PS006', 'UPDATE pointstore.event_store SET amount = 0'),
+    (4, 'ok', $$UPDATE pointstore.balance SET balance = 99, version = 2 WHERE aggregate_id = 'grants-1'$$),
+    (4, 'ok', $$UPDATE pointstore.account_kind SET max_balance = 1000000 WHERE kind = 'default'$$),
+    (4, 'PS006', $$DELETE FROM pointstore.event_store$$),
+    (4, 'PS006', $$DELETE FROM pointstore.balance$$),
+    (4, 'PS006', $$DELETE FROM pointstore.account_log$$),
+    (4, 'PS006', $$TRUNCATE pointstore.event_store$$),
+    (4, 'PS006', $$TRUNCATE pointstore.balance$$),
+    (4, 'PS006', $$TRUNCATE pointstore.pure_account$$),
+    (4, 'PS006', $$TRUNCATE pointstore.account_log$$),
+    (4, 'PS006', $$TRUNCATE pointstore.account_kind$$),
+    (4, 'ok', $$SELECT nextval('pointstore.event_store_id_seq')$$),
+    (4, 'ok', $$ALTER SEQUENCE pointstore.event_store_id_seq RESTART 1000000$$),
+    (4, 'ok', $$LOCK TABLE pointstore.balance IN ACCESS EXCLUSIVE MODE$$),
+    (4, 'ok', $$ALTER TABLE pointstore.event_store DISABLE TRIGGER ALL$$),
+    (4, 'ok', $$CREATE TABLE pointstore.mine ()$$);
+SELECT is(pg_temp.tried(r.role_name, m.query), CASE WHEN r.level >= m.level THEN m.outcome ELSE '42501' END, r.role_name || ': ' || m.query)
+  FROM matrix m, (VALUES (0, 'pointstore_test_nobody'), (1, 'pointstore_test_reader'), (2, 'pointstore_test_writer'),
+                         (3, 'pointstore_test_operator'), (4, current_user::text)) r(level, role_name);
+-- every function is in that matrix, or one of the guards, which are no one's to call
+SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'pointstore'::regnamespace AND p.proname !~ '^guard_'
+                   AND NOT EXISTS (SELECT FROM matrix m WHERE m.query ~ ('pointstore\.' || p.proname || '\('))$$, 'every function was tried');
+SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pointstore'::regnamespace
+                   AND has_function_privilege('pointstore_test_nobody', oid, 'EXECUTE')$$, 'PUBLIC may execute nothing');
+SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pointstore'::regnamespace AND proname ~ '^guard_'
+                   AND has_function_privilege('pointstore_test_operator', oid, 'EXECUTE')$$, 'nobody needs the guards');
+SELECT is_empty($$SELECT oid::regclass FROM pg_class WHERE relnamespace = 'pointstore'::regnamespace AND relkind IN ('r', 'v')
+                   AND has_table_privilege('pointstore_test_nobody', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')$$, 'PUBLIC has no table');
+SELECT is_empty($$SELECT c.oid::regclass, r FROM pg_class c, unnest(ARRAY['reader', 'writer', 'operator']) r
+                   WHERE c.relnamespace = 'pointstore'::regnamespace AND c.relkind IN ('r', 'v')
+                     AND has_table_privilege('pointstore_test_' || r, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')$$, 'no level writes a table');
+
+-- grant_access itself
+SELECT throws_ok($$SELECT pointstore.grant_access('pointstore_test_reader', 'owner')$$, '22023', NULL, 'unknown level');
+SELECT throws_ok($$SELECT pointstore.grant_access('pointstore_test_reader', NULL)$$, '22004', NULL, 'null level');
+SELECT throws_ok($$SELECT pointstore.grant_access(NULL, 'reader')$$, '22004', NULL, 'null role');
+SELECT throws_ok($$SELECT pointstore.grant_access('pointstore_test_missing', 'reader')$$, '42704', NULL, 'no such role');
+
+SELECT * FROM finish();
+ROLLBACK;

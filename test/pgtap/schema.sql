@@ -1,0 +1,121 @@
+-- The store's tables, columns, keys, indexes, sequence, views, triggers and types.
+BEGIN;
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS pointstore;
+SELECT pointstore.create_store() AS store \gset
+SELECT * FROM no_plan();
+
+SELECT tables_are('pointstore', ARRAY['account_kind', 'account_log', 'balance', 'event_store', 'pure_account']);
+SELECT views_are('pointstore', ARRAY['account', 'store_version']);
+SELECT has_sequence('pointstore', 'event_store_id_seq', 'event_store_id_seq');
+
+-- columns: name, type, collation, not null, default; in their order
+CREATE FUNCTION pg_temp.columns_of(rel text) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod),
+                     CASE WHEN a.attcollation = 'pg_catalog."C"'::regcollation AND a.atttypid = 'text'::regtype THEN 'C' END,
+                     CASE WHEN a.attnotnull THEN 'not null' END,
+                     CASE WHEN a.attidentity = 'a' THEN 'identity' ELSE 'default ' || pg_get_expr(d.adbin, d.adrelid) END)
+      FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+     WHERE a.attrelid = ('pointstore.' || rel)::regclass AND a.attnum > 0 AND NOT a.attisdropped
+     ORDER BY a.attnum
+$$;
+SELECT results_eq($$SELECT * FROM pg_temp.columns_of('event_store')$$, ARRAY[
+    'id bigint not null', 'aggregate_id text C not null', 'version bigint not null', 'event_type text not null',
+    'amount bigint not null', 'held bigint not null', 'balance_after bigint not null', 'payload jsonb not null', 'metadata jsonb',
+    'request_id text C', 'leg smallint', 'cause_id bigint', 'occurred_at timestamp with time zone not null',
+    'created_at timestamp with time zone not null'], 'columns of event_store, none with a default');
+SELECT results_eq($$SELECT * FROM pg_temp.columns_of('balance')$$, ARRAY[
+    'aggregate_id text C not null', 'kind text C not null default ''default''::text', 'version bigint not null default 0',
+    'balance bigint not null default 0', 'held bigint not null default 0', 'next_expiry timestamp with time zone',
+    'status text not null default ''open''::text', 'updated_at timestamp with time zone not null default clock_timestamp()'],
+    'columns of balance');
+SELECT results_eq($$SELECT * FROM pg_temp.columns_of('pure_account')$$, ARRAY[
+    'aggregate_id text C not null', 'kind text C not null', 'status text not null default ''open''::text'], 'columns of pure_account');
+SELECT results_eq($$SELECT * FROM pg_temp.columns_of('account_kind')$$, ARRAY[
+    'kind text C not null', 'mode text not null default ''hybrid''::text', 'unit text not null default ''''::text',
+    'min_balance bigint default 0', 'max_balance bigint', 'auto_open boolean not null default true',
+    'source_of_truth text not null default ''events''::text', 'on_mismatch text not null default ''report''::text'],
+    'columns of account_kind');
+SELECT results_eq($$SELECT * FROM pg_temp.columns_of('account_log')$$, ARRAY[
+    'id bigint not null identity', 'aggregate_id text C not null', 'action text not null', 'reason text', 'before jsonb', 'after jsonb',
+    'by_role text not null', 'at timestamp with time zone not null default clock_timestamp()'], 'columns of account_log');
+SELECT columns_are('pointstore', 'account', ARRAY['aggregate_id', 'kind', 'mode', 'unit', 'version', 'balance', 'held', 'available', 'status', 'updated_at']);
+
+-- no plain OID columns, which pg_upgrade would refuse
+SELECT is_empty($$SELECT attrelid::regclass, attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+                   WHERE c.relnamespace = 'pointstore'::regnamespace AND c.relkind = 'r' AND attnum > 0
+                     AND atttypid IN (SELECT oid FROM pg_type WHERE typname ~ '^reg' OR typname = 'oid')$$, 'no column of an OID type');
+
+SELECT col_is_pk('pointstore', 'event_store', ARRAY['aggregate_id', 'version'], 'key of event_store');
+SELECT col_is_pk('pointstore', 'balance', ARRAY['aggregate_id'], 'key of balance');
+SELECT col_is_pk('pointstore', 'pure_account', ARRAY['aggregate_id'], 'key of pure_account');
+SELECT col_is_pk('pointstore', 'account_kind', ARRAY['kind'], 'key of account_kind');
+SELECT col_is_pk('pointstore', 'account_log', ARRAY['id'], 'key of account_log');
+SELECT col_is_unique('pointstore', 'event_store', ARRAY['request_id', 'leg'], 'a request and leg once');
+SELECT is_indexed('pointstore', 'event_store', ARRAY['id'], 'event_store.id');
+SELECT is_indexed('pointstore', 'event_store', ARRAY['aggregate_id', 'created_at', 'version'], 'history by time');
+SELECT is_indexed('pointstore', 'account_log', ARRAY['aggregate_id', 'id'], 'log by account');
+
+-- the kind that is there from the start
+SELECT results_eq($$SELECT kind COLLATE "default", mode, unit, min_balance, max_balance, auto_open, source_of_truth, on_mismatch
+                      FROM pointstore.account_kind WHERE kind = 'default'$$,
+                  $$VALUES ('default', 'hybrid', '', 0::bigint, NULL::bigint, true, 'events', 'report')$$, 'kind default');
+
+-- triggers: those that are wanted, plain ones, and no others
+SELECT set_eq($$SELECT c.relname || '.' || g.tgname FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
+                 WHERE c.relnamespace = 'pointstore'::regnamespace AND NOT g.tgisinternal$$,
+              $$SELECT tab || '.' || trigger_name FROM pointstore.store_triggers()$$, 'triggers of the store');
+SELECT is_empty($$SELECT tgname FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
+                   WHERE c.relnamespace = 'pointstore'::regnamespace AND NOT g.tgisinternal AND (g.tgenabled <> 'O' OR g.tgdeferrable)$$,
+                'plain origin triggers, none deferred');
+
+-- functions: names, arguments with their defaults, results
+CREATE FUNCTION pg_temp.signature(name text) RETURNS text LANGUAGE sql AS $$
+    SELECT regexp_replace(pg_get_function_arguments(oid) || ' -> ' || coalesce(pg_get_function_result(oid), 'procedure'), 'pointstore\.', '', 'g')
+      FROM pg_proc WHERE pronamespace = 'pointstore'::regnamespace AND proname = name
+$$;
+SELECT is(pg_temp.signature(name), signature, name) FROM (VALUES
+    ('append_event', 'aggregate_id text, event_type text, amount bigint DEFAULT 0, payload jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, min_balance bigint DEFAULT NULL::bigint, occurred_at timestamp with time zone DEFAULT NULL::timestamp with time zone, kind text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb -> receipt'),
+    ('try_append_event', 'aggregate_id text, event_type text, amount bigint DEFAULT 0, payload jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, min_balance bigint DEFAULT NULL::bigint, occurred_at timestamp with time zone DEFAULT NULL::timestamp with time zone, kind text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb -> receipt'),
+    ('append_events', 'events jsonb, request_id text DEFAULT NULL::text, balanced boolean DEFAULT false -> SETOF receipt'),
+    ('open_account', 'aggregate_id text, kind text DEFAULT ''default''::text -> void'),
+    ('close_account', 'aggregate_id text, reason text DEFAULT NULL::text -> void'),
+    ('freeze_account', 'aggregate_id text, reason text -> void'),
+    ('unfreeze_account', 'aggregate_id text, reason text -> void'),
+    ('set_kind', 'aggregate_id text, kind text, reason text DEFAULT NULL::text -> void'),
+    ('get_balance', 'aggregate_id text -> SETOF account_state'),
+    ('balance_at', 'aggregate_id text, at timestamp with time zone -> bigint'),
+    ('balance_as_of', 'aggregate_id text, version bigint -> bigint'),
+    ('check_version', ' -> trigger'),
+    ('grant_access', 'role regrole, level text -> void')) f(name, signature);
+SELECT is(pg_get_function_result('pointstore.rebuild_balance(text)'::regprocedure), 'record', 'rebuild_balance returns one row');
+SELECT results_eq($$SELECT unnest(proargnames) COLLATE "default" FROM pg_proc WHERE oid = 'pointstore.rebuild_balance(text)'::regprocedure$$,
+    ARRAY['aggregate_id', 'old_version', 'new_version', 'old_balance', 'new_balance', 'old_held', 'new_held', 'changed'], 'columns of rebuild_balance');
+SELECT is(prokind, 'p'::"char", 'rebuild_balances is a procedure') FROM pg_proc WHERE oid = 'pointstore.rebuild_balances()'::regprocedure;
+SELECT is(pg_get_function_arguments('pointstore.create_store(regrole)'::regprocedure) ~ '^owner regrole DEFAULT ', true, 'create_store(owner) has a default');
+
+-- receipts and states
+CREATE FUNCTION pg_temp.type_of(name text) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT attname::text COLLATE "default" || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute
+     WHERE attrelid = ('pointstore.' || name)::regclass AND attnum > 0 ORDER BY attnum
+$$;
+SELECT results_eq($$SELECT * FROM pg_temp.type_of('receipt')$$, ARRAY[
+    'outcome text', 'aggregate_id text', 'version bigint', 'balance bigint', 'available bigint', 'id bigint',
+    'created_at timestamp with time zone'], 'columns of a receipt');
+SELECT results_eq($$SELECT * FROM pg_temp.type_of('account_state')$$, ARRAY[
+    'aggregate_id text', 'kind text', 'mode text', 'unit text', 'version bigint', 'balance bigint', 'held bigint', 'available bigint',
+    'status text', 'updated_at timestamp with time zone'], 'columns of an account''s state');
+SELECT results_eq($$SELECT attname::text COLLATE "default" || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute
+                     WHERE attrelid = 'pointstore.account'::regclass AND attnum > 0 ORDER BY attnum$$,
+                  $$SELECT * FROM pg_temp.type_of('account_state')$$, 'the view account has the same');
+
+-- the extension: superusers', in its own schema, and nothing of the store in it
+SELECT results_eq($$SELECT superuser, trusted, relocatable, schema::text COLLATE "default" FROM pg_available_extension_versions
+                     WHERE name = 'pointstore' AND installed$$, $$VALUES (true, false, false, 'pointstore')$$, 'control file');
+SELECT is_empty($$SELECT c.relname FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                   WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND c.relnamespace = 'pointstore'::regnamespace
+                     AND c.relkind <> 'c'$$, 'no table, view or sequence is the extension''s');
+
+SELECT * FROM finish();
+ROLLBACK;

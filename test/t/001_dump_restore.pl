@@ -1,0 +1,196 @@
+# A store in a dump: restored by psql and by pg_restore -j2 it is the same store,
+# with its guards, grants and whatever users have added; and DROP EXTENSION
+# leaves the data, which CREATE EXTENSION and upgrade_store() put back to use.
+
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib $FindBin::RealBin;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use StoreTest;
+use Test::More;
+
+my $node = new_cluster('main');
+$node->start;
+my $dumps = PostgreSQL::Test::Utils::tempdir;
+
+$node->safe_psql('postgres', <<'END');
+CREATE ROLE keeper; CREATE ROLE clerk LOGIN; CREATE ROLE auditor LOGIN; CREATE ROLE manager LOGIN;
+CREATE DATABASE original;
+END
+$node->safe_psql('original', <<'END');
+CREATE EXTENSION pointstore;
+SELECT pointstore.create_store('keeper');
+SELECT pointstore.grant_access('auditor', 'reader'), pointstore.grant_access('clerk', 'writer'),
+       pointstore.grant_access('manager', 'operator');
+GRANT SELECT (aggregate_id) ON pointstore.balance TO pg_monitor;
+
+-- what users add
+ALTER TABLE pointstore.event_store ADD channel text DEFAULT 'web', ADD shop text;
+ALTER TABLE pointstore.balance ADD note text, ADD CONSTRAINT modest CHECK (balance < 1000000);
+CREATE INDEX event_channel ON pointstore.event_store (channel, created_at);
+CREATE TABLE public.audit (aggregate_id text, version bigint);
+GRANT INSERT ON public.audit TO keeper;
+CREATE FUNCTION public.audit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.audit VALUES (NEW.aggregate_id, NEW.version);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER audit AFTER INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION public.audit();
+
+INSERT INTO pointstore.account_kind (kind, mode, unit, min_balance) VALUES ('ledger', 'pure', 'KRW', null), ('debt', 'hybrid', 'KRW', -500);
+SELECT count(pointstore.append_event('h' || n % 10, 'Earned', n, jsonb_build_object('n', n), request_id => 'r' || n,
+                                     metadata => '{"by": "load"}'))
+  FROM generate_series(1, 100) n;
+SELECT count(pointstore.append_event('p' || n % 3, 'Moved', n - 40, kind => 'ledger')) FROM generate_series(1, 30) n;
+SELECT count(*) FROM pointstore.append_events('[{"aggregate_id": "h1", "event_type": "Sent", "amount": -5},
+    {"aggregate_id": "d", "event_type": "Received", "amount": 5, "kind": "debt"}]', 'batch', false);
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, shop, occurred_at)
+VALUES ('h2', 'Earned', 1, 'Busan', '2024-02-29 12:00+09');
+UPDATE pointstore.balance SET note = 'mind the gap' WHERE aggregate_id = 'h3';
+SELECT pointstore.freeze_account('h4', 'fraud?'), pointstore.open_account('empty'), pointstore.close_account('empty', 'moved');
+END
+is(faults($node, 'original'), '', 'the original is sound');
+
+# Everything there is to compare of a store, as text.
+my @contents = map { "SELECT * FROM pointstore.$_ ORDER BY 1, 2" }
+  qw(account_kind balance pure_account event_store account_log store_version account);
+push @contents,
+  q{SELECT tgrelid::regclass, tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger
+     WHERE tgrelid::regclass::text LIKE 'pointstore.%' AND NOT tgisinternal ORDER BY 1, 2},
+  q{SELECT indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index
+     WHERE indrelid::regclass::text LIKE 'pointstore.%' ORDER BY 1},
+  q{SELECT c.relname, c.relowner::regrole, a.grantee::regrole, a.privilege_type
+      FROM pg_class c, aclexplode(c.relacl) a WHERE c.relnamespace = 'pointstore'::regnamespace
+     ORDER BY 1, 2, 3, 4},
+  q{SELECT p.proname, a.grantee, a.privilege_type FROM pg_proc p, aclexplode(p.proacl) a
+     WHERE p.pronamespace = 'pointstore'::regnamespace ORDER BY 1, 2, 3},
+  q{SELECT nspname, nspacl FROM pg_namespace WHERE nspname = 'pointstore'},
+  q{SELECT c.relname, obj_description(c.oid), a.attname, col_description(c.oid, a.attnum), pg_get_expr(d.adbin, d.adrelid)
+      FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid LEFT JOIN pg_attrdef d ON adrelid = c.oid AND adnum = attnum
+     WHERE c.relnamespace = 'pointstore'::regnamespace AND attnum > 0 ORDER BY 1, 3};
+
+sub same_store
+{
+	my ($db, $how) = @_;
+	foreach my $query (@contents)
+	{
+		my ($what) = $query =~ /FROM (\S+)/;
+		is($node->safe_psql($db, $query), $node->safe_psql('original', $query), "$how: same rows in $what");
+	}
+	return;
+}
+
+# What must work in a store that has come back.
+sub store_works
+{
+	my ($db, $how) = @_;
+	my $last = $node->safe_psql($db, 'SELECT max(id) FROM pointstore.event_store');
+	my $audited = $node->safe_psql($db, 'SELECT count(*) FROM audit');
+
+	is( $node->safe_psql($db, <<'END', extra_params => [ '-U', 'clerk' ]),
+SELECT outcome, version, balance FROM pointstore.append_event('h1', 'Earned', 7)
+END
+		'appended|12|462', "$how: a writer appends");
+	cmp_ok($node->safe_psql($db, q{SELECT id FROM pointstore.event_store WHERE (aggregate_id, version) = ('h1', 12)}),
+		'>', $last, "$how: ids go on");
+	is($node->safe_psql($db, 'SELECT count(*) FROM audit'), $audited + 1, "$how: the user's trigger fires");
+	is($node->safe_psql($db, q{SELECT channel FROM pointstore.event_store WHERE (aggregate_id, version) = ('h1', 12)}),
+		'web', "$how: the user's column has its default");
+	is( $node->safe_psql($db, q{SELECT outcome, version FROM pointstore.append_event('h1', 'Earned', 1, '{"n": 1}', request_id => 'r1')}),
+		'replayed|1', "$how: requests are remembered");
+	is($node->safe_psql($db, q{SELECT version, balance FROM pointstore.append_event('p0', 'Moved', 1)}),
+		'11|-234', "$how: a pure account goes on");
+	is( $node->safe_psql($db, q{SELECT pointstore.unfreeze_account('h4', 'restored');
+		SELECT action, reason FROM pointstore.account_log WHERE aggregate_id = 'h4' ORDER BY id DESC LIMIT 1}),
+		"\nunfreeze|restored", "$how: the log goes on");
+	is($node->safe_psql($db, q{SELECT pointstore.balance_as_of('h0', 2)}), '30', "$how: history is there");
+
+	my %refused = (
+		q{UPDATE pointstore.event_store SET amount = 1} => 'PS006',
+		q{TRUNCATE pointstore.event_store} => 'PS006',
+		q{DELETE FROM pointstore.balance} => 'PS006',
+		q{UPDATE pointstore.balance SET balance = 9 WHERE aggregate_id = 'h5'} => 'PS001',
+		q{UPDATE pointstore.balance SET balance = 9, version = version + 1 WHERE aggregate_id = 'h5'} => 'PS010',
+		q{SELECT pointstore.append_event('h5', 'Spent', -100000)} => 'PS003',
+		q{SELECT pointstore.append_event('h5', 'Earned', 2000000)} => '23514',
+		q{SELECT pointstore.append_event('empty', 'Earned', 1)} => 'PS005',
+		q{DELETE FROM pointstore.account_kind WHERE kind = 'ledger'} => 'PS011');
+	is(sqlstate($node, $db, $_), $refused{$_}, "$how: $refused{$_} for $_") foreach sort keys %refused;
+	is(sqlstate($node, $db, q{INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('h1', 'X')},
+			extra_params => [ '-U', 'clerk' ]), '42501', "$how: a writer may not INSERT");
+	is(sqlstate($node, $db, q{SELECT pointstore.append_event('h1', 'X')}, extra_params => [ '-U', 'auditor' ]),
+		'42501', "$how: a reader may not append");
+	is($node->safe_psql($db, q{SELECT balance FROM pointstore.get_balance('h2')}, extra_params => [ '-U', 'auditor' ]),
+		$node->safe_psql($db, q{SELECT balance FROM pointstore.balance WHERE aggregate_id = 'h2'}), "$how: a reader reads");
+	is(faults($node, $db), '', "$how: sound afterwards");
+	return;
+}
+
+# pg_dump | psql
+$node->command_ok([ 'pg_dump', '-d', $node->connstr('original'), '-f', "$dumps/plain.sql" ], 'pg_dump');
+$node->safe_psql('postgres', 'CREATE DATABASE plain');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('plain'), '-f', "$dumps/plain.sql" ],
+	'psql reads the dump');
+same_store('plain', 'psql');
+store_works('plain', 'psql');
+
+# pg_dump -Fc | pg_restore -j2
+$node->command_ok([ 'pg_dump', '-Fc', '-d', $node->connstr('original'), '-f', "$dumps/custom" ], 'pg_dump -Fc');
+$node->safe_psql('postgres', 'CREATE DATABASE custom');
+$node->command_ok([ 'pg_restore', '-j2', '--exit-on-error', '-d', $node->connstr('custom'), "$dumps/custom" ], 'pg_restore -j2');
+same_store('custom', 'pg_restore');
+store_works('custom', 'pg_restore');
+
+# a dump of what was restored is restored again
+$node->command_ok([ 'pg_dump', '-d', $node->connstr('custom'), '-f', "$dumps/second.sql" ], 'pg_dump of the restored');
+$node->safe_psql('postgres', 'CREATE DATABASE second');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('second'), '-f', "$dumps/second.sql" ],
+	'psql reads that too');
+is(faults($node, 'second'), '', 'and it is sound');
+
+# the data alone, into a store that is there
+$node->safe_psql('postgres', 'CREATE DATABASE data_only');
+$node->safe_psql('data_only', <<'END');
+CREATE EXTENSION pointstore;
+SELECT pointstore.create_store('keeper');
+ALTER TABLE pointstore.event_store ADD channel text DEFAULT 'web', ADD shop text;
+ALTER TABLE pointstore.balance ADD note text;
+DELETE FROM pointstore.account_kind;
+END
+$node->command_ok([ 'pg_restore', '--data-only', '--disable-triggers', '-n', 'pointstore', '--exit-on-error',
+		'-d', $node->connstr('data_only'), "$dumps/custom" ], 'pg_restore --data-only');
+is(faults($node, 'data_only'), '', 'the data alone: sound');
+is($node->safe_psql('data_only', $_), $node->safe_psql('original', $_), 'the data alone: same rows') foreach @contents[ 0 .. 4 ];
+is(sqlstate($node, 'data_only', 'TRUNCATE pointstore.event_store'), 'PS006', 'the data alone: guarded again');
+is($node->safe_psql('data_only', q{SELECT version FROM pointstore.append_event('h1', 'Earned', 7)}), '12',
+	'the data alone: appends go on');
+
+# DROP EXTENSION: the guards go, which takes CASCADE; the data stays
+is(sqlstate($node, 'plain', 'DROP EXTENSION pointstore'), '2BP01', 'DROP EXTENSION says what depends on it');
+my @data = map { $node->safe_psql('plain', $_) } @contents[ 0 .. 4 ];
+$node->safe_psql('plain', 'SET client_min_messages = warning; DROP EXTENSION pointstore CASCADE');
+is($node->safe_psql('plain', $contents[$_]), $data[$_], "DROP EXTENSION leaves the data ($_)") foreach 0 .. 4;
+is($node->safe_psql('plain', 'SELECT count(*) FROM pointstore.account'), '15', 'and the view of accounts');
+
+# CREATE EXTENSION: unguarded tables are no store until upgrade_store() has been there
+$node->safe_psql('plain', 'CREATE EXTENSION pointstore');
+is(sqlstate($node, 'plain', q{SELECT pointstore.append_event('h1', 'Earned', 1)}), '55000', 'no append without the guards');
+like($node->safe_psql('plain', 'SELECT pointstore.upgrade_store()'), qr/15 triggers/, 'upgrade_store() puts the guards back');
+is($node->safe_psql('plain', 'SELECT pointstore.upgrade_store()'), 'current', 'and finds nothing to do then');
+is(sqlstate($node, 'plain', q{SELECT pointstore.append_event('h1', 'Earned', 1)}, extra_params => [ '-U', 'clerk' ]),
+	'42501', 'the grants on functions went with them');
+$node->safe_psql('plain', <<'END');
+SELECT pointstore.grant_access('auditor', 'reader'), pointstore.grant_access('clerk', 'writer'),
+       pointstore.grant_access('manager', 'operator'), pointstore.grant_access('keeper', 'operator');
+END
+is($node->safe_psql('plain', q{SELECT outcome, version, balance FROM pointstore.append_event('h1', 'Earned', 1)},
+		extra_params => [ '-U', 'clerk' ]), 'appended|13|463', 'grant_access() brings them back');
+is(sqlstate($node, 'plain', 'UPDATE pointstore.event_store SET amount = 1'), 'PS006', 'guarded as before');
+is(sqlstate($node, 'plain', q{SET ROLE keeper; INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('h1', 'Earned', 1)}),
+	'00000', 'the owner writes its tables');
+is(faults($node, 'plain'), '', 'sound after all that');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,85 @@
+# A physical standby: it answers reads, refuses every write with 25006, and
+# appends as soon as it is promoted.
+
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib $FindBin::RealBin;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use StoreTest;
+use Test::More;
+
+my $primary = new_cluster('primary', allows_streaming => 1);
+$primary->start;
+create_store($primary, 'postgres');
+$primary->safe_psql('postgres', <<'END');
+INSERT INTO pointstore.account_kind (kind, mode) VALUES ('ledger', 'pure');
+SELECT pointstore.append_event('a', 'Earned', 5000, request_id => 'r1');
+SELECT pointstore.append_event('p', 'Earned', 700, kind => 'ledger');
+END
+
+$primary->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'base', has_streaming => 1);
+$standby->start;
+
+$primary->safe_psql('postgres', <<'END');
+SELECT pointstore.append_event('a', 'Spent', -4000, request_id => 'r2');
+SELECT pointstore.append_event('p', 'Spent', -70);
+SELECT pointstore.freeze_account('p', 'test');
+END
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+
+my $columns = 'aggregate_id, kind, mode, version, balance, held, available, status';
+is($standby->safe_psql('postgres', "SELECT $columns FROM pointstore.get_balance('a')"),
+	'a|default|hybrid|2|1000|0|1000|open', 'get_balance');
+is($standby->safe_psql('postgres', "SELECT $columns FROM pointstore.get_balance('p')"),
+	'p|ledger|pure|2|630|0|630|frozen', 'get_balance of a pure account');
+is($standby->safe_psql('postgres', q{SELECT count(*) FROM pointstore.get_balance('nobody')}), '0', 'no row for nobody');
+is($standby->safe_psql('postgres', q{SELECT pointstore.balance_as_of('a', 1), pointstore.balance_as_of('p', 2)}),
+	'5000|630', 'balance_as_of');
+is($standby->safe_psql('postgres', q{
+	SELECT pointstore.balance_at('a', created_at), pointstore.balance_at('a', now() + '1 day'), pointstore.balance_at('a', '1990-01-01')
+	  FROM pointstore.event_store WHERE (aggregate_id, version) = ('a', 1)}), '5000|1000|0', 'balance_at');
+is(faults($standby, 'postgres'), '', 'the standby is sound');
+
+my @writes = (
+	q{SELECT pointstore.append_event('a', 'Earned', 1)},
+	q{SELECT pointstore.append_event('a', 'Spent', -4000, request_id => 'r2')},
+	q{SELECT pointstore.append_event('new', 'Earned', 1)},
+	q{SELECT pointstore.append_event('p', 'Earned', 1)},
+	q{SELECT pointstore.try_append_event('a', 'Spent', -9000)},
+	q{SELECT pointstore.append_events('[{"aggregate_id": "a", "event_type": "Earned", "amount": 1}]')},
+	q{INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('a', 'Earned', 1)},
+	q{UPDATE pointstore.balance SET balance = balance + 1, version = version + 1 WHERE aggregate_id = 'a'},
+	q{SELECT pointstore.open_account('new')},
+	q{SELECT pointstore.close_account('a')},
+	q{SELECT pointstore.freeze_account('a', 'x')},
+	q{SELECT pointstore.unfreeze_account('p', 'x')},
+	q{SELECT pointstore.set_kind('a', 'default')},
+	q{SELECT pointstore.rebuild_balance('a')},
+	q{CALL pointstore.rebuild_balances()});
+is(sqlstate($standby, 'postgres', $_), '25006', "refused: $_") foreach @writes;
+
+# the same in a read-only transaction of the primary
+is(sqlstate($primary, 'postgres', "SET default_transaction_read_only = on; $_"), '25006', "read only: $_")
+  foreach grep { !/^CALL/ } @writes;
+is(faults($primary, 'postgres'), '', 'the primary is sound');
+
+$standby->promote;
+is($standby->safe_psql('postgres', q{SELECT outcome, version, balance FROM pointstore.append_event('a', 'Spent', -300)}),
+	'appended|3|700', 'an append after promotion');
+is($standby->safe_psql('postgres', q{SELECT outcome, version FROM pointstore.append_event('a', 'Spent', -4000, request_id => 'r2')}),
+	'replayed|2', 'a request of the old primary is remembered');
+is(sqlstate($standby, 'postgres', q{SELECT pointstore.append_event('a', 'Spent', -4000)}), 'PS003', 'the floor holds');
+is(sqlstate($standby, 'postgres', q{SELECT pointstore.append_event('p', 'Earned', 1)}), 'PS004', 'a freeze holds');
+is(sqlstate($standby, 'postgres', q{DELETE FROM pointstore.event_store}), 'PS006', 'guarded');
+is($standby->safe_psql('postgres', q{SELECT count(*) = count(DISTINCT id) AND bool_and(id < (SELECT id FROM pointstore.event_store
+	WHERE (aggregate_id, version) = ('a', 3)) OR (aggregate_id, version) = ('a', 3)) FROM pointstore.event_store}),
+	't', 'ids go on upwards');
+is(faults($standby, 'postgres'), '', 'the new primary is sound');
+
+$standby->stop;
+$primary->stop;
+done_testing();

@@ -1,0 +1,94 @@
+# What the TAP tests of pointstore share: clusters with the library loaded, a
+# statement's SQLSTATE, and the question whether a whole store is sound.
+
+package StoreTest;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter qw(import);
+use PostgreSQL::Test::Cluster;
+
+our @EXPORT = qw(new_cluster create_store sqlstate faults);
+
+# A cluster that is initialised but not started, ready for clients and prepared
+# transactions. Parameters as for init(); conf: more lines of postgresql.conf.
+sub new_cluster
+{
+	my ($name, %params) = @_;
+	my $conf = delete $params{conf} // '';
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(%params);
+	$node->append_conf('postgresql.conf', <<"END");
+shared_preload_libraries = 'pointstore'
+max_connections = 40
+max_prepared_transactions = 60
+shared_buffers = 64MB
+log_statement = none
+autovacuum = off
+$conf
+END
+	return $node;
+}
+
+# The extension and an empty store in a database.
+sub create_store
+{
+	my ($node, $db) = @_;
+	$node->safe_psql($db, 'CREATE EXTENSION pointstore; SELECT pointstore.create_store();');
+	return;
+}
+
+# The SQLSTATE of a script's first error, or 00000.
+sub sqlstate
+{
+	my ($node, $db, $sql, %params) = @_;
+	my ($rc, $out, $err) = $node->psql($db, "\\set VERBOSITY sqlstate\n$sql", %params);
+
+	return '00000' if $rc == 0;
+	return $err =~ /(?:ERROR|FATAL):\s+(\w{5})/ ? $1 : $err;
+}
+
+# Whatever is wrong with a store, a line for each; empty when it is sound:
+# versions are 1..n, balance_after is a chain, times do not go back, the account
+# says what its events say, each id and each request stands once.
+sub faults
+{
+	my ($node, $db) = @_;
+	return $node->safe_psql($db, <<'END');
+WITH event AS (
+    SELECT aggregate_id, version, amount, balance_after, created_at,
+           lag(version, 1, 0::bigint) OVER account AS version_before,
+           lag(balance_after, 1, 0::bigint) OVER account AS balance_before,
+           lag(created_at) OVER account AS created_before
+      FROM pointstore.event_store
+    WINDOW account AS (PARTITION BY aggregate_id ORDER BY version)
+), history AS (
+    SELECT aggregate_id, count(*) AS events, sum(amount) AS total,
+           bool_and(version = version_before + 1) AS gapless,
+           bool_and(balance_after = balance_before + amount) AS chained,
+           bool_and(created_at >= coalesce(created_before, created_at)) AS ordered
+      FROM event
+     GROUP BY aggregate_id
+)
+SELECT format('account %s: version %s and balance %s, but %s events of %s in all, gapless %s, chained %s, ordered %s',
+              aggregate_id, a.version, a.balance, h.events, h.total, h.gapless, h.chained, h.ordered)
+  FROM history h
+  FULL JOIN pointstore.account a USING (aggregate_id)
+ WHERE a.version IS DISTINCT FROM coalesce(h.events, 0)
+    OR a.balance IS DISTINCT FROM coalesce(h.total, 0)
+    OR NOT coalesce(h.gapless AND h.chained AND h.ordered, true)
+UNION ALL
+SELECT 'in both tables: ' || aggregate_id FROM pointstore.balance JOIN pointstore.pure_account USING (aggregate_id)
+UNION ALL
+SELECT format('request %s leg %s stands %s times', request_id, leg, count(*))
+  FROM pointstore.event_store WHERE request_id IS NOT NULL
+ GROUP BY request_id, leg HAVING count(*) > 1
+UNION ALL
+SELECT format('id %s stands %s times', id, count(*)) FROM pointstore.event_store GROUP BY id HAVING count(*) > 1
+ ORDER BY 1
+END
+}
+
+1;

@@ -222,7 +222,6 @@ pointstore_append_events(PG_FUNCTION_ARGS)
 		HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(row), .t_data = row};
 
 		tuplestore_puttuple(rsinfo->setResult, &tuple);
-		pfree(row);
 	}
 	return (Datum) 0;
 }
@@ -585,7 +584,7 @@ judge_batch(Batch *batch, Snapshot snapshot)
 	int			i;
 
 	batch->refused = NULL;
-	if (batch->request_id != NULL &&
+	if (batch->request_id != NULL && batch->nevents > 0 &&
 		pointstore_find_request(batch->events, batch->nevents, false, snapshot))
 	{
 		for (i = 0; batch->refused == NULL && i < batch->nevents; i++)
@@ -846,6 +845,7 @@ pointstore_raise(const ProposedEvent *event)
 					(errcode(ERRCODE_POINTSTORE_VERSION_CONFLICT),
 					 errmsg("version conflict on account \"%s\": expected %lld, actual %lld", id,
 							(long long) event->expected_version, (long long) event->version)));
+			break;
 		case OUTCOME_REQUEST_MISMATCH:
 			ereport(ERROR,
 					(errcode(ERRCODE_POINTSTORE_REQUEST_MISMATCH),
@@ -853,41 +853,49 @@ pointstore_raise(const ProposedEvent *event)
 							pointstore_cstring(event->request_id), id),
 					 errdetail("It differs in %s from what it has written as version %lld.",
 							   event->mismatch, (long long) event->applied_version)));
+			break;
 		case OUTCOME_INSUFFICIENT_BALANCE:
 			ereport(ERROR,
 					(errcode(ERRCODE_POINTSTORE_INSUFFICIENT_BALANCE),
 					 errmsg("insufficient balance on account \"%s\": available %lld, requested %lld", id,
 							(long long) event->available, (long long) event->amount)));
+			break;
 		case OUTCOME_BALANCE_LIMIT:
 			ereport(ERROR,
 					(errcode(ERRCODE_POINTSTORE_BALANCE_LIMIT),
 					 errmsg("balance limit of account \"%s\": balance %lld, requested %lld, at most %lld", id,
 							(long long) event->balance, (long long) event->amount,
 							(long long) event->account->kind->ceiling)));
+			break;
 		case OUTCOME_ACCOUNT_FROZEN:
 			ereport(ERROR,
 					(errcode(ERRCODE_POINTSTORE_ACCOUNT_FROZEN),
 					 errmsg("account \"%s\" is frozen", id)));
+			break;
 		case OUTCOME_ACCOUNT_CLOSED:
 			ereport(ERROR,
 					(errcode(ERRCODE_POINTSTORE_ACCOUNT_CLOSED),
 					 errmsg("account \"%s\" is closed", id)));
+			break;
 		case OUTCOME_ACCOUNT_MISSING:
 			ereport(ERROR,
 					(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
 					 errmsg("account \"%s\" is missing", id),
 					 errhint("Its kind does not open accounts by an append: open_account() does.")));
+			break;
 		case OUTCOME_WRONG_KIND:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("account \"%s\" is of another kind than \"%s\"", id,
 							pointstore_cstring(event->kind)),
 					 errhint("set_kind() changes the kind of an account.")));
+			break;
 		case OUTCOME_OVERFLOW:
 			ereport(ERROR,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 					 errmsg("balance %lld of account \"%s\" and amount %lld are out of range for type bigint",
 							(long long) event->balance, id, (long long) event->amount)));
+			break;
 		default:
 			elog(ERROR, "unexpected outcome %d", event->outcome);
 	}

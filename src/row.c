@@ -298,9 +298,9 @@ pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters)
 	}
 	if (rel->ri_IndexRelationDescs == NULL)
 		ExecOpenIndices(rel, writer->speculative);
+	ResetPerTupleExprContext(estate);
 	if (target->defaults != NULL)
 		fill_defaults(writer, target);
-	ResetPerTupleExprContext(estate);
 	/* our own BEFORE triggers, here and in updates, would only pass a row of ours */
 	if (!target->table->own_before_insert)
 	{

@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/pointstore.c
+ *		The front door: what is done when the library is loaded.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+
+#include "pointstore.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+static void at_transaction(XactEvent event, void *arg);
+static void at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
+							  void *arg);
+
+void
+_PG_init(void)
+{
+	pointstore_store_init();
+	RegisterXactCallback(at_transaction, NULL);
+	RegisterSubXactCallback(at_subtransaction, NULL);
+}
+
+/* Balances changed by hand have their events before commit and prepare. */
+static void
+at_transaction(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+		pointstore_check_pairs();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+	{
+		pointstore_forget_pairs();
+		pointstore_forget_writers(0);
+	}
+}
+
+static void
+at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		pointstore_forget_writers(GetCurrentTransactionNestLevel());
+}

@@ -1,0 +1,122 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/read.c
+ *		Reading balances: what an account holds, and held. In the caller's
+ *		snapshot, one index probe each.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "pointstore.h"
+
+PG_FUNCTION_INFO_V1(pointstore_get_balance);
+PG_FUNCTION_INFO_V1(pointstore_balance_at);
+PG_FUNCTION_INFO_V1(pointstore_balance_as_of);
+
+static bool read_one(PointstorePlan *plan, Datum *values, int64 *result);
+
+/* get_balance(aggregate_id): the account view's row, or none. */
+Datum
+pointstore_get_balance(PG_FUNCTION_ARGS)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT * FROM pointstore.account WHERE aggregate_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		id = PointerGetDatum(pointstore_name(fcinfo, 0, "aggregate_id"));
+	PointstoreScope scope;
+	uint64		i;
+
+	pointstore_materialize(fcinfo);
+	pointstore_act_as_owner(&scope);
+	SPI_connect();
+	pointstore_execute(&plan, &id, NULL, true);
+	for (i = 0; i < SPI_processed; i++)
+		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[i]);
+	SPI_finish();
+	pointstore_act_as_caller(&scope);
+	return (Datum) 0;
+}
+
+/* balance_at(aggregate_id, at): what was known then. */
+Datum
+pointstore_balance_at(PG_FUNCTION_ARGS)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT balance_after FROM pointstore.event_store"
+		" WHERE aggregate_id OPERATOR(pg_catalog.=) $1 AND created_at OPERATOR(pg_catalog.<=) $2"
+		" ORDER BY created_at DESC, version DESC LIMIT 1",
+		.nargs = 2,
+		.argtypes = {TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[2];
+	int64		balance = 0;
+
+	values[0] = PointerGetDatum(pointstore_name(fcinfo, 0, "aggregate_id"));
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("at must not be null")));
+	values[1] = PG_GETARG_DATUM(1);
+	(void) read_one(&plan, values, &balance);
+	PG_RETURN_INT64(balance);
+}
+
+/* balance_as_of(aggregate_id, version) */
+Datum
+pointstore_balance_as_of(PG_FUNCTION_ARGS)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT balance_after FROM pointstore.event_store"
+		" WHERE aggregate_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {TEXTOID, INT8OID}
+	};
+	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
+	Datum		values[2];
+	int64		balance = 0;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("version must not be null")));
+	if (PG_GETARG_INT64(1) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("version must not be negative")));
+	values[0] = PointerGetDatum(id);
+	values[1] = PG_GETARG_DATUM(1);
+	if (!read_one(&plan, values, &balance) && PG_GETARG_INT64(1) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
+				 errmsg("account \"%s\" has no version %lld", pointstore_cstring(id),
+						(long long) PG_GETARG_INT64(1))));
+	PG_RETURN_INT64(balance);
+}
+
+/* One bigint read as the owner; false when there is no row. */
+static bool
+read_one(PointstorePlan *plan, Datum *values, int64 *result)
+{
+	PointstoreScope scope;
+	bool		found;
+	bool		isnull;
+
+	pointstore_act_as_owner(&scope);
+	SPI_connect();
+	pointstore_execute(plan, values, NULL, true);
+	found = SPI_processed > 0;
+	if (found)
+		*result = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	pointstore_act_as_caller(&scope);
+	return found;
+}

@@ -42,6 +42,7 @@ PG_FUNCTION_INFO_V1(pointstore_guard_balance);
 PG_FUNCTION_INFO_V1(pointstore_guard_pure_account);
 PG_FUNCTION_INFO_V1(pointstore_guard_account_kind);
 PG_FUNCTION_INFO_V1(pointstore_guard_append_only);
+PG_FUNCTION_INFO_V1(pointstore_check_version);
 
 /* An event as an INSERT brings it, or as it was stored. */
 typedef struct RawEvent
@@ -719,4 +720,13 @@ pointstore_guard_append_only(PG_FUNCTION_ARGS)
 					TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ? "DELETE" : "TRUNCATE",
 					RelationGetRelationName(trigger->tg_relation)),
 			 errhint("A wrong event is put right by another one.")));
+}
+
+/* check_version(column [, 'auto']): not written yet. */
+Datum
+pointstore_check_version(PG_FUNCTION_ARGS)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("check_version() is not written yet")));
 }

@@ -82,6 +82,8 @@ static void check_changed_limits(const TriggerData *trigger, text *id);
 static void check_new_balance(const TriggerData *trigger);
 static void check_new_account(const TriggerData *trigger, const AttrNumber *att, bool pure);
 static void refuse_used_kind(text *kind);
+static int64 version_value(Datum value, Oid type);
+static HeapTuple raised_version(const TriggerData *trigger, int att, Oid type, int64 old);
 
 /* Trigger of event_store: BEFORE INSERT numbers and checks, AFTER INSERT moves the balance. */
 Datum
@@ -722,11 +724,82 @@ pointstore_guard_append_only(PG_FUNCTION_ARGS)
 			 errhint("A wrong event is put right by another one.")));
 }
 
-/* check_version(column [, 'auto']): not written yet. */
+/*
+ * check_version(column [, 'auto']): an UPDATE raises the integer column by 1,
+ * or the timestamptz column at all, else PS001; with auto one that leaves it
+ * alone raises it. 39P01, 22023, 42703, 42804 for a wrong use.
+ */
 Datum
 pointstore_check_version(PG_FUNCTION_ARGS)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("check_version() is not written yet")));
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Trigger    *self;
+	int			att;
+	Oid			type;
+	bool		automatic;
+	bool		old_null;
+	bool		new_null;
+	int64		old;
+	int64		new;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		!TRIGGER_FIRED_BEFORE(trigger->tg_event) || !TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("check_version() serves as a BEFORE UPDATE trigger for each row")));
+	self = trigger->tg_trigger;
+	automatic = self->tgnargs == 2 && strcmp(self->tgargs[1], "auto") == 0;
+	if (self->tgnargs < 1 || self->tgnargs > 2 || (self->tgnargs == 2 && !automatic))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("check_version() takes a column and, perhaps, 'auto'")));
+	att = SPI_fnumber(RelationGetDescr(trigger->tg_relation), self->tgargs[0]);
+	if (att <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("table \"%s\" has no column \"%s\"", RelationGetRelationName(trigger->tg_relation),
+						self->tgargs[0])));
+	type = SPI_gettypeid(RelationGetDescr(trigger->tg_relation), att);
+	if (type != INT2OID && type != INT4OID && type != INT8OID && type != TIMESTAMPTZOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" is neither an integer nor timestamptz", self->tgargs[0])));
+	old = version_value(column(trigger->tg_trigtuple, trigger, att, &old_null), type);
+	new = version_value(column(trigger->tg_newtuple, trigger, att, &new_null), type);
+	if (automatic && !old_null && !new_null && old == new)
+		return PointerGetDatum(raised_version(trigger, att, type, old));
+	if (old_null || new_null || (type == TIMESTAMPTZOID ? new <= old : old == PG_INT64_MAX || new != old + 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_VERSION_CONFLICT),
+				 errmsg("version conflict on table \"%s\", column \"%s\": expected %s, actual %s",
+						RelationGetRelationName(trigger->tg_relation), self->tgargs[0],
+						old_null ? "null" : psprintf("more than " INT64_FORMAT, old),
+						new_null ? "null" : psprintf(INT64_FORMAT, new))));
+	return PointerGetDatum(trigger->tg_newtuple);
+}
+
+static int64
+version_value(Datum value, Oid type)
+{
+	return type == INT2OID ? DatumGetInt16(value) : type == INT4OID ? DatumGetInt32(value)
+		: DatumGetInt64(value);
+}
+
+/* The new row with its version raised: 22003 at the end of the type. */
+static HeapTuple
+raised_version(const TriggerData *trigger, int att, Oid type, int64 old)
+{
+	int64		limit = type == INT2OID ? PG_INT16_MAX : type == INT4OID ? PG_INT32_MAX : PG_INT64_MAX;
+	bool		isnull = false;
+	Datum		value;
+
+	if (old >= limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("the version column of table \"%s\" is at its end",
+						RelationGetRelationName(trigger->tg_relation))));
+	value = type == INT2OID ? Int16GetDatum(old + 1) : type == INT4OID ? Int32GetDatum(old + 1)
+		: Int64GetDatum(type == INT8OID ? old + 1 : Max(old + 1, GetCurrentTimestamp()));
+	return heap_modify_tuple_by_cols(trigger->tg_newtuple, RelationGetDescr(trigger->tg_relation),
+									 1, &att, &value, &isnull);
 }

@@ -87,7 +87,17 @@ BEGIN
                           ORDER BY s.version DESC LIMIT 1) e ON true;
     COMMENT ON VIEW pointstore.account IS
     'Every account, hybrid and pure alike: what it holds now and the rules it lives under. Amounts in minor units. updated_at of a pure account is that of its last event.';
+    COMMENT ON COLUMN pointstore.store_version.version IS 'major.minor, as the extension''s';
+    COMMENT ON COLUMN pointstore.account.aggregate_id IS 'name of the account';
+    COMMENT ON COLUMN pointstore.account.kind IS 'its rules, see pointstore.account_kind';
+    COMMENT ON COLUMN pointstore.account.mode IS 'hybrid or pure';
+    COMMENT ON COLUMN pointstore.account.unit IS 'what its amounts count';
+    COMMENT ON COLUMN pointstore.account.version IS 'version of its last event; 0 = no event';
+    COMMENT ON COLUMN pointstore.account.balance IS 'sum of its events'' amounts, minor units';
+    COMMENT ON COLUMN pointstore.account.held IS 'what its open holds reserve, minor units';
     COMMENT ON COLUMN pointstore.account.available IS 'balance - held, what a debit may take, before the floor; minor units';
+    COMMENT ON COLUMN pointstore.account.status IS 'open, frozen or closed';
+    COMMENT ON COLUMN pointstore.account.updated_at IS 'when a hybrid account''s row last changed; of a pure one its last event''s created_at, null without events';
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_store_views() IS

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/snapmgr.h"
 
 #include "pointstore.h"
@@ -44,6 +45,7 @@ static bool read_pure_row(Account *account, Snapshot snapshot, bool lock);
 static bool find_row(Account *account, PointstoreTableId table, Snapshot snapshot, bool lock);
 static RowOutcome insert_row(RowWriter *writer, RowTarget *target);
 static void fill_row(RowTarget *target, const Account *account);
+static void check_stored(RowTarget *target, const Account *account);
 static void log_side(Datum *values, char *nulls, const Account *account);
 
 /* open_account(aggregate_id, kind): opens an account, see the install script. */
@@ -431,7 +433,36 @@ pointstore_write_account(RowWriter *writer, Account *account)
 				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
 				 errmsg("the row of account \"%s\" was not written", pointstore_cstring(account->id)),
 				 errdetail("A BEFORE trigger of the table suppressed it.")));
+	if (outcome == ROW_WRITTEN && !(account->exists ? target->table->own_before_update : target->table->own_before_insert))
+		check_stored(target, account);
 	return outcome;
+}
+
+/* Users' triggers may change the columns of their own alone: PS010. */
+static void
+check_stored(RowTarget *target, const Account *account)
+{
+	TupleDesc	desc = target->slot->tts_tupleDescriptor;
+	HeapTuple	stored = ExecCopySlotHeapTuple(target->slot);
+	int			i;
+
+	fill_row(target, account);
+	for (i = 0; i < target->table->ncolumns; i++)
+	{
+		AttrNumber	att = target->table->att[i];
+		Form_pg_attribute form = TupleDescAttr(desc, att - 1);
+		bool		is_null;
+		Datum		value = heap_getattr(stored, att, desc, &is_null);
+
+		if (is_null != target->slot->tts_isnull[att - 1] ||
+			(!is_null && !datum_image_eq(value, target->slot->tts_values[att - 1], form->attbyval, form->attlen)))
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+					 errmsg("the row of account \"%s\" was changed on its way into the table",
+							pointstore_cstring(account->id)),
+					 errdetail("A BEFORE trigger may change columns of the user's own alone.")));
+	}
+	heap_freetuple(stored);
 }
 
 static RowOutcome
@@ -485,14 +516,14 @@ void
 pointstore_change_account(Account *account)
 {
 	PointstoreTableId table = account->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE;
-	RowWriter	writer;
+	RowWriter  *writer;
 
-	pointstore_writer_begin(&writer, 1, &table, true);
-	if (pointstore_write_account(&writer, account) == ROW_CONFLICT)
+	writer = pointstore_writer_begin(1, &table, true);
+	if (pointstore_write_account(writer, account) == ROW_CONFLICT)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
-	pointstore_writer_end(&writer);
+	pointstore_writer_end(writer);
 }
 
 /*
@@ -507,16 +538,16 @@ pointstore_open_row(text *id, const Kind *kind)
 		.id = id, .kind = kind, .kind_name = kind->name, .pure = kind->pure,
 		.updated_at = GetCurrentTimestamp()
 	};
-	RowWriter	writer;
+	RowWriter  *writer;
 	bool		opened;
 
-	pointstore_writer_begin(&writer, 1, &table, true);
-	opened = pointstore_write_account(&writer, &account) == ROW_WRITTEN;
-	pointstore_writer_end(&writer);
+	writer = pointstore_writer_begin(1, &table, true);
+	opened = pointstore_write_account(writer, &account) == ROW_WRITTEN;
+	pointstore_writer_end(writer);
 	if (opened)
 	{
 		pointstore_refuse_other_mode(id, kind->pure);
-		pointstore_log("open", NULL, NULL, &account);
+		pointstore_log_opening(&account);
 	}
 	else if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
@@ -563,6 +594,16 @@ pointstore_refuse_other_mode(text *id, bool pure)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("account \"%s\" was opened concurrently under a %s kind",
 						pointstore_cstring(id), pure ? "hybrid" : "pure")));
+}
+
+/* An opening, whatever the account has come to hold in the same statement. */
+void
+pointstore_log_opening(const Account *account)
+{
+	Account		opened = *account;
+
+	opened.version = opened.balance = opened.held = 0;
+	pointstore_log("open", NULL, NULL, &opened);
 }
 
 /* A row of account_log; before or after may be null. */

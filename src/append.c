@@ -796,8 +796,7 @@ check_account(const ProposedEvent *event, Account *account, Snapshot snapshot)
 												snapshot);
 		account->kind_name = account->kind->name;
 		account->pure = account->kind->pure;
-		if (account->kind->auto_open)
-			pointstore_refuse_damaged(account->id, snapshot);
+		pointstore_refuse_damaged(account->id, snapshot);
 	}
 	if (!account->exists && !account->kind->auto_open)
 		return OUTCOME_ACCOUNT_MISSING;
@@ -906,7 +905,7 @@ static bool
 write_batch(Batch *batch)
 {
 	static const PointstoreTableId tables[] = {TABLE_EVENT_STORE, TABLE_BALANCE};
-	RowWriter	writer;
+	RowWriter  *writer;
 	bool		speculative = false;
 	bool		hybrid = false;
 	bool		done;
@@ -926,9 +925,9 @@ write_batch(Batch *batch)
 	if (!hybrid && !speculative)
 		return true;			/* nothing but replays */
 	stamp_events(batch);
-	pointstore_writer_begin(&writer, hybrid ? 2 : 1, tables, speculative);
-	done = (!hybrid || write_balances(batch, &writer)) && write_events_guarded(batch, &writer);
-	pointstore_writer_end(&writer);
+	writer = pointstore_writer_begin(hybrid ? 2 : 1, tables, speculative);
+	done = (!hybrid || write_balances(batch, writer)) && write_events_guarded(batch, writer);
+	pointstore_writer_end(writer);
 	for (i = 0; done && i < batch->naccounts; i++)
 	{
 		Account    *account = &batch->accounts[i];
@@ -936,7 +935,7 @@ write_batch(Batch *batch)
 		if (account->exists || account->pure || account->nevents == 0)
 			continue;
 		pointstore_refuse_other_mode(account->id, false);
-		pointstore_log("open", NULL, NULL, account);
+		pointstore_log_opening(account);
 	}
 	return done;
 }

@@ -22,6 +22,11 @@
 #error "pointstore needs PostgreSQL 14 or newer"
 #endif
 
+/* stands before the declaration since 18 */
+#ifndef pg_noreturn
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* index_beginscan took its instrumentation in 18 */
 static inline IndexScanDesc
 pointstore_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)

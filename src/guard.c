@@ -51,7 +51,7 @@ typedef struct RawEvent
 	bool		has_version;
 	bool		has_created;
 	bool		has_balance_after;
-	bool		has_leg;
+	bool		matched;		/* its change was made to the balance before */
 	int64		version;
 	int64		held;
 	int64		balance_after;
@@ -165,7 +165,6 @@ read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger)
 		: DatumGetJsonbP(value);
 	event->occurred_at = bigint_column(tuple, trigger, att[EV_OCCURRED_AT], &event->has_occurred);
 	value = column(tuple, trigger, att[EV_LEG], &isnull);
-	raw->has_leg = !isnull;
 	event->leg = isnull ? 0 : DatumGetInt16(value);
 	raw->version = bigint_column(tuple, trigger, att[EV_VERSION], &raw->has_version);
 	raw->held = bigint_column(tuple, trigger, att[EV_HELD], NULL);
@@ -290,6 +289,7 @@ match_change(RawEvent *raw, const Account *account, const Account *last)
 		if (only_one && pg_sub_s64_overflow(account->balance, last->balance, &event->amount))
 			event->amount = 0;
 	}
+	raw->matched = true;
 	event->outcome = OUTCOME_APPENDED;
 	if (raw->has_version && raw->version != last->version + 1)
 		event->outcome = OUTCOME_VERSION_CONFLICT;
@@ -323,10 +323,15 @@ stamp_event(RawEvent *raw, const Account *account, const Account *last)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	raw->event.created_at = raw->has_created ? raw->created_at :
-		Max(now, account->updated_at);
 	if (!raw->has_created)
+	{
+		/* the event of a change made before is of that moment: the row is not touched again */
+		if (raw->matched)
+			now = account->updated_at;
+		raw->event.created_at = Max(now, Max(account->updated_at, last->updated_at));
 		return;
+	}
+	raw->event.created_at = raw->created_at;
 	if (raw->created_at > now)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -623,8 +628,7 @@ check_new_account(const TriggerData *trigger, const AttrNumber *att, bool pure)
 	if (opening.outcome != OUTCOME_APPENDED)
 		pointstore_raise(&opening);
 	pointstore_refuse_other_mode(account.id, pure);
-	account.version = pure ? 0 : bigint_column(row, trigger, att[BAL_VERSION], NULL);
-	pointstore_log("open", NULL, NULL, &account);
+	pointstore_log_opening(&account);
 	PopActiveSnapshot();
 }
 

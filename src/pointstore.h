@@ -22,6 +22,8 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
+
 #define POINTSTORE_VERSION "1.0"
 
 #define ERRCODE_POINTSTORE_VERSION_CONFLICT		MAKE_SQLSTATE('P','S','0','0','1')
@@ -187,8 +189,8 @@ extern bool pointstore_row_is_ours(TupleTableSlot *slot);
 extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);
 extern bool pointstore_lock_row(RowScan *scan, Snapshot snapshot);
 
-extern void pointstore_writer_begin(RowWriter *writer, int ntargets, const PointstoreTableId *tables,
-									bool speculative);
+extern RowWriter *pointstore_writer_begin(int ntargets, const PointstoreTableId *tables,
+										  bool speculative);
 extern void pointstore_writer_end(RowWriter *writer);
 extern RowTarget *pointstore_writer_target(RowWriter *writer, PointstoreTableId table);
 extern RowOutcome pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters);
@@ -261,6 +263,7 @@ extern void pointstore_change_account(Account *account);
 extern bool pointstore_open_row(text *id, const Kind *kind);
 extern void pointstore_refuse_damaged(text *id, Snapshot snapshot);
 extern void pointstore_refuse_other_mode(text *id, bool pure);
+extern void pointstore_log_opening(const Account *account);
 extern void pointstore_log(const char *action, text *reason, const Account *before, const Account *after);
 extern AccountStatus pointstore_status(text *status);
 
@@ -345,7 +348,7 @@ extern void pointstore_check_event(const ProposedEvent *event);
 extern bool pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapshot snapshot);
 extern void pointstore_judge(ProposedEvent *event, Account *account, Snapshot snapshot);
 extern void pointstore_judge_rules(ProposedEvent *event, Account *account, Snapshot snapshot);
-extern void pointstore_raise(const ProposedEvent *event) pg_attribute_noreturn();
+pg_noreturn extern void pointstore_raise(const ProposedEvent *event);
 extern int64 pointstore_draw_id(void);
 
 #endif							/* POINTSTORE_H */

@@ -1,7 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * src/rebuild.c
- *		Sets balance rows to what the events say, under the row's lock.
+ *		Sets balance rows to what the events say.
+ *
+ * One account is summed after its row is locked, in a snapshot taken after the
+ * lock, so no append is missed. A missing row has nothing to lock: appends
+ * refuse such an account (XX001), and who puts the row back second finds
+ * its key taken.
+ *
+ * All accounts are gone through in the order of their ids. A batch is a
+ * range of ids, few enough in rows and in events: one statement sums the
+ * events of the range and compares, and only what differs there is rebuilt
+ * under its lock. Then the batch commits. What differs in that statement's
+ * snapshot differs indeed, since a balance and its event commit together.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,6 +23,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "pointstore.h"
@@ -19,7 +31,16 @@
 PG_FUNCTION_INFO_V1(pointstore_rebuild_balance);
 PG_FUNCTION_INFO_V1(pointstore_rebuild_balances);
 
+/* A batch ends at this many balance rows or, on the way, events. */
+#define BATCH_ACCOUNTS	1000
+#define BATCH_EVENTS	100000
+
+static bool rebuild(text *id, Account *before, Account *after);
 static bool sum_events(Account *account);
+static void restore_rules(Account *account, Snapshot snapshot);
+static char *rebuild_batch(char *after, int64 *rebuilt);
+static char *end_of_batch(char *after);
+static int64 rebuild_range(char *after, char *end);
 
 /* rebuild_balance(aggregate_id): PS008 when there is neither a row nor an event. */
 Datum
@@ -27,37 +48,22 @@ pointstore_rebuild_balance(PG_FUNCTION_ARGS)
 {
 	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
 	PointstoreScope scope;
-	Snapshot	snapshot;
 	Account		before;
 	Account		after;
 	TupleDesc	desc;
 	Datum		values[8];
 	bool		nulls[8] = {0};
-	bool		changed;
 
 	PreventCommandIfReadOnly("rebuild_balance()");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	pointstore_act_as_owner(&scope);
-	snapshot = pointstore_push_snapshot();
-	pointstore_read_account(&before, id, snapshot, LOCK_ACCOUNT);
-	after = before;
-	if (!before.pure && !sum_events(&after) && !before.exists)
+	values[7] = BoolGetDatum(rebuild(id, &before, &after));
+	pointstore_act_as_caller(&scope);
+	if (!after.exists)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
 				 errmsg("account \"%s\" is missing", pointstore_cstring(id))));
-	if (!before.exists)
-		after.kind_name = cstring_to_text("default");
-	changed = !before.exists || before.version != after.version || before.balance != after.balance ||
-		before.held != after.held;
-	if (changed)
-	{
-		pointstore_change_account(&after);
-		pointstore_log("rebuild", NULL, before.exists ? &before : NULL, &after);
-	}
-	pointstore_release_account(&before);
-	PopActiveSnapshot();
-	pointstore_act_as_caller(&scope);
 
 	values[0] = PointerGetDatum(id);
 	values[1] = Int64GetDatum(before.version);
@@ -66,12 +72,47 @@ pointstore_rebuild_balance(PG_FUNCTION_ARGS)
 	values[4] = Int64GetDatum(after.balance);
 	values[5] = Int64GetDatum(before.held);
 	values[6] = Int64GetDatum(after.held);
-	values[7] = BoolGetDatum(changed);
 	nulls[1] = nulls[3] = nulls[5] = !before.exists;
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
-/* Version, balance, held and the time by the events, in a snapshot newer than the lock. */
+/*
+ * Rebuilds one account and logs it; returns whether anything differed. Of the
+ * accounts before and afterwards the names and numbers may be used; where there
+ * is neither a row nor an event, after->exists is false.
+ */
+static bool
+rebuild(text *id, Account *before, Account *after)
+{
+	Snapshot	snapshot = pointstore_push_snapshot();
+	bool		has_events;
+	bool		changed;
+
+	pointstore_read_account(before, id, snapshot, LOCK_ACCOUNT);
+	*after = *before;
+	has_events = sum_events(after);
+	if (before->pure)
+		*after = *before;		/* what it holds is not stored elsewhere */
+	else if (!before->exists && has_events)
+		restore_rules(after, snapshot);
+	changed = (!before->exists && has_events) || before->version != after->version ||
+		before->balance != after->balance || before->held != after->held;
+	if (changed)
+	{
+		after->updated_at = Max(after->updated_at, GetCurrentTimestamp());
+		pointstore_change_account(after);
+		if (!before->exists)
+			pointstore_refuse_other_mode(id, after->pure);
+		pointstore_log("rebuild", NULL, before->exists ? before : NULL, after);
+	}
+	after->exists = before->exists || has_events;
+	pointstore_release_account(before);
+	after->row = NULL;
+	PopActiveSnapshot();
+	return changed;
+}
+
+/* Version, balance, held and the time by the events, in a snapshot newer than the lock. False: no event. */
 static bool
 sum_events(Account *account)
 {
@@ -96,16 +137,170 @@ sum_events(Account *account)
 	account->balance = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
 	account->held = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
 	last = DatumGetTimestampTz(SPI_getbinval(row, desc, 4, &isnull));
-	account->updated_at = Max(account->updated_at, isnull ? 0 : last);
+	if (!isnull)
+		account->updated_at = Max(account->updated_at, last);
 	SPI_finish();
 	return !isnull;
 }
 
-/* rebuild_balances(): not written yet. */
+/* The kind and status of a missing account, as the log knew it last; else open, of the default kind. */
+static void
+restore_rules(Account *account, Snapshot snapshot)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT after OPERATOR(pg_catalog.->>) 'kind', after OPERATOR(pg_catalog.->>) 'status'"
+		" FROM pointstore.account_log WHERE aggregate_id OPERATOR(pg_catalog.=) $1 AND after IS NOT NULL"
+		" ORDER BY id DESC LIMIT 1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	Datum		id = PointerGetDatum(account->id);
+	MemoryContext context = CurrentMemoryContext;
+	char	   *kind = NULL;
+	char	   *status = NULL;
+
+	SPI_connect();
+	pointstore_execute(&plan, &id, NULL, false);
+	if (SPI_processed > 0)
+	{
+		kind = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+		status = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+	}
+	kind = MemoryContextStrdup(context, kind ? kind : "default");
+	account->status = status ? pointstore_status(cstring_to_text(status)) : STATUS_OPEN;
+	SPI_finish();
+	account->kind = pointstore_read_kind(cstring_to_text(kind), snapshot);
+	if (account->kind == NULL)
+		account->kind = pointstore_require_kind(cstring_to_text("default"), snapshot);
+	account->kind_name = account->kind->name;
+	account->pure = account->kind->pure;
+}
+
+/* rebuild_balances(): every account, a transaction for each batch. 2D000 in a transaction block. */
 Datum
 pointstore_rebuild_balances(PG_FUNCTION_ARGS)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("rebuild_balances() is not written yet")));
+	char	   *after = "";
+	int64		rebuilt = 0;
+	int			batches = 0;
+
+	PreventCommandIfReadOnly("rebuild_balances()");
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("rebuild_balances() commits and cannot run inside a transaction block")));
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	while ((after = rebuild_batch(after, &rebuilt)) != NULL)
+	{
+		ereport(NOTICE,
+				(errmsg("batch %d: accounts up to \"%s\" compared, %lld rebuilt so far", ++batches,
+						after, (long long) rebuilt)));
+		SPI_commit();
+		CHECK_FOR_INTERRUPTS();
+	}
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* Rebuilds the batch that follows an id and returns its last id; NULL when there is none. */
+static char *
+rebuild_batch(char *after, int64 *rebuilt)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pointstore rebuild",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	PointstoreScope scope;
+	char	   *end;
+
+	pointstore_act_as_owner(&scope);
+	end = end_of_batch(after);
+	if (end != NULL)
+		*rebuilt += rebuild_range(after, end);
+	pointstore_act_as_caller(&scope);
+	MemoryContextSwitchTo(old);
+	if (end != NULL)
+		end = pstrdup(end);
+	MemoryContextDelete(context);
+	return end;
+}
+
+/* The last id of the batch that follows an id; NULL when no id does. */
+static char *
+end_of_batch(char *after)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT coalesce(LEAST("
+		" (SELECT aggregate_id FROM pointstore.balance WHERE aggregate_id OPERATOR(pg_catalog.>) $1"
+		"   ORDER BY aggregate_id OFFSET $2 LIMIT 1),"
+		" (SELECT aggregate_id FROM pointstore.event_store WHERE aggregate_id OPERATOR(pg_catalog.>) $1"
+		"   ORDER BY aggregate_id, version OFFSET $3 LIMIT 1)), GREATEST("
+		" (SELECT pg_catalog.max(aggregate_id) FROM pointstore.balance WHERE aggregate_id OPERATOR(pg_catalog.>) $1),"
+		" (SELECT pg_catalog.max(aggregate_id) FROM pointstore.event_store WHERE aggregate_id OPERATOR(pg_catalog.>) $1)))",
+		.nargs = 3,
+		.argtypes = {TEXTOID, INT8OID, INT8OID}
+	};
+	Datum		values[3];
+	MemoryContext context = CurrentMemoryContext;
+	char	   *end;
+
+	values[0] = CStringGetTextDatum(after);
+	values[1] = Int64GetDatum(BATCH_ACCOUNTS - 1);
+	values[2] = Int64GetDatum(BATCH_EVENTS - 1);
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, false);
+	end = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (end != NULL)
+		end = MemoryContextStrdup(context, end);
+	SPI_finish();
+	return end;
+}
+
+/* Compares the accounts after one id up to another; returns how many were rebuilt. */
+static int64
+rebuild_range(char *after, char *end)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT coalesce(b.aggregate_id, e.aggregate_id)"
+		" FROM (SELECT aggregate_id, version, balance, held FROM pointstore.balance"
+		"        WHERE aggregate_id OPERATOR(pg_catalog.>) $1"
+		"          AND aggregate_id OPERATOR(pg_catalog.<=) $2) b"
+		" FULL JOIN (SELECT aggregate_id, pg_catalog.max(version) AS version, pg_catalog.sum(amount) AS balance,"
+		"                   pg_catalog.sum(held) AS held"
+		"              FROM pointstore.event_store"
+		"             WHERE aggregate_id OPERATOR(pg_catalog.>) $1"
+		"               AND aggregate_id OPERATOR(pg_catalog.<=) $2"
+		"             GROUP BY aggregate_id) e ON e.aggregate_id OPERATOR(pg_catalog.=) b.aggregate_id"
+		" WHERE b.aggregate_id IS NULL"
+		"       AND NOT EXISTS (SELECT FROM pointstore.pure_account p"
+		"                        WHERE p.aggregate_id OPERATOR(pg_catalog.=) e.aggregate_id)"
+		"    OR b.aggregate_id IS NOT NULL"
+		"       AND (b.version OPERATOR(pg_catalog.<>) coalesce(e.version, 0)"
+		"            OR b.balance OPERATOR(pg_catalog.<>) coalesce(e.balance, 0)"
+		"            OR b.held OPERATOR(pg_catalog.<>) coalesce(e.held, 0))",
+		.nargs = 2,
+		.argtypes = {TEXTOID, TEXTOID}
+	};
+	Datum		values[2];
+	SPITupleTable *differing;
+	int64		rebuilt = 0;
+	uint64		i;
+
+	values[0] = CStringGetTextDatum(after);
+	values[1] = CStringGetTextDatum(end);
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, false);
+	differing = SPI_tuptable;
+	for (i = 0; i < differing->numvals; i++)
+	{
+		Account		before_rebuild;
+		Account		after_rebuild;
+		bool		isnull;
+		Datum		id = SPI_getbinval(differing->vals[i], differing->tupdesc, 1, &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		rebuilt += rebuild(DatumGetTextPP(id), &before_rebuild, &after_rebuild);
+	}
+	SPI_finish();
+	return rebuilt;
 }

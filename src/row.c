@@ -16,7 +16,8 @@
  * statement has, which is how the guards know a row of ours (guard.c): the
  * command counter is raised before and after. Writers nest, when a user's
  * trigger appends in turn; the stack is cut back when a subtransaction ends
- * with an error.
+ * with an error, which is why they live in the transaction's memory and not on
+ * the C stack.
  *
  * Locks: tables in RowExclusiveLock to the end of the transaction, as any
  * statement that writes; rows FOR NO KEY UPDATE, so that users' foreign keys
@@ -174,17 +175,16 @@ pointstore_lock_row(RowScan *scan, Snapshot snapshot)
  * Begins a statement that writes the given tables. Every writer must be ended,
  * also when it wrote nothing. speculative: rows will be inserted with arbiters.
  */
-void
-pointstore_writer_begin(RowWriter *writer, int ntargets, const PointstoreTableId *tables,
-						bool speculative)
+RowWriter *
+pointstore_writer_begin(int ntargets, const PointstoreTableId *tables, bool speculative)
 {
 	const PointstoreStore *store = pointstore_store();
+	RowWriter  *writer = MemoryContextAllocZero(TopTransactionContext, sizeof(RowWriter));
 	Oid			relids[lengthof(writer->targets)];
 	Bitmapset  *updated[lengthof(writer->targets)];
 	int			i;
 
 	Assert(ntargets <= lengthof(writer->targets));
-	memset(writer, 0, sizeof(RowWriter));
 	writer->speculative = speculative;
 	CommandCounterIncrement();
 	writer->cid = GetCurrentCommandId(true);
@@ -206,7 +206,7 @@ pointstore_writer_begin(RowWriter *writer, int ntargets, const PointstoreTableId
 
 	writer->nest_level = GetCurrentTransactionNestLevel();
 	writer->outer = own_writers;
-	own_writers = writer;
+	return own_writers = writer;
 }
 
 static void
@@ -251,6 +251,7 @@ pointstore_writer_end(RowWriter *writer)
 	ExecCloseResultRelations(writer->estate);
 	ExecCloseRangeTableRelations(writer->estate);
 	FreeExecutorState(writer->estate);
+	pfree(writer);
 	CommandCounterIncrement();
 }
 

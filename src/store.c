@@ -25,6 +25,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
@@ -40,32 +41,51 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "pointstore.h"
 
+/* A column that the functions read: its name and type. */
+typedef struct StoreColumn
+{
+	const char *name;
+	Oid			type;
+} StoreColumn;
+
+/* Relations whose change may make another store of it, beside the tables. */
+static const char *const watched_names[] = {"account_log", "store_version", "event_store_id_seq"};
+
 static PointstoreStore store;
+static Oid	watched[lengthof(watched_names)];
 static bool store_valid = false;
 
 static void load_store(void);
 static Oid	store_relation(Oid schema, const char *name);
-static void load_table(PointstoreTable *table, Oid schema, const char *name,
-					   const char *const *columns, int ncolumns);
-static bool only_own_before(Relation rel, int16 event, Oid schema);
+static void load_table(PointstoreTable *table, const char *name, const StoreColumn *columns, int ncolumns);
+static AttrNumber store_column(Relation rel, const StoreColumn *column);
+static bool only_own_before(Relation rel, int16 event);
 static Oid	unique_index(Relation rel, int natts, const AttrNumber *atts);
 static void check_parts(void);
 static void act_as(Oid owner, PointstoreScope *scope);
-static void refuse_store(const char *what, const char *name) pg_attribute_noreturn();
+pg_noreturn static void refuse_store(const char *what, const char *name);
 static void forget_store(Datum arg, Oid relid);
 
-static const char *const event_columns[N_EVENT_COLUMNS] = {
-	"id", "aggregate_id", "version", "event_type", "amount", "held", "balance_after",
-	"payload", "metadata", "request_id", "leg", "cause_id", "occurred_at", "created_at"
+static const StoreColumn event_columns[N_EVENT_COLUMNS] = {
+	{"id", INT8OID}, {"aggregate_id", TEXTOID}, {"version", INT8OID}, {"event_type", TEXTOID},
+	{"amount", INT8OID}, {"held", INT8OID}, {"balance_after", INT8OID}, {"payload", JSONBOID},
+	{"metadata", JSONBOID}, {"request_id", TEXTOID}, {"leg", INT2OID}, {"cause_id", INT8OID},
+	{"occurred_at", TIMESTAMPTZOID}, {"created_at", TIMESTAMPTZOID}
 };
-static const char *const balance_columns[N_BALANCE_COLUMNS] = {
-	"aggregate_id", "kind", "version", "balance", "held", "next_expiry", "status", "updated_at"
+static const StoreColumn balance_columns[N_BALANCE_COLUMNS] = {
+	{"aggregate_id", TEXTOID}, {"kind", TEXTOID}, {"version", INT8OID}, {"balance", INT8OID},
+	{"held", INT8OID}, {"next_expiry", TIMESTAMPTZOID}, {"status", TEXTOID},
+	{"updated_at", TIMESTAMPTZOID}
 };
-static const char *const pure_columns[N_PURE_COLUMNS] = {"aggregate_id", "kind", "status"};
-static const char *const kind_columns[N_KIND_COLUMNS] = {
-	"kind", "mode", "unit", "min_balance", "max_balance", "auto_open"
+static const StoreColumn pure_columns[N_PURE_COLUMNS] = {
+	{"aggregate_id", TEXTOID}, {"kind", TEXTOID}, {"status", TEXTOID}
+};
+static const StoreColumn kind_columns[N_KIND_COLUMNS] = {
+	{"kind", TEXTOID}, {"mode", TEXTOID}, {"unit", TEXTOID}, {"min_balance", INT8OID},
+	{"max_balance", INT8OID}, {"auto_open", BOOLOID}
 };
 
 /* Called once per backend: hears of changes to the store's relations. */
@@ -84,6 +104,9 @@ forget_store(Datum arg, Oid relid)
 		store_valid = false;
 	for (i = 0; store_valid && i < N_STORE_TABLES; i++)
 		if (store.table[i].relid == relid)
+			store_valid = false;
+	for (i = 0; store_valid && i < lengthof(watched); i++)
+		if (watched[i] == relid)
 			store_valid = false;
 }
 
@@ -125,6 +148,7 @@ load_store(void)
 	Relation	rel;
 	PointstoreTable *events = &store.table[TABLE_EVENT_STORE];
 	const AttrNumber *att = events->att;
+	int			i;
 
 	if (!pointstore_store_exists())
 		ereport(ERROR,
@@ -133,10 +157,12 @@ load_store(void)
 				 errhint("SELECT pointstore.create_store();")));
 	check_parts();
 
-	load_table(events, schema, "event_store", event_columns, N_EVENT_COLUMNS);
-	load_table(&store.table[TABLE_BALANCE], schema, "balance", balance_columns, N_BALANCE_COLUMNS);
-	load_table(&store.table[TABLE_PURE_ACCOUNT], schema, "pure_account", pure_columns, N_PURE_COLUMNS);
-	load_table(&store.table[TABLE_ACCOUNT_KIND], schema, "account_kind", kind_columns, N_KIND_COLUMNS);
+	load_table(events, "event_store", event_columns, N_EVENT_COLUMNS);
+	load_table(&store.table[TABLE_BALANCE], "balance", balance_columns, N_BALANCE_COLUMNS);
+	load_table(&store.table[TABLE_PURE_ACCOUNT], "pure_account", pure_columns, N_PURE_COLUMNS);
+	load_table(&store.table[TABLE_ACCOUNT_KIND], "account_kind", kind_columns, N_KIND_COLUMNS);
+	for (i = 0; i < lengthof(watched); i++)
+		watched[i] = store_relation(schema, watched_names[i]);
 
 	rel = table_open(events->relid, AccessShareLock);
 	events->key = unique_index(rel, 2, (AttrNumber[]) {att[EV_AGGREGATE_ID], att[EV_VERSION]});
@@ -162,34 +188,42 @@ store_relation(Oid schema, const char *name)
 
 /* Fills in one table: attribute numbers by name, and for all but event_store the key. */
 static void
-load_table(PointstoreTable *table, Oid schema, const char *name,
-		   const char *const *columns, int ncolumns)
+load_table(PointstoreTable *table, const char *name, const StoreColumn *columns, int ncolumns)
 {
 	Relation	rel;
 	int			i;
 
-	table->relid = store_relation(schema, name);
+	table->relid = store_relation(get_namespace_oid("pointstore", false), name);
 	table->ncolumns = ncolumns;
-	for (i = 0; i < ncolumns; i++)
-	{
-		table->att[i] = get_attnum(table->relid, columns[i]);
-		if (table->att[i] == InvalidAttrNumber)
-			refuse_store("column", psprintf("%s.%s", name, columns[i]));
-	}
 	rel = table_open(table->relid, AccessShareLock);
 	if (rel->rd_rel->relkind != RELKIND_RELATION)
 		refuse_store("ordinary table", name);
+	for (i = 0; i < ncolumns; i++)
+		table->att[i] = store_column(rel, &columns[i]);
 	if (ncolumns != N_EVENT_COLUMNS)
 		table->key = unique_index(rel, 1, &table->att[0]);
-	table->own_before_insert = only_own_before(rel, TRIGGER_TYPE_INSERT, schema);
-	table->own_before_update = only_own_before(rel, TRIGGER_TYPE_UPDATE, schema);
+	table->own_before_insert = only_own_before(rel, TRIGGER_TYPE_INSERT);
+	table->own_before_update = only_own_before(rel, TRIGGER_TYPE_UPDATE);
 	table_close(rel, AccessShareLock);
+}
+
+/* The number of a column; 55000 when it is missing or of another type. */
+static AttrNumber
+store_column(Relation rel, const StoreColumn *column)
+{
+	AttrNumber	att = get_attnum(RelationGetRelid(rel), column->name);
+
+	if (att == InvalidAttrNumber || TupleDescAttr(RelationGetDescr(rel), att - 1)->atttypid != column->type)
+		refuse_store("column", psprintf("%s.%s of type %s", RelationGetRelationName(rel), column->name,
+										format_type_be(column->type)));
+	return att;
 }
 
 /* Whether every BEFORE row trigger of a table for an event calls a function of our schema. */
 static bool
-only_own_before(Relation rel, int16 event, Oid schema)
+only_own_before(Relation rel, int16 event)
 {
+	Oid			schema = RelationGetNamespace(rel);
 	int			i;
 
 	for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
@@ -203,7 +237,7 @@ only_own_before(Relation rel, int16 event, Oid schema)
 	return true;
 }
 
-/* The plain unique index on exactly these columns; 55000 when there is none. */
+/* The plain unique index on exactly these columns, texts by their bytes; 55000 when there is none. */
 static Oid
 unique_index(Relation rel, int natts, const AttrNumber *atts)
 {
@@ -220,7 +254,8 @@ unique_index(Relation rel, int natts, const AttrNumber *atts)
 		int			i;
 
 		for (i = 0; matches && i < natts; i++)
-			matches = form->indkey.values[i] == atts[i];
+			matches = form->indkey.values[i] == atts[i] &&
+				(!OidIsValid(index->rd_indcollation[i]) || index->rd_indcollation[i] == C_COLLATION_OID);
 		if (matches)
 			found = lfirst_oid(cell);
 		index_close(index, AccessShareLock);

@@ -24,6 +24,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/inval.h"
 #include "utils/snapmgr.h"
 
 #include "pointstore.h"
@@ -36,6 +37,8 @@ PG_FUNCTION_INFO_V1(pointstore_set_kind);
 
 static const char *const status_names[] = {"open", "frozen", "closed"};
 
+static List *kinds = NIL;		/* read in this transaction */
+
 static void change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action);
 static void refuse_status_change(const Account *account, AccountStatus status);
 static void refuse_kind_change(const Account *account, const Kind *kind);
@@ -43,6 +46,8 @@ static void require_account(Account *account, text *id, Snapshot snapshot);
 static bool read_balance_row(Account *account, Snapshot snapshot, bool lock);
 static bool read_pure_row(Account *account, Snapshot snapshot, bool lock);
 static bool find_row(Account *account, PointstoreTableId table, Snapshot snapshot, bool lock);
+static void hear_of_kinds(Datum arg, Oid relid);
+static Kind *find_kind(text *name, Snapshot snapshot);
 static RowOutcome insert_row(RowWriter *writer, RowTarget *target);
 static void fill_row(RowTarget *target, const Account *account);
 static void check_stored(RowTarget *target, const Account *account);
@@ -362,9 +367,54 @@ pointstore_last_event(Account *account, Snapshot snapshot, bool *is_ours)
 	return found;
 }
 
-/* The kind of that name, or NULL. */
+/*
+ * The kind of that name, or NULL. What was read is kept until the transaction
+ * ends, a savepoint is rolled back or a kind changes (guard.c).
+ */
 const Kind *
 pointstore_read_kind(text *name, Snapshot snapshot)
+{
+	ListCell   *cell;
+	Kind	   *kind;
+
+	foreach(cell, kinds)
+		if (pointstore_same_text(((const Kind *) lfirst(cell))->name, name))
+			return lfirst(cell);
+	kind = find_kind(name, snapshot);
+	if (kind != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+		kinds = lappend(kinds, kind);
+		MemoryContextSwitchTo(old);
+	}
+	return kind;
+}
+
+/* Called once per backend: hears of changes to the kinds. */
+void
+pointstore_account_init(void)
+{
+	CacheRegisterRelcacheCallback(hear_of_kinds, (Datum) 0);
+}
+
+static void
+hear_of_kinds(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == pointstore_kind_table())
+		pointstore_forget_kinds();
+}
+
+/* Their memory is the transaction's. */
+void
+pointstore_forget_kinds(void)
+{
+	kinds = NIL;
+}
+
+/* The kind as stored, in the transaction's memory. */
+static Kind *
+find_kind(text *name, Snapshot snapshot)
 {
 	const PointstoreTable *table = &pointstore_store()->table[TABLE_ACCOUNT_KIND];
 	const AttrNumber *att = table->att;
@@ -378,6 +428,7 @@ pointstore_read_kind(text *name, Snapshot snapshot)
 	{
 		bool		isnull;
 		text	   *mode = DatumGetTextPP(slot_getattr(scan.slot, att[KIND_MODE], &isnull));
+		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 
 		kind = palloc0(sizeof(Kind));
 		kind->name = DatumGetTextPCopy(slot_getattr(scan.slot, att[KIND_KIND], &isnull));
@@ -388,6 +439,7 @@ pointstore_read_kind(text *name, Snapshot snapshot)
 		kind->has_floor = !isnull;
 		kind->ceiling = DatumGetInt64(slot_getattr(scan.slot, att[KIND_MAX_BALANCE], &isnull));
 		kind->has_ceiling = !isnull;
+		MemoryContextSwitchTo(old);
 	}
 	pointstore_scan_end(&scan);
 	return kind;
@@ -433,7 +485,7 @@ pointstore_write_account(RowWriter *writer, Account *account)
 				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
 				 errmsg("the row of account \"%s\" was not written", pointstore_cstring(account->id)),
 				 errdetail("A BEFORE trigger of the table suppressed it.")));
-	if (outcome == ROW_WRITTEN && !(account->exists ? target->table->own_before_update : target->table->own_before_insert))
+	if (outcome == ROW_WRITTEN && !target->table->plain)
 		check_stored(target, account);
 	return outcome;
 }
@@ -621,6 +673,7 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 		.argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID,
 		TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID}
 	};
+	PointstoreScope scope;
 	Datum		values[14];
 	char		nulls[15] = "              ";
 
@@ -631,9 +684,11 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 	values[3] = CStringGetTextDatum(GetUserNameFromId(GetOuterUserId(), true));
 	log_side(&values[4], &nulls[4], before);
 	log_side(&values[9], &nulls[9], after);
+	pointstore_act_as_owner(&scope);
 	SPI_connect();
 	pointstore_execute(&plan, values, nulls, false);
 	SPI_finish();
+	pointstore_act_as_caller(&scope);
 }
 
 static void

@@ -432,9 +432,9 @@ pointstore_append(Batch *batch)
 	bool		lock;
 	int			i;
 
-	pointstore_act_as_owner(&scope);
+	pointstore_act_as_owner_plainly(&scope);
 	gather_accounts(batch);
-	lock = batch->naccounts > 1 || !pointstore_store()->table[TABLE_BALANCE].own_before_update;
+	lock = batch->naccounts > 1 || !pointstore_store()->table[TABLE_BALANCE].plain;
 	while (!attempt(batch, lock))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -1169,7 +1169,7 @@ write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters)
 				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
 				 errmsg("the event of account \"%s\" was not stored", pointstore_cstring(event->aggregate_id)),
 				 errdetail("A BEFORE trigger of the table suppressed it.")));
-	if (outcome == ROW_WRITTEN && !target->table->own_before_insert)
+	if (outcome == ROW_WRITTEN && !target->table->plain)
 		check_stored(slot, event);
 	return outcome;
 }

@@ -33,6 +33,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/snapmgr.h"
 
 #include "pointstore.h"
@@ -662,7 +663,10 @@ pure_columns_differ(const TriggerData *trigger)
 		attribute_differs(trigger, att[PURE_KIND]) || attribute_differs(trigger, att[PURE_STATUS]);
 }
 
-/* Trigger of account_kind: AFTER UPDATE OR DELETE. A used kind keeps its name and mode: PS011. */
+/*
+ * Trigger of account_kind: AFTER UPDATE OR DELETE. A used kind keeps its name
+ * and mode: PS011. What sessions have read of the kinds is out of date.
+ */
 Datum
 pointstore_guard_account_kind(PG_FUNCTION_ARGS)
 {
@@ -670,6 +674,7 @@ pointstore_guard_account_kind(PG_FUNCTION_ARGS)
 	const AttrNumber *att = pointstore_store()->table[TABLE_ACCOUNT_KIND].att;
 	PointstoreScope scope;
 
+	CacheInvalidateRelcache(trigger->tg_relation);
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) &&
 		!attribute_differs(trigger, att[KIND_KIND]) && !attribute_differs(trigger, att[KIND_MODE]))
 		return PointerGetDatum(NULL);

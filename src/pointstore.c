@@ -24,6 +24,7 @@ void
 _PG_init(void)
 {
 	pointstore_store_init();
+	pointstore_account_init();
 	RegisterXactCallback(at_transaction, NULL);
 	RegisterSubXactCallback(at_subtransaction, NULL);
 }
@@ -37,6 +38,7 @@ at_transaction(XactEvent event, void *arg)
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 	{
 		pointstore_forget_pairs();
+		pointstore_forget_kinds();
 		pointstore_forget_writers(0);
 	}
 }
@@ -45,5 +47,8 @@ static void
 at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		pointstore_forget_kinds();
 		pointstore_forget_writers(GetCurrentTransactionNestLevel());
+	}
 }

@@ -87,14 +87,14 @@ typedef struct PointstoreTable
 	int			ncolumns;
 	AttrNumber	att[MAX_STORE_COLUMNS];
 	Oid			key;			/* unique index on its key: the account, or (account, version) */
-	bool		own_before_insert;	/* its BEFORE INSERT row triggers are all ours */
-	bool		own_before_update;	/* likewise for UPDATE */
+	bool		plain;			/* nothing of the users' runs when a row is written */
 } PointstoreTable;
 
 typedef struct PointstoreStore
 {
 	PointstoreTable table[N_STORE_TABLES];
 	Oid			owner;
+	bool		plain;			/* all tables that an append writes are */
 	Oid			request_key;	/* unique index of event_store on (request_id, leg) */
 	char		event_key_name[NAMEDATALEN];
 	char		request_key_name[NAMEDATALEN];
@@ -107,7 +107,7 @@ typedef struct PointstoreScope
 {
 	Oid			user;
 	int			security;
-	int			guc_level;
+	int			guc_level;		/* 0: search_path was left alone */
 } PointstoreScope;
 
 /* A statement of ours, prepared at its first use in a session and kept. */
@@ -121,8 +121,11 @@ typedef struct PointstorePlan
 
 extern const PointstoreStore *pointstore_store(void);
 extern bool pointstore_store_exists(void);
+extern Oid	pointstore_kind_table(void);
 extern void pointstore_act_as_owner(PointstoreScope *scope);
+extern void pointstore_act_as_owner_plainly(PointstoreScope *scope);
 extern void pointstore_act_as_caller(const PointstoreScope *scope);
+extern bool pointstore_is_store_column(const PointstoreTable *table, AttrNumber att);
 extern void pointstore_prepare(PointstorePlan *plan);
 extern void pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only);
 extern text *pointstore_name(FunctionCallInfo fcinfo, int argno, const char *what);
@@ -166,6 +169,7 @@ typedef struct RowWriter
 	EState	   *estate;
 	CommandId	cid;
 	bool		speculative;	/* indexes are opened for inserts with arbiters */
+	bool		plain;			/* no table has triggers to fire */
 	int			ntargets;
 	RowTarget	targets[2];
 	TupleTableSlot *firing;		/* the row whose BEFORE triggers are firing */
@@ -254,6 +258,8 @@ typedef enum AccountLock
 extern Snapshot pointstore_push_snapshot(void);
 extern void pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLock lock);
 extern void pointstore_release_account(Account *account);
+extern void pointstore_account_init(void);
+extern void pointstore_forget_kinds(void);
 extern const Kind *pointstore_read_kind(text *name, Snapshot snapshot);
 extern const Kind *pointstore_require_kind(text *name, Snapshot snapshot);
 extern bool pointstore_last_event(Account *account, Snapshot snapshot, bool *is_ours);

@@ -47,7 +47,6 @@ static RowWriter *own_writers = NULL;	/* the innermost; the rest by ->outer */
 
 static void open_target(RowWriter *writer, RowTarget *target, int rtindex);
 static Bitmapset *updated_columns(const PointstoreTable *table);
-static bool is_store_column(const PointstoreTable *table, AttrNumber att);
 static void fill_defaults(RowWriter *writer, RowTarget *target);
 static void check_row(RowWriter *writer, RowTarget *target, CmdType command);
 static bool insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List **recheck);
@@ -192,15 +191,18 @@ pointstore_writer_begin(int ntargets, const PointstoreTableId *tables, bool spec
 	writer->estate->es_output_cid = writer->cid;
 	writer->estate->es_snapshot = GetActiveSnapshot();
 	writer->ntargets = ntargets;
+	writer->plain = true;
 	for (i = 0; i < ntargets; i++)
 	{
 		writer->targets[i].table = &store->table[tables[i]];
+		writer->plain &= writer->targets[i].table->plain;
 		relids[i] = store->table[tables[i]].relid;
 		updated[i] = updated_columns(&store->table[tables[i]]);
 		LockRelationOid(relids[i], RowExclusiveLock);
 	}
 	pointstore_range_table(writer->estate, ntargets, relids, updated);
-	AfterTriggerBeginQuery();
+	if (!writer->plain)
+		AfterTriggerBeginQuery();
 	for (i = 0; i < ntargets; i++)
 		open_target(writer, &writer->targets[i], i + 1);
 
@@ -244,7 +246,8 @@ pointstore_writer_end(RowWriter *writer)
 
 	for (i = 0; i < writer->ntargets; i++)
 		end_target(writer, &writer->targets[i]);
-	AfterTriggerEndQuery(writer->estate);
+	if (!writer->plain)
+		AfterTriggerEndQuery(writer->estate);
 	own_writers = writer->outer;
 
 	ExecResetTupleTable(writer->estate->es_tupleTable, false);
@@ -290,7 +293,7 @@ pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters)
 	TupleTableSlot *slot = target->slot;
 	List	   *recheck = NIL;
 
-	if (!target->inserts)
+	if (!target->table->plain && !target->inserts)
 	{
 		target->inserts = true;
 		ExecBSInsertTriggers(estate, rel);
@@ -302,8 +305,8 @@ pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters)
 	ResetPerTupleExprContext(estate);
 	if (target->defaults != NULL)
 		fill_defaults(writer, target);
-	/* our own BEFORE triggers, here and in updates, would only pass a row of ours */
-	if (!target->table->own_before_insert)
+	/* our own triggers, here and below, would only pass a row of ours */
+	if (!target->table->plain)
 	{
 		bool		stored;
 
@@ -321,7 +324,8 @@ pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters)
 	}
 	else if (!insert_speculatively(writer, target, arbiters, &recheck))
 		return ROW_CONFLICT;
-	ExecARInsertTriggers(estate, rel, slot, recheck, target->insert_capture);
+	if (!target->table->plain)
+		ExecARInsertTriggers(estate, rel, slot, recheck, target->insert_capture);
 	list_free(recheck);
 	return ROW_WRITTEN;
 }
@@ -339,7 +343,7 @@ fill_defaults(RowWriter *writer, RowTarget *target)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped || att->attgenerated || is_store_column(target->table, i + 1))
+		if (att->attisdropped || att->attgenerated || pointstore_is_store_column(target->table, i + 1))
 			continue;
 		if (target->defaults[i] == NULL)
 		{
@@ -352,17 +356,6 @@ fill_defaults(RowWriter *writer, RowTarget *target)
 		target->slot->tts_values[i] = ExecEvalExprSwitchContext(target->defaults[i], context,
 																&target->slot->tts_isnull[i]);
 	}
-}
-
-static bool
-is_store_column(const PointstoreTable *table, AttrNumber att)
-{
-	int			i;
-
-	for (i = 0; i < table->ncolumns; i++)
-		if (table->att[i] == att)
-			return true;
-	return false;
 }
 
 /* Generated columns, then NOT NULL, CHECK and partition constraints. */
@@ -428,7 +421,7 @@ pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid)
 	TM_Result	result;
 	List	   *recheck = NIL;
 
-	if (!target->updates)
+	if (!target->table->plain && !target->updates)
 	{
 		target->updates = true;
 		ExecBSUpdateTriggers(estate, rel);
@@ -437,7 +430,7 @@ pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid)
 	}
 	ResetPerTupleExprContext(estate);
 	/* firing a BEFORE trigger also costs a row lock */
-	if (!target->table->own_before_update)
+	if (!target->table->plain)
 	{
 		bool		kept;
 
@@ -470,7 +463,8 @@ pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid)
 			ExecOpenIndices(rel, writer->speculative);
 		recheck = pointstore_update_index_tuples(rel, slot, estate, update_indexes);
 	}
-	pointstore_after_row_update(estate, rel, tid, slot, recheck, target->update_capture);
+	if (!target->table->plain)
+		pointstore_after_row_update(estate, rel, tid, slot, recheck, target->update_capture);
 	list_free(recheck);
 	return ROW_WRITTEN;
 }

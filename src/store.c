@@ -62,10 +62,11 @@ static void load_store(void);
 static Oid	store_relation(Oid schema, const char *name);
 static void load_table(PointstoreTable *table, const char *name, const StoreColumn *columns, int ncolumns);
 static AttrNumber store_column(Relation rel, const StoreColumn *column);
-static bool only_own_before(Relation rel, int16 event);
+static bool is_plain(Relation rel, const PointstoreTable *table);
+static bool index_runs_code(Oid index);
 static Oid	unique_index(Relation rel, int natts, const AttrNumber *atts);
 static void check_parts(void);
-static void act_as(Oid owner, PointstoreScope *scope);
+static void act_as(Oid owner, PointstoreScope *scope, bool plainly);
 pg_noreturn static void refuse_store(const char *what, const char *name);
 static void forget_store(Datum arg, Oid relid);
 
@@ -141,6 +142,13 @@ pointstore_store(void)
 	return &store;
 }
 
+/* The oid of account_kind as looked up last, for who hears of its changes. */
+Oid
+pointstore_kind_table(void)
+{
+	return store.table[TABLE_ACCOUNT_KIND].relid;
+}
+
 static void
 load_store(void)
 {
@@ -161,6 +169,7 @@ load_store(void)
 	load_table(&store.table[TABLE_BALANCE], "balance", balance_columns, N_BALANCE_COLUMNS);
 	load_table(&store.table[TABLE_PURE_ACCOUNT], "pure_account", pure_columns, N_PURE_COLUMNS);
 	load_table(&store.table[TABLE_ACCOUNT_KIND], "account_kind", kind_columns, N_KIND_COLUMNS);
+	store.plain = events->plain && store.table[TABLE_BALANCE].plain && store.table[TABLE_PURE_ACCOUNT].plain;
 	for (i = 0; i < lengthof(watched); i++)
 		watched[i] = store_relation(schema, watched_names[i]);
 
@@ -202,8 +211,7 @@ load_table(PointstoreTable *table, const char *name, const StoreColumn *columns,
 		table->att[i] = store_column(rel, &columns[i]);
 	if (ncolumns != N_EVENT_COLUMNS)
 		table->key = unique_index(rel, 1, &table->att[0]);
-	table->own_before_insert = only_own_before(rel, TRIGGER_TYPE_INSERT);
-	table->own_before_update = only_own_before(rel, TRIGGER_TYPE_UPDATE);
+	table->plain = is_plain(rel, table);
 	table_close(rel, AccessShareLock);
 }
 
@@ -219,22 +227,57 @@ store_column(Relation rel, const StoreColumn *column)
 	return att;
 }
 
-/* Whether every BEFORE row trigger of a table for an event calls a function of our schema. */
+/*
+ * Whether nothing of the users' runs when a row is written: every trigger calls
+ * a function of our schema, and there is no constraint to check, no default or
+ * generated column to compute, no index on an expression.
+ */
 static bool
-only_own_before(Relation rel, int16 event)
+is_plain(Relation rel, const PointstoreTable *table)
 {
-	Oid			schema = RelationGetNamespace(rel);
+	TupleDesc	desc = RelationGetDescr(rel);
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+	bool		plain = !rel->rd_rel->relispartition &&
+		(desc->constr == NULL || (desc->constr->num_check == 0 && !desc->constr->has_generated_stored));
 	int			i;
 
 	for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+		plain &= get_func_namespace(rel->trigdesc->triggers[i].tgfoid) == RelationGetNamespace(rel);
+	for (i = 0; i < desc->natts; i++)
 	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (TRIGGER_TYPE_MATCHES(trigger->tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, event) &&
-			get_func_namespace(trigger->tgfoid) != schema)
-			return false;
+		plain &= att->attisdropped || pointstore_is_store_column(table, att->attnum) ||
+			(!att->atthasdef && get_typtype(att->atttypid) != TYPTYPE_DOMAIN);
 	}
-	return true;
+	foreach(cell, indexes)
+		plain &= !index_runs_code(lfirst_oid(cell));
+	list_free(indexes);
+	return plain;
+}
+
+/* Whether a table's column is one of the store's, and not the user's. */
+bool
+pointstore_is_store_column(const PointstoreTable *table, AttrNumber att)
+{
+	int			i;
+
+	for (i = 0; i < table->ncolumns; i++)
+		if (table->att[i] == att)
+			return true;
+	return false;
+}
+
+static bool
+index_runs_code(Oid index)
+{
+	Relation	rel = index_open(index, AccessShareLock);
+	bool		runs_code = !heap_attisnull(rel->rd_indextuple, Anum_pg_index_indexprs, NULL) ||
+		!heap_attisnull(rel->rd_indextuple, Anum_pg_index_indpred, NULL);
+
+	index_close(rel, AccessShareLock);
+	return runs_code;
 }
 
 /* The plain unique index on exactly these columns, texts by their bytes; 55000 when there is none. */
@@ -296,7 +339,7 @@ check_parts(void)
 	store.owner = ((Form_pg_class) GETSTRUCT(events))->relowner;
 	ReleaseSysCache(events);
 
-	act_as(store.owner, &scope);
+	act_as(store.owner, &scope, false);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pointstore_execute(&version, NULL, NULL, true);
@@ -328,15 +371,28 @@ refuse_store(const char *what, const char *name)
 void
 pointstore_act_as_owner(PointstoreScope *scope)
 {
-	act_as(pointstore_store()->owner, scope);
+	act_as(pointstore_store()->owner, scope, false);
+}
+
+/*
+ * Takes on the owner's identity to write rows of the tables. Where these are
+ * plain no name is looked up, and the caller's search_path may stay.
+ */
+void
+pointstore_act_as_owner_plainly(PointstoreScope *scope)
+{
+	act_as(pointstore_store()->owner, scope, pointstore_store()->plain);
 }
 
 static void
-act_as(Oid owner, PointstoreScope *scope)
+act_as(Oid owner, PointstoreScope *scope, bool plainly)
 {
 	GetUserIdAndSecContext(&scope->user, &scope->security);
 	SetUserIdAndSecContext(owner, scope->security | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_NOFORCE_RLS);
+	scope->guc_level = 0;
+	if (plainly)
+		return;
 	scope->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
@@ -346,7 +402,8 @@ act_as(Oid owner, PointstoreScope *scope)
 void
 pointstore_act_as_caller(const PointstoreScope *scope)
 {
-	AtEOXact_GUC(false, scope->guc_level);
+	if (scope->guc_level > 0)
+		AtEOXact_GUC(false, scope->guc_level);
 	SetUserIdAndSecContext(scope->user, scope->security);
 }
 

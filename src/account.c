@@ -47,7 +47,7 @@ static bool read_balance_row(Account *account, Snapshot snapshot, bool lock);
 static bool read_pure_row(Account *account, Snapshot snapshot, bool lock);
 static bool find_row(Account *account, PointstoreTableId table, Snapshot snapshot, bool lock);
 static void hear_of_kinds(Datum arg, Oid relid);
-static Kind *find_kind(text *name, Snapshot snapshot);
+static Kind *find_kind(text *name);
 static RowOutcome insert_row(RowWriter *writer, RowTarget *target);
 static void fill_row(RowTarget *target, const Account *account);
 static void check_stored(RowTarget *target, const Account *account);
@@ -67,7 +67,6 @@ pointstore_open_account(PG_FUNCTION_ARGS)
 	while (!done)
 	{
 		Snapshot	snapshot = pointstore_push_snapshot();
-		const Kind *kind = pointstore_require_kind(kind_name, snapshot);
 		Account		account;
 
 		pointstore_read_account(&account, id, snapshot, LOCK_NOTHING);
@@ -87,6 +86,8 @@ pointstore_open_account(PG_FUNCTION_ARGS)
 		}
 		else
 		{
+			const Kind *kind = pointstore_require_kind(kind_name);
+
 			pointstore_refuse_damaged(id, snapshot);
 			done = pointstore_open_row(id, kind);
 		}
@@ -144,7 +145,7 @@ change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action)
 		refuse_status_change(&before, status);
 		after.status = status;
 		after.updated_at = Max(GetCurrentTimestamp(), before.updated_at);
-		pointstore_change_account(&after);
+		(void) pointstore_change_account(&after);
 		pointstore_log(action, reason, &before, &after);
 	}
 	pointstore_release_account(&before);
@@ -196,10 +197,10 @@ pointstore_set_kind(PG_FUNCTION_ARGS)
 	{
 		Account		after = before;
 
-		refuse_kind_change(&before, pointstore_require_kind(kind_name, snapshot));
+		refuse_kind_change(&before, pointstore_require_kind(kind_name));
 		after.kind_name = kind_name;
 		after.updated_at = Max(GetCurrentTimestamp(), before.updated_at);
-		pointstore_change_account(&after);
+		(void) pointstore_change_account(&after);
 		pointstore_log("set_kind", reason, &before, &after);
 	}
 	pointstore_release_account(&before);
@@ -272,7 +273,7 @@ pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLo
 		(void) pointstore_last_event(account, snapshot, NULL);
 	}
 	if (account->exists)
-		account->kind = pointstore_read_kind(account->kind_name, snapshot);
+		account->kind = pointstore_read_kind(account->kind_name);
 }
 
 static bool
@@ -368,11 +369,13 @@ pointstore_last_event(Account *account, Snapshot snapshot, bool *is_ours)
 }
 
 /*
- * The kind of that name, or NULL. What was read is kept until the transaction
- * ends, a savepoint is rolled back or a kind changes (guard.c).
+ * The kind of that name as it is now, whatever the transaction's snapshot, or
+ * NULL. What was read is kept until the transaction ends, a savepoint is rolled
+ * back or a kind changes (guard.c). The caller has read the account before: that
+ * has locked the account tables, which a change of the kind's name or mode waits for.
  */
 const Kind *
-pointstore_read_kind(text *name, Snapshot snapshot)
+pointstore_read_kind(text *name)
 {
 	ListCell   *cell;
 	Kind	   *kind;
@@ -380,7 +383,7 @@ pointstore_read_kind(text *name, Snapshot snapshot)
 	foreach(cell, kinds)
 		if (pointstore_same_text(((const Kind *) lfirst(cell))->name, name))
 			return lfirst(cell);
-	kind = find_kind(name, snapshot);
+	kind = find_kind(name);
 	if (kind != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
@@ -414,8 +417,9 @@ pointstore_forget_kinds(void)
 
 /* The kind as stored, in the transaction's memory. */
 static Kind *
-find_kind(text *name, Snapshot snapshot)
+find_kind(text *name)
 {
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	const PointstoreTable *table = &pointstore_store()->table[TABLE_ACCOUNT_KIND];
 	const AttrNumber *att = table->att;
 	ScanKeyData key;
@@ -442,14 +446,15 @@ find_kind(text *name, Snapshot snapshot)
 		MemoryContextSwitchTo(old);
 	}
 	pointstore_scan_end(&scan);
+	UnregisterSnapshot(snapshot);
 	return kind;
 }
 
 /* The kind of that name; 22023 when there is none. */
 const Kind *
-pointstore_require_kind(text *name, Snapshot snapshot)
+pointstore_require_kind(text *name)
 {
-	const Kind *kind = pointstore_read_kind(name, snapshot);
+	const Kind *kind = pointstore_read_kind(name);
 
 	if (kind == NULL)
 		ereport(ERROR,
@@ -563,19 +568,26 @@ fill_row(RowTarget *target, const Account *account)
 	ExecStoreVirtualTuple(slot);
 }
 
-/* A statement that writes one account which the caller has locked, or which is missing. */
-void
+/*
+ * A statement that writes one account which the caller has locked, or which is
+ * missing. False: another session was faster in putting the missing row there;
+ * 40001 when that is invisible here.
+ */
+bool
 pointstore_change_account(Account *account)
 {
 	PointstoreTableId table = account->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE;
 	RowWriter  *writer;
+	bool		written;
 
 	writer = pointstore_writer_begin(1, &table, true);
-	if (pointstore_write_account(writer, account) == ROW_CONFLICT)
+	written = pointstore_write_account(writer, account) == ROW_WRITTEN;
+	pointstore_writer_end(writer);
+	if (!written && (account->exists || IsolationUsesXactSnapshot()))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
-	pointstore_writer_end(writer);
+	return written;
 }
 
 /*
@@ -585,27 +597,16 @@ pointstore_change_account(Account *account)
 bool
 pointstore_open_row(text *id, const Kind *kind)
 {
-	PointstoreTableId table = kind->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE;
 	Account		account = {
 		.id = id, .kind = kind, .kind_name = kind->name, .pure = kind->pure,
 		.updated_at = GetCurrentTimestamp()
 	};
-	RowWriter  *writer;
-	bool		opened;
 
-	writer = pointstore_writer_begin(1, &table, true);
-	opened = pointstore_write_account(writer, &account) == ROW_WRITTEN;
-	pointstore_writer_end(writer);
-	if (opened)
-	{
-		pointstore_refuse_other_mode(id, kind->pure);
-		pointstore_log_opening(&account);
-	}
-	else if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("account \"%s\" was opened concurrently", pointstore_cstring(id))));
-	return opened;
+	if (!pointstore_change_account(&account))
+		return false;
+	pointstore_refuse_other_mode(id, kind->pure);
+	pointstore_log_opening(&account);
+	return true;
 }
 
 /* Events without a row are damage, not a new account: XX001. */

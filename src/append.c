@@ -16,7 +16,7 @@
  *
  * A pure account has no row to lock: the primary key of its next event
  * decides. That event is inserted speculatively; whoever comes second starts
- * over, or, when events of other accounts are written already, judges this
+ * over, or, when rows of other accounts are written already, judges this
  * account's events again. All row locks are taken before any such claim, both
  * in account order, so batches do not deadlock.
  *
@@ -552,8 +552,7 @@ static bool
 open_missing(Batch *batch, Account *account, Snapshot snapshot)
 {
 	const ProposedEvent *event = first_event(batch, account);
-	const Kind *kind = pointstore_read_kind(event->kind ? event->kind : cstring_to_text("default"),
-											snapshot);
+	const Kind *kind = pointstore_read_kind(event->kind ? event->kind : cstring_to_text("default"));
 
 	if (kind == NULL || !kind->auto_open)
 		return false;
@@ -792,8 +791,7 @@ check_account(const ProposedEvent *event, Account *account, Snapshot snapshot)
 {
 	if (!account->exists && account->kind == NULL)
 	{
-		account->kind = pointstore_require_kind(event->kind ? event->kind : cstring_to_text("default"),
-												snapshot);
+		account->kind = pointstore_require_kind(event->kind ? event->kind : cstring_to_text("default"));
 		account->kind_name = account->kind->name;
 		account->pure = account->kind->pure;
 		pointstore_refuse_damaged(account->id, snapshot);
@@ -801,7 +799,7 @@ check_account(const ProposedEvent *event, Account *account, Snapshot snapshot)
 	if (!account->exists && !account->kind->auto_open)
 		return OUTCOME_ACCOUNT_MISSING;
 	if (account->kind == NULL)
-		(void) pointstore_require_kind(account->kind_name, snapshot);	/* raises */
+		(void) pointstore_require_kind(account->kind_name);	/* raises */
 	if (account->status == STATUS_CLOSED)
 		return OUTCOME_ACCOUNT_CLOSED;
 	if (account->status == STATUS_FROZEN)
@@ -911,6 +909,7 @@ write_batch(Batch *batch)
 	bool		done;
 	int			i;
 
+	batch->written = false;
 	for (i = 0; i < batch->naccounts; i++)
 	{
 		Account    *account = &batch->accounts[i];
@@ -934,7 +933,6 @@ write_batch(Batch *batch)
 
 		if (account->exists || account->pure || account->nevents == 0)
 			continue;
-		pointstore_refuse_other_mode(account->id, false);
 		pointstore_log_opening(account);
 	}
 	return done;
@@ -967,9 +965,16 @@ write_balances(Batch *batch, RowWriter *writer)
 		Account    *account = &batch->accounts[i];
 
 		CHECK_FOR_INTERRUPTS();
-		if (account->pure || account->nevents == 0 ||
-			pointstore_write_account(writer, account) == ROW_WRITTEN)
+		if (account->pure || account->nevents == 0)
 			continue;
+		if (pointstore_write_account(writer, account) == ROW_WRITTEN)
+		{
+			batch->written = true;
+			/* before the events, whose keys an account in the other mode may have */
+			if (!account->exists)
+				pointstore_refuse_other_mode(account->id, false);
+			continue;
+		}
 		if (IsolationUsesXactSnapshot() || batch->naccounts > 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -1040,7 +1045,6 @@ write_events(Batch *batch, RowWriter *writer)
 {
 	int			i;
 
-	batch->written = false;
 	for (i = 0; i < batch->nevents; i++)
 		if (batch->events[i].outcome == OUTCOME_APPENDED)
 			batch->events[i].id = pointstore_draw_id();
@@ -1057,7 +1061,6 @@ write_events(Batch *batch, RowWriter *writer)
 			!(event->account->pure && event == event->account->claim))
 			(void) write_event(writer, event, NIL);
 	}
-	batch->written = true;
 	return true;
 }
 
@@ -1092,7 +1095,7 @@ claim(Batch *batch, RowWriter *writer, Account *account)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
-		if (batch->naccounts == 1)
+		if (!batch->written)
 			return false;
 		judge_again(batch, account);
 	}

@@ -199,6 +199,8 @@ propose_event(const TriggerData *trigger)
 
 		CHECK_FOR_INTERRUPTS();
 		pointstore_read_account(&account, event->aggregate_id, snapshot, LOCK_BALANCE);
+		PopActiveSnapshot();
+		snapshot = pointstore_push_snapshot();	/* sees what the lock was waited for */
 		stored = event->request_id != NULL && pointstore_find_request(event, 1, true, snapshot);
 		if (stored && event->outcome == OUTCOME_REQUEST_MISMATCH)
 			pointstore_raise(event);
@@ -244,7 +246,7 @@ number_event(RawEvent *raw, Account *account, Snapshot snapshot)
 static bool
 open_for_event(const ProposedEvent *event, Account *account, Snapshot snapshot)
 {
-	const Kind *kind = pointstore_require_kind(cstring_to_text("default"), snapshot);
+	const Kind *kind = pointstore_require_kind(cstring_to_text("default"));
 
 	if (!kind->auto_open)
 		return false;
@@ -393,7 +395,7 @@ settle_event(const TriggerData *trigger)
 		account.version = raw.version;
 		account.balance = raw.balance_after;
 		account.updated_at = Max(account.updated_at, raw.created_at);
-		pointstore_change_account(&account);
+		(void) pointstore_change_account(&account);
 	}
 	pointstore_release_account(&account);
 	PopActiveSnapshot();
@@ -556,7 +558,7 @@ check_changed_limits(const TriggerData *trigger, text *id)
 	ProposedEvent change = {.aggregate_id = id, .account = &account};
 	int64		balance = bigint_column(trigger->tg_newtuple, trigger, att[BAL_BALANCE], NULL);
 
-	account.kind = pointstore_require_kind(account.kind_name, snapshot);
+	account.kind = pointstore_require_kind(account.kind_name);
 	if (pg_sub_s64_overflow(balance, account.balance, &change.amount))
 	{
 		change.outcome = OUTCOME_OVERFLOW;
@@ -614,7 +616,7 @@ check_new_account(const TriggerData *trigger, const AttrNumber *att, bool pure)
 	ProposedEvent opening = {.aggregate_id = account.id, .account = &account};
 
 	pointstore_check_name("aggregate_id", account.id);
-	account.kind = pointstore_require_kind(account.kind_name, snapshot);
+	account.kind = pointstore_require_kind(account.kind_name);
 	if (account.kind->pure != pure || VARSIZE_ANY_EXHDR(status) != 4 ||
 		pointstore_status(status) != STATUS_OPEN)
 		ereport(ERROR,

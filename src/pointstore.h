@@ -260,12 +260,12 @@ extern void pointstore_read_account(Account *account, text *id, Snapshot snapsho
 extern void pointstore_release_account(Account *account);
 extern void pointstore_account_init(void);
 extern void pointstore_forget_kinds(void);
-extern const Kind *pointstore_read_kind(text *name, Snapshot snapshot);
-extern const Kind *pointstore_require_kind(text *name, Snapshot snapshot);
+extern const Kind *pointstore_read_kind(text *name);
+extern const Kind *pointstore_require_kind(text *name);
 extern bool pointstore_last_event(Account *account, Snapshot snapshot, bool *is_ours);
 extern bool pointstore_same_text(text *a, text *b);
 extern RowOutcome pointstore_write_account(RowWriter *writer, Account *account);
-extern void pointstore_change_account(Account *account);
+extern bool pointstore_change_account(Account *account);
 extern bool pointstore_open_row(text *id, const Kind *kind);
 extern void pointstore_refuse_damaged(text *id, Snapshot snapshot);
 extern void pointstore_refuse_other_mode(text *id, bool pure);
@@ -345,7 +345,7 @@ typedef struct Batch
 
 	Account    *accounts;		/* in the one lock order: by bytes of the id */
 	int			naccounts;
-	bool		written;		/* an event is in the table */
+	bool		written;		/* this attempt has written a row */
 	ProposedEvent *refused;		/* the first that failed */
 } Batch;
 

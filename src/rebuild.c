@@ -36,8 +36,9 @@ PG_FUNCTION_INFO_V1(pointstore_rebuild_balances);
 #define BATCH_EVENTS	100000
 
 static bool rebuild(text *id, Account *before, Account *after);
+static bool state_by_events(const Account *before, Account *after);
 static bool sum_events(Account *account);
-static void restore_rules(Account *account, Snapshot snapshot);
+static void restore_rules(Account *account);
 static char *rebuild_batch(char *after, int64 *rebuilt);
 static char *end_of_batch(char *after);
 static int64 rebuild_range(char *after, char *end);
@@ -84,32 +85,49 @@ pointstore_rebuild_balance(PG_FUNCTION_ARGS)
 static bool
 rebuild(text *id, Account *before, Account *after)
 {
-	Snapshot	snapshot = pointstore_push_snapshot();
-	bool		has_events;
-	bool		changed;
+	bool		changed = false;
+	bool		done = false;
 
-	pointstore_read_account(before, id, snapshot, LOCK_ACCOUNT);
-	*after = *before;
-	has_events = sum_events(after);
-	if (before->pure)
-		*after = *before;		/* what it holds is not stored elsewhere */
-	else if (!before->exists && has_events)
-		restore_rules(after, snapshot);
-	changed = (!before->exists && has_events) || before->version != after->version ||
-		before->balance != after->balance || before->held != after->held;
-	if (changed)
+	while (!done)
 	{
-		after->updated_at = Max(after->updated_at, GetCurrentTimestamp());
-		pointstore_change_account(after);
-		if (!before->exists)
-			pointstore_refuse_other_mode(id, after->pure);
-		pointstore_log("rebuild", NULL, before->exists ? before : NULL, after);
+		Snapshot	snapshot = pointstore_push_snapshot();
+
+		CHECK_FOR_INTERRUPTS();
+		pointstore_read_account(before, id, snapshot, LOCK_ACCOUNT);
+		changed = state_by_events(before, after);
+		done = !changed || pointstore_change_account(after);
+		if (changed && done)
+		{
+			if (!before->exists)
+				pointstore_refuse_other_mode(id, after->pure);
+			pointstore_log("rebuild", NULL, before->exists ? before : NULL, after);
+			after->exists = true;
+		}
+		pointstore_release_account(before);
+		PopActiveSnapshot();
 	}
-	after->exists = before->exists || has_events;
-	pointstore_release_account(before);
-	after->row = NULL;
-	PopActiveSnapshot();
 	return changed;
+}
+
+/* What the account's row should say, and whether that differs from what it does. */
+static bool
+state_by_events(const Account *before, Account *after)
+{
+	*after = *before;
+	if (before->pure)
+		return false;			/* what it holds is stored nowhere else */
+	if (!sum_events(after))
+	{
+		if (!before->exists)
+			return false;
+	}
+	else if (!before->exists)
+		restore_rules(after);
+	if (before->exists && before->version == after->version && before->balance == after->balance &&
+		before->held == after->held)
+		return false;
+	after->updated_at = Max(after->updated_at, GetCurrentTimestamp());
+	return true;
 }
 
 /* Version, balance, held and the time by the events, in a snapshot newer than the lock. False: no event. */
@@ -145,7 +163,7 @@ sum_events(Account *account)
 
 /* The kind and status of a missing account, as the log knew it last; else open, of the default kind. */
 static void
-restore_rules(Account *account, Snapshot snapshot)
+restore_rules(Account *account)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT after OPERATOR(pg_catalog.->>) 'kind', after OPERATOR(pg_catalog.->>) 'status'"
@@ -169,9 +187,9 @@ restore_rules(Account *account, Snapshot snapshot)
 	kind = MemoryContextStrdup(context, kind ? kind : "default");
 	account->status = status ? pointstore_status(cstring_to_text(status)) : STATUS_OPEN;
 	SPI_finish();
-	account->kind = pointstore_read_kind(cstring_to_text(kind), snapshot);
+	account->kind = pointstore_read_kind(cstring_to_text(kind));
 	if (account->kind == NULL)
-		account->kind = pointstore_require_kind(cstring_to_text("default"), snapshot);
+		account->kind = pointstore_require_kind(cstring_to_text("default"));
 	account->kind_name = account->kind->name;
 	account->pure = account->kind->pure;
 }

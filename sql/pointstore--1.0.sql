@@ -220,16 +220,29 @@ BEGIN
     PERFORM pointstore.create_store_triggers();
 
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', owner);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.store_triggers(), pointstore.guard_event_store(), pointstore.guard_balance(), pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_append_only() TO %s', owner);
     FOREACH part IN ARRAY ARRAY['account_kind', 'balance', 'pure_account', 'event_store', 'account_log', 'store_version', 'account'] LOOP
         EXECUTE format('ALTER TABLE pointstore.%I OWNER TO %s', part, owner);
     END LOOP;
-    PERFORM pointstore.grant_access(owner, 'operator');
+    PERFORM pointstore.grant_owner(owner);
     RETURN 'created';
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_store(regrole) IS
 'Creates the tables, views and triggers of the store in schema pointstore, owned by the given role (default: the current one), and returns created. They are ordinary tables, not members of the extension: pg_dump dumps them and DROP EXTENSION leaves them. Where the store is there already: a NOTICE, exists, and nothing changes. Superusers only (42501).';
+
+-- What the owner of a store needs of the extension. Gone with DROP EXTENSION.
+CREATE FUNCTION pointstore.grant_owner(owner regrole)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.guard_event_store(), pointstore.guard_balance(),
+        pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_append_only() TO %s', owner);
+    PERFORM pointstore.grant_access(owner, 'operator');
+END
+$$;
+COMMENT ON FUNCTION pointstore.grant_owner(regrole) IS
+'Grants the owner of the store what it needs of the extension''s functions. Called by create_store() and upgrade_store(); superusers only.';
 
 CREATE FUNCTION pointstore.comment_on_store()
 RETURNS void LANGUAGE plpgsql
@@ -301,7 +314,8 @@ DECLARE
     found     text := 'unknown';
     views     integer;
     triggers  integer;
-    store_owner text;
+    owner     regrole;
+    granted   boolean;
     part      text;
 BEGIN
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
@@ -311,6 +325,7 @@ BEGIN
         RAISE object_not_in_prerequisite_state USING MESSAGE = 'the store is not created',
             HINT = 'SELECT pointstore.create_store();';
     END IF;
+    owner := (SELECT c.relowner FROM pg_class c WHERE c.oid = 'pointstore.event_store'::regclass);
     IF to_regclass('pointstore.store_version') IS NOT NULL THEN
         EXECUTE 'SELECT version FROM pointstore.store_version' INTO found;
     END IF;
@@ -330,14 +345,17 @@ BEGIN
                WHERE to_regclass('pointstore.' || v.name) IS NULL);
     IF views > 0 OR found <> installed THEN
         PERFORM pointstore.create_store_views();
-        store_owner := (SELECT c.relowner::regrole FROM pg_class c WHERE c.oid = 'pointstore.event_store'::regclass);
         FOREACH part IN ARRAY ARRAY['store_version', 'account'] LOOP
-            EXECUTE format('ALTER VIEW pointstore.%I OWNER TO %s', part, store_owner);
+            EXECUTE format('ALTER VIEW pointstore.%I OWNER TO %s', part, owner);
         END LOOP;
     END IF;
     triggers := pointstore.create_store_triggers();
+    granted := has_function_privilege(owner, 'pointstore.guard_event_store()', 'EXECUTE');
+    IF NOT granted OR found <> installed THEN
+        PERFORM pointstore.grant_owner(owner);
+    END IF;
 
-    IF found = installed AND views = 0 AND triggers = 0 THEN
+    IF found = installed AND views = 0 AND triggers = 0 AND granted THEN
         RETURN 'current';
     END IF;
     RETURN format('version %s, was %s; %s views and %s triggers restored', installed, found, views, triggers);

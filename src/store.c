@@ -24,6 +24,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_trigger.h"
@@ -66,6 +67,7 @@ static bool is_plain(Relation rel, const PointstoreTable *table);
 static bool index_runs_code(Oid index);
 static Oid	unique_index(Relation rel, int natts, const AttrNumber *atts);
 static void check_parts(void);
+static char *read_one_as(Oid role, PointstorePlan *plan);
 static void act_as(Oid owner, PointstoreScope *scope, bool plainly);
 pg_noreturn static void refuse_store(const char *what, const char *name);
 static void forget_store(Datum arg, Oid relid);
@@ -318,7 +320,7 @@ check_parts(void)
 	static PointstorePlan version = {
 		.sql = "SELECT version FROM pointstore.store_version"
 	};
-	static PointstorePlan triggers = {
+	static PointstorePlan lost_trigger = {
 		.sql = "SELECT t.tab OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) t.trigger_name"
 		"  FROM pointstore.store_triggers() t"
 		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g"
@@ -328,7 +330,6 @@ check_parts(void)
 	};
 	Oid			schema = get_namespace_oid("pointstore", false);
 	HeapTuple	events;
-	PointstoreScope scope;
 	char	   *found;
 
 	if (!OidIsValid(get_relname_relid("store_version", schema)))
@@ -339,23 +340,39 @@ check_parts(void)
 	store.owner = ((Form_pg_class) GETSTRUCT(events))->relowner;
 	ReleaseSysCache(events);
 
-	act_as(store.owner, &scope, false);
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	pointstore_execute(&version, NULL, NULL, true);
-	found = SPI_processed == 1 ? SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1) : NULL;
+	found = read_one_as(store.owner, &version);
 	if (found == NULL || strcmp(found, POINTSTORE_VERSION) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the store is of version %s, the library of version %s",
 						found ? found : "(none)", POINTSTORE_VERSION),
 				 errhint("ALTER EXTENSION pointstore UPDATE; SELECT pointstore.upgrade_store();")));
-	pointstore_execute(&triggers, NULL, NULL, true);
+	/* of catalogs and the extension alone; the owner may lack the right, after DROP EXTENSION for one */
+	found = read_one_as(BOOTSTRAP_SUPERUSERID, &lost_trigger);
+	if (found != NULL)
+		refuse_store("trigger", found);
+}
+
+/* The one text that a statement finds under a role's rights, or NULL. */
+static char *
+read_one_as(Oid role, PointstorePlan *plan)
+{
+	MemoryContext context = CurrentMemoryContext;
+	PointstoreScope scope;
+	char	   *found = NULL;
+
+	act_as(role, &scope, false);
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pointstore_execute(plan, NULL, NULL, true);
 	if (SPI_processed > 0)
-		refuse_store("trigger", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+		found = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (found != NULL)
+		found = MemoryContextStrdup(context, found);
 	PopActiveSnapshot();
 	SPI_finish();
 	pointstore_act_as_caller(&scope);
+	return found;
 }
 
 static void

@@ -54,13 +54,13 @@ END
 is(faults($node, 'original'), '', 'the original is sound');
 
 # Everything there is to compare of a store, as text.
-my @contents = map { "SELECT * FROM pointstore.$_ ORDER BY 1, 2" }
+my @contents = map { "SELECT * FROM pointstore.$_ t ORDER BY t::text" }
   qw(account_kind balance pure_account event_store account_log store_version account);
 push @contents,
   q{SELECT tgrelid::regclass, tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger
-     WHERE tgrelid::regclass::text LIKE 'pointstore.%' AND NOT tgisinternal ORDER BY 1, 2},
+     WHERE tgrelid::regclass::text LIKE 'pointstore.%' AND NOT tgisinternal ORDER BY tgrelid::regclass::text, tgname},
   q{SELECT indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index
-     WHERE indrelid::regclass::text LIKE 'pointstore.%' ORDER BY 1},
+     WHERE indrelid::regclass::text LIKE 'pointstore.%' ORDER BY indexrelid::regclass::text},
   q{SELECT c.relname, c.relowner::regrole, a.grantee::regrole, a.privilege_type
       FROM pg_class c, aclexplode(c.relacl) a WHERE c.relnamespace = 'pointstore'::regnamespace
      ORDER BY 1, 2, 3, 4},

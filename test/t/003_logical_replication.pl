@@ -36,7 +36,7 @@ SELECT count(pointstore.append_event('h' || n % 7, 'Earned', n, request_id => 'r
 SELECT count(pointstore.append_event('p' || n % 3, 'Earned', n, kind => 'ledger')) FROM generate_series(1, 20) n;
 END
 $publisher->safe_psql('postgres', 'CREATE PUBLICATION store FOR TABLE ' . join(', ', @tables));
-my $connstr = $publisher->connstr('postgres');
+my $connstr = $publisher->connstr . ' dbname=postgres';
 $subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION store CONNECTION '$connstr' PUBLICATION store");
 $subscriber->wait_for_subscription_sync($publisher, 'store');
 

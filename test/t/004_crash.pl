@@ -18,15 +18,15 @@ use Test::More;
 
 my $bits = 50;
 my $nclients = 8;
-my @accounts = ((map { "h$_" } 0 .. 59), (map { "p$_" } 0 .. 19));
+my @accounts = ((map { "h$_" } 0 .. 299), (map { "p$_" } 0 .. 99));
 
 my $node = new_cluster('main', conf => "synchronous_commit = on\ncheckpoint_timeout = 30s\nmax_wal_size = 64MB\nautovacuum = on");
 $node->start;
 create_store($node, 'postgres');
 $node->safe_psql('postgres', <<'END');
 INSERT INTO pointstore.account_kind (kind, mode) VALUES ('ledger', 'pure');
-SELECT pointstore.open_account('h' || n) FROM generate_series(0, 59) n;
-SELECT pointstore.open_account('p' || n, 'ledger') FROM generate_series(0, 19) n;
+SELECT pointstore.open_account('h' || n) FROM generate_series(0, 299) n;
+SELECT pointstore.open_account('p' || n, 'ledger') FROM generate_series(0, 99) n;
 END
 
 # What each client has to bring, in order: request id => [account, amount].
@@ -148,13 +148,13 @@ sub check_store
 	return;
 }
 
-run_clients(1, 1200);
+run_clients(1, 4000);
 cmp_ok(scalar keys %acknowledged, '<', $bits * @accounts, 'the clients were interrupted');
 $node->start;
 check_store(1);
 
 # everything again, and stopped again
-run_clients(2, 2400);
+run_clients(2, 9000);
 $node->start;
 check_store(2);
 

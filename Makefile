@@ -1,13 +1,46 @@
 # pointstore: an event store with balances, see README.md
+
 MODULE_big = pointstore
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c))
 EXTENSION = pointstore
 DATA = $(filter-out sql/pointstore--0.%,$(wildcard sql/pointstore--*.sql))
 PGFILEDESC = "pointstore - event store with balances"
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Werror
+REGRESS = setup $(filter-out setup,$(foreach input,$(wildcard sql/*.sql),$(if $(findstring --,$(input)),,$(basename $(notdir $(input))))))
+ISOLATION = $(basename $(notdir $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test
+# bitcode would be inlined into queries; a library of triggers and lookups has no use for it
+override with_llvm := no
 
 PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+export PG_CONFIG
+
+# What installs its packages itself, and runs clusters of its own.
+scripts = check coverage demo demo-stop bench bench-quick
+.PHONY: $(scripts)
+ifneq (,$(filter $(scripts),$(MAKECMDGOALS)))
+
+check:
+	@test/env/check $(SUITES)
+coverage:
+	@test/env/coverage
+demo:
+	@test/demo/run
+demo-stop:
+	@test/demo/stop
+bench:
+	@test/bench/run
+bench-quick:
+	@test/bench/run quick
+
+else
+
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifeq (,$(wildcard $(PGXS)))
+$(error $(PG_CONFIG) names no PostgreSQL with server headers (Debian: postgresql-server-dev-15); make check and make demo install it)
+endif
 include $(PGXS)
 
 $(OBJS): src/pointstore.h src/compat.h
+
+endif

@@ -60,6 +60,7 @@ INSERT INTO matrix VALUES
     (4, 'ok', $$SELECT pointstore.create_store_views()$$),
     (4, 'ok', $$SELECT pointstore.create_store_triggers()$$),
     (4, 'ok', $$SELECT pointstore.comment_on_store()$$),
+    (4, 'ok', $$SELECT pointstore.grant_owner(current_user::regrole)$$),
     (4, 'ok', $$SELECT count(*) FROM pointstore.store_triggers()$$),
     (4, 'ok', $$INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('grants-1', 'Noted')$$),
     (4, 'ok', $$INSERT INTO pointstore.balance (aggregate_id) VALUES ('grants-3')$$),

@@ -1,0 +1,119 @@
+# test/env/lib.sh
+# What the scripts of test/ share: the packages they need, the user that servers
+# run as, and clusters of their own. To be sourced by bash with set -euo pipefail.
+#
+# PG_CONFIG names the installation that everything is built for and runs on.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+export LC_ALL=C.UTF-8
+
+fail()
+{
+	echo "$(basename "$0"): $*" >&2
+	exit 1
+}
+
+# Installs what is missing, on Debian as root; otherwise says at once what is missing.
+require_packages()
+{
+	local version missing=()
+	version=$("${PG_CONFIG:-pg_config}" --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p') || true
+	version=${version:-15}
+	if [[ -n ${PG_CONFIG:-} && ! -x $(command -v "$PG_CONFIG") ]]; then
+		fail "there is no $PG_CONFIG"
+	fi
+	command -v gcc >/dev/null && [[ -e /usr/include/stdio.h ]] || missing+=(gcc libc6-dev)
+	if ! have_postgresql; then
+		missing+=("postgresql-$version" "postgresql-server-dev-$version")
+	fi
+	if [[ ${1:-} = tests ]]; then
+		[[ -e $(sharedir)/extension/pgtap.control ]] || missing+=("postgresql-$version-pgtap")
+		command -v pg_prove >/dev/null || missing+=(libtap-parser-sourcehandler-pgtap-perl)
+		perl -MIPC::Run -e 1 2>/dev/null || missing+=(libipc-run-perl)
+		perl -MTest::More -e 1 2>/dev/null || missing+=(perl)
+	fi
+	((${#missing[@]} > 0)) || return 0
+	if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+		fail "missing, and not to be installed without root and apt-get: ${missing[*]}"
+	fi
+	# Debian would create and start a cluster of its own
+	if [[ ! -e /etc/postgresql-common/createcluster.conf ]]; then
+		mkdir -p /etc/postgresql-common
+		echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+	fi
+	echo "installing ${missing[*]}"
+	export DEBIAN_FRONTEND=noninteractive
+	local log
+	log=$(mktemp)
+	{ apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 ||
+		{ tail -n 20 "$log" >&2; fail "apt-get could not install ${missing[*]}"; }
+	rm -f "$log"
+	have_postgresql || fail "PostgreSQL's server or headers are still missing for ${PG_CONFIG:-pg_config}"
+}
+
+have_postgresql()
+{
+	local config=${PG_CONFIG:-pg_config}
+	command -v "$config" >/dev/null && [[ -e $("$config" --pgxs 2>/dev/null) ]] &&
+		[[ -e $("$config" --includedir-server)/postgres.h && -x $("$config" --bindir)/initdb ]]
+}
+
+sharedir()
+{
+	"${PG_CONFIG:-pg_config}" --sharedir 2>/dev/null || echo /nonexistent
+}
+
+# Builds and installs the library; as who may not install, checks that it is.
+build_and_install()
+{
+	local config=${PG_CONFIG:-pg_config}
+	make -s -C "$root" PG_CONFIG="$config" all
+	if [[ -w $("$config" --pkglibdir) && -w $(sharedir)/extension ]]; then
+		make -s -C "$root" PG_CONFIG="$config" install >/dev/null
+	elif ! cmp -s "$root/pointstore.so" "$("$config" --pkglibdir)/pointstore.so"; then
+		fail "cannot install into $("$config" --pkglibdir): run make install as root first"
+	fi
+}
+
+# Servers refuse to run as root: then their programs run as postgres.
+server_user()
+{
+	if ((EUID == 0)); then echo postgres; else id -un; fi
+}
+
+as_server_user()
+{
+	if ((EUID == 0)); then
+		(cd / && runuser -u postgres -- "$@")
+	else
+		"$@"
+	fi
+}
+
+# A folder that the server user owns; gone when the script ends, unless it keeps it.
+make_scratch()
+{
+	scratch=$(mktemp -d "${TMPDIR:-/tmp}/pointstore.XXXXXX")
+	((EUID != 0)) || chown postgres: "$scratch"
+}
+
+# start_cluster [LINE...]: a cluster in $scratch, on a unix socket there, with the
+# library preloaded and these lines in its configuration. Sets PGHOST, PGUSER.
+start_cluster()
+{
+	local bin
+	bin=$("${PG_CONFIG:-pg_config}" --bindir)
+	export PATH=$bin:$PATH PGHOST=$scratch PGPORT=5432 PGUSER PGDATABASE=postgres
+	PGUSER=$(server_user)
+	as_server_user "$bin/initdb" -D "$scratch/data" -U "$PGUSER" -A trust -E UTF8 --no-locale >/dev/null
+	printf '%s\n' "listen_addresses = ''" "unix_socket_directories = '$scratch'" \
+		"shared_preload_libraries = 'pointstore'" "$@" |
+		as_server_user tee -a "$scratch/data/postgresql.conf" >/dev/null
+	as_server_user "$bin/pg_ctl" -D "$scratch/data" -l "$scratch/server.log" -w start >/dev/null ||
+		{ cat "$scratch/server.log" >&2; fail 'the cluster does not start'; }
+}
+
+stop_cluster()
+{
+	as_server_user "$("${PG_CONFIG:-pg_config}" --bindir)/pg_ctl" -D "$scratch/data" -m "${1:-fast}" stop >/dev/null 2>&1 || true
+}

@@ -13,7 +13,8 @@ fail()
 	exit 1
 }
 
-# Installs what is missing, on Debian as root; otherwise says at once what is missing.
+# require_packages [SUITE...]: installs what is missing to build, and to run these
+# suites of tests; on Debian as root, otherwise says at once what is missing.
 require_packages()
 {
 	local version missing=()
@@ -26,11 +27,12 @@ require_packages()
 	if ! have_postgresql; then
 		missing+=("postgresql-$version" "postgresql-server-dev-$version")
 	fi
-	if [[ ${1:-} = tests ]]; then
+	if [[ " $* " = *' pgtap '* ]]; then
 		[[ -e $(sharedir)/extension/pgtap.control ]] || missing+=("postgresql-$version-pgtap")
 		command -v pg_prove >/dev/null || missing+=(libtap-parser-sourcehandler-pgtap-perl)
-		perl -MIPC::Run -e 1 2>/dev/null || missing+=(libipc-run-perl)
-		perl -MTest::More -e 1 2>/dev/null || missing+=(perl)
+	fi
+	if [[ " $* " = *' tap '* ]]; then
+		perl -MIPC::Run -MTest::More -e 1 2>/dev/null || missing+=(perl libipc-run-perl)
 	fi
 	((${#missing[@]} > 0)) || return 0
 	if ((EUID != 0)) || ! command -v apt-get >/dev/null; then

@@ -144,3 +144,21 @@ BEGIN;
 UPDATE pointstore.account_kind SET auto_open = false WHERE kind = 'default';
 INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('account-8', 'Noted');
 ROLLBACK;
+
+-- a kind's limits, changed while they are in use: they bind from the next statement on, also after a savepoint
+INSERT INTO pointstore.account_kind (kind) VALUES ('account-limits');
+BEGIN;
+SELECT balance FROM pointstore.append_event('account-9', 'PointEarned', 10, kind => 'account-limits');
+UPDATE pointstore.account_kind SET min_balance = -5, max_balance = 20 WHERE kind = 'account-limits';
+SELECT balance FROM pointstore.append_event('account-9', 'PointSpent', -15);
+SAVEPOINT s;
+UPDATE pointstore.account_kind SET min_balance = -100 WHERE kind = 'account-limits';
+SELECT balance FROM pointstore.append_event('account-9', 'PointSpent', -50);
+ROLLBACK TO s;
+SELECT outcome, balance FROM pointstore.try_append_event('account-9', 'PointSpent', -50);
+SELECT outcome, balance FROM pointstore.try_append_event('account-9', 'PointEarned', 26);
+INSERT INTO pointstore.account_kind (kind) VALUES ('account-brief');
+SELECT balance FROM pointstore.append_event('account-10', 'PointEarned', 1, kind => 'account-brief');
+ROLLBACK TO s;
+SELECT balance FROM pointstore.append_event('account-10', 'PointEarned', 1, kind => 'account-brief');
+ROLLBACK;

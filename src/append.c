@@ -76,7 +76,6 @@ static int	compare_events(const void *a, const void *b);
 static bool attempt(Batch *batch, bool lock);
 static void lock_accounts(Batch *batch);
 static bool open_missing(Batch *batch, Account *account, Snapshot snapshot);
-static const ProposedEvent *first_event(const Batch *batch, const Account *account);
 static void judge_batch(Batch *batch, Snapshot snapshot);
 static void judge_one(Batch *batch, ProposedEvent *event, HTAB *requests, Snapshot snapshot);
 static bool seen_in_batch(ProposedEvent *event, HTAB *requests);
@@ -466,6 +465,7 @@ gather_accounts(Batch *batch)
 	int			i;
 
 	batch->accounts = palloc0(sizeof(Account) * Max(batch->nevents, 1));
+	batch->first = palloc(sizeof(ProposedEvent *) * Max(batch->nevents, 1));
 	for (i = 0; i < batch->nevents; i++)
 		sorted[i] = &batch->events[i];
 	if (batch->nevents > 1)
@@ -477,6 +477,8 @@ gather_accounts(Batch *batch)
 		sorted[i]->account = &batch->accounts[batch->naccounts - 1];
 	}
 	pfree(sorted);
+	for (i = batch->nevents - 1; i >= 0; i--)
+		batch->first[batch->events[i].account - batch->accounts] = &batch->events[i];
 }
 
 static int
@@ -551,7 +553,7 @@ lock_accounts(Batch *batch)
 static bool
 open_missing(Batch *batch, Account *account, Snapshot snapshot)
 {
-	const ProposedEvent *event = first_event(batch, account);
+	const ProposedEvent *event = batch->first[account - batch->accounts];
 	const Kind *kind = pointstore_read_kind(event->kind ? event->kind : cstring_to_text("default"));
 
 	if (kind == NULL || !kind->auto_open)
@@ -559,17 +561,6 @@ open_missing(Batch *batch, Account *account, Snapshot snapshot)
 	pointstore_refuse_damaged(account->id, snapshot);
 	(void) pointstore_open_row(account->id, kind);
 	return true;
-}
-
-static const ProposedEvent *
-first_event(const Batch *batch, const Account *account)
-{
-	int			i;
-
-	for (i = 0; i < batch->nevents; i++)
-		if (batch->events[i].account == account)
-			return &batch->events[i];
-	elog(ERROR, "account without an event");
 }
 
 /*
@@ -1081,11 +1072,10 @@ claim(Batch *batch, RowWriter *writer, Account *account)
 	const PointstoreStore *store = pointstore_store();
 	ProposedEvent *event;
 	List	   *arbiters = list_make1_oid(store->table[TABLE_EVENT_STORE].key);
-	int			i;
 
-	for (i = 0; batch->events[i].account != account || batch->events[i].outcome != OUTCOME_APPENDED;)
-		i++;
-	event = account->claim = &batch->events[i];
+	for (event = batch->first[account - batch->accounts]; event->account != account || event->outcome != OUTCOME_APPENDED;)
+		event++;
+	account->claim = event;
 	if (event->request_id != NULL)
 		arbiters = lappend_oid(arbiters, store->request_key);
 	while (write_event(writer, event, arbiters) == ROW_CONFLICT)

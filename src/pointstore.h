@@ -345,6 +345,7 @@ typedef struct Batch
 
 	Account    *accounts;		/* in the one lock order: by bytes of the id */
 	int			naccounts;
+	ProposedEvent **first;		/* of each account */
 	bool		written;		/* this attempt has written a row */
 	ProposedEvent *refused;		/* the first that failed */
 } Batch;

@@ -7,7 +7,7 @@ DATA = $(filter-out sql/pointstore--0.%,$(wildcard sql/pointstore--*.sql))
 PGFILEDESC = "pointstore - event store with balances"
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Werror
 REGRESS = setup $(filter-out setup,$(foreach input,$(wildcard sql/*.sql),$(if $(findstring --,$(input)),,$(basename $(notdir $(input))))))
-ISOLATION = $(basename $(notdir $(wildcard test/specs/*.spec)))
+ISOLATION = setup $(filter-out setup,$(basename $(notdir $(wildcard test/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=test
 # bitcode would be inlined into queries; a library of triggers and lookups has no use for it
 override with_llvm := no

@@ -315,12 +315,12 @@ static bool
 find_row(Account *account, PointstoreTableId id, Snapshot snapshot, bool lock)
 {
 	const PointstoreTable *table = &pointstore_store()->table[id];
-	ScanKeyData key;
+	RowKey		key = {0};
 	RowScan		scan;
 	bool		found;
 
-	pointstore_key_text(&key, 1, account->id);
-	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key, 1);
+	pointstore_key_text(&key, account->id);
+	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key);
 	found = pointstore_scan_next(&scan, ForwardScanDirection) &&
 		(!lock || pointstore_lock_row(&scan, snapshot));
 	if (found)
@@ -348,13 +348,13 @@ bool
 pointstore_last_event(Account *account, Snapshot snapshot, bool *is_ours)
 {
 	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
-	ScanKeyData key;
+	RowKey		key = {0};
 	RowScan		scan;
 	bool		found;
 	bool		isnull;
 
-	pointstore_key_text(&key, 1, account->id);
-	pointstore_scan_begin(&scan, events->relid, events->key, snapshot, &key, 1);
+	pointstore_key_text(&key, account->id);
+	pointstore_scan_begin(&scan, events->relid, events->key, snapshot, &key);
 	found = pointstore_scan_next(&scan, BackwardScanDirection);
 	if (found)
 	{
@@ -422,12 +422,12 @@ find_kind(text *name)
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	const PointstoreTable *table = &pointstore_store()->table[TABLE_ACCOUNT_KIND];
 	const AttrNumber *att = table->att;
-	ScanKeyData key;
+	RowKey		key = {0};
 	RowScan		scan;
 	Kind	   *kind = NULL;
 
-	pointstore_key_text(&key, 1, name);
-	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key, 1);
+	pointstore_key_text(&key, name);
+	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key);
 	if (pointstore_scan_next(&scan, ForwardScanDirection))
 	{
 		bool		isnull;
@@ -630,15 +630,15 @@ pointstore_refuse_other_mode(text *id, bool pure)
 {
 	const PointstoreTable *other = &pointstore_store()->table[pure ? TABLE_BALANCE : TABLE_PURE_ACCOUNT];
 	SnapshotData dirty;
-	ScanKeyData key;
+	RowKey		key = {0};
 	RowScan		scan;
 	bool		found;
 
 	InitDirtySnapshot(dirty);
-	pointstore_key_text(&key, 1, id);
+	pointstore_key_text(&key, id);
 	do
 	{
-		pointstore_scan_begin(&scan, other->relid, other->key, &dirty, &key, 1);
+		pointstore_scan_begin(&scan, other->relid, other->key, &dirty, &key);
 		found = pointstore_scan_next(&scan, ForwardScanDirection);
 	} while (found && pointstore_scan_waits(&scan, &dirty));
 	pointstore_scan_end(&scan);

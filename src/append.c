@@ -83,6 +83,7 @@ static void compare_with_stored(ProposedEvent *event, TupleTableSlot *stored);
 static const char *first_difference(const ProposedEvent *a, const ProposedEvent *b);
 static Outcome check_account(const ProposedEvent *event, Account *account, Snapshot snapshot);
 static Outcome check_limits(const ProposedEvent *event, const Account *account, int64 balance);
+pg_noreturn static void raise_bad_value(const ProposedEvent *event, const char *id);
 static bool write_batch(Batch *batch);
 static bool write_balances(Batch *batch, RowWriter *writer);
 static bool write_events(Batch *batch, RowWriter *writer);
@@ -672,20 +673,20 @@ pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapsh
 	const PointstoreStore *store = pointstore_store();
 	text	   *request_id = events->request_id;
 	SnapshotData dirty;
-	ScanKeyData keys[2];
+	RowKey		key = {0};
 	RowScan		scan;
 	int			found;
 	bool		waited;
 
 	InitDirtySnapshot(dirty);
-	pointstore_key_text(&keys[0], 1, request_id);
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(events->leg));
+	pointstore_key_text(&key, request_id);
+	if (one_leg)
+		pointstore_key_smallint(&key, events->leg);
 	do
 	{
 		found = 0;
 		waited = false;
-		pointstore_scan_begin(&scan, store->table[TABLE_EVENT_STORE].relid, store->request_key,
-							  &dirty, keys, one_leg ? 2 : 1);
+		pointstore_scan_begin(&scan, store->table[TABLE_EVENT_STORE].relid, store->request_key, &dirty, &key);
 		while (!waited && pointstore_scan_next(&scan, ForwardScanDirection))
 		{
 			waited = pointstore_scan_waits(&scan, &dirty);
@@ -871,22 +872,26 @@ pointstore_raise(const ProposedEvent *event)
 					 errmsg("account \"%s\" is missing", id),
 					 errhint("Its kind does not open accounts by an append: open_account() does.")));
 			break;
-		case OUTCOME_WRONG_KIND:
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("account \"%s\" is of another kind than \"%s\"", id,
-							pointstore_cstring(event->kind)),
-					 errhint("set_kind() changes the kind of an account.")));
-			break;
-		case OUTCOME_OVERFLOW:
-			ereport(ERROR,
-					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("balance %lld of account \"%s\" and amount %lld are out of range for type bigint",
-							(long long) event->balance, id, (long long) event->amount)));
-			break;
 		default:
-			elog(ERROR, "unexpected outcome %d", event->outcome);
+			raise_bad_value(event, id);
 	}
+}
+
+/* What is an error in the try_ form too. */
+static void
+raise_bad_value(const ProposedEvent *event, const char *id)
+{
+	if (event->outcome == OUTCOME_WRONG_KIND)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account \"%s\" is of another kind than \"%s\"", id, pointstore_cstring(event->kind)),
+				 errhint("set_kind() changes the kind of an account.")));
+	if (event->outcome == OUTCOME_OVERFLOW)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("balance %lld of account \"%s\" and amount %lld are out of range for type bigint",
+						(long long) event->balance, id, (long long) event->amount)));
+	elog(ERROR, "unexpected outcome %d", event->outcome);
 }
 
 /* Writes a batch that passed every rule. False: others were faster, nothing is written. */

@@ -409,7 +409,7 @@ static bool
 is_last_of_chain(const RawEvent *raw, Snapshot snapshot)
 {
 	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
-	ScanKeyData keys[2];
+	RowKey		key = {0};
 	RowScan		scan;
 	bool		is_last = true;
 	int64		version = 0;
@@ -417,9 +417,9 @@ is_last_of_chain(const RawEvent *raw, Snapshot snapshot)
 	TimestampTz created_at = raw->created_at;
 	bool		isnull;
 
-	pointstore_key_text(&keys[0], 1, raw->event.aggregate_id);
-	pointstore_key_bigint(&keys[1], 2, true, raw->version < PG_INT64_MAX ? raw->version + 1 : raw->version);
-	pointstore_scan_begin(&scan, events->relid, events->key, snapshot, keys, 2);
+	pointstore_key_text(&key, raw->event.aggregate_id);
+	pointstore_key_at_most(&key, raw->version < PG_INT64_MAX ? raw->version + 1 : raw->version);
+	pointstore_scan_begin(&scan, events->relid, events->key, snapshot, &key);
 	while (pointstore_scan_next(&scan, BackwardScanDirection))
 	{
 		version = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_VERSION], &isnull));

@@ -137,6 +137,13 @@ extern void pointstore_store_init(void);
  * row.c: rows of the store's tables, by the executor's own steps
  * ---------------------------------------------------------------------
  */
+/* What a scan looks for: conditions on an index's first columns, none at first. */
+typedef struct RowKey
+{
+	int			n;
+	ScanKeyData columns[2];
+} RowKey;
+
 typedef struct RowScan
 {
 	Relation	heap;
@@ -182,12 +189,12 @@ typedef enum RowOutcome
 	ROW_SUPPRESSED				/* a user's BEFORE trigger returned NULL */
 } RowOutcome;
 
-extern void pointstore_scan_begin(RowScan *scan, Oid table, Oid index, Snapshot snapshot,
-								  ScanKeyData *keys, int nkeys);
+extern void pointstore_key_text(RowKey *key, text *value);
+extern void pointstore_key_smallint(RowKey *key, int16 value);
+extern void pointstore_key_at_most(RowKey *key, int64 value);
+extern void pointstore_scan_begin(RowScan *scan, Oid table, Oid index, Snapshot snapshot, RowKey *key);
 extern bool pointstore_scan_next(RowScan *scan, ScanDirection direction);
 extern void pointstore_scan_end(RowScan *scan);
-extern void pointstore_key_text(ScanKeyData *key, int column, text *value);
-extern void pointstore_key_bigint(ScanKeyData *key, int column, bool at_most, int64 value);
 extern TupleTableSlot *pointstore_scan_keep(RowScan *scan);
 extern bool pointstore_row_is_ours(TupleTableSlot *slot);
 extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);

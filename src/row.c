@@ -54,18 +54,17 @@ static bool insert_speculatively(RowWriter *writer, RowTarget *target, List *arb
 static void end_target(RowWriter *writer, RowTarget *target);
 
 /*
- * Begins a scan of an index with equality (or one <=) keys. The slot is valid
+ * Begins a scan of an index from a key on its first columns. The slot is valid
  * until pointstore_scan_end().
  */
 void
-pointstore_scan_begin(RowScan *scan, Oid table, Oid index, Snapshot snapshot,
-					  ScanKeyData *keys, int nkeys)
+pointstore_scan_begin(RowScan *scan, Oid table, Oid index, Snapshot snapshot, RowKey *key)
 {
 	scan->heap = table_open(table, RowExclusiveLock);
 	scan->index = index_open(index, RowExclusiveLock);
 	scan->slot = table_slot_create(scan->heap, NULL);
-	scan->scan = pointstore_index_beginscan(scan->heap, scan->index, snapshot, nkeys);
-	index_rescan(scan->scan, keys, nkeys, NULL, 0);
+	scan->scan = pointstore_index_beginscan(scan->heap, scan->index, snapshot, key->n);
+	index_rescan(scan->scan, key->columns, key->n, NULL, 0);
 }
 
 /* The next row into scan->slot, or false. */
@@ -129,19 +128,28 @@ pointstore_scan_waits(RowScan *scan, SnapshotData *dirty)
 	return true;
 }
 
-/* Equality with a text on the index's given column (from 1), in collation "C". */
+/* Equality with a text on the index's next column, in collation "C". */
 void
-pointstore_key_text(ScanKeyData *key, int column, text *value)
+pointstore_key_text(RowKey *key, text *value)
 {
-	ScanKeyInit(key, column, BTEqualStrategyNumber, F_TEXTEQ, PointerGetDatum(value));
+	key->n++;
+	ScanKeyInit(&key->columns[key->n - 1], key->n, BTEqualStrategyNumber, F_TEXTEQ, PointerGetDatum(value));
 }
 
-/* Equality with a bigint on the index's given column, or at most that. */
+/* Equality with a smallint on the next column. */
 void
-pointstore_key_bigint(ScanKeyData *key, int column, bool at_most, int64 value)
+pointstore_key_smallint(RowKey *key, int16 value)
 {
-	ScanKeyInit(key, column, at_most ? BTLessEqualStrategyNumber : BTEqualStrategyNumber,
-				at_most ? F_INT8LE : F_INT8EQ, Int64GetDatum(value));
+	key->n++;
+	ScanKeyInit(&key->columns[key->n - 1], key->n, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(value));
+}
+
+/* At most a bigint in the next column. */
+void
+pointstore_key_at_most(RowKey *key, int64 value)
+{
+	key->n++;
+	ScanKeyInit(&key->columns[key->n - 1], key->n, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(value));
 }
 
 /*

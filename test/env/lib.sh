@@ -20,7 +20,7 @@ require_packages()
 	local version missing=()
 	version=$("${PG_CONFIG:-pg_config}" --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p') || true
 	version=${version:-15}
-	if [[ -n ${PG_CONFIG:-} && ! -x $(command -v "$PG_CONFIG") ]]; then
+	if [[ ${PG_CONFIG:-pg_config} != pg_config && ! -x $(command -v "$PG_CONFIG") ]]; then
 		fail "there is no $PG_CONFIG"
 	fi
 	command -v gcc >/dev/null && [[ -e /usr/include/stdio.h ]] || missing+=(gcc libc6-dev)

@@ -39,6 +39,7 @@ at_transaction(XactEvent event, void *arg)
 	{
 		pointstore_forget_pairs();
 		pointstore_forget_kinds();
+		pointstore_forget_locks();
 		pointstore_forget_writers(0);
 	}
 }
@@ -49,6 +50,7 @@ at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId pa
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
 		pointstore_forget_kinds();
+		pointstore_forget_locks();
 		pointstore_forget_writers(GetCurrentTransactionNestLevel());
 	}
 }

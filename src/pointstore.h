@@ -124,6 +124,8 @@ extern bool pointstore_store_exists(void);
 extern Oid	pointstore_kind_table(void);
 extern void pointstore_act_as_owner(PointstoreScope *scope);
 extern void pointstore_act_as_owner_plainly(PointstoreScope *scope);
+extern void pointstore_lock_tables(void);
+extern void pointstore_forget_locks(void);
 extern void pointstore_act_as_caller(const PointstoreScope *scope);
 extern bool pointstore_is_store_column(const PointstoreTable *table, AttrNumber att);
 extern void pointstore_prepare(PointstorePlan *plan);

@@ -19,6 +19,7 @@ PG_FUNCTION_INFO_V1(pointstore_get_balance);
 PG_FUNCTION_INFO_V1(pointstore_balance_at);
 PG_FUNCTION_INFO_V1(pointstore_balance_as_of);
 
+static void refuse_other_columns(TupleDesc found, TupleDesc wanted);
 static bool read_one(PointstorePlan *plan, Datum *values, int64 *result);
 
 /* get_balance(aggregate_id): the account view's row, or none. */
@@ -26,7 +27,8 @@ Datum
 pointstore_get_balance(PG_FUNCTION_ARGS)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT * FROM pointstore.account WHERE aggregate_id OPERATOR(pg_catalog.=) $1",
+		.sql = "SELECT aggregate_id, kind, mode, unit, version, balance, held, available, status, updated_at"
+		" FROM pointstore.account WHERE aggregate_id OPERATOR(pg_catalog.=) $1",
 		.nargs = 1,
 		.argtypes = {TEXTOID}
 	};
@@ -39,11 +41,27 @@ pointstore_get_balance(PG_FUNCTION_ARGS)
 	pointstore_act_as_owner(&scope);
 	SPI_connect();
 	pointstore_execute(&plan, &id, NULL, true);
+	refuse_other_columns(SPI_tuptable->tupdesc, rsinfo->setDesc);
 	for (i = 0; i < SPI_processed; i++)
 		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[i]);
 	SPI_finish();
 	pointstore_act_as_caller(&scope);
 	return (Datum) 0;
+}
+
+/* A view that somebody has made anew may have columns of other types: 55000. */
+static void
+refuse_other_columns(TupleDesc found, TupleDesc wanted)
+{
+	int			i;
+
+	for (i = 0; i < wanted->natts; i++)
+		if (TupleDescAttr(found, i)->atttypid != TupleDescAttr(wanted, i)->atttypid)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("column \"%s\" of view pointstore.account is of another type",
+							NameStr(TupleDescAttr(found, i)->attname)),
+					 errhint("DROP VIEW pointstore.account; SELECT pointstore.upgrade_store();")));
 }
 
 /* balance_at(aggregate_id, at): what was known then. */

@@ -279,7 +279,9 @@ static int64
 rebuild_range(char *after, char *end)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT coalesce(b.aggregate_id, e.aggregate_id)"
+		.sql = "SELECT coalesce(b.aggregate_id, e.aggregate_id),"
+		" e.balance OPERATOR(pg_catalog.>) 9223372036854775807 OR e.balance OPERATOR(pg_catalog.<) -9223372036854775808"
+		"   OR e.held OPERATOR(pg_catalog.>) 9223372036854775807 OR e.held OPERATOR(pg_catalog.<) -9223372036854775808"
 		" FROM (SELECT aggregate_id, version, balance, held FROM pointstore.balance"
 		"        WHERE aggregate_id OPERATOR(pg_catalog.>) $1"
 		"          AND aggregate_id OPERATOR(pg_catalog.<=) $2) b"
@@ -314,10 +316,17 @@ rebuild_range(char *after, char *end)
 		Account		before_rebuild;
 		Account		after_rebuild;
 		bool		isnull;
-		Datum		id = SPI_getbinval(differing->vals[i], differing->tupdesc, 1, &isnull);
+		text	   *id = DatumGetTextPP(SPI_getbinval(differing->vals[i], differing->tupdesc, 1, &isnull));
+		Datum		beyond = SPI_getbinval(differing->vals[i], differing->tupdesc, 2, &isnull);
 
 		CHECK_FOR_INTERRUPTS();
-		rebuilt += rebuild(DatumGetTextPP(id), &before_rebuild, &after_rebuild);
+		if (!isnull && DatumGetBool(beyond))
+			ereport(WARNING,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("the events of account \"%s\" sum to more than a bigint, it is left as it is",
+							pointstore_cstring(id))));
+		else
+			rebuilt += rebuild(id, &before_rebuild, &after_rebuild);
 	}
 	SPI_finish();
 	return rebuilt;

@@ -44,10 +44,11 @@
 #include "pointstore.h"
 
 static RowWriter *own_writers = NULL;	/* the innermost; the rest by ->outer */
+static bool indexes_locked[N_STORE_TABLES]; /* by open_indices(), in this transaction */
 
 static void open_target(RowWriter *writer, RowTarget *target, int rtindex);
 static Bitmapset *updated_columns(const PointstoreTable *table);
-static void open_indices(RowWriter *writer, ResultRelInfo *rel);
+static void open_indices(RowWriter *writer, RowTarget *target);
 static void fill_defaults(RowWriter *writer, RowTarget *target);
 static void check_row(RowWriter *writer, RowTarget *target, CmdType command);
 static bool insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List **recheck);
@@ -186,13 +187,15 @@ pointstore_lock_row(RowScan *scan, Snapshot snapshot)
 RowWriter *
 pointstore_writer_begin(int ntargets, const PointstoreTableId *tables, bool speculative)
 {
-	const PointstoreStore *store = pointstore_store();
+	const PointstoreStore *store;
 	RowWriter  *writer = MemoryContextAllocZero(TopTransactionContext, sizeof(RowWriter));
 	Oid			relids[lengthof(writer->targets)];
 	Bitmapset  *updated[lengthof(writer->targets)];
 	int			i;
 
 	Assert(ntargets <= lengthof(writer->targets));
+	pointstore_lock_tables();
+	store = pointstore_store();
 	writer->speculative = speculative;
 	CommandCounterIncrement();
 	writer->cid = GetCurrentCommandId(true);
@@ -207,7 +210,6 @@ pointstore_writer_begin(int ntargets, const PointstoreTableId *tables, bool spec
 		writer->plain &= writer->targets[i].table->plain;
 		relids[i] = store->table[tables[i]].relid;
 		updated[i] = updated_columns(&store->table[tables[i]]);
-		LockRelationOid(relids[i], RowExclusiveLock);
 	}
 	pointstore_range_table(writer->estate, ntargets, relids, updated);
 	if (!writer->plain)
@@ -310,7 +312,7 @@ pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters)
 															target->table->relid, CMD_INSERT);
 	}
 	if (rel->ri_IndexRelationDescs == NULL)
-		open_indices(writer, rel);
+		open_indices(writer, target);
 	ResetPerTupleExprContext(estate);
 	if (target->defaults != NULL)
 		fill_defaults(writer, target);
@@ -345,13 +347,16 @@ pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters)
  * to take them again for every append costs a tenth of it.
  */
 static void
-open_indices(RowWriter *writer, ResultRelInfo *rel)
+open_indices(RowWriter *writer, RowTarget *target)
 {
+	PointstoreTableId table = target->table - pointstore_store()->table;
+	ResultRelInfo *rel = target->rel;
 	int			i;
 
 	ExecOpenIndices(rel, writer->speculative);
-	for (i = 0; i < rel->ri_NumIndices; i++)
+	for (i = 0; !indexes_locked[table] && i < rel->ri_NumIndices; i++)
 		LockRelation(rel->ri_IndexRelationDescs[i], RowExclusiveLock);
+	indexes_locked[table] = true;
 }
 
 /* Gives the user's own columns their defaults; they are null in the slot so far. */
@@ -484,7 +489,7 @@ pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid)
 	if (update_indexes != POINTSTORE_NO_INDEXES)
 	{
 		if (rel->ri_IndexRelationDescs == NULL)
-			open_indices(writer, rel);
+			open_indices(writer, target);
 		recheck = pointstore_update_index_tuples(rel, slot, estate, update_indexes);
 	}
 	if (!target->table->plain)
@@ -516,10 +521,11 @@ pointstore_is_own_row(HeapTuple tuple)
 	return false;
 }
 
-/* Forgets the writers that a failed (sub)transaction left behind. */
+/* Forgets the writers that a failed (sub)transaction left behind, and its locks. */
 void
 pointstore_forget_writers(int nest_level)
 {
+	memset(indexes_locked, 0, sizeof(indexes_locked));
 	while (own_writers != NULL && own_writers->nest_level >= nest_level)
 		own_writers = own_writers->outer;
 }

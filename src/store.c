@@ -33,6 +33,7 @@
 #include "commands/trigger.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -58,6 +59,7 @@ static const char *const watched_names[] = {"account_log", "store_version", "eve
 static PointstoreStore store;
 static Oid	watched[lengthof(watched_names)];
 static bool store_valid = false;
+static bool tables_locked = false;	/* by pointstore_lock_tables(), in this transaction */
 
 static void load_store(void);
 static Oid	store_relation(Oid schema, const char *name);
@@ -160,6 +162,7 @@ load_store(void)
 	const AttrNumber *att = events->att;
 	int			i;
 
+	tables_locked = false;		/* they may be other tables now */
 	if (!pointstore_store_exists())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -393,12 +396,33 @@ pointstore_act_as_owner(PointstoreScope *scope)
 
 /*
  * Takes on the owner's identity to write rows of the tables. Where these are
- * plain no name is looked up, and the caller's search_path may stay.
+ * plain no name is looked up, and the caller's search_path may stay. The locks,
+ * which writing takes anyway, keep the tables so until the transaction ends.
  */
 void
 pointstore_act_as_owner_plainly(PointstoreScope *scope)
 {
+	pointstore_lock_tables();
 	act_as(pointstore_store()->owner, scope, pointstore_store()->plain);
+}
+
+/* Locks the tables that hold accounts and events for writing, once in a transaction. */
+void
+pointstore_lock_tables(void)
+{
+	const PointstoreStore *current = pointstore_store();
+	int			i;
+
+	for (i = TABLE_EVENT_STORE; !tables_locked && i <= TABLE_PURE_ACCOUNT; i++)
+		LockRelationOid(current->table[i].relid, RowExclusiveLock);
+	tables_locked = true;
+}
+
+/* Locks end with the transaction, or with the subtransaction that took them. */
+void
+pointstore_forget_locks(void)
+{
+	tables_locked = false;
 }
 
 static void

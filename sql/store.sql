@@ -79,6 +79,14 @@ SELECT pointstore.upgrade_store() <> 'current' AS upgraded;
 SELECT version FROM pointstore.store_version;
 SELECT outcome FROM pointstore.append_event('store-1', 'PointEarned', 1);
 ROLLBACK;
+-- a view that somebody has made anew, with other types
+BEGIN;
+DROP VIEW pointstore.account;
+CREATE VIEW pointstore.account AS
+SELECT aggregate_id, kind, 'hybrid'::text AS mode, ''::text AS unit, version::int, balance, held, balance AS available, status, updated_at
+  FROM pointstore.balance;
+SELECT * FROM pointstore.get_balance('store-1');
+ROLLBACK;
 -- a store of another version
 BEGIN;
 CREATE OR REPLACE VIEW pointstore.store_version AS SELECT '0.5'::text AS version;

@@ -95,6 +95,48 @@ BEGIN
     COMMENT ON COLUMN pointstore.account.version IS 'version of its last event; 0 = no event';
     COMMENT ON COLUMN pointstore.account.balance IS 'sum of its events'' amounts, minor units';
     COMMENT ON COLUMN pointstore.account.held IS 'what its open holds reserve, minor units';
+    CREATE OR REPLACE VIEW pointstore.reconciliation_run AS
+    SELECT r.id, r.scope, r.started_at, r.finished_at,
+           CASE WHEN r.status = 'running' AND NOT pg_is_in_recovery()
+                     AND NOT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+                                      WHERE l.locktype = 'advisory' AND l.classid = 1886349678 AND l.objsubid = 2
+                                        AND l.objid = CASE WHEN r.scope = 'full' THEN 2 ELSE 1 END)
+                THEN 'interrupted' ELSE r.status END AS status,
+           r.accounts_checked, r.events_checked, r.findings, r.unverified, r.triggered_by, r.error, r.slices, r.slices_done
+      FROM pointstore.reconciliation r;
+    COMMENT ON VIEW pointstore.reconciliation_run IS
+    'The runs of the reconciler. A run whose session is gone shows as interrupted.';
+    COMMENT ON COLUMN pointstore.reconciliation_run.id IS 'number of the run';
+    COMMENT ON COLUMN pointstore.reconciliation_run.scope IS 'incremental or full';
+    COMMENT ON COLUMN pointstore.reconciliation_run.started_at IS 'when it began';
+    COMMENT ON COLUMN pointstore.reconciliation_run.finished_at IS 'when it ended; null until then';
+    COMMENT ON COLUMN pointstore.reconciliation_run.status IS 'running, clean, findings, interrupted or failed';
+    COMMENT ON COLUMN pointstore.reconciliation_run.accounts_checked IS 'accounts compared';
+    COMMENT ON COLUMN pointstore.reconciliation_run.events_checked IS 'events read';
+    COMMENT ON COLUMN pointstore.reconciliation_run.findings IS 'findings that were true in this run, new and seen again';
+    COMMENT ON COLUMN pointstore.reconciliation_run.unverified IS 'accounts that looked wrong and stayed locked too long to be sure';
+    COMMENT ON COLUMN pointstore.reconciliation_run.triggered_by IS 'worker or manual';
+    COMMENT ON COLUMN pointstore.reconciliation_run.error IS 'why it failed, or what was left undone';
+    COMMENT ON COLUMN pointstore.reconciliation_run.slices IS 'parts that a full run is cut into';
+    COMMENT ON COLUMN pointstore.reconciliation_run.slices_done IS 'parts that are done';
+
+    CREATE OR REPLACE VIEW pointstore.reconciliation_status AS
+    SELECT (SELECT max(r.finished_at) FROM pointstore.reconciliation_run r WHERE r.scope = 'full' AND r.status = 'clean') AS last_clean_full,
+           (SELECT max(r.finished_at) FROM pointstore.reconciliation_run r WHERE r.scope = 'incremental' AND r.status IN ('clean', 'findings')) AS last_incremental,
+           (SELECT min(p.proved_at) FROM pointstore.account_proof p) AS oldest_proof,
+           count(*) FILTER (WHERE f.severity = 'critical') AS open_critical,
+           count(*) FILTER (WHERE f.severity = 'error') AS open_error,
+           count(*) FILTER (WHERE f.severity = 'warning') AS open_warning
+      FROM pointstore.finding f WHERE f.resolved_at IS NULL;
+    COMMENT ON VIEW pointstore.reconciliation_status IS
+    'One row: when the store was last proved, and the open findings by severity.';
+    COMMENT ON COLUMN pointstore.reconciliation_status.last_clean_full IS 'end of the last full run that found nothing';
+    COMMENT ON COLUMN pointstore.reconciliation_status.last_incremental IS 'end of the last incremental run';
+    COMMENT ON COLUMN pointstore.reconciliation_status.oldest_proof IS 'when the account proved longest ago was proved';
+    COMMENT ON COLUMN pointstore.reconciliation_status.open_critical IS 'open findings: the events themselves are inconsistent';
+    COMMENT ON COLUMN pointstore.reconciliation_status.open_error IS 'open findings: an overspend is possible';
+    COMMENT ON COLUMN pointstore.reconciliation_status.open_warning IS 'open findings: the balance understates';
+
     COMMENT ON COLUMN pointstore.account.available IS 'balance - held, what a debit may take, before the floor; minor units';
     COMMENT ON COLUMN pointstore.account.status IS 'open, frozen or closed';
     COMMENT ON COLUMN pointstore.account.updated_at IS 'when a hybrid account''s row last changed; of a pure one its last event''s created_at, null without events';
@@ -215,12 +257,14 @@ BEGIN
     );
     CREATE INDEX account_log_aggregate_id_id_idx ON pointstore.account_log (aggregate_id, id);
 
+    PERFORM pointstore.create_reconciliation();
     PERFORM pointstore.comment_on_store();
     PERFORM pointstore.create_store_views();
     PERFORM pointstore.create_store_triggers();
 
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', owner);
-    FOREACH part IN ARRAY ARRAY['account_kind', 'balance', 'pure_account', 'event_store', 'account_log', 'store_version', 'account'] LOOP
+    FOREACH part IN ARRAY ARRAY['account_kind', 'balance', 'pure_account', 'event_store', 'account_log', 'store_version', 'account',
+        'reconciliation', 'finding', 'account_proof', 'reconciliation_checkpoint', 'reconciliation_run', 'reconciliation_status'] LOOP
         EXECUTE format('ALTER TABLE pointstore.%I OWNER TO %s', part, owner);
     END LOOP;
     PERFORM pointstore.grant_owner(owner);
@@ -236,13 +280,115 @@ RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.guard_event_store(), pointstore.guard_balance(),
+    EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.digest(bigint, bigint, bigint, bigint, bigint, bigint, bigint),
+        pointstore.guard_event_store(), pointstore.guard_balance(),
         pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_append_only() TO %s', owner);
     PERFORM pointstore.grant_access(owner, 'operator');
 END
 $$;
 COMMENT ON FUNCTION pointstore.grant_owner(regrole) IS
 'Grants the owner of the store what it needs of the extension''s functions. Called by create_store() and upgrade_store(); superusers only.';
+
+-- What reconciliation keeps of its own: runs, findings, and how far each account is proved.
+CREATE FUNCTION pointstore.create_reconciliation()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CREATE TABLE pointstore.reconciliation (
+        id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        scope            text NOT NULL CHECK (scope IN ('incremental', 'full')),
+        started_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+        finished_at      timestamptz,
+        status           text NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'clean', 'findings', 'interrupted', 'failed')),
+        accounts_checked bigint NOT NULL DEFAULT 0,
+        events_checked   bigint NOT NULL DEFAULT 0,
+        findings         bigint NOT NULL DEFAULT 0,
+        unverified       bigint NOT NULL DEFAULT 0,
+        triggered_by     text NOT NULL,
+        error            text,
+        slices           integer NOT NULL DEFAULT 1,
+        slices_done      integer NOT NULL DEFAULT 0
+    ) WITH (fillfactor = 50);
+    CREATE INDEX reconciliation_scope_id_idx ON pointstore.reconciliation (scope, id);
+
+    CREATE TABLE pointstore.finding (
+        id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        run_id       bigint,
+        aggregate_id text COLLATE "C" NOT NULL,
+        code         text NOT NULL,
+        severity     text NOT NULL,
+        expected     bigint,
+        found        bigint,
+        version      bigint,
+        detail       jsonb NOT NULL,
+        detected_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+        last_seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        action       text NOT NULL DEFAULT 'reported',
+        resolved_at  timestamptz,
+        resolved_by  text
+    ) WITH (fillfactor = 80);
+    CREATE UNIQUE INDEX finding_open_idx ON pointstore.finding (aggregate_id, code) WHERE resolved_at IS NULL;
+
+    CREATE TABLE pointstore.account_proof (
+        aggregate_id text COLLATE "C" PRIMARY KEY,
+        version      bigint NOT NULL,
+        balance      bigint NOT NULL,
+        held         bigint NOT NULL,
+        proved_at    timestamptz NOT NULL
+    ) WITH (fillfactor = 70);
+
+    CREATE TABLE pointstore.reconciliation_checkpoint (
+        single       boolean PRIMARY KEY DEFAULT true CHECK (single),
+        safe_id      bigint NOT NULL DEFAULT 0,
+        pending_id   bigint NOT NULL DEFAULT 0,
+        pending_xmax xid8 NOT NULL DEFAULT '0'
+    ) WITH (fillfactor = 50);
+
+    COMMENT ON TABLE pointstore.reconciliation IS 'Passes of the reconciler, as the view reconciliation_run shows them';
+    COMMENT ON COLUMN pointstore.reconciliation.id IS 'number of the run';
+    COMMENT ON COLUMN pointstore.reconciliation.scope IS 'incremental or full';
+    COMMENT ON COLUMN pointstore.reconciliation.started_at IS 'when it began, or began anew after an interruption';
+    COMMENT ON COLUMN pointstore.reconciliation.finished_at IS 'when it ended; null until then';
+    COMMENT ON COLUMN pointstore.reconciliation.status IS 'running, clean, findings, interrupted or failed';
+    COMMENT ON COLUMN pointstore.reconciliation.accounts_checked IS 'accounts compared';
+    COMMENT ON COLUMN pointstore.reconciliation.events_checked IS 'events read';
+    COMMENT ON COLUMN pointstore.reconciliation.findings IS 'findings that were true in this run, new and seen again';
+    COMMENT ON COLUMN pointstore.reconciliation.unverified IS 'accounts that looked wrong and stayed locked too long to be sure';
+    COMMENT ON COLUMN pointstore.reconciliation.triggered_by IS 'worker or manual';
+    COMMENT ON COLUMN pointstore.reconciliation.error IS 'why it failed, or what was left undone';
+    COMMENT ON COLUMN pointstore.reconciliation.slices IS 'parts that a full run is cut into, by a hash of the account';
+    COMMENT ON COLUMN pointstore.reconciliation.slices_done IS 'parts that are done; an interrupted run goes on after them';
+    COMMENT ON TABLE pointstore.finding IS 'Proven disagreements: one open row for each account and code';
+    COMMENT ON COLUMN pointstore.finding.id IS 'number of the finding, for repair()';
+    COMMENT ON COLUMN pointstore.finding.run_id IS 'run that found it first';
+    COMMENT ON COLUMN pointstore.finding.aggregate_id IS 'the account';
+    COMMENT ON COLUMN pointstore.finding.code IS 'balance_mismatch, version_gap, version_mismatch, chain_break, held_mismatch, missing_balance or orphan_balance';
+    COMMENT ON COLUMN pointstore.finding.severity IS 'critical: the events themselves are inconsistent; error: an overspend is possible; warning: the balance understates';
+    COMMENT ON COLUMN pointstore.finding.expected IS 'what it should be by the events, minor units or a version';
+    COMMENT ON COLUMN pointstore.finding.found IS 'what it is';
+    COMMENT ON COLUMN pointstore.finding.version IS 'first bad version, or the last one';
+    COMMENT ON COLUMN pointstore.finding.detail IS 'the account''s row and what its events say';
+    COMMENT ON COLUMN pointstore.finding.detected_at IS 'when it was found first';
+    COMMENT ON COLUMN pointstore.finding.last_seen_at IS 'when it was last found true';
+    COMMENT ON COLUMN pointstore.finding.action IS 'reported, repaired or frozen';
+    COMMENT ON COLUMN pointstore.finding.resolved_at IS 'when it was no longer true; null = open';
+    COMMENT ON COLUMN pointstore.finding.resolved_by IS 'the role that repaired it, or reconcile';
+    COMMENT ON TABLE pointstore.account_proof IS 'How far each account has been proved: where an incremental run begins';
+    COMMENT ON COLUMN pointstore.account_proof.aggregate_id IS 'the account';
+    COMMENT ON COLUMN pointstore.account_proof.version IS 'version up to which its events were proved';
+    COMMENT ON COLUMN pointstore.account_proof.balance IS 'sum of the amounts up to there, minor units';
+    COMMENT ON COLUMN pointstore.account_proof.held IS 'sum of the held changes up to there, minor units';
+    COMMENT ON COLUMN pointstore.account_proof.proved_at IS 'when';
+    COMMENT ON TABLE pointstore.reconciliation_checkpoint IS 'One row: up to which event id everything had come to rest when an incremental run looked';
+    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.single IS 'true';
+    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.safe_id IS 'events up to this id have been looked at, and no transaction that may have drawn one is still running';
+    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.pending_id IS 'the same, once the transactions before pending_xmax have ended';
+    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.pending_xmax IS 'transaction id that was next when pending_id was read';
+END
+$$;
+COMMENT ON FUNCTION pointstore.create_reconciliation() IS
+'Creates the tables of reconciliation. Called by create_store() and upgrade_store(); superusers only.';
 
 CREATE FUNCTION pointstore.comment_on_store()
 RETURNS void LANGUAGE plpgsql
@@ -341,11 +487,19 @@ BEGIN
         PERFORM pointstore.comment_on_store();
     END IF;
 
-    views := (SELECT count(*) FROM (VALUES ('account'), ('store_version')) v(name)
+    IF to_regclass('pointstore.reconciliation') IS NULL THEN
+        PERFORM pointstore.create_reconciliation();
+        FOREACH part IN ARRAY ARRAY['reconciliation', 'finding', 'account_proof', 'reconciliation_checkpoint'] LOOP
+            EXECUTE format('ALTER TABLE pointstore.%I OWNER TO %s', part, owner);
+        END LOOP;
+        found := coalesce(nullif(found, installed), 'unknown');
+    END IF;
+
+    views := (SELECT count(*) FROM (VALUES ('account'), ('store_version'), ('reconciliation_run'), ('reconciliation_status')) v(name)
                WHERE to_regclass('pointstore.' || v.name) IS NULL);
     IF views > 0 OR found <> installed THEN
         PERFORM pointstore.create_store_views();
-        FOREACH part IN ARRAY ARRAY['store_version', 'account'] LOOP
+        FOREACH part IN ARRAY ARRAY['store_version', 'account', 'reconciliation_run', 'reconciliation_status'] LOOP
             EXECUTE format('ALTER VIEW pointstore.%I OWNER TO %s', part, owner);
         END LOOP;
     END IF;
@@ -386,9 +540,10 @@ BEGIN
 
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', role);
     EXECUTE format('GRANT SELECT ON pointstore.account_kind, pointstore.balance, pointstore.pure_account, pointstore.event_store,
-        pointstore.account_log, pointstore.store_version, pointstore.account TO %s', role);
+        pointstore.account_log, pointstore.store_version, pointstore.account, pointstore.reconciliation, pointstore.finding,
+        pointstore.account_proof, pointstore.reconciliation_checkpoint, pointstore.reconciliation_run, pointstore.reconciliation_status TO %s', role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
-        pointstore.balance_as_of(text, bigint) TO %s', role);
+        pointstore.balance_as_of(text, bigint), pointstore.reconcile_account(text) TO %s', role);
     IF level IN ('writer', 'operator') THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION
             pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
@@ -403,8 +558,9 @@ BEGIN
             pointstore.freeze_account(text, text),
             pointstore.unfreeze_account(text, text),
             pointstore.set_kind(text, text, text),
-            pointstore.rebuild_balance(text) TO %s', role);
-        EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances() TO %s', role);
+            pointstore.rebuild_balance(text),
+            pointstore.repair(bigint, text) TO %s', role);
+        EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.reconcile(text, bigint) TO %s', role);
     END IF;
 END
 $$;
@@ -563,5 +719,65 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'pointstore_rebuild_balances';
 COMMENT ON PROCEDURE pointstore.rebuild_balances() IS
 'rebuild_balance() for every account, in batches that commit, with a NOTICE for each batch. May be cancelled and called again: what it has done stays. Not inside a transaction block (2D000).';
+
+-- ---------------------------------------------------------------------------
+-- src/digest.c
+-- ---------------------------------------------------------------------------
+
+CREATE TYPE pointstore.event_digest AS (
+    events        bigint,
+    first_version bigint,
+    last_version  bigint,
+    total         bigint,
+    held          bigint,
+    sound         boolean
+);
+COMMENT ON TYPE pointstore.event_digest IS
+'What an account''s events say: their number, smallest and largest version, the sums of amount and held (null beyond bigint), and whether versions are 1..n and every balance_after follows from the one before.';
+
+CREATE FUNCTION pointstore.digest_add(internal, bigint, bigint, bigint, bigint, bigint, bigint, bigint)
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pointstore_digest_add';
+COMMENT ON FUNCTION pointstore.digest_add(internal, bigint, bigint, bigint, bigint, bigint, bigint, bigint) IS 'Transition function of digest().';
+CREATE FUNCTION pointstore.digest_combine(internal, internal)
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pointstore_digest_combine';
+COMMENT ON FUNCTION pointstore.digest_combine(internal, internal) IS 'Combines the states of parallel workers for digest().';
+CREATE FUNCTION pointstore.digest_serialize(internal)
+RETURNS bytea LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pointstore_digest_serialize';
+COMMENT ON FUNCTION pointstore.digest_serialize(internal) IS 'Writes a state of digest() for another process.';
+CREATE FUNCTION pointstore.digest_deserialize(bytea, internal)
+RETURNS internal LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pointstore_digest_deserialize';
+COMMENT ON FUNCTION pointstore.digest_deserialize(bytea, internal) IS 'Reads a state of digest() of another process.';
+CREATE FUNCTION pointstore.digest_final(internal)
+RETURNS pointstore.event_digest LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pointstore_digest_final';
+COMMENT ON FUNCTION pointstore.digest_final(internal) IS 'Final function of digest().';
+CREATE AGGREGATE pointstore.digest(version bigint, amount bigint, held bigint, balance_after bigint, base_version bigint, base_balance bigint, key bigint) (
+    SFUNC = pointstore.digest_add, STYPE = internal, SSPACE = 128,
+    COMBINEFUNC = pointstore.digest_combine, SERIALFUNC = pointstore.digest_serialize, DESERIALFUNC = pointstore.digest_deserialize,
+    FINALFUNC = pointstore.digest_final, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE pointstore.digest(bigint, bigint, bigint, bigint, bigint, bigint, bigint) IS
+'The digest of one account''s events after a base (0, 0: all of them), in whatever order. key: drawn at random for each run.';
+
+-- ---------------------------------------------------------------------------
+-- src/reconcile.c
+-- ---------------------------------------------------------------------------
+
+CREATE PROCEDURE pointstore.reconcile(scope text = 'incremental', INOUT run_id bigint = NULL)
+LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_reconcile';
+COMMENT ON PROCEDURE pointstore.reconcile(text, bigint) IS
+'Compares balances with events and acts by each kind''s policy; commits as it goes and returns its run in run_id. scope incremental (default): the accounts that had events since the last run, from their last proved version. full: every account from its first event; an interrupted full run goes on where it stopped. Where another session reconciles the same scope: a NOTICE, and null. 22023: another scope; 2D000: in a transaction block.';
+
+CREATE FUNCTION pointstore.reconcile_account(aggregate_id text,
+    OUT code text, OUT severity text, OUT expected bigint, OUT found bigint, OUT version bigint, OUT detail jsonb)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1
+AS 'MODULE_PATHNAME', 'pointstore_reconcile_account';
+COMMENT ON FUNCTION pointstore.reconcile_account(text) IS
+'What is wrong with one account, from its first event, in the caller''s snapshot; no row when nothing is. Records nothing. 22004: null; PS008: neither a row nor an event of that name.';
+
+CREATE FUNCTION pointstore.repair(finding_id bigint, source_of_truth text = NULL)
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_repair';
+COMMENT ON FUNCTION pointstore.repair(bigint, text) IS
+'The operator''s decision about a finding: events sets the row to what the events say, balance appends an event BalanceAdjusted that brings the events to the balance; null (default) takes the kind''s source_of_truth. Returns what was done. 22004: null finding; 22023: another source; PS008: no open finding of that number; PS011: the events themselves are inconsistent, or the balance cannot be the truth here.';
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA pointstore FROM PUBLIC;

@@ -40,6 +40,7 @@ static const char *const status_names[] = {"open", "frozen", "closed"};
 static List *kinds = NIL;		/* read in this transaction */
 
 static void change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action);
+static void set_status(text *id, AccountStatus status, const char *action, text *reason);
 static void refuse_status_change(const Account *account, AccountStatus status);
 static void refuse_kind_change(const Account *account, const Kind *kind);
 static void require_account(Account *account, text *id, Snapshot snapshot);
@@ -129,7 +130,6 @@ change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action)
 	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
 	text	   *reason = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
 	PointstoreScope scope;
-	Account		before;
 
 	if (reason == NULL && status != STATUS_CLOSED)
 		ereport(ERROR,
@@ -137,6 +137,15 @@ change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action)
 				 errmsg("reason must not be null")));
 	PreventCommandIfReadOnly(psprintf("%s_account()", action));
 	pointstore_act_as_owner(&scope);
+	set_status(id, status, action, reason);
+	pointstore_act_as_caller(&scope);
+}
+
+static void
+set_status(text *id, AccountStatus status, const char *action, text *reason)
+{
+	Account		before;
+
 	require_account(&before, id, pointstore_push_snapshot());
 	if (before.status != status)
 	{
@@ -150,7 +159,13 @@ change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action)
 	}
 	pointstore_release_account(&before);
 	PopActiveSnapshot();
-	pointstore_act_as_caller(&scope);
+}
+
+/* Freezes an account for a reason of ours; the caller acts as the owner and knows that it is open. */
+void
+pointstore_freeze(text *id, text *reason)
+{
+	set_status(id, STATUS_FROZEN, "freeze", reason);
 }
 
 /* Closed is for good; a frozen account is not closed, nor one that holds something. */

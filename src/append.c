@@ -1060,10 +1060,14 @@ write_events(Batch *batch, RowWriter *writer)
 	return true;
 }
 
-/* The next id of the store. */
+/*
+ * The next id of the store. The transaction has its own id before: so who sees
+ * an event's id drawn sees its transaction running (reconcile.c).
+ */
 int64
 pointstore_draw_id(void)
 {
+	(void) GetCurrentTransactionId();
 	return nextval_internal(pointstore_store()->id_sequence, false);
 }
 
@@ -1127,6 +1131,29 @@ judge_again(Batch *batch, Account *account)
 		event->created_at = account->updated_at = Max(event->created_at, account->updated_at);
 	}
 	PopActiveSnapshot();
+}
+
+/*
+ * Brings the events of a locked account to its balance: an event BalanceAdjusted
+ * after the last one, and the row's version with it. No rule is asked.
+ */
+void
+pointstore_append_adjustment(Account *account, int64 last_version, int64 amount, Jsonb *payload)
+{
+	static const PointstoreTableId tables[] = {TABLE_EVENT_STORE, TABLE_BALANCE};
+	RowWriter  *writer = pointstore_writer_begin(2, tables, false);
+	ProposedEvent event = {
+		.aggregate_id = account->id, .event_type = cstring_to_text("BalanceAdjusted"),
+		.payload = payload, .amount = amount, .account = account, .version = last_version + 1,
+		.balance = account->balance, .id = pointstore_draw_id()
+	};
+
+	event.created_at = account->updated_at = Max(GetCurrentTimestamp(), account->updated_at);
+	account->version = event.version;
+	if (pointstore_write_account(writer, account) != ROW_WRITTEN)
+		elog(ERROR, "the row of a locked account has moved");
+	(void) write_event(writer, &event, NIL);
+	pointstore_writer_end(writer);
 }
 
 /* Inserts one event. Where a user's trigger suppresses or changes it: PS010. */

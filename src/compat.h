@@ -27,6 +27,11 @@
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
+/* 14 does not reserve prefixes of settings, but warns of unknown ones */
+#if PG_VERSION_NUM < 150000
+#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
 /* index_beginscan took its instrumentation in 18 */
 static inline IndexScanDesc
 pointstore_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)

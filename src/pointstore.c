@@ -9,7 +9,9 @@
 
 #include "access/xact.h"
 #include "fmgr.h"
+#include "utils/guc.h"
 
+#include "compat.h"
 #include "pointstore.h"
 
 PG_MODULE_MAGIC;
@@ -23,6 +25,10 @@ static void at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTran
 void
 _PG_init(void)
 {
+	DefineCustomIntVariable("pointstore.max_auto_actions",
+							"Accounts that one reconciliation may repair or freeze by itself; the rest is reported.",
+							NULL, &pointstore_max_auto_actions, 100, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("pointstore");
 	pointstore_store_init();
 	pointstore_account_init();
 	RegisterXactCallback(at_transaction, NULL);

@@ -278,6 +278,7 @@ extern bool pointstore_change_account(Account *account);
 extern bool pointstore_open_row(text *id, const Kind *kind);
 extern void pointstore_refuse_damaged(text *id, Snapshot snapshot);
 extern void pointstore_refuse_other_mode(text *id, bool pure);
+extern void pointstore_freeze(text *id, text *reason);
 extern void pointstore_log_opening(const Account *account);
 extern void pointstore_log(const char *action, text *reason, const Account *before, const Account *after);
 extern AccountStatus pointstore_status(text *status);
@@ -366,5 +367,19 @@ extern void pointstore_judge(ProposedEvent *event, Account *account, Snapshot sn
 extern void pointstore_judge_rules(ProposedEvent *event, Account *account, Snapshot snapshot);
 pg_noreturn extern void pointstore_raise(const ProposedEvent *event);
 extern int64 pointstore_draw_id(void);
+
+extern void pointstore_append_adjustment(Account *account, int64 last_version, int64 amount, Jsonb *payload);
+
+/* ---------------------------------------------------------------------
+ * rebuild.c: balance rows set to what the events say
+ * ---------------------------------------------------------------------
+ */
+extern bool pointstore_rebuild(text *id, const char *action, Account *before, Account *after);
+
+/* ---------------------------------------------------------------------
+ * reconcile.c: compare, confirm, act
+ * ---------------------------------------------------------------------
+ */
+extern int	pointstore_max_auto_actions;
 
 #endif							/* POINTSTORE_H */

@@ -35,7 +35,6 @@ PG_FUNCTION_INFO_V1(pointstore_rebuild_balances);
 #define BATCH_ACCOUNTS	1000
 #define BATCH_EVENTS	100000
 
-static bool rebuild(text *id, Account *before, Account *after);
 static bool state_by_events(const Account *before, Account *after);
 static bool sum_events(Account *account);
 static void restore_rules(Account *account);
@@ -59,7 +58,7 @@ pointstore_rebuild_balance(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	pointstore_act_as_owner(&scope);
-	values[7] = BoolGetDatum(rebuild(id, &before, &after));
+	values[7] = BoolGetDatum(pointstore_rebuild(id, "rebuild", &before, &after));
 	pointstore_act_as_caller(&scope);
 	if (!after.exists)
 		ereport(ERROR,
@@ -78,12 +77,12 @@ pointstore_rebuild_balance(PG_FUNCTION_ARGS)
 }
 
 /*
- * Rebuilds one account and logs it; returns whether anything differed. Of the
+ * Rebuilds one account and logs it as that action; returns whether anything differed. Of the
  * accounts before and afterwards the names and numbers may be used; where there
  * is neither a row nor an event, after->exists is false.
  */
-static bool
-rebuild(text *id, Account *before, Account *after)
+bool
+pointstore_rebuild(text *id, const char *action, Account *before, Account *after)
 {
 	bool		changed = false;
 	bool		done = false;
@@ -100,7 +99,7 @@ rebuild(text *id, Account *before, Account *after)
 		{
 			if (!before->exists)
 				pointstore_refuse_other_mode(id, after->pure);
-			pointstore_log("rebuild", NULL, before->exists ? before : NULL, after);
+			pointstore_log(action, NULL, before->exists ? before : NULL, after);
 			after->exists = true;
 		}
 		pointstore_release_account(before);
@@ -326,7 +325,7 @@ rebuild_range(char *after, char *end)
 					 errmsg("the events of account \"%s\" sum to more than a bigint, it is left as it is",
 							pointstore_cstring(id))));
 		else
-			rebuilt += rebuild(id, &before_rebuild, &after_rebuild);
+			rebuilt += pointstore_rebuild(id, "rebuild", &before_rebuild, &after_rebuild);
 	}
 	SPI_finish();
 	return rebuilt;

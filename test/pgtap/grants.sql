@@ -54,6 +54,14 @@ INSERT INTO matrix VALUES
     (3, 'ok', $$SELECT pointstore.set_kind('grants-1', 'default')$$),
     (3, 'ok', $$SELECT * FROM pointstore.rebuild_balance('grants-1')$$),
     (3, '2D000', $$CALL pointstore.rebuild_balances()$$),
+    (1, 'ok', $$SELECT count(*) FROM pointstore.finding$$),
+    (1, 'ok', $$SELECT count(*) FROM pointstore.reconciliation_run$$),
+    (1, 'ok', $$SELECT * FROM pointstore.reconciliation_status$$),
+    (1, 'ok', $$SELECT * FROM pointstore.reconcile_account('grants-1')$$),
+    (3, '2D000', $$CALL pointstore.reconcile('full', NULL)$$),
+    (3, 'PS008', $$SELECT pointstore.repair(4711)$$),
+    (4, '42P07', $$SELECT pointstore.create_reconciliation()$$),
+    (4, 'ok', $$SELECT pointstore.digest(1, 1, 0, 1, 0, 0, 1)$$),
     (4, 'ok', $$SELECT pointstore.create_store()$$),
     (4, 'ok', $$SELECT pointstore.upgrade_store()$$),
     (4, 'ok', $$SELECT pointstore.grant_access('pointstore_test_nobody', 'reader')$$),
@@ -86,8 +94,8 @@ INSERT INTO matrix VALUES
 SELECT is(pg_temp.tried(r.role_name, m.query), CASE WHEN r.level >= m.level THEN m.outcome ELSE '42501' END, r.role_name || ': ' || m.query)
   FROM matrix m, (VALUES (0, 'pointstore_test_nobody'), (1, 'pointstore_test_reader'), (2, 'pointstore_test_writer'),
                          (3, 'pointstore_test_operator'), (4, current_user::text)) r(level, role_name);
--- every function is in that matrix, or one of the guards, which are no one's to call
-SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'pointstore'::regnamespace AND p.proname !~ '^guard_'
+-- every function is in that matrix, or one of the guards and of an aggregate's parts, which are no one's to call
+SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'pointstore'::regnamespace AND p.proname !~ '^(guard|digest)_'
                    AND NOT EXISTS (SELECT FROM matrix m WHERE m.query ~ ('pointstore\.' || p.proname || '\('))$$, 'every function was tried');
 SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pointstore'::regnamespace
                    AND has_function_privilege('pointstore_test_nobody', oid, 'EXECUTE')$$, 'PUBLIC may execute nothing');

@@ -1,6 +1,7 @@
 # README.md: every block of SQL in it runs, in the order in which it stands, in one
 # database. What a block prints is compared with the text block that follows it;
 # without one, its errors are those that its comments announce (-- ERROR: SQLSTATE).
+# And its reference has every function that a role is granted, and every argument.
 
 use strict;
 use warnings FATAL => 'all';
@@ -22,7 +23,8 @@ sub output
 	my ($sql, $verbosity) = @_;
 	my $out;
 	run [ 'psql', '-Xq', '-P', 'pager=off', '-v', "VERBOSITY=$verbosity", '-v', 'SHOW_CONTEXT=never',
-		'-d', $node->connstr('postgres') =~ s/dbname=\S+/dbname=readme/r, '-f', '-' ], '<', \$sql, '>&', \$out;
+		'-d', $node->connstr('postgres') =~ s/dbname=\S+/dbname=readme/r, '-f', '-' ], '<', \$sql, '>&', \$out
+	  or die "psql did not come to the end of a block: $out";
 	$out =~ s/^psql:<stdin>:\d+: //mg;
 	return $out;
 }
@@ -47,6 +49,21 @@ is($blocks, scalar(() = $text =~ /^```sql/mg), 'every block was found');
 cmp_ok($blocks, '>', 15, 'and there are some');
 is(scalar(() = $text =~ /^```text/mg), scalar(() = $text =~ /^```\n```text/mg), 'each output follows its block');
 is(faults($node, 'readme'), '', 'the store is sound afterwards');
+
+my ($reference) = $text =~ /^## Reference\n(.*?)^## /ms;
+my @functions = split /\n/, $node->safe_psql('readme', <<'END');
+SELECT proname, array_to_string(proargnames[1:pronargs], ' ') FROM pg_proc
+ WHERE pronamespace = 'pointstore'::regnamespace
+   AND (has_function_privilege('shop_ops', oid, 'EXECUTE') OR proname IN ('create_store', 'upgrade_store', 'grant_access'))
+ ORDER BY proname
+END
+cmp_ok(scalar(@functions), '>', 15, 'there are functions to call');
+foreach my $function (@functions)
+{
+	my ($name, $arguments) = split /\|/, $function;
+	my @missing = grep { $reference !~ /\b\Q$_\E\b/ } $name, split(/ /, $arguments);
+	is("@missing", '', "reference of $name");
+}
 
 $node->stop;
 done_testing();

@@ -15,7 +15,7 @@ BEGIN
     FOREACH change SLICE 1 IN ARRAY ARRAY[
         ['^\\echo.*?$', ''],
         ['MODULE[_]PATHNAME', '$libdir/pointstore'],
-        ['^CREATE (FUNCTION|PROCEDURE) ', 'CREATE OR REPLACE \1 '],
+        ['^CREATE (FUNCTION|PROCEDURE|AGGREGATE) ', 'CREATE OR REPLACE \1 '],
         ['^CREATE TYPE (.|\n)*?\n\);$', ''],
         ['^REVOKE ALL ON ALL ROUTINES IN SCHEMA pointstore FROM PUBLIC;$', '']]
     LOOP

@@ -1,0 +1,229 @@
+-- Reconciliation: each way of corrupting a store is found, with its code, severity
+-- and first bad version, and nothing else is; repairs do what the policy says.
+\set VERBOSITY sqlstate
+SET client_min_messages = error;
+CALL pointstore.reconcile('full') \gset
+CALL pointstore.rebuild_balances();
+UPDATE pointstore.account_kind SET on_mismatch = 'report';
+INSERT INTO pointstore.account_kind (kind, min_balance, on_mismatch, source_of_truth) VALUES
+    ('rec-report', NULL, 'report', 'events'), ('rec-events', NULL, 'repair', 'events'), ('rec-balance', NULL, 'repair', 'balance'),
+    ('rec-freeze', NULL, 'freeze', 'events');
+INSERT INTO pointstore.account_kind (kind, mode, min_balance) VALUES ('rec-pure', 'pure', NULL);
+
+-- what the findings of these tests are
+CREATE VIEW rec_finding AS
+SELECT aggregate_id, code, severity, expected, found, version, action FROM pointstore.finding
+ WHERE resolved_at IS NULL AND aggregate_id LIKE 'rec-%';
+
+-- accounts of ten events, 1 .. 10, as many as there are ways
+SELECT count(pointstore.append_event('rec-' || lpad(a::text, 2, '0'), 'Earned', e, kind => 'rec-report'))
+  FROM generate_series(1, 32) a, generate_series(1, 10) e;
+SELECT count(pointstore.append_event('rec-p' || a, 'Earned', e, kind => 'rec-pure'))
+  FROM generate_series(1, 9) a, generate_series(1, 10) e;
+
+-- a healthy store has no findings of its own
+CALL pointstore.reconcile('full') \gset
+SELECT count(*) FROM rec_finding;
+SELECT scope, status, findings, unverified, triggered_by, error FROM pointstore.reconciliation_run WHERE id = :run_id;
+SELECT count(*), min(version), max(version) FROM pointstore.account_proof WHERE aggregate_id LIKE 'rec-%';
+
+BEGIN;
+SET LOCAL session_replication_role = replica;
+-- the row
+UPDATE pointstore.balance SET balance = balance + 7 WHERE aggregate_id = 'rec-01';
+UPDATE pointstore.balance SET balance = balance - 7 WHERE aggregate_id = 'rec-02';
+UPDATE pointstore.balance SET version = 11 WHERE aggregate_id = 'rec-03';
+UPDATE pointstore.balance SET version = 9 WHERE aggregate_id = 'rec-04';
+UPDATE pointstore.balance SET held = 5 WHERE aggregate_id = 'rec-05';
+UPDATE pointstore.balance SET held = -5 WHERE aggregate_id = 'rec-06';
+DELETE FROM pointstore.balance WHERE aggregate_id = 'rec-07';
+DELETE FROM pointstore.event_store WHERE aggregate_id = 'rec-08';
+-- amounts: of the first event, one in the middle, the last, with the balance following or not
+UPDATE pointstore.event_store SET amount = amount + 1 WHERE aggregate_id = 'rec-09' AND version = 1;
+UPDATE pointstore.event_store SET amount = amount + 1 WHERE aggregate_id = 'rec-10' AND version = 5;
+UPDATE pointstore.event_store SET amount = amount + 1 WHERE aggregate_id = 'rec-11' AND version = 10;
+-- two compensating ones in one account: the sum is right
+UPDATE pointstore.event_store SET amount = amount + CASE version WHEN 3 THEN 1 ELSE -1 END WHERE aggregate_id = 'rec-12' AND version IN (3, 7);
+-- and across two accounts
+UPDATE pointstore.event_store SET amount = amount + CASE aggregate_id WHEN 'rec-13' THEN 1 ELSE -1 END
+ WHERE aggregate_id IN ('rec-13', 'rec-14') AND version = 4;
+-- a history rewritten consistently, events and chain, but not the row
+UPDATE pointstore.event_store SET amount = amount + CASE version WHEN 2 THEN 100 ELSE 0 END, balance_after = balance_after + 100
+ WHERE aggregate_id = 'rec-15' AND version >= 2;
+-- balance_after of the first, a middle and the last event
+UPDATE pointstore.event_store SET balance_after = balance_after + 1 WHERE aggregate_id = 'rec-16' AND version = 1;
+UPDATE pointstore.event_store SET balance_after = balance_after + 1 WHERE aggregate_id = 'rec-17' AND version = 6;
+UPDATE pointstore.event_store SET balance_after = balance_after + 1 WHERE aggregate_id = 'rec-18' AND version = 10;
+-- two balance_after exchanged: their sum is right
+UPDATE pointstore.event_store SET balance_after = CASE version WHEN 3 THEN 10 ELSE 6 END WHERE aggregate_id = 'rec-19' AND version IN (3, 4);
+-- versions and accounts
+UPDATE pointstore.event_store SET version = 20 WHERE aggregate_id = 'rec-20' AND version = 10;
+UPDATE pointstore.event_store SET version = 0 WHERE aggregate_id = 'rec-21' AND version = 1;
+UPDATE pointstore.event_store SET version = CASE version WHEN 4 THEN 104 ELSE version END WHERE aggregate_id = 'rec-22';
+UPDATE pointstore.event_store SET aggregate_id = 'rec-24', version = 11 WHERE aggregate_id = 'rec-23' AND version = 10;
+-- deleted: the first, one in the middle, the last
+DELETE FROM pointstore.event_store WHERE aggregate_id = 'rec-25' AND version = 1;
+DELETE FROM pointstore.event_store WHERE aggregate_id = 'rec-26' AND version = 5;
+DELETE FROM pointstore.event_store WHERE aggregate_id = 'rec-27' AND version = 10;
+-- the last, and the row with it: found by what was proved before
+DELETE FROM pointstore.event_store WHERE aggregate_id = 'rec-28' AND version = 10;
+UPDATE pointstore.balance SET version = 9, balance = balance - 10 WHERE aggregate_id = 'rec-28';
+-- an event of amount 0 slipped in at the end, with nobody the richer
+INSERT INTO pointstore.event_store (id, aggregate_id, version, event_type, amount, held, balance_after, payload, occurred_at, created_at)
+VALUES (-1, 'rec-29', 11, 'Slipped', 0, 0, 55, '{}', now(), now());
+-- held of an event, beyond bigint in the sum, and what no finding is for
+UPDATE pointstore.event_store SET held = 3 WHERE aggregate_id = 'rec-30' AND version = 2;
+UPDATE pointstore.event_store SET amount = 9223372036854775807 WHERE aggregate_id = 'rec-31' AND version IN (2, 3);
+UPDATE pointstore.event_store SET created_at = now(), metadata = '{"harmless": 1}' WHERE aggregate_id = 'rec-32' AND version = 10;
+-- pure accounts
+UPDATE pointstore.event_store SET amount = amount + 1 WHERE aggregate_id = 'rec-p1' AND version = 1;
+UPDATE pointstore.event_store SET balance_after = balance_after + 1 WHERE aggregate_id = 'rec-p2' AND version = 10;
+DELETE FROM pointstore.event_store WHERE aggregate_id = 'rec-p3' AND version = 5;
+DELETE FROM pointstore.event_store WHERE aggregate_id = 'rec-p4' AND version = 10;
+DELETE FROM pointstore.pure_account WHERE aggregate_id = 'rec-p5';
+UPDATE pointstore.event_store SET version = 11 WHERE aggregate_id = 'rec-p6' AND version = 10;
+INSERT INTO pointstore.balance (aggregate_id, kind, version, balance) VALUES ('rec-p7', 'rec-report', 10, 55);
+INSERT INTO pointstore.balance (aggregate_id, kind, version, balance) VALUES ('rec-orphan', 'rec-report', 3, 30), ('rec-empty', 'rec-report', 0, 0);
+COMMIT;
+
+CALL pointstore.reconcile('full') \gset
+SELECT * FROM rec_finding ORDER BY aggregate_id, code COLLATE "C";
+SELECT status, findings = (SELECT count(*) FROM rec_finding) AS all_counted, unverified FROM pointstore.reconciliation_run WHERE id = :run_id;
+
+-- an account by itself says the same, and records nothing
+SELECT count(*) AS differ FROM rec_finding f
+  FULL JOIN (SELECT a.aggregate_id, r.* FROM (SELECT DISTINCT aggregate_id FROM rec_finding) a, pointstore.reconcile_account(a.aggregate_id) r) r
+    USING (aggregate_id, code)
+ WHERE (f.severity, f.expected, f.found, f.version) IS DISTINCT FROM (r.severity, r.expected, r.found, r.version);
+SELECT count(*) FROM pointstore.reconcile_account('rec-32');
+SELECT * FROM pointstore.reconcile_account('rec-none');
+SELECT * FROM pointstore.reconcile_account(NULL);
+
+-- seen again it is the same finding
+CREATE TEMP TABLE seen AS SELECT * FROM pointstore.finding WHERE resolved_at IS NULL;
+CALL pointstore.reconcile('full') \gset
+SELECT count(*) AS same, bool_and(f.last_seen_at > s.last_seen_at) AS seen_again, bool_and(f.detected_at = s.detected_at AND f.run_id = s.run_id) AS first_time_kept
+  FROM pointstore.finding f JOIN seen s USING (id) WHERE f.resolved_at IS NULL;
+SELECT count(*) FROM pointstore.finding f WHERE f.resolved_at IS NULL AND NOT EXISTS (SELECT FROM seen s WHERE s.id = f.id);
+
+-- the operator decides: by the kind's source, by another one, and not where the events are broken
+SELECT pointstore.repair(id) IS NOT NULL AS done FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-01';
+SELECT pointstore.repair(id, 'balance') IS NOT NULL AS done FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-02';
+SELECT aggregate_id, version, balance, (SELECT sum(amount) FROM pointstore.event_store e WHERE e.aggregate_id = b.aggregate_id) AS events
+  FROM pointstore.balance b WHERE aggregate_id IN ('rec-01', 'rec-02') ORDER BY 1;
+SELECT version, event_type, amount, balance_after FROM pointstore.event_store WHERE aggregate_id = 'rec-02' AND version > 9;
+SELECT aggregate_id, action, before ->> 'balance' AS before, after ->> 'balance' AS after, before ->> 'version' AS version_before, after ->> 'version' AS version_after
+  FROM pointstore.account_log WHERE action = 'repair' ORDER BY id;
+SELECT pointstore.repair(id) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-17';
+SELECT pointstore.repair(id, 'balance') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-17';
+SELECT pointstore.repair(id, 'balance') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-03';
+SELECT pointstore.repair(id, 'balance') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-07';
+SELECT pointstore.repair(id, 'oracle') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-07';
+SELECT pointstore.repair(NULL);
+SELECT pointstore.repair(0);
+SELECT pointstore.repair(id) FROM pointstore.finding WHERE aggregate_id = 'rec-01';
+SELECT count(pointstore.repair(id)) FROM pointstore.finding WHERE resolved_at IS NULL
+   AND aggregate_id IN ('rec-03', 'rec-04', 'rec-05', 'rec-06', 'rec-07', 'rec-08', 'rec-15', 'rec-27', 'rec-28', 'rec-29', 'rec-30', 'rec-orphan', 'rec-p4')
+   AND id IN (SELECT min(id) FROM pointstore.finding WHERE resolved_at IS NULL GROUP BY aggregate_id);
+SELECT aggregate_id, code, action, resolved_by = current_user AS by_me FROM pointstore.finding
+ WHERE resolved_at IS NOT NULL AND aggregate_id LIKE 'rec-%' ORDER BY aggregate_id, code COLLATE "C";
+CALL pointstore.reconcile('full') \gset
+SELECT DISTINCT aggregate_id, severity FROM rec_finding WHERE severity <> 'critical' AND aggregate_id NOT IN (SELECT aggregate_id FROM rec_finding WHERE severity = 'critical');
+-- what is put right by hand is closed as resolved
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.event_store SET balance_after = balance_after - 1 WHERE aggregate_id = 'rec-17' AND version = 6;
+COMMIT;
+CALL pointstore.reconcile('incremental') \gset
+SELECT code, action, resolved_by FROM pointstore.finding WHERE aggregate_id = 'rec-17';
+
+-- policies
+SELECT count(pointstore.append_event(k || '-' || a, 'Earned', e, kind => k))
+  FROM unnest(ARRAY['rec-events', 'rec-balance', 'rec-freeze']) k, generate_series(1, 4) a, generate_series(1, 3) e;
+CALL pointstore.reconcile('incremental') \gset
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET balance = balance + 100 WHERE aggregate_id LIKE 'rec-%-1' AND kind <> 'rec-report';
+UPDATE pointstore.balance SET held = 9 WHERE aggregate_id LIKE 'rec-%-2' AND kind <> 'rec-report';
+UPDATE pointstore.event_store SET amount = 77 WHERE aggregate_id LIKE 'rec-%-3' AND version = 2;
+COMMIT;
+SELECT status FROM pointstore.get_balance('rec-freeze-1');
+CALL pointstore.reconcile('full') \gset
+SELECT aggregate_id, code, severity, action, resolved_at IS NOT NULL AS resolved, resolved_by FROM pointstore.finding
+ WHERE aggregate_id ~ '^rec-(events|balance|freeze)' ORDER BY aggregate_id, code COLLATE "C";
+SELECT aggregate_id, version, balance, held, status FROM pointstore.balance WHERE aggregate_id ~ '^rec-(events|balance|freeze)' ORDER BY 1;
+SELECT event_type, amount, balance_after FROM pointstore.event_store WHERE aggregate_id = 'rec-balance-1' AND version = 4;
+SELECT aggregate_id, action, reason FROM pointstore.account_log WHERE aggregate_id ~ '^rec-(events|balance|freeze)' AND action <> 'open' ORDER BY aggregate_id;
+SELECT pointstore.append_event('rec-freeze-1', 'Earned', 1);
+SELECT pointstore.append_event('rec-freeze-1', 'Spent', -1);
+-- the next run finds what is left, repairs nothing again and accuses nobody else
+CREATE TEMP TABLE logged AS SELECT count(*) AS rows FROM pointstore.account_log;
+CALL pointstore.reconcile('full') \gset
+SELECT count(*) = (SELECT rows FROM logged) AS nothing_done FROM pointstore.account_log;
+
+-- the breaker: more accounts than it may touch
+SELECT count(pointstore.append_event('rec-many-' || a, 'Earned', 5, kind => 'rec-events')) FROM generate_series(1, 20) a;
+CALL pointstore.reconcile('incremental') \gset
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET balance = 6 WHERE aggregate_id LIKE 'rec-many-%';
+COMMIT;
+SET pointstore.max_auto_actions = 5;
+CALL pointstore.reconcile('full') \gset
+SELECT action, count(*) FROM pointstore.finding WHERE aggregate_id LIKE 'rec-many-%' GROUP BY action ORDER BY action;
+SELECT status, error IS NOT NULL AS said FROM pointstore.reconciliation_run WHERE id = :run_id;
+RESET pointstore.max_auto_actions;
+CALL pointstore.reconcile('full') \gset
+SELECT action, resolved_at IS NOT NULL AS resolved, count(*) FROM pointstore.finding WHERE aggregate_id LIKE 'rec-many-%' GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- incremental: what came since, by whatever way, and no more
+SELECT count(pointstore.append_event('rec-inc-' || a, 'Earned', 1, kind => 'rec-report')) FROM generate_series(1, 5) a;
+CALL pointstore.reconcile() \gset
+SELECT status <> 'running' AS done, accounts_checked >= 5 AS some FROM pointstore.reconciliation_run WHERE id = :run_id;
+CALL pointstore.reconcile() \gset
+SELECT accounts_checked, events_checked FROM pointstore.reconciliation_run WHERE id = :run_id;
+SELECT count(pointstore.append_event('rec-inc-1', 'Earned', 1)) FROM generate_series(1, 3);
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('rec-inc-2', 'Earned', 1);
+CALL pointstore.reconcile() \gset
+SELECT accounts_checked, events_checked FROM pointstore.reconciliation_run WHERE id = :run_id;
+SELECT aggregate_id, version, balance FROM pointstore.account_proof WHERE aggregate_id IN ('rec-inc-1', 'rec-inc-2') ORDER BY 1;
+SELECT count(pointstore.append_event('rec-inc-1', 'Earned', 1)) FROM generate_series(1, 3);
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.event_store SET amount = 2 WHERE aggregate_id = 'rec-inc-1' AND version = 6;
+UPDATE pointstore.balance SET balance = 1000 WHERE aggregate_id = 'rec-inc-3';
+COMMIT;
+CALL pointstore.reconcile() \gset
+SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-inc-%' ORDER BY aggregate_id, code COLLATE "C";
+
+-- refusals
+CALL pointstore.reconcile('all');
+CALL pointstore.reconcile(NULL);
+CALL pointstore.reconcile('');
+BEGIN;
+CALL pointstore.reconcile('full');
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT pointstore.repair(1);
+ROLLBACK;
+SELECT pointstore.digest(1, NULL, 0, 1, 0, 0, 1);
+-- the digest by itself: parallel workers or not, in any order
+SELECT (pointstore.digest(v, 1, 0, v, 0, 0, 42)).* FROM generate_series(1, 1000) v;
+SELECT (pointstore.digest(v, 1, 0, v, 0, 0, 42)).sound FROM (SELECT v FROM generate_series(1, 1000) v ORDER BY v % 7, v) s;
+SELECT (pointstore.digest(v, 1, 0, v, 0, 0, 42)).sound FROM generate_series(2, 1000) v;
+SELECT (pointstore.digest(v, 1, 0, v, 1, 1, 42)).sound FROM generate_series(2, 1000) v;
+SELECT (pointstore.digest(least(v, 999), 1, 0, least(v, 999), 0, 0, 42)).sound FROM generate_series(1, 1000) v;
+SELECT (pointstore.digest(v, -9223372036854775808, 0, 9223372036854775807, 0, 0, 42)).* FROM generate_series(1, 2) v;
+SELECT pointstore.digest(1, 1, 0, 1, 0, 0, 1) WHERE false;
+
+-- the store as it was
+DROP VIEW rec_finding;
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM pointstore.event_store WHERE aggregate_id LIKE 'rec-%';
+DELETE FROM pointstore.balance WHERE aggregate_id LIKE 'rec-%';
+DELETE FROM pointstore.pure_account WHERE aggregate_id LIKE 'rec-%';
+DELETE FROM pointstore.account_proof WHERE aggregate_id LIKE 'rec-%';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT count(*) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id LIKE 'rec-%';

@@ -1,0 +1,1215 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/reconcile.c
+ *		Reconciliation: compares balance rows with the events, confirms what
+ *		differs under the account's lock, records it as a finding, and acts by
+ *		the policy of the account's kind.
+ *
+ * A full run reads every event of the store in one parallel pass (digest.c), by the
+ * heap alone, so that no index can hide a row; it trusts no earlier proof and
+ * no balance_after. What differs there, in one snapshot, is a candidate only.
+ * An incremental run looks at the accounts that have had events since the last
+ * one, from the version up to which each is proved.
+ *
+ * Which events are new is told by their ids, which are not in the order of
+ * commits: an event with a smaller id may become visible later. An append
+ * has a transaction id before it draws an event's id. So when the sequence is
+ * read first and the next transaction id afterwards, every event up to the one
+ * belongs to a transaction before the other; once none of these is running, they
+ * have all been seen. Until then the run after looks at them again.
+ *
+ * Every step is a transaction of its own. A candidate is examined from its
+ * first event in a snapshot taken under its row's lock; who waits for the lock
+ * too long leaves the account unverified. Two runs of one scope in one database
+ * exclude each other by a session lock; a run whose session is gone shows as
+ * interrupted, since nobody holds that lock.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/async.h"
+#include "executor/tstoreReceiver.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "pointstore.h"
+
+PG_FUNCTION_INFO_V1(pointstore_reconcile);
+PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
+PG_FUNCTION_INFO_V1(pointstore_repair);
+
+/* the class of our advisory locks, as the view reconciliation_run knows it */
+#define RECONCILE_LOCK 1886349678
+
+/* accounts whose proofs are written, or whose tails are read, in one statement */
+#define PROOFS_AT_ONCE 1000
+#define LOCK_TIMEOUT "1s"
+
+#define EQ " OPERATOR(pg_catalog.=) "
+#define NE " OPERATOR(pg_catalog.<>) "
+#define LT " OPERATOR(pg_catalog.<) "
+#define LE " OPERATOR(pg_catalog.<=) "
+#define GT " OPERATOR(pg_catalog.>) "
+#define GE " OPERATOR(pg_catalog.>=) "
+#define PLUS " OPERATOR(pg_catalog.+) "
+#define MINUS " OPERATOR(pg_catalog.-) "
+
+int			pointstore_max_auto_actions = 100;
+
+typedef struct Run
+{
+	int64		id;
+	bool		full;
+	int64		key;			/* of the digests */
+	int			slices;
+	int			slice;
+	int64		accounts;
+	int64		events;
+	int64		findings;
+	int64		unverified;
+	int64		acted;			/* accounts that were repaired or frozen */
+	bool		breaker;		/* more would have been */
+	TimestampTz started_at;
+	int64		since_id;		/* the checkpoint as it was, what it becomes, and what it may become */
+	int64		safe_id;
+	int64		pending_id;
+	char	   *pending_xmax;
+	MemoryContext context;		/* lives as long as the run */
+} Run;
+
+/* What was found wrong with an account, of one code. */
+typedef struct Finding
+{
+	char	   *code;
+	char	   *severity;
+	int64		expected;
+	int64		found;
+	int64		version;
+	bool		no_expected;
+	bool		no_found;
+	bool		no_version;
+	Datum		detail;
+} Finding;
+
+typedef struct Findings
+{
+	int			n;
+	Finding	   *findings;
+	bool		critical;
+} Findings;
+
+/* Proofs to be written together. */
+typedef struct Proofs
+{
+	int			n;
+	Datum		id[PROOFS_AT_ONCE];
+	Datum		version[PROOFS_AT_ONCE];
+	Datum		balance[PROOFS_AT_ONCE];
+	Datum		held[PROOFS_AT_ONCE];
+} Proofs;
+
+static bool lock_scope(bool full, LOCKTAG *tag);
+static void run_under_lock(Run *run, const LOCKTAG *tag);
+static void run_all(Run *run);
+static void start_run(Run *run, const char *scope);
+static void next_step(void);
+static void scan_slice(Run *run);
+static void read_horizon(Run *run);
+static bool has_come_to_rest(const char *xmax);
+static void scan_new_events(Run *run);
+static Tuplestorestate *collect(Run *run, const char *sql, ParamListInfo params);
+static void take_proofs_and_candidates(Run *run, Tuplestorestate *rows);
+static TupleDesc row_desc(void);
+static void write_proofs(Run *run, Proofs *proofs);
+static void prove_tails(Run *run, Tuplestorestate *ids);
+static void examine_open_findings(Run *run);
+static void finish_run(Run *run);
+static void confirm(Run *run, const char *id);
+static bool lock_account(text *id);
+static Findings *examine(text *id);
+static void record(Run *run, text *id, Findings *found, const char *action);
+static void forget_proof(text *id);
+static void announce(int64 id, text *account, const Finding *finding, const char *action);
+static void resolve(text *id, Findings *found, const char *by);
+static const char *act(Run *run, text *id, Findings *found);
+static char *kind_setting(text *id, const char *column);
+static bool is_shut(text *id);
+static bool can_adjust(const Findings *found);
+static void adjust(text *id);
+static Datum text_array(Datum *elements, int n, Oid type);
+
+/* reconcile(scope, INOUT run_id) */
+Datum
+pointstore_reconcile(PG_FUNCTION_ARGS)
+{
+	char	   *scope = text_to_cstring(pointstore_name(fcinfo, 0, "scope"));
+	Run			run = {.full = strcmp(scope, "full") == 0};
+	LOCKTAG		tag;
+	TupleDesc	desc;
+	Datum		value;
+	bool		isnull = false;
+
+	if (!run.full && strcmp(scope, "incremental") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("scope must be incremental or full, is \"%s\"", scope)));
+	PreventCommandIfReadOnly("reconcile()");
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("reconcile() commits and cannot run inside a transaction block")));
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	(void) pointstore_store();
+	desc = BlessTupleDesc(CreateTupleDescCopy(desc));
+	if (!lock_scope(run.full, &tag))
+	{
+		ereport(NOTICE,
+				(errmsg("another session is at a reconciliation of scope %s, this one leaves", scope)));
+		isnull = true;
+	}
+	else
+	{
+		SPI_connect_ext(SPI_OPT_NONATOMIC);
+		run.context = CurrentMemoryContext;
+		run_under_lock(&run, &tag);
+		SPI_finish();
+	}
+	value = Int64GetDatum(run.id);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, &value, &isnull)));
+}
+
+/* Takes the session lock of a scope; false when another session has it. */
+static bool
+lock_scope(bool full, LOCKTAG *tag)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, RECONCILE_LOCK, full ? 2 : 1, 2);
+	return LockAcquire(tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* The session lock is let go also when the run fails. */
+static void
+run_under_lock(Run *run, const LOCKTAG *tag)
+{
+	PG_TRY();
+	{
+		run_all(run);
+	}
+	PG_CATCH();
+	{
+		LockRelease(tag, ExclusiveLock, true);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	LockRelease(tag, ExclusiveLock, true);
+}
+
+static void
+run_all(Run *run)
+{
+	start_run(run, run->full ? "full" : "incremental");
+	read_horizon(run);
+	if (run->full)
+		while (run->slice < run->slices)
+			scan_slice(run);
+	else
+		scan_new_events(run);
+	examine_open_findings(run);
+	finish_run(run);
+}
+
+/* Ends a step's transaction and begins the next. */
+static void
+next_step(void)
+{
+	SPI_commit();
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * A row for the run: a new one, or that of an interrupted full run, which goes
+ * on after the slices that are done. Runs that are gone are marked so.
+ */
+static void
+start_run(Run *run, const char *scope)
+{
+	static PointstorePlan abandon = {
+		.sql = "UPDATE pointstore.reconciliation SET status = 'interrupted'"
+		" WHERE scope" EQ "$1 AND status" EQ "'running'",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	static PointstorePlan resume = {
+		.sql = "UPDATE pointstore.reconciliation SET status = 'running'"
+		" WHERE id" EQ "(SELECT pg_catalog.max(id) FROM pointstore.reconciliation WHERE scope" EQ "$1)"
+		"   AND status" EQ "'interrupted' AND slices_done" GT "0 AND slices_done" LT "slices"
+		" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	static PointstorePlan start = {
+		.sql = "INSERT INTO pointstore.reconciliation (scope, triggered_by, slices) VALUES ($1, $2, $3)"
+		" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at",
+		.nargs = 3, .argtypes = {TEXTOID, TEXTOID, INT4OID}
+	};
+	Datum		values[3];
+	PointstoreScope owner;
+	bool		isnull;
+	HeapTuple	row;
+	TupleDesc	desc;
+
+	if (!pg_strong_random(&run->key, sizeof(run->key)))
+		elog(ERROR, "could not draw a random key");
+	pointstore_act_as_owner(&owner);
+	SPI_connect();
+	values[0] = CStringGetTextDatum(scope);
+	values[1] = CStringGetTextDatum("manual");
+	values[2] = Int32GetDatum(1);
+	pointstore_execute(&abandon, values, NULL, false);
+	pointstore_execute(&resume, values, NULL, false);
+	if (SPI_processed == 0 || !run->full)
+		pointstore_execute(&start, values, NULL, false);
+	row = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	run->id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+	run->slices = DatumGetInt32(SPI_getbinval(row, desc, 2, &isnull));
+	run->slice = DatumGetInt32(SPI_getbinval(row, desc, 3, &isnull));
+	run->accounts = DatumGetInt64(SPI_getbinval(row, desc, 4, &isnull));
+	run->events = DatumGetInt64(SPI_getbinval(row, desc, 5, &isnull));
+	run->started_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 6, &isnull));
+	SPI_finish();
+	pointstore_act_as_caller(&owner);
+	next_step();
+}
+
+/*
+ * One part of the store, by a hash of the account: every event of it, every
+ * balance row, in one snapshot and by their heaps. The result has a first row with the
+ * numbers of accounts and events, then those accounts that look wrong and those
+ * whose proof is out of date.
+ */
+static const char *const slice_sql =
+"WITH digested AS ("
+" SELECT e.aggregate_id, pointstore.digest(e.version, e.amount, e.held, e.balance_after, 0, 0, $1) AS d"
+"   FROM pointstore.event_store e"
+"  WHERE $2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(e.aggregate_id, 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3"
+"  GROUP BY e.aggregate_id),"
+" balances AS ("
+" SELECT * FROM pointstore.balance b"
+"  WHERE $2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(b.aggregate_id, 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3),"
+" compared AS MATERIALIZED ("
+" SELECT coalesce(e.aggregate_id, b.aggregate_id) AS id, (e.d).events AS events, (e.d).last_version AS last,"
+"        (e.d).total AS total, (e.d).held AS held,"
+"        CASE WHEN e.aggregate_id IS NULL THEN b.version" NE "0 OR b.balance" NE "0 OR b.held" NE "0"
+"             WHEN NOT (e.d).sound THEN true"
+"             WHEN b.aggregate_id IS NULL THEN p.aggregate_id IS NULL"
+"             ELSE b.version" NE "(e.d).last_version OR b.balance" NE "(e.d).total OR b.held" NE "(e.d).held"
+"                  OR p.aggregate_id IS NOT NULL END"
+"        OR coalesce(q.version" GT "coalesce((e.d).last_version, 0), false) AS bad,"
+"        q.aggregate_id IS NULL OR q.version" NE "(e.d).last_version OR q.balance" NE "(e.d).total"
+"        OR q.held" NE "(e.d).held AS moved"
+"   FROM digested e"
+"   FULL JOIN balances b ON b.aggregate_id" EQ "e.aggregate_id"
+"   LEFT JOIN pointstore.pure_account p ON p.aggregate_id" EQ "e.aggregate_id"
+"   LEFT JOIN pointstore.account_proof q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id))"
+" SELECT CAST(NULL AS pg_catalog.text), false, pg_catalog.count(*), CAST(pg_catalog.sum(events) AS pg_catalog.int8), CAST(0 AS pg_catalog.int8)"
+"   FROM compared"
+" UNION ALL"
+" SELECT id, bad, last, total, held FROM compared WHERE bad OR (moved AND events" GT "0)";
+
+static void
+scan_slice(Run *run)
+{
+	static PointstorePlan done = {
+		.sql = "UPDATE pointstore.reconciliation SET slices_done = $2, accounts_checked = $3, events_checked = $4"
+		" WHERE id" EQ "$1",
+		.nargs = 4, .argtypes = {INT8OID, INT4OID, INT8OID, INT8OID}
+	};
+	ParamListInfo params = makeParamList(3);
+	Datum		values[4];
+	PointstoreScope owner;
+	int			i;
+
+	for (i = 0; i < 3; i++)
+	{
+		params->params[i].ptype = INT8OID;
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].isnull = false;
+		params->params[i].value = Int64GetDatum(i == 0 ? run->key : i == 1 ? run->slices : run->slice);
+	}
+	take_proofs_and_candidates(run, collect(run, slice_sql, params));
+	run->slice++;
+	values[0] = Int64GetDatum(run->id);
+	values[1] = Int32GetDatum(run->slice);
+	values[2] = Int64GetDatum(run->accounts);
+	values[3] = Int64GetDatum(run->events);
+	pointstore_act_as_owner(&owner);
+	SPI_connect();
+	pointstore_execute(&done, values, NULL, false);
+	SPI_finish();
+	pointstore_act_as_caller(&owner);
+	next_step();
+}
+
+/*
+ * What a statement returns, in a tuplestore that lives as long as the run. The
+ * statement may be run by parallel workers, and uses no index.
+ */
+static Tuplestorestate *
+collect(Run *run, const char *sql, ParamListInfo params)
+{
+	static const char *const off[] = {"enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan"};
+	MemoryContext old = MemoryContextSwitchTo(run->context);
+	Tuplestorestate *rows = tuplestore_begin_heap(false, true, work_mem);
+	DestReceiver *dest = CreateTuplestoreDestReceiver();
+	SPIExecuteOptions options = {.params = params, .read_only = true, .dest = dest};
+	PointstoreScope owner;
+	int			i;
+
+	MemoryContextSwitchTo(old);
+	SetTuplestoreDestReceiverParams(dest, rows, run->context, false, NULL, NULL);
+	pointstore_act_as_owner(&owner);
+	for (i = 0; run->full && i < lengthof(off); i++)
+		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (SPI_execute_extended(sql, &options) < 0)
+		elog(ERROR, "could not execute \"%s\"", sql);
+	PopActiveSnapshot();
+	SPI_finish();
+	pointstore_act_as_caller(&owner);
+	next_step();
+	return rows;
+}
+
+/* Goes through the rows of slice_sql or tail_sql: writes the proofs, examines what looks wrong. */
+static void
+take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
+{
+	MemoryContext old = MemoryContextSwitchTo(run->context);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(row_desc(), &TTSOpsMinimalTuple);
+	Proofs	   *proofs = palloc(sizeof(Proofs));
+	MemoryContext batch = AllocSetContextCreate(run->context, "pointstore proofs", ALLOCSET_DEFAULT_SIZES);
+
+	MemoryContextSwitchTo(old);
+	proofs->n = 0;
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		if (slot->tts_isnull[0])
+		{
+			run->accounts += slot->tts_isnull[2] ? 0 : DatumGetInt64(slot->tts_values[2]);
+			run->events += slot->tts_isnull[3] ? 0 : DatumGetInt64(slot->tts_values[3]);
+			continue;
+		}
+		if (DatumGetBool(slot->tts_values[1]))
+		{
+			confirm(run, TextDatumGetCString(slot->tts_values[0]));
+			continue;
+		}
+		old = MemoryContextSwitchTo(batch);
+		proofs->id[proofs->n] = PointerGetDatum(DatumGetTextPCopy(slot->tts_values[0]));
+		MemoryContextSwitchTo(old);
+		proofs->version[proofs->n] = slot->tts_values[2];
+		proofs->balance[proofs->n] = slot->tts_values[3];
+		proofs->held[proofs->n++] = slot->tts_values[4];
+		if (proofs->n == PROOFS_AT_ONCE)
+		{
+			write_proofs(run, proofs);
+			MemoryContextReset(batch);
+		}
+	}
+	write_proofs(run, proofs);
+	MemoryContextDelete(batch);
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(rows);
+}
+
+/* aggregate_id, bad, version, balance, held */
+static TupleDesc
+row_desc(void)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(5);
+
+	TupleDescInitEntry(desc, 1, "id", TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, 2, "bad", BOOLOID, -1, 0);
+	TupleDescInitEntry(desc, 3, "version", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 4, "balance", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 5, "held", INT8OID, -1, 0);
+	return desc;
+}
+
+/* Writes proofs, by updates in place where the account had one. */
+static void
+write_proofs(Run *run, Proofs *proofs)
+{
+	static PointstorePlan plan = {
+		.sql = "INSERT INTO pointstore.account_proof AS p (aggregate_id, version, balance, held, proved_at)"
+		" SELECT n.id, n.version, n.balance, n.held, pg_catalog.clock_timestamp()"
+		"   FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
+		"        AS n (id, version, balance, held)"
+		"  ORDER BY n.id"
+		" ON CONFLICT (aggregate_id) DO UPDATE SET version = EXCLUDED.version, balance = EXCLUDED.balance,"
+		" held = EXCLUDED.held, proved_at = EXCLUDED.proved_at",
+		.nargs = 4, .argtypes = {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
+	};
+	Datum		values[4];
+	PointstoreScope owner;
+
+	if (proofs->n == 0)
+		return;
+	pointstore_act_as_owner(&owner);
+	SPI_connect();
+	values[0] = text_array(proofs->id, proofs->n, TEXTOID);
+	values[1] = text_array(proofs->version, proofs->n, INT8OID);
+	values[2] = text_array(proofs->balance, proofs->n, INT8OID);
+	values[3] = text_array(proofs->held, proofs->n, INT8OID);
+	pointstore_execute(&plan, values, NULL, false);
+	SPI_finish();
+	pointstore_act_as_caller(&owner);
+	proofs->n = 0;
+	next_step();
+}
+
+static Datum
+text_array(Datum *elements, int n, Oid type)
+{
+	return PointerGetDatum(type == TEXTOID ? construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT)
+						   : construct_array(elements, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/*
+ * Reads how far the ids of events go, and waits a moment until every
+ * transaction that may have drawn one of these has ended: then this run sees
+ * all of them, and the next begins there. Where some go on, it begins at an earlier
+ * point that has come to rest.
+ */
+static void
+read_horizon(Run *run)
+{
+	static PointstorePlan sequence = {
+		.sql = "SELECT coalesce(c.safe_id, 0), coalesce(c.pending_id, 0), CAST(coalesce(c.pending_xmax, '0') AS pg_catalog.text), s.last_value"
+		"  FROM pointstore.event_store_id_seq s LEFT JOIN pointstore.reconciliation_checkpoint c ON true"
+	};
+	static PointstorePlan next_xid = {
+		.sql = "SELECT CAST(pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) AS pg_catalog.text)"
+	};
+	PointstoreScope owner;
+	int64		pending_id;
+	char	   *pending_xmax;
+	bool		isnull;
+	int			i;
+
+	pointstore_act_as_owner(&owner);
+	SPI_connect();
+	pointstore_execute(&sequence, NULL, NULL, false);
+	run->since_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	pending_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	pending_xmax = MemoryContextStrdup(run->context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3));
+	run->pending_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
+	/* in a later snapshot than the one that read the sequence */
+	pointstore_execute(&next_xid, NULL, NULL, false);
+	run->pending_xmax = MemoryContextStrdup(run->context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	SPI_finish();
+	pointstore_act_as_caller(&owner);
+	next_step();
+
+	for (i = 0; i < 20 && !has_come_to_rest(run->pending_xmax); i++)
+		pg_usleep(10000L);
+	if (i < 20)
+		run->safe_id = run->pending_id;
+	else
+		run->safe_id = has_come_to_rest(pending_xmax) ? pending_id : run->since_id;
+}
+
+/* Whether every transaction before that one has ended. */
+static bool
+has_come_to_rest(const char *xmax)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT CAST($1 AS pg_catalog.xid8)" LE "pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	Datum		value = CStringGetTextDatum(xmax);
+	PointstoreScope owner;
+	bool		isnull;
+	bool		result;
+
+	pointstore_act_as_owner(&owner);
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, false);
+	result = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	pointstore_act_as_caller(&owner);
+	next_step();
+	return result;
+}
+
+/* The accounts that have had events since then, each from the version up to which it is proved. */
+static void
+scan_new_events(Run *run)
+{
+	ParamListInfo params = makeParamList(1);
+
+	params->params[0].ptype = INT8OID;
+	params->params[0].pflags = PARAM_FLAG_CONST;
+	params->params[0].isnull = false;
+	params->params[0].value = Int64GetDatum(run->since_id);
+	prove_tails(run, collect(run,
+							 "SELECT DISTINCT aggregate_id, false, CAST(0 AS pg_catalog.int8), CAST(0 AS pg_catalog.int8),"
+							 " CAST(0 AS pg_catalog.int8) FROM pointstore.event_store WHERE id" GT "$1", params));
+}
+
+/* Accounts from the version up to which they are proved; the rows are as slice_sql's. */
+static const char *const tail_sql =
+"WITH compared AS MATERIALIZED ("
+" SELECT n.id, (t.d).events AS events, coalesce(q.version, 0)" PLUS "coalesce((t.d).events, 0) AS last,"
+"        CAST(coalesce(q.balance, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).total, 0) AS total,"
+"        CAST(coalesce(q.held, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).held, 0) AS held,"
+"        coalesce((t.d).sound, true) AS sound, b.aggregate_id AS balance_id, b.version, b.balance, b.held AS row_held,"
+"        p.aggregate_id AS pure_id"
+"   FROM pg_catalog.unnest($1) AS n (id)"
+"   LEFT JOIN pointstore.account_proof q ON q.aggregate_id" EQ "n.id"
+"   LEFT JOIN pointstore.balance b ON b.aggregate_id" EQ "n.id"
+"   LEFT JOIN pointstore.pure_account p ON p.aggregate_id" EQ "n.id"
+"  CROSS JOIN LATERAL (SELECT pointstore.digest(e.version, e.amount, e.held, e.balance_after,"
+"                             coalesce(q.version, 0), coalesce(q.balance, 0), $2) AS d"
+"                        FROM pointstore.event_store e"
+"                       WHERE e.aggregate_id" EQ "n.id AND e.version" GT "coalesce(q.version, 0)) t),"
+" judged AS (SELECT c.*, NOT sound OR (balance_id IS NULL AND pure_id IS NULL)"
+"        OR (balance_id IS NOT NULL AND (c.version" NE "last OR c.balance" NE "total OR c.row_held" NE "c.held)) AS bad"
+"   FROM compared c)"
+" SELECT CAST(NULL AS pg_catalog.text), false, pg_catalog.count(*), CAST(pg_catalog.sum(events) AS pg_catalog.int8), CAST(0 AS pg_catalog.int8)"
+"   FROM judged"
+" UNION ALL"
+" SELECT id, bad, CASE WHEN NOT bad THEN last END, CAST(CASE WHEN NOT bad THEN total END AS pg_catalog.int8),"
+"        CAST(CASE WHEN NOT bad THEN held END AS pg_catalog.int8)"
+"   FROM judged WHERE bad OR events" GT "0";
+
+static void
+prove_tails(Run *run, Tuplestorestate *ids)
+{
+	MemoryContext old = MemoryContextSwitchTo(run->context);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(row_desc(), &TTSOpsMinimalTuple);
+	MemoryContext batch = AllocSetContextCreate(run->context, "pointstore tails", ALLOCSET_DEFAULT_SIZES);
+	Datum		id[PROOFS_AT_ONCE];
+	bool		more = true;
+
+	MemoryContextSwitchTo(old);
+	while (more)
+	{
+		ParamListInfo params = makeParamList(2);
+		int			n = 0;
+
+		old = MemoryContextSwitchTo(batch);
+		while (n < PROOFS_AT_ONCE && (more = tuplestore_gettupleslot(ids, true, false, slot)))
+		{
+			slot_getallattrs(slot);
+			id[n++] = PointerGetDatum(DatumGetTextPCopy(slot->tts_values[0]));
+		}
+		params->params[0].value = text_array(id, n, TEXTOID);
+		MemoryContextSwitchTo(old);
+		params->params[0].ptype = TEXTARRAYOID;
+		params->params[1].ptype = INT8OID;
+		params->params[1].value = Int64GetDatum(run->key);
+		params->params[0].pflags = params->params[1].pflags = PARAM_FLAG_CONST;
+		params->params[0].isnull = params->params[1].isnull = false;
+		if (n > 0)
+			take_proofs_and_candidates(run, collect(run, tail_sql, params));
+		MemoryContextReset(batch);
+	}
+	MemoryContextDelete(batch);
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(ids);
+}
+
+/* Findings that are still open and were not seen true in this run are looked at again. */
+static void
+examine_open_findings(Run *run)
+{
+	static PointstorePlan next = {
+		.sql = "SELECT aggregate_id FROM pointstore.finding"
+		" WHERE resolved_at IS NULL AND last_seen_at" LT "$1 AND aggregate_id" GT "$2"
+		" ORDER BY aggregate_id LIMIT 1",
+		.nargs = 2, .argtypes = {TIMESTAMPTZOID, TEXTOID}
+	};
+	char	   *id = "";
+
+	while (id != NULL)
+	{
+		Datum		values[2];
+		PointstoreScope owner;
+
+		values[0] = TimestampTzGetDatum(run->started_at);
+		values[1] = CStringGetTextDatum(id);
+		pointstore_act_as_owner(&owner);
+		SPI_connect();
+		pointstore_execute(&next, values, NULL, false);
+		id = SPI_processed == 0 ? NULL :
+			MemoryContextStrdup(run->context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+		SPI_finish();
+		pointstore_act_as_caller(&owner);
+		if (id != NULL)
+			confirm(run, id);
+	}
+}
+
+static void
+finish_run(Run *run)
+{
+	static PointstorePlan finish = {
+		.sql = "UPDATE pointstore.reconciliation SET finished_at = pg_catalog.clock_timestamp(),"
+		" status = CASE WHEN $4" EQ "0 AND $5" EQ "0 THEN 'clean' ELSE 'findings' END,"
+		" accounts_checked = $2, events_checked = $3, findings = $4, unverified = $5, error = $6"
+		" WHERE id" EQ "$1",
+		.nargs = 6, .argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID}
+	};
+	static PointstorePlan checkpoint = {
+		.sql = "INSERT INTO pointstore.reconciliation_checkpoint AS c (safe_id, pending_id, pending_xmax)"
+		" VALUES ($1, $2, CAST($3 AS pg_catalog.xid8)) ON CONFLICT (single) DO UPDATE SET safe_id = $1,"
+		" pending_id = CASE WHEN c.pending_id" LE "$1 THEN $2 ELSE c.pending_id END,"
+		" pending_xmax = CASE WHEN c.pending_id" LE "$1 THEN CAST($3 AS pg_catalog.xid8) ELSE c.pending_xmax END"
+		" WHERE c.safe_id" LE "$1",
+		.nargs = 3, .argtypes = {INT8OID, INT8OID, TEXTOID}
+	};
+	Datum		values[6];
+	PointstoreScope owner;
+
+	pointstore_act_as_owner(&owner);
+	SPI_connect();
+	values[0] = Int64GetDatum(run->id);
+	values[1] = Int64GetDatum(run->accounts);
+	values[2] = Int64GetDatum(run->events);
+	values[3] = Int64GetDatum(run->findings);
+	values[4] = Int64GetDatum(run->unverified);
+	values[5] = CStringGetTextDatum("more accounts than pointstore.max_auto_actions would have been touched: the rest is reported");
+	pointstore_execute(&finish, values, run->breaker ? "      " : "     n", false);
+	values[0] = Int64GetDatum(run->safe_id);
+	values[1] = Int64GetDatum(run->pending_id);
+	values[2] = CStringGetTextDatum(run->pending_xmax);
+	pointstore_execute(&checkpoint, values, NULL, false);
+	SPI_finish();
+	pointstore_act_as_caller(&owner);
+	next_step();
+}
+
+/*
+ * Examines an account under its row's lock, in a transaction of its own: records
+ * what is wrong, acts, and closes findings that are no longer true.
+ */
+static void
+confirm(Run *run, const char *account)
+{
+	text	   *id = cstring_to_text(account);
+	PointstoreScope owner;
+
+	pointstore_act_as_owner(&owner);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!lock_account(id))
+		run->unverified++;
+	else
+	{
+		Findings   *found = examine(id);
+
+		run->findings += found->n;
+		if (found->n > 0)
+		{
+			const char *action = act(run, id, found);
+
+			record(run, id, found, action);
+			if (strcmp(action, "repaired") == 0)
+				found->n = 0;
+		}
+		else
+			forget_proof(id);	/* what looked wrong was the proof */
+		resolve(id, found, "reconcile");
+	}
+	PopActiveSnapshot();
+	pointstore_act_as_caller(&owner);
+	next_step();
+}
+
+/* Locks an account's balance row, if it has one; false when that takes too long. */
+static bool
+lock_account(text *id)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT FROM pointstore.balance WHERE aggregate_id" EQ "$1 FOR NO KEY UPDATE",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resources = CurrentResourceOwner;
+	Datum		value = PointerGetDatum(id);
+	volatile bool locked = true;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+		SPI_connect();
+		pointstore_execute(&plan, &value, NULL, false);
+		SPI_finish();
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			ReThrowError(error);
+		FreeErrorData(error);
+		locked = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = resources;
+	return locked;
+}
+
+/*
+ * What is wrong with an account, from its first event, in a snapshot of now (in
+ * READ COMMITTED). A break is looked for only where the event before is there.
+ */
+static const char *const examine_sql =
+"WITH e AS ("
+" SELECT version, amount, held, balance_after,"
+"        pg_catalog.lag(version, 1, CAST(0 AS pg_catalog.int8)) OVER w AS before,"
+"        pg_catalog.lag(balance_after, 1, CAST(0 AS pg_catalog.int8)) OVER w AS balance_before"
+"   FROM pointstore.event_store WHERE aggregate_id" EQ "$1 WINDOW w AS (ORDER BY version, id)),"
+" links AS (SELECT e.*, version" NE "(before" PLUS "1) AS gap,"
+"        version" EQ "(before" PLUS "1) AND balance_after" NE "(CAST(balance_before AS pg_catalog.numeric)" PLUS "amount) AS broken FROM e),"
+" s AS (SELECT pg_catalog.count(*) AS events, pg_catalog.max(version) AS last, pg_catalog.sum(amount) AS total,"
+"        pg_catalog.sum(held) AS held, pg_catalog.min(version) FILTER (WHERE gap) AS gap,"
+"        pg_catalog.min(version) FILTER (WHERE broken) AS broken FROM links),"
+" b AS (SELECT * FROM pointstore.balance WHERE aggregate_id" EQ "$1),"
+" p AS (SELECT * FROM pointstore.pure_account WHERE aggregate_id" EQ "$1),"
+" q AS (SELECT * FROM pointstore.account_proof WHERE aggregate_id" EQ "$1),"
+" judged (code, severity, expected, found, version) AS ("
+" SELECT 'version_gap', 'critical', CAST(e.before" PLUS "1 AS pg_catalog.numeric), CAST(e.version AS pg_catalog.numeric), e.version"
+"   FROM s, LATERAL (SELECT * FROM links l WHERE l.gap AND l.version" EQ "s.gap LIMIT 1) e"
+" UNION ALL"
+" SELECT 'version_gap', 'critical', q.version, coalesce(s.last, 0), coalesce(s.last, 0)" PLUS "1"
+"   FROM s, q WHERE q.version" GT "coalesce(s.last, 0) AND s.gap IS NULL"
+" UNION ALL"
+" SELECT 'chain_break', 'critical', CAST(e.balance_before AS pg_catalog.numeric)" PLUS "e.amount, e.balance_after, e.version"
+"   FROM s, LATERAL (SELECT * FROM links l WHERE l.broken AND l.version" EQ "s.broken LIMIT 1) e"
+" UNION ALL"
+" SELECT 'balance_mismatch', CASE WHEN b.balance" GT "s.total THEN 'error' ELSE 'warning' END, s.total, b.balance, s.last"
+"   FROM s, b WHERE s.events" GT "0 AND b.balance" NE "s.total"
+" UNION ALL"
+" SELECT 'version_mismatch', 'error', s.last, b.version, s.last FROM s, b WHERE s.events" GT "0 AND b.version" NE "s.last"
+" UNION ALL"
+" SELECT 'held_mismatch', CASE WHEN b.held" LT "s.held THEN 'error' ELSE 'warning' END, s.held, b.held, s.last"
+"   FROM s, b WHERE s.events" GT "0 AND b.held" NE "s.held"
+" UNION ALL"
+" SELECT 'missing_balance', CASE WHEN s.total" LT "0 THEN 'error' ELSE 'warning' END, s.total, CAST(NULL AS pg_catalog.numeric), s.last"
+"   FROM s WHERE s.events" GT "0 AND NOT EXISTS (SELECT FROM b) AND NOT EXISTS (SELECT FROM p)"
+" UNION ALL"
+" SELECT 'orphan_balance', CASE WHEN b.balance" GT "0 OR EXISTS (SELECT FROM p) THEN 'error' ELSE 'warning' END,"
+"        CAST(0 AS pg_catalog.numeric), b.balance, b.version"
+"   FROM s, b WHERE (s.events" EQ "0 AND (b.version" NE "0 OR b.balance" NE "0 OR b.held" NE "0)) OR EXISTS (SELECT FROM p))"
+" SELECT j.code, j.severity,"
+"        CAST(CASE WHEN j.expected" GE "-9223372036854775808 AND j.expected" LE "9223372036854775807 THEN j.expected END AS pg_catalog.int8),"
+"        CAST(CASE WHEN j.found" GE "-9223372036854775808 AND j.found" LE "9223372036854775807 THEN j.found END AS pg_catalog.int8),"
+"        j.version, pg_catalog.jsonb_build_object("
+"          'events', s.events, 'last_version', s.last, 'sum', s.total, 'held', s.held,"
+"          'row', (SELECT pg_catalog.jsonb_build_object('kind', b.kind, 'version', b.version, 'balance', b.balance, 'held', b.held, 'status', b.status) FROM b))"
+"   FROM judged j, s";
+
+static Findings *
+examine(text *id)
+{
+	static PointstorePlan plan = {
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		value = PointerGetDatum(id);
+	Findings   *found = palloc0(sizeof(Findings));
+	uint64		i;
+
+	plan.sql = examine_sql;
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, false);
+	found->n = SPI_processed;
+	found->findings = MemoryContextAllocZero(context, sizeof(Finding) * Max(found->n, 1));
+	for (i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		Finding    *finding = &found->findings[i];
+		bool		isnull;
+
+		finding->code = MemoryContextStrdup(context, SPI_getvalue(row, desc, 1));
+		finding->severity = MemoryContextStrdup(context, SPI_getvalue(row, desc, 2));
+		finding->expected = DatumGetInt64(SPI_getbinval(row, desc, 3, &finding->no_expected));
+		finding->found = DatumGetInt64(SPI_getbinval(row, desc, 4, &finding->no_found));
+		finding->version = DatumGetInt64(SPI_getbinval(row, desc, 5, &finding->no_version));
+		finding->detail = SPI_datumTransfer(SPI_getbinval(row, desc, 6, &isnull), false, -1);
+		found->critical |= strcmp(finding->severity, "critical") == 0;
+	}
+	SPI_finish();
+	return found;
+}
+
+/* Records an account's findings: new ones are announced, open ones are seen again. */
+static void
+record(Run *run, text *id, Findings *found, const char *action)
+{
+	static PointstorePlan plan = {
+		.sql = "INSERT INTO pointstore.finding AS f (run_id, aggregate_id, code, severity, expected, found, version, detail, action)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+		" ON CONFLICT (aggregate_id, code) WHERE resolved_at IS NULL DO UPDATE"
+		" SET last_seen_at = pg_catalog.clock_timestamp(), severity = EXCLUDED.severity, expected = EXCLUDED.expected,"
+		" found = EXCLUDED.found, version = EXCLUDED.version, detail = EXCLUDED.detail,"
+		" action = CASE WHEN EXCLUDED.action" EQ "'reported' THEN f.action ELSE EXCLUDED.action END"
+		" RETURNING id, f.xmax" EQ "0",	/* true: inserted just now */
+		.nargs = 9,
+		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID}
+	};
+	int			i;
+
+	for (i = 0; i < found->n; i++)
+	{
+		Finding    *finding = &found->findings[i];
+		Datum		values[9];
+		char		nulls[10] = "         ";
+		int64		number;
+		bool		isnull;
+		bool		is_new;
+
+		values[0] = Int64GetDatum(run->id);
+		values[1] = PointerGetDatum(id);
+		values[2] = CStringGetTextDatum(finding->code);
+		values[3] = CStringGetTextDatum(finding->severity);
+		values[4] = Int64GetDatum(finding->expected);
+		values[5] = Int64GetDatum(finding->found);
+		values[6] = Int64GetDatum(finding->version);
+		values[7] = finding->detail;
+		values[8] = CStringGetTextDatum(action);
+		nulls[4] = finding->no_expected ? 'n' : ' ';
+		nulls[5] = finding->no_found ? 'n' : ' ';
+		nulls[6] = finding->no_version ? 'n' : ' ';
+		SPI_connect();
+		pointstore_execute(&plan, values, nulls, false);
+		number = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		is_new = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+		SPI_finish();
+		if (is_new || strcmp(action, "reported") != 0)
+			announce(number, id, finding, action);
+	}
+}
+
+static void
+forget_proof(text *id)
+{
+	static PointstorePlan plan = {
+		.sql = "DELETE FROM pointstore.account_proof WHERE aggregate_id" EQ "$1",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	Datum		value = PointerGetDatum(id);
+
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, false);
+	SPI_finish();
+}
+
+/* A WARNING in the server's log, and NOTIFY pointstore_finding with JSON. */
+static void
+announce(int64 id, text *account, const Finding *finding, const char *action)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT CAST(pg_catalog.jsonb_build_object('id', $1, 'aggregate_id', $2, 'code', $3, 'severity', $4,"
+		" 'expected', $5, 'found', $6, 'version', $7, 'action', $8) AS pg_catalog.text)",
+		.nargs = 8,
+		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID}
+	};
+	Datum		values[8];
+	char		nulls[9] = "        ";
+
+	values[0] = Int64GetDatum(id);
+	values[1] = PointerGetDatum(account);
+	values[2] = CStringGetTextDatum(finding->code);
+	values[3] = CStringGetTextDatum(finding->severity);
+	values[4] = Int64GetDatum(finding->expected);
+	values[5] = Int64GetDatum(finding->found);
+	values[6] = Int64GetDatum(finding->version);
+	values[7] = CStringGetTextDatum(action);
+	nulls[4] = finding->no_expected ? 'n' : ' ';
+	nulls[5] = finding->no_found ? 'n' : ' ';
+	nulls[6] = finding->no_version ? 'n' : ' ';
+	SPI_connect();
+	pointstore_execute(&plan, values, nulls, false);
+	Async_Notify("pointstore_finding", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	SPI_finish();
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("finding %lld: %s of account \"%s\" (%s), %s", (long long) id, finding->code,
+					pointstore_cstring(account), finding->severity, action)));
+}
+
+/* Closes an account's open findings that are not among these. */
+static void
+resolve(text *id, Findings *found, const char *by)
+{
+	static PointstorePlan plan = {
+		.sql = "UPDATE pointstore.finding SET resolved_at = pg_catalog.clock_timestamp(), resolved_by = $3"
+		" WHERE aggregate_id" EQ "$1 AND resolved_at IS NULL AND code" NE "ALL ($2)",
+		.nargs = 3, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID}
+	};
+	Datum		values[3];
+	Datum	   *codes = palloc(sizeof(Datum) * Max(found->n, 1));
+	int			i;
+
+	for (i = 0; i < found->n; i++)
+		codes[i] = CStringGetTextDatum(found->findings[i].code);
+	values[0] = PointerGetDatum(id);
+	values[1] = text_array(codes, found->n, TEXTOID);
+	values[2] = CStringGetTextDatum(by);
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, false);
+	SPI_finish();
+}
+
+/*
+ * What the kind's policy does about a locked account: "reported", "repaired" or
+ * "frozen". What is critical is not repaired; when too many accounts have been
+ * touched in this run the rest is reported.
+ */
+static const char *
+act(Run *run, text *id, Findings *found)
+{
+	char	   *policy = kind_setting(id, "on_mismatch");
+	bool		repair = strcmp(policy, "repair") == 0 && !found->critical;
+	bool		by_events = strcmp(kind_setting(id, "source_of_truth"), "events") == 0;
+	Account		before;
+	Account		after;
+
+	if (strcmp(policy, "freeze") != 0 && (!repair || (!by_events && !can_adjust(found))))
+		return "reported";
+	if (strcmp(policy, "freeze") == 0 && is_shut(id))
+		return "reported";
+	if (run->acted >= pointstore_max_auto_actions)
+	{
+		run->breaker = true;
+		return "reported";
+	}
+	run->acted++;
+	if (!repair)
+		pointstore_freeze(id, cstring_to_text("reconciliation"));
+	else if (by_events)
+		(void) pointstore_rebuild(id, "repair", &before, &after);
+	else
+		adjust(id);
+	return repair ? "repaired" : "frozen";
+}
+
+/* A setting of the account's kind; of a missing account the default kind's. */
+static char *
+kind_setting(text *id, const char *column)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT on_mismatch, source_of_truth FROM pointstore.account_kind"
+		" WHERE kind" EQ "coalesce((SELECT kind FROM pointstore.balance WHERE aggregate_id" EQ "$1),"
+		"                          (SELECT kind FROM pointstore.pure_account WHERE aggregate_id" EQ "$1), 'default')",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		value = PointerGetDatum(id);
+	char	   *setting = "report";
+
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, false);
+	if (SPI_processed > 0)
+		setting = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+															strcmp(column, "on_mismatch") == 0 ? 1 : 2));
+	SPI_finish();
+	return setting;
+}
+
+/* Whether an account is frozen or closed already, or has no row to freeze. */
+static bool
+is_shut(text *id)
+{
+	Account		account;
+	bool		shut;
+
+	pointstore_read_account(&account, id, GetActiveSnapshot(), LOCK_NOTHING);
+	shut = !account.exists || account.status != STATUS_OPEN;
+	pointstore_release_account(&account);
+	return shut;
+}
+
+/* Only a balance that is off, in an account that is in order otherwise, can be the truth. */
+static bool
+can_adjust(const Findings *found)
+{
+	return found->n == 1 && strcmp(found->findings[0].code, "balance_mismatch") == 0;
+}
+
+/* Brings the events of a locked account to its balance. */
+static void
+adjust(text *id)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT pg_catalog.max(version), CAST($2" MINUS "pg_catalog.sum(amount) AS pg_catalog.int8)"
+		" FROM pointstore.event_store WHERE aggregate_id" EQ "$1",
+		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
+	};
+	Snapshot	snapshot = pointstore_push_snapshot();
+	Account		before;
+	Account		after;
+	Datum		values[2];
+	int64		last;
+	int64		amount;
+	bool		isnull;
+
+	pointstore_read_account(&before, id, snapshot, LOCK_BALANCE);
+	after = before;
+	values[0] = PointerGetDatum(id);
+	values[1] = Int64GetDatum(before.balance);
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, false);
+	last = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	amount = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	SPI_finish();
+	pointstore_append_adjustment(&after, last, amount,
+								 DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"by\": \"reconciliation\"}"))));
+	pointstore_log("repair", NULL, &before, &after);
+	pointstore_release_account(&before);
+	PopActiveSnapshot();
+}
+
+/* reconcile_account(aggregate_id): what is wrong, in the caller's snapshot. */
+Datum
+pointstore_reconcile_account(PG_FUNCTION_ARGS)
+{
+	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	static PointstorePlan plan = {
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	static PointstorePlan known = {
+		.sql = "SELECT FROM pointstore.account WHERE aggregate_id" EQ "$1 UNION ALL"
+		" SELECT FROM pointstore.event_store WHERE aggregate_id" EQ "$1 LIMIT 1",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	Datum		value = PointerGetDatum(id);
+	PointstoreScope owner;
+	uint64		i;
+
+	plan.sql = examine_sql;
+	pointstore_materialize(fcinfo);
+	pointstore_act_as_owner(&owner);
+	SPI_connect();
+	pointstore_execute(&known, &value, NULL, true);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
+				 errmsg("account \"%s\" is missing", pointstore_cstring(id))));
+	pointstore_execute(&plan, &value, NULL, true);
+	for (i = 0; i < SPI_processed; i++)
+		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[i]);
+	SPI_finish();
+	pointstore_act_as_caller(&owner);
+	return (Datum) 0;
+}
+
+/* repair(finding_id, source_of_truth) */
+Datum
+pointstore_repair(PG_FUNCTION_ARGS)
+{
+	static PointstorePlan open = {
+		.sql = "SELECT aggregate_id FROM pointstore.finding WHERE id" EQ "$1 AND resolved_at IS NULL",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
+	static PointstorePlan mark = {
+		.sql = "UPDATE pointstore.finding SET action = 'repaired' WHERE aggregate_id" EQ "$1 AND resolved_at IS NULL"
+		" AND code" NE "ALL ($2)",
+		.nargs = 2, .argtypes = {TEXTOID, TEXTARRAYOID}
+	};
+	char	   *source = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	PointstoreScope owner;
+	Findings   *found;
+	Findings   *left;
+	Account		before;
+	Account		after;
+	text	   *id;
+	Datum		values[2];
+	Datum	   *codes;
+	int			i;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("finding_id must not be null")));
+	if (source != NULL && strcmp(source, "events") != 0 && strcmp(source, "balance") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source_of_truth must be events or balance, is \"%s\"", source)));
+	PreventCommandIfReadOnly("repair()");
+	pointstore_act_as_owner(&owner);
+	values[0] = PG_GETARG_DATUM(0);
+	SPI_connect();
+	pointstore_execute(&open, values, NULL, false);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
+				 errmsg("there is no open finding %lld", (long long) PG_GETARG_INT64(0))));
+	id = (text *) DatumGetPointer(SPI_datumTransfer(PointerGetDatum(cstring_to_text(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1))), false, -1));
+	SPI_finish();
+
+	pointstore_read_account(&before, id, pointstore_push_snapshot(), LOCK_ACCOUNT);
+	pointstore_release_account(&before);
+	PopActiveSnapshot();
+	found = examine(id);
+	if (source == NULL)
+		source = kind_setting(id, "source_of_truth");
+	if (found->n > 0 && strcmp(source, "balance") == 0)
+	{
+		if (!can_adjust(found))
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+					 errmsg("the balance of account \"%s\" cannot be the truth", pointstore_cstring(id)),
+					 errdetail("Only a balance that is off, in an account that is in order otherwise, is taken for it.")));
+		adjust(id);
+	}
+	else if (found->n > 0)
+	{
+		(void) pointstore_rebuild(id, "repair", &before, &after);
+		forget_proof(id);
+	}
+	left = examine(id);
+	codes = palloc(sizeof(Datum) * Max(left->n, 1));
+	for (i = 0; i < left->n; i++)
+		codes[i] = CStringGetTextDatum(left->findings[i].code);
+	values[0] = PointerGetDatum(id);
+	values[1] = text_array(codes, left->n, TEXTOID);
+	SPI_connect();
+	pointstore_execute(&mark, values, NULL, false);
+	SPI_finish();
+	resolve(id, left, GetUserNameFromId(GetOuterUserId(), true));
+	pointstore_act_as_caller(&owner);
+	if (left->n > 0 && found->critical)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("the events of account \"%s\" are inconsistent themselves", pointstore_cstring(id)),
+				 errdetail("%s at version %lld.", left->findings[0].code, (long long) left->findings[0].version)));
+	PG_RETURN_TEXT_P(cstring_to_text(found->n == 0 ? "nothing was wrong any more" :
+									 strcmp(source, "balance") == 0 ? "the events were brought to the balance by BalanceAdjusted" :
+									 "the balance row was set to what the events say"));
+}

@@ -9,6 +9,7 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-f
 REGRESS = setup $(filter-out setup,$(foreach input,$(wildcard sql/*.sql),$(if $(findstring --,$(input)),,$(basename $(notdir $(input))))))
 ISOLATION = setup $(filter-out setup,$(basename $(notdir $(wildcard test/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=test
+EXTRA_CLEAN = .built-for
 # bitcode would be inlined into queries; a library of triggers and lookups has no use for it
 override with_llvm := no
 
@@ -33,6 +34,11 @@ bench:
 bench-quick:
 	@test/bench/run quick
 
+# goals of both kinds in one call
+.NOTPARALLEL:
+$(filter-out $(scripts),$(MAKECMDGOALS)):
+	@$(MAKE) $@
+
 else
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -41,6 +47,11 @@ $(error $(PG_CONFIG) names no PostgreSQL with server headers (Debian: postgresql
 endif
 include $(PGXS)
 
-$(OBJS): src/pointstore.h src/compat.h
+$(OBJS): src/pointstore.h src/compat.h .built-for
+
+# the installation the objects are for: with another PG_CONFIG they are made anew
+.built-for: FORCE
+	@echo '$(VERSION) $(includedir_server)' | cmp -s - $@ || echo '$(VERSION) $(includedir_server)' >$@
+.PHONY: FORCE
 
 endif

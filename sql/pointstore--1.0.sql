@@ -509,6 +509,8 @@ BEGIN
         PERFORM pointstore.grant_owner(owner);
     END IF;
 
+    PERFORM pointstore.get_balance('a store that lacks more is refused here: 55000');
+
     IF found = installed AND views = 0 AND triggers = 0 AND granted THEN
         RETURN 'current';
     END IF;
@@ -516,7 +518,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pointstore.upgrade_store() IS
-'Brings the store to the version of the installed extension and restores missing triggers and views; returns current when there was nothing to do. To be called after ALTER EXTENSION pointstore UPDATE, and followed by grant_access() for each role. Superusers only (42501); 55000 where there is no store or one of an unknown version.';
+'Brings the store to the version of the installed extension and restores missing triggers and views; returns current when there was nothing to do. To be called after ALTER EXTENSION pointstore UPDATE, and followed by grant_access() for each role. Superusers only (42501); 55000 where there is no store, one of an unknown version, or one that lacks a column or an index.';
 
 CREATE FUNCTION pointstore.grant_access(role regrole, level text)
 RETURNS void LANGUAGE plpgsql
@@ -559,7 +561,8 @@ BEGIN
             pointstore.unfreeze_account(text, text),
             pointstore.set_kind(text, text, text),
             pointstore.rebuild_balance(text),
-            pointstore.repair(bigint, text) TO %s', role);
+            pointstore.repair(bigint, text),
+            pointstore.reconcile_now(text) TO %s', role);
         EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.reconcile(text, bigint) TO %s', role);
     END IF;
 END
@@ -779,5 +782,15 @@ RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_repair';
 COMMENT ON FUNCTION pointstore.repair(bigint, text) IS
 'The operator''s decision about a finding: events sets the row to what the events say, balance appends an event BalanceAdjusted that brings the events to the balance; null (default) takes the kind''s source_of_truth. Returns what was done. 22004: null finding; 22023: another source; PS008: no open finding of that number; PS011: the events themselves are inconsistent, or the balance cannot be the truth here.';
+
+-- ---------------------------------------------------------------------------
+-- src/launcher.c
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pointstore.reconcile_now(scope text = 'incremental')
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_reconcile_now';
+COMMENT ON FUNCTION pointstore.reconcile_now(text) IS
+'Starts a background worker that reconciles this database once, whatever the schedule, and returns when it has started. scope: incremental (default) or full (22023 otherwise). 53000: no background worker is free.';
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA pointstore FROM PUBLIC;

@@ -6,6 +6,7 @@ SELECT balance FROM pointstore.append_event('store-1', 'PointEarned', 100);
 -- a lost column, on every table that an append needs
 BEGIN;
 ALTER TABLE pointstore.event_store DROP COLUMN metadata;
+SELECT pointstore.upgrade_store();
 SELECT pointstore.append_event('store-1', 'PointEarned', 1);
 SELECT pointstore.try_append_event('store-1', 'PointEarned', 1);
 SELECT pointstore.append_events('[{"aggregate_id": "store-1", "event_type": "Noted"}]');
@@ -67,6 +68,8 @@ SELECT count(*) FROM pointstore.store_triggers() t
 -- a lost view
 BEGIN;
 DROP VIEW pointstore.account;
+SELECT * FROM pointstore.get_balance('store-1');
+SELECT pointstore.append_event('store-1', 'Noted');
 SELECT pointstore.upgrade_store() <> 'current' AS upgraded;
 SELECT balance FROM pointstore.account WHERE aggregate_id = 'store-1';
 SELECT relowner = (SELECT relowner FROM pg_class WHERE oid = 'pointstore.event_store'::regclass) AS owner

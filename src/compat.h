@@ -32,6 +32,12 @@
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
+/* a macro since 17 */
+#if PG_VERSION_NUM < 170000
+#include "postmaster/bgworker.h"
+#define AmBackgroundWorkerProcess() (MyBgworkerEntry != NULL)
+#endif
+
 /* index_beginscan took its instrumentation in 18 */
 static inline IndexScanDesc
 pointstore_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)

@@ -18,6 +18,7 @@ PG_MODULE_MAGIC;
 
 void		_PG_init(void);
 
+static void define_settings(void);
 static void at_transaction(XactEvent event, void *arg);
 static void at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
 							  void *arg);
@@ -25,14 +26,29 @@ static void at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTran
 void
 _PG_init(void)
 {
+	define_settings();
+	pointstore_store_init();
+	pointstore_account_init();
+	pointstore_launcher_init();
+	MarkGUCPrefixReserved("pointstore");
+	RegisterXactCallback(at_transaction, NULL);
+	RegisterSubXactCallback(at_subtransaction, NULL);
+}
+
+static void
+define_settings(void)
+{
 	DefineCustomIntVariable("pointstore.max_auto_actions",
 							"Accounts that one reconciliation may repair or freeze by itself; the rest is reported.",
 							NULL, &pointstore_max_auto_actions, 100, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
-	MarkGUCPrefixReserved("pointstore");
-	pointstore_store_init();
-	pointstore_account_init();
-	RegisterXactCallback(at_transaction, NULL);
-	RegisterSubXactCallback(at_subtransaction, NULL);
+	DefineCustomIntVariable("pointstore.reconcile_delay",
+							"How long the reconciling worker rests between two steps.",
+							NULL, &pointstore_reconcile_delay, 10, 0, 60000, PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pointstore.reconcile_max_transaction",
+							"How long one transaction of a full reconciliation should take at most; a larger store is cut into slices.",
+							NULL, &pointstore_reconcile_max_transaction, 300000, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
 }
 
 /* Balances changed by hand have their events before commit and prepare. */

@@ -381,5 +381,15 @@ extern bool pointstore_rebuild(text *id, const char *action, Account *before, Ac
  * ---------------------------------------------------------------------
  */
 extern int	pointstore_max_auto_actions;
+extern int	pointstore_reconcile_max_transaction;	/* ms */
+extern int	pointstore_reconcile_delay; /* ms */
+extern bool pointstore_run_reconciliation(bool full, const char *triggered_by, int64 *id);
+extern void pointstore_rest(void);
+
+/* ---------------------------------------------------------------------
+ * launcher.c: workers and their schedule
+ * ---------------------------------------------------------------------
+ */
+extern void pointstore_launcher_init(void);
 
 #endif							/* POINTSTORE_H */

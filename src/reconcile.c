@@ -29,17 +29,20 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "executor/tstoreReceiver.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/wait_event.h"
 
 #include "compat.h"
 #include "pointstore.h"
@@ -65,10 +68,14 @@ PG_FUNCTION_INFO_V1(pointstore_repair);
 #define MINUS " OPERATOR(pg_catalog.-) "
 
 int			pointstore_max_auto_actions = 100;
+int			pointstore_reconcile_max_transaction = 300000;
+int			pointstore_reconcile_delay = 10;
 
 typedef struct Run
 {
 	int64		id;
+	int64	   *reported_id;
+	const char *triggered_by;
 	bool		full;
 	int64		key;			/* of the digests */
 	int			slices;
@@ -153,13 +160,13 @@ Datum
 pointstore_reconcile(PG_FUNCTION_ARGS)
 {
 	char	   *scope = text_to_cstring(pointstore_name(fcinfo, 0, "scope"));
-	Run			run = {.full = strcmp(scope, "full") == 0};
-	LOCKTAG		tag;
+	bool		full = strcmp(scope, "full") == 0;
 	TupleDesc	desc;
 	Datum		value;
-	bool		isnull = false;
+	int64		id;
+	bool		isnull;
 
-	if (!run.full && strcmp(scope, "incremental") != 0)
+	if (!full && strcmp(scope, "incremental") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("scope must be incremental or full, is \"%s\"", scope)));
@@ -171,23 +178,37 @@ pointstore_reconcile(PG_FUNCTION_ARGS)
 				 errmsg("reconcile() commits and cannot run inside a transaction block")));
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	(void) pointstore_store();
 	desc = BlessTupleDesc(CreateTupleDescCopy(desc));
-	if (!lock_scope(run.full, &tag))
+	isnull = !pointstore_run_reconciliation(full, "manual", &id);
+	value = Int64GetDatum(id);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, &value, &isnull)));
+}
+
+/*
+ * One run, in transactions of its own; the caller is in one that has not written.
+ * False: another session is at that scope. *id is the run's as soon as it has
+ * one, so that who catches an error can say so of it.
+ */
+bool
+pointstore_run_reconciliation(bool full, const char *triggered_by, int64 *id)
+{
+	Run			run = {.full = full, .triggered_by = triggered_by, .reported_id = id};
+	LOCKTAG		tag;
+
+	*id = 0;
+	(void) pointstore_store();
+	if (!lock_scope(full, &tag))
 	{
 		ereport(NOTICE,
-				(errmsg("another session is at a reconciliation of scope %s, this one leaves", scope)));
-		isnull = true;
+				(errmsg("another session is at a reconciliation of scope %s, this one leaves",
+						full ? "full" : "incremental")));
+		return false;
 	}
-	else
-	{
-		SPI_connect_ext(SPI_OPT_NONATOMIC);
-		run.context = CurrentMemoryContext;
-		run_under_lock(&run, &tag);
-		SPI_finish();
-	}
-	value = Int64GetDatum(run.id);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, &value, &isnull)));
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	run.context = CurrentMemoryContext;
+	run_under_lock(&run, &tag);
+	SPI_finish();
+	return true;
 }
 
 /* Takes the session lock of a scope; false when another session has it. */
@@ -229,12 +250,40 @@ run_all(Run *run)
 	finish_run(run);
 }
 
-/* Ends a step's transaction and begins the next. */
+/* Ends a step's transaction and begins the next, after the throttle's delay. */
 static void
 next_step(void)
 {
 	SPI_commit();
 	CHECK_FOR_INTERRUPTS();
+	pointstore_rest();
+}
+
+/*
+ * Between two steps: waits as long as the throttle says, and leaves when somebody
+ * is about to drop or to copy this database, which waits for sessions to be gone.
+ */
+void
+pointstore_rest(void)
+{
+	LOCKTAG		tag;
+
+	if (AmBackgroundWorkerProcess())
+	{
+		SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
+		if (LockAcquire(&tag, RowExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+			ereport(FATAL,
+					(errcode(ERRCODE_ADMIN_SHUTDOWN),
+					 errmsg("reconciliation leaves a database that is to be dropped or copied")));
+		LockRelease(&tag, RowExclusiveLock, false);
+		if (pointstore_reconcile_delay > 0)
+		{
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 pointstore_reconcile_delay, PG_WAIT_EXTENSION);
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+		}
+	}
 }
 
 /*
@@ -257,7 +306,11 @@ start_run(Run *run, const char *scope)
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	static PointstorePlan start = {
-		.sql = "INSERT INTO pointstore.reconciliation (scope, triggered_by, slices) VALUES ($1, $2, $3)"
+		/* a digest takes a second for a million events, at the worst */
+		.sql = "INSERT INTO pointstore.reconciliation (scope, triggered_by, slices)"
+		" SELECT $1, $2, CASE WHEN $1" EQ "'full' THEN GREATEST(1, CAST(pg_catalog.ceil(c.reltuples"
+		"        OPERATOR(pg_catalog./) (1000.0 OPERATOR(pg_catalog.*) $3)) AS pg_catalog.int4)) ELSE 1 END"
+		"   FROM pg_catalog.pg_class c WHERE c.oid" EQ "CAST('pointstore.event_store' AS pg_catalog.regclass)"
 		" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at",
 		.nargs = 3, .argtypes = {TEXTOID, TEXTOID, INT4OID}
 	};
@@ -272,8 +325,8 @@ start_run(Run *run, const char *scope)
 	pointstore_act_as_owner(&owner);
 	SPI_connect();
 	values[0] = CStringGetTextDatum(scope);
-	values[1] = CStringGetTextDatum("manual");
-	values[2] = Int32GetDatum(1);
+	values[1] = CStringGetTextDatum(run->triggered_by);
+	values[2] = Int32GetDatum(pointstore_reconcile_max_transaction);
 	pointstore_execute(&abandon, values, NULL, false);
 	pointstore_execute(&resume, values, NULL, false);
 	if (SPI_processed == 0 || !run->full)
@@ -288,6 +341,7 @@ start_run(Run *run, const char *scope)
 	run->started_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 6, &isnull));
 	SPI_finish();
 	pointstore_act_as_caller(&owner);
+	*run->reported_id = run->id;
 	next_step();
 }
 

@@ -54,7 +54,7 @@ typedef struct StoreColumn
 } StoreColumn;
 
 /* Relations whose change may make another store of it, beside the tables. */
-static const char *const watched_names[] = {"account_log", "store_version", "event_store_id_seq"};
+static const char *const watched_names[] = {"account_log", "account", "store_version", "event_store_id_seq"};
 
 static PointstoreStore store;
 static Oid	watched[lengthof(watched_names)];
@@ -337,6 +337,8 @@ check_parts(void)
 
 	if (!OidIsValid(get_relname_relid("store_version", schema)))
 		refuse_store("view", "store_version");
+	if (!OidIsValid(get_relname_relid("account", schema)))
+		refuse_store("view", "account");
 	events = SearchSysCache1(RELOID, ObjectIdGetDatum(get_relname_relid("event_store", schema)));
 	if (!HeapTupleIsValid(events))
 		refuse_store("table", "event_store");
@@ -384,7 +386,8 @@ refuse_store(const char *what, const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the store lacks %s %s", what, name),
-			 errhint("SELECT pointstore.upgrade_store(); restores triggers and views.")));
+			 strcmp(what, "trigger") == 0 || strcmp(what, "view") == 0 ?
+			 errhint("SELECT pointstore.upgrade_store();") : 0));
 }
 
 /* Takes on the owner's identity and a pinned search_path. */
@@ -455,10 +458,15 @@ pointstore_act_as_caller(const PointstoreScope *scope)
 void
 pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only)
 {
+	bool		snapshot = !ActiveSnapshotSet();	/* in a worker, which has no portal */
 	int			result;
 
 	pointstore_prepare(plan);
+	if (snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	result = SPI_execute_plan(plan->plan, values, nulls, read_only, 0);
+	if (snapshot)
+		PopActiveSnapshot();
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", plan->sql, SPI_result_code_string(result));
 }

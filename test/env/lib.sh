@@ -6,6 +6,8 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export LC_ALL=C.UTF-8
+# what the caller's shell says of other servers (PGPORT, PGOPTIONS ...) is not for ours
+unset $(compgen -e PG | grep -v '^PG_')
 
 fail()
 {
@@ -34,7 +36,7 @@ require_packages()
 	if [[ " $* " = *' tap '* ]]; then
 		perl -MIPC::Run -MTest::More -e 1 2>/dev/null || missing+=(perl libipc-run-perl)
 	fi
-	((${#missing[@]} > 0)) || return 0
+	((${#missing[@]} > 0)) || { require_drivers "$@"; return 0; }
 	if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
 		fail "missing, and not to be installed without root and apt-get: ${missing[*]}"
 	fi
@@ -51,6 +53,23 @@ require_packages()
 		{ tail -n 20 "$log" >&2; fail "apt-get could not install ${missing[*]}"; }
 	rm -f "$log"
 	have_postgresql || fail "PostgreSQL's server or headers are still missing for ${PG_CONFIG:-pg_config}"
+	require_drivers "$@"
+}
+
+# require_drivers [SUITE...]: what comes with PostgreSQL, where it was built with it
+require_drivers()
+{
+	local suite part
+	local -A parts=([regress]=regress/pg_regress [isolation]=isolation/pg_isolation_regress [tap]=perl/PostgreSQL/Test/Cluster.pm)
+	for suite; do
+		part=${parts[$suite]:-}
+		[[ -z $part || -e $(pgxs_test)/$part ]] || fail "$suite: this PostgreSQL has no $(pgxs_test)/$part"
+	done
+}
+
+pgxs_test()
+{
+	realpath -m "$("${PG_CONFIG:-pg_config}" --pgxs)/../../test"
 }
 
 have_postgresql()
@@ -70,11 +89,25 @@ build_and_install()
 {
 	local config=${PG_CONFIG:-pg_config}
 	make -s -C "$root" PG_CONFIG="$config" all
-	if [[ -w $("$config" --pkglibdir) && -w $(sharedir)/extension ]]; then
+	if may_install; then
 		make -s -C "$root" PG_CONFIG="$config" install >/dev/null
-	elif ! cmp -s "$root/pointstore.so" "$("$config" --pkglibdir)/pointstore.so"; then
-		fail "cannot install into $("$config" --pkglibdir): run make install as root first"
+	else
+		is_installed || fail "this build is not what is in $("$config" --pkglibdir), and cannot be installed: run make install as root first"
 	fi
+}
+
+may_install()
+{
+	[[ -w $("${PG_CONFIG:-pg_config}" --pkglibdir) && -w $(sharedir)/extension ]]
+}
+
+is_installed()
+{
+	local file
+	cmp -s "$root/pointstore.so" "$("${PG_CONFIG:-pg_config}" --pkglibdir)/pointstore.so" || return
+	for file in "$root"/pointstore.control "$root"/sql/pointstore--*.sql; do
+		cmp -s "$file" "$(sharedir)/extension/$(basename "$file")" || return
+	done
 }
 
 # Servers refuse to run as root: then their programs run as postgres.
@@ -95,8 +128,9 @@ as_server_user()
 # A folder that the server user owns; gone when the script ends, unless it keeps it.
 make_scratch()
 {
-	scratch=$(mktemp -d "${TMPDIR:-/tmp}/pointstore.XXXXXX")
-	((EUID != 0)) || chown postgres: "$scratch"
+	# a TMPDIR of root's own is of no use to postgres
+	as_server_user test -w "${TMPDIR:-/tmp}" || export TMPDIR=/tmp
+	scratch=$(as_server_user mktemp -d "${TMPDIR:-/tmp}/pointstore.XXXXXX")
 }
 
 # start_cluster [LINE...]: a cluster in $scratch, on a unix socket there, with the

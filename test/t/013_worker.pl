@@ -1,0 +1,121 @@
+# The scheduled reconciler: a launcher without a database, a worker that comes and
+# goes, settings that are reloaded, and everything that must not trouble it or be
+# troubled by it.
+
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib $FindBin::RealBin;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use StoreTest;
+use Test::More;
+
+my $node = new_cluster('main', conf => <<'END', allows_streaming => 1);
+max_worker_processes = 16
+restart_after_crash = on
+pointstore.databases = 'app, "no such one", bare, closed'
+pointstore.reconcile_interval = 1s
+pointstore.full_reconcile_interval = 0
+END
+$node->start;
+$node->safe_psql('postgres', 'CREATE DATABASE app; CREATE DATABASE bare; CREATE DATABASE closed ALLOW_CONNECTIONS false; CREATE ROLE keeper');
+$node->safe_psql('app', q{CREATE EXTENSION pointstore; SELECT pointstore.create_store('keeper');
+	SELECT count(pointstore.append_event('a' || n % 100, 'Earned', 1)) FROM generate_series(1, 1000) n});
+
+sub wait_for
+{
+	my ($what, $query, $db) = @_;
+	ok($node->poll_query_until($db // 'app', $query), $what);
+	return;
+}
+
+my $runs = q{SELECT count(*) FROM pointstore.reconciliation_run WHERE triggered_by = 'worker' AND status = 'clean'};
+wait_for('it runs by itself', "SELECT ($runs AND scope = 'incremental') > 0");
+wait_for('and again', "SELECT ($runs AND scope = 'incremental') > 1");
+is($node->safe_psql('app', "$runs AND scope = 'full'"), 0, 'no full run where that is off');
+
+# reloaded settings
+$node->append_conf('postgresql.conf', "pointstore.full_reconcile_interval = 1d");
+$node->reload;
+wait_for('a full run when it is due', "SELECT ($runs AND scope = 'full') = 1");
+my $seen = $node->safe_psql('app', $runs);
+wait_for('and then incremental ones again', "SELECT ($runs) >= $seen + 2");
+is($node->safe_psql('app', "$runs AND scope = 'full'"), 1, 'a full run once a day');
+$node->append_conf('postgresql.conf', "pointstore.reconcile_interval = 0\npointstore.full_reconcile_interval = 0");
+$node->reload;
+sleep 2;
+$seen = $node->safe_psql('app', 'SELECT count(*) FROM pointstore.reconciliation_run');
+sleep 2;
+is($node->safe_psql('app', 'SELECT count(*) FROM pointstore.reconciliation_run'), $seen, 'off is off');
+
+# now, and what it finds
+$node->safe_psql('app', q{SET session_replication_role = replica; UPDATE pointstore.balance SET balance = 99 WHERE aggregate_id = 'a7'});
+$node->safe_psql('app', q{SELECT pointstore.reconcile_now('full')});
+wait_for('a run told to start now finds it', q{SELECT count(*) = 1 FROM pointstore.finding WHERE aggregate_id = 'a7' AND resolved_at IS NULL});
+is(sqlstate($node, 'app', q{SELECT pointstore.reconcile_now('all')}), '22023', 'of a scope that there is');
+like(slurp_file($node->logfile), qr/WARNING:.*a7/, 'with a WARNING in the log');
+$node->safe_psql('app', q{SELECT pointstore.repair(id) FROM pointstore.finding WHERE resolved_at IS NULL});
+
+# an error of its own stands in the run's row
+$node->safe_psql('app', q{ALTER TABLE pointstore.account_proof ADD CONSTRAINT no_x CHECK (aggregate_id <> 'x')});
+$node->safe_psql('app', q{SELECT pointstore.append_event('x', 'Earned', 1); SELECT pointstore.reconcile_now()});
+wait_for('an error ends the run and is told', q{SELECT count(*) = 1 FROM pointstore.reconciliation_run WHERE status = 'failed' AND error LIKE '%no_x%'});
+$node->safe_psql('app', 'ALTER TABLE pointstore.account_proof DROP CONSTRAINT no_x');
+
+# killed in the middle it shows as interrupted, and the next run goes on
+$node->safe_psql('app', q{SELECT count(pointstore.append_event('b' || n, 'Earned', 1)) FROM generate_series(1, 30000) n});
+$node->append_conf('postgresql.conf', "pointstore.reconcile_delay = 200ms");
+$node->reload;
+$node->safe_psql('app', q{SELECT pointstore.reconcile_now()});
+wait_for('a slow run', q{SELECT count(*) = 1 FROM pointstore.reconciliation_run WHERE status = 'running'});
+is($node->safe_psql('app', q{SELECT wait_event_type FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler' AND query LIKE 'pointstore: incremental%'}) ne '',
+	1, 'shows what it is doing');
+$node->safe_psql('app', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler'});
+wait_for('terminated: interrupted', q{SELECT count(*) = 1 FROM pointstore.reconciliation_run WHERE status = 'interrupted'});
+
+# DROP DATABASE and a copy do not wait for it
+$node->safe_psql('app', q{SELECT pointstore.reconcile_now()});
+wait_for('at work again', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler'}, 'postgres');
+$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE app');
+is($node->safe_psql('copy', 'SELECT count(*) > 30000 FROM pointstore.event_store'), 't', 'the database is copied from under it');
+$node->safe_psql('copy', q{SELECT pointstore.reconcile_now()});
+wait_for('at work in the copy', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler'}, 'postgres');
+$node->safe_psql('postgres', 'DROP DATABASE copy');
+pass('and dropped');
+
+# DROP EXTENSION while it rests between two steps
+$node->safe_psql('app', q{SELECT pointstore.reconcile_now()});
+wait_for('at work once more', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler'}, 'postgres');
+$node->safe_psql('app', 'SET client_min_messages = warning; DROP EXTENSION pointstore CASCADE');
+wait_for('it is gone with the extension', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler'}, 'postgres');
+$node->safe_psql('app', 'CREATE EXTENSION pointstore; SELECT pointstore.upgrade_store()');
+
+# kill -9 of the worker: the server starts again, and the run shows as interrupted
+$node->safe_psql('app', q{SELECT pointstore.reconcile_now()});
+wait_for('a last time', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler'}, 'postgres');
+my $pid = $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler'});
+kill 'KILL', $pid;
+sleep 1;
+wait_for('the server is back', 'SELECT true');
+is($node->safe_psql('app', q{SELECT count(*) FROM pointstore.reconciliation_run WHERE status = 'running'}), 0, 'nothing is left running');
+$node->append_conf('postgresql.conf', "pointstore.reconcile_delay = 0\npointstore.reconcile_interval = 1s");
+$node->reload;
+wait_for('and runs again, to the end', q{SELECT count(*) > 0 FROM pointstore.reconciliation_run WHERE status = 'clean' AND accounts_checked > 20000});
+is(faults($node, 'app'), '', 'the store is sound');
+
+# a standby has no launcher until it is promoted
+my $backup = $node->backup('b');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'b', has_streaming => 1);
+$standby->start;
+my $before = $standby->safe_psql('app', 'SELECT count(*) FROM pointstore.reconciliation_run');
+is($standby->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pointstore%'}), 0, 'none on a standby');
+is(sqlstate($standby, 'app', 'CALL pointstore.reconcile()'), '25006', 'nor by hand');
+$standby->promote;
+ok($standby->poll_query_until('app', "SELECT count(*) > $before FROM pointstore.reconciliation_run"), 'it runs after promotion');
+$standby->stop('fast');
+
+$node->stop('fast');
+pass('a fast stop is not held up');
+done_testing();

@@ -514,7 +514,9 @@ write_proofs(Run *run, Proofs *proofs)
 		"        AS n (id, version, balance, held)"
 		"  ORDER BY n.id"
 		" ON CONFLICT (aggregate_id) DO UPDATE SET version = EXCLUDED.version, balance = EXCLUDED.balance,"
-		" held = EXCLUDED.held, proved_at = EXCLUDED.proved_at",
+		" held = EXCLUDED.held, proved_at = EXCLUDED.proved_at"
+		/* a run of the other scope may have got further meanwhile */
+		" WHERE p.version" LE "EXCLUDED.version",
 		.nargs = 4, .argtypes = {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
 	};
 	Datum		values[4];

@@ -387,7 +387,8 @@ refuse_store(const char *what, const char *name)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the store lacks %s %s", what, name),
 			 strcmp(what, "trigger") == 0 || strcmp(what, "view") == 0 ?
-			 errhint("SELECT pointstore.upgrade_store();") : 0));
+			 errhint("SELECT pointstore.upgrade_store();") :
+			 errhint("Put it back as create_store() makes it: upgrade_store() restores triggers and views alone.")));
 }
 
 /* Takes on the owner's identity and a pinned search_path. */

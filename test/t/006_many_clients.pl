@@ -181,6 +181,15 @@ foreach my $name (sort keys %scripts)
 	append_to_file("$dir/$name.sql", $scripts{$name}[1]);
 	push @files, '-f', "$dir/$name.sql\@$scripts{$name}[0]";
 }
+# two reconcilers at it all the time, who must find nothing
+my @reconcilers;
+foreach my $scope (qw(incremental full))
+{
+	append_to_file("$dir/$scope.reconcile", "CALL pointstore.reconcile('$scope');\n");
+	my ($out, $err) = ('', '');
+	push @reconcilers, { out => \$out, err => \$err, run => IPC::Run::start(
+			[ 'pgbench', '-n', '-c', 1, '-T', $seconds, '-f', "$dir/$scope.reconcile", $node->connstr('postgres') ], '>', \$out, '2>', \$err) };
+}
 my ($stdout, $stderr) = ('', '');
 my $finished = IPC::Run::run([ 'pgbench', '-n', '-c', 16, '-j', 2, '-T', $seconds, @files, $node->connstr('postgres') ],
 	'>', \$stdout, '2>', \$stderr);
@@ -190,6 +199,18 @@ my ($failed) = $stdout =~ /number of failed transactions: (\d+)/;
 diag(sprintf('%d transactions in %d s', $done // 0, $seconds));
 cmp_ok($done // 0, '>', 0, 'there was something to do');
 is($failed // 0, '0', 'no deadlock and no serialization failure in READ COMMITTED');
+
+foreach my $reconciler (@reconcilers)
+{
+	ok($reconciler->{run}->finish, 'a reconciler has met no error') or diag(${ $reconciler->{err} });
+}
+is($node->safe_psql('postgres', 'SELECT count(*) FROM pointstore.finding'), '0', 'no finding in a healthy store');
+is($node->safe_psql('postgres', q{SELECT DISTINCT status, unverified FROM pointstore.reconciliation_run}), 'clean|0', 'all runs were clean');
+cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM pointstore.reconciliation_run WHERE scope = '$_'"), '>', 3, "there were some of scope $_")
+  foreach qw(incremental full);
+$node->safe_psql('postgres', q{CALL pointstore.reconcile()});
+is($node->safe_psql('postgres', q{SELECT count(*) FROM pointstore.account a LEFT JOIN pointstore.account_proof p USING (aggregate_id)
+	WHERE a.version > 0 AND (p.version, p.balance) IS DISTINCT FROM (a.version, a.balance)}), '0', 'in the end every account is proved to its last event');
 
 is(faults($node, 'postgres'), '', 'the store is sound');
 is($node->safe_psql('postgres', 'SELECT * FROM told'), '', 'no reader has seen a balance without its event, nor has a rebuild');

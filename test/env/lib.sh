@@ -26,7 +26,9 @@ require_packages()
 		fail "there is no $PG_CONFIG"
 	fi
 	command -v gcc >/dev/null && [[ -e /usr/include/stdio.h ]] || missing+=(gcc libc6-dev)
-	if ! have_postgresql; then
+	if have_postgresql; then
+		require_drivers "$@"
+	else
 		missing+=("postgresql-$version" "postgresql-server-dev-$version")
 	fi
 	if [[ " $* " = *' pgtap '* ]]; then
@@ -36,7 +38,7 @@ require_packages()
 	if [[ " $* " = *' tap '* ]]; then
 		perl -MIPC::Run -MTest::More -e 1 2>/dev/null || missing+=(perl libipc-run-perl)
 	fi
-	((${#missing[@]} > 0)) || { require_drivers "$@"; return 0; }
+	((${#missing[@]} > 0)) || return 0
 	if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
 		fail "missing, and not to be installed without root and apt-get: ${missing[*]}"
 	fi
@@ -56,14 +58,20 @@ require_packages()
 	require_drivers "$@"
 }
 
-# require_drivers [SUITE...]: what comes with PostgreSQL, where it was built with it
+# require_drivers [SUITE...]: what no package adds to an installation that lacks it
 require_drivers()
 {
-	local suite part
-	local -A parts=([regress]=regress/pg_regress [isolation]=isolation/pg_isolation_regress [tap]=perl/PostgreSQL/Test/Cluster.pm)
+	local suite file
 	for suite; do
-		part=${parts[$suite]:-}
-		[[ -z $part || -e $(pgxs_test)/$part ]] || fail "$suite: this PostgreSQL has no $(pgxs_test)/$part"
+		case $suite in
+			regress) file=$(pgxs_test)/regress/pg_regress ;;
+			isolation) file=$(pgxs_test)/isolation/pg_isolation_regress ;;
+			tap) file=$(pgxs_test)/perl/PostgreSQL/Test/Cluster.pm ;;
+			# Debian's package is for Debian's PostgreSQL
+			pgtap) [[ $(sharedir) = /usr/share/postgresql/* ]] || file=$(sharedir)/extension/pgtap.control ;;
+		esac
+		[[ -z ${file:-} || -e $file ]] || fail "$suite: ${PG_CONFIG:-pg_config}'s PostgreSQL has no $file"
+		file=
 	done
 }
 

@@ -216,6 +216,29 @@ SELECT (pointstore.digest(least(v, 999), 1, 0, least(v, 999), 0, 0, 42)).sound F
 SELECT (pointstore.digest(v, -9223372036854775808, 0, 9223372036854775807, 0, 0, 42)).* FROM generate_series(1, 2) v;
 SELECT pointstore.digest(1, 1, 0, 1, 0, 0, 1) WHERE false;
 
+-- parallel workers say what one process says
+CREATE FUNCTION pg_temp.is_parallel(query text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE plan json;
+BEGIN
+    EXECUTE 'EXPLAIN (FORMAT JSON) ' || query INTO plan;
+    RETURN plan::text LIKE '%"Partial Mode": "Partial"%';
+END$$;
+CREATE TABLE rec_links AS SELECT v::bigint AS v, v * 3 - 2 AS amount, (v * (3 * v - 1) / 2)::bigint AS balance FROM generate_series(1, 20000) v;
+ANALYZE rec_links;
+SET max_parallel_workers_per_gather = 2;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SELECT pg_temp.is_parallel('SELECT pointstore.digest(v, amount, -amount, balance, 0, 0, 42) FROM rec_links');
+SELECT (pointstore.digest(v, amount, -amount, balance, 0, 0, 42)).* FROM rec_links;
+SELECT (pointstore.digest(v, amount, 9223372036854775807, balance + CASE v WHEN 9999 THEN 1 ELSE 0 END, 0, 0, 42)).* FROM rec_links;
+SELECT pointstore.digest(v, amount, 0, balance, 0, 0, 42) FROM rec_links WHERE v < 0;
+DROP TABLE rec_links;
+RESET max_parallel_workers_per_gather;
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET min_parallel_table_scan_size;
+
 -- the store as it was
 DROP VIEW rec_finding;
 BEGIN;

@@ -116,6 +116,7 @@ SELECT aggregate_id, action, before ->> 'balance' AS before, after ->> 'balance'
   FROM pointstore.account_log WHERE action = 'repair' ORDER BY id;
 SELECT pointstore.repair(id) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-17';
 SELECT pointstore.repair(id, 'balance') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-17';
+SELECT pointstore.repair(id) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-p7';
 SELECT pointstore.repair(id, 'balance') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-03';
 SELECT pointstore.repair(id, 'balance') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-07';
 SELECT pointstore.repair(id, 'oracle') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-07';

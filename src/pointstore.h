@@ -128,6 +128,7 @@ extern void pointstore_lock_tables(void);
 extern void pointstore_forget_locks(void);
 extern void pointstore_act_as_caller(const PointstoreScope *scope);
 extern bool pointstore_is_store_column(const PointstoreTable *table, AttrNumber att);
+extern void pointstore_next_step(void);
 extern void pointstore_prepare(PointstorePlan *plan);
 extern void pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only);
 extern text *pointstore_name(FunctionCallInfo fcinfo, int argno, const char *what);
@@ -384,7 +385,6 @@ extern int	pointstore_max_auto_actions;
 extern int	pointstore_reconcile_max_transaction;	/* ms */
 extern int	pointstore_reconcile_delay; /* ms */
 extern bool pointstore_run_reconciliation(bool full, const char *triggered_by, int64 *id);
-extern void pointstore_rest(void);
 
 /* ---------------------------------------------------------------------
  * launcher.c: workers and their schedule

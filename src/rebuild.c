@@ -208,13 +208,13 @@ pointstore_rebuild_balances(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 				 errmsg("rebuild_balances() commits and cannot run inside a transaction block")));
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	pointstore_next_step();
 	while ((after = rebuild_batch(after, &rebuilt)) != NULL)
 	{
 		ereport(NOTICE,
 				(errmsg("batch %d: accounts up to \"%s\" compared, %lld rebuilt so far", ++batches,
 						after, (long long) rebuilt)));
-		SPI_commit();
-		CHECK_FOR_INTERRUPTS();
+		pointstore_next_step();
 	}
 	SPI_finish();
 	PG_RETURN_VOID();

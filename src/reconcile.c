@@ -15,8 +15,8 @@
  * commits: an event with a smaller id may become visible later. An append
  * has a transaction id before it draws an event's id. So when the sequence is
  * read first and the next transaction id afterwards, every event up to the one
- * belongs to a transaction before the other; once none of these is running, they
- * have all been seen. Until then the run after looks at them again.
+ * belongs to a transaction before the other; a run that begins when none of these is
+ * running sees them all, and the next run may begin after them.
  *
  * Every step is a transaction of its own. A candidate is examined from its
  * first event in a snapshot taken under its row's lock; who waits for the lock
@@ -80,6 +80,7 @@ typedef struct Run
 	int64		key;			/* of the digests */
 	int			slices;
 	int			slice;
+	bool		resumed;		/* an earlier session has done some slices */
 	int64		accounts;
 	int64		events;
 	int64		findings;
@@ -115,6 +116,13 @@ typedef struct Findings
 	bool		critical;
 } Findings;
 
+/* What an account's kind says about findings. */
+typedef struct Policy
+{
+	char	   *on_mismatch;
+	char	   *source_of_truth;
+} Policy;
+
 /* Proofs to be written together. */
 typedef struct Proofs
 {
@@ -125,15 +133,70 @@ typedef struct Proofs
 	Datum		held[PROOFS_AT_ONCE];
 } Proofs;
 
+/*
+ * What is wrong with an account, from its first event, in a snapshot of now (in
+ * READ COMMITTED). A break is looked for only where the event before is there.
+ */
+#define EXAMINE_SQL \
+"WITH e AS (" \
+" SELECT version, amount, held, balance_after," \
+"        pg_catalog.lag(version, 1, CAST(0 AS pg_catalog.int8)) OVER w AS before," \
+"        pg_catalog.lag(balance_after, 1, CAST(0 AS pg_catalog.int8)) OVER w AS balance_before" \
+"   FROM pointstore.event_store WHERE aggregate_id" EQ "$1 WINDOW w AS (ORDER BY version, id))," \
+" links AS (SELECT e.*, version" NE "(before" PLUS "1) AS gap," \
+"        version" EQ "(before" PLUS "1) AND balance_after" NE "(CAST(balance_before AS pg_catalog.numeric)" PLUS "amount) AS broken FROM e)," \
+" s AS (SELECT pg_catalog.count(*) AS events, pg_catalog.max(version) AS last, pg_catalog.sum(amount) AS total," \
+"        pg_catalog.sum(held) AS held, pg_catalog.min(version) FILTER (WHERE gap) AS gap," \
+"        pg_catalog.min(version) FILTER (WHERE broken) AS broken FROM links)," \
+" b AS (SELECT * FROM pointstore.balance WHERE aggregate_id" EQ "$1)," \
+" p AS (SELECT * FROM pointstore.pure_account WHERE aggregate_id" EQ "$1)," \
+" q AS (SELECT * FROM pointstore.account_proof WHERE aggregate_id" EQ "$1)," \
+" judged (code, severity, expected, found, version) AS (" \
+" SELECT 'version_gap', 'critical', CAST(e.before" PLUS "1 AS pg_catalog.numeric), CAST(e.version AS pg_catalog.numeric), e.version" \
+"   FROM s, LATERAL (SELECT * FROM links l WHERE l.gap AND l.version" EQ "s.gap LIMIT 1) e" \
+" UNION ALL" \
+" SELECT 'version_gap', 'critical', q.version, coalesce(s.last, 0), coalesce(s.last, 0)" PLUS "1" \
+"   FROM s, q WHERE q.version" GT "coalesce(s.last, 0) AND s.gap IS NULL" \
+" UNION ALL" \
+" SELECT 'chain_break', 'critical', CAST(e.balance_before AS pg_catalog.numeric)" PLUS "e.amount, e.balance_after, e.version" \
+"   FROM s, LATERAL (SELECT * FROM links l WHERE l.broken AND l.version" EQ "s.broken LIMIT 1) e" \
+" UNION ALL" \
+" SELECT 'balance_mismatch', CASE WHEN b.balance" GT "s.total THEN 'error' ELSE 'warning' END, s.total, b.balance, s.last" \
+"   FROM s, b WHERE s.events" GT "0 AND b.balance" NE "s.total" \
+" UNION ALL" \
+" SELECT 'version_mismatch', 'error', s.last, b.version, s.last FROM s, b WHERE s.events" GT "0 AND b.version" NE "s.last" \
+" UNION ALL" \
+" SELECT 'held_mismatch', CASE WHEN b.held" LT "s.held THEN 'error' ELSE 'warning' END, s.held, b.held, s.last" \
+"   FROM s, b WHERE s.events" GT "0 AND b.held" NE "s.held" \
+" UNION ALL" \
+" SELECT 'missing_balance', CASE WHEN s.total" LT "0 THEN 'error' ELSE 'warning' END, s.total, CAST(NULL AS pg_catalog.numeric), s.last" \
+"   FROM s WHERE s.events" GT "0 AND NOT EXISTS (SELECT FROM b) AND NOT EXISTS (SELECT FROM p)" \
+" UNION ALL" \
+" SELECT 'orphan_balance', CASE WHEN b.balance" GT "0 OR EXISTS (SELECT FROM p) THEN 'error' ELSE 'warning' END," \
+"        CAST(0 AS pg_catalog.numeric), b.balance, b.version" \
+"   FROM s, b WHERE (s.events" EQ "0 AND (b.version" NE "0 OR b.balance" NE "0 OR b.held" NE "0)) OR EXISTS (SELECT FROM p))" \
+" SELECT j.code, j.severity," \
+"        CAST(CASE WHEN j.expected" GE "-9223372036854775808 AND j.expected" LE "9223372036854775807 THEN j.expected END AS pg_catalog.int8)," \
+"        CAST(CASE WHEN j.found" GE "-9223372036854775808 AND j.found" LE "9223372036854775807 THEN j.found END AS pg_catalog.int8)," \
+"        j.version, pg_catalog.jsonb_build_object(" \
+"          'events', s.events, 'last_version', s.last, 'sum', s.total, 'held', s.held," \
+"          'row', (SELECT pg_catalog.jsonb_build_object('kind', b.kind, 'version', b.version, 'balance', b.balance, 'held', b.held, 'status', b.status) FROM b))" \
+"   FROM judged j, s"
+
+static PointstorePlan examine_plan = {.sql = EXAMINE_SQL, .nargs = 1, .argtypes = {TEXTOID}};
+static PointstorePlan examine_heap_plan = {.sql = EXAMINE_SQL, .nargs = 1, .argtypes = {TEXTOID}};
+
 static bool lock_scope(bool full, LOCKTAG *tag);
 static void run_under_lock(Run *run, const LOCKTAG *tag);
 static void run_all(Run *run);
 static void start_run(Run *run, const char *scope);
 static void next_step(void);
+static void rest(void);
 static void scan_slice(Run *run);
 static void read_horizon(Run *run);
 static bool has_come_to_rest(const char *xmax);
 static void scan_new_events(Run *run);
+static void use_no_index(void);
 static Tuplestorestate *collect(Run *run, const char *sql, ParamListInfo params);
 static void take_proofs_and_candidates(Run *run, Tuplestorestate *rows);
 static TupleDesc row_desc(void);
@@ -143,16 +206,18 @@ static void examine_open_findings(Run *run);
 static void finish_run(Run *run);
 static void confirm(Run *run, const char *id);
 static bool lock_account(text *id);
-static Findings *examine(text *id);
+static Findings *examine(text *id, PointstorePlan *plan);
 static void record(Run *run, text *id, Findings *found, const char *action);
 static void forget_proof(text *id);
 static void announce(int64 id, text *account, const Finding *finding, const char *action);
-static void resolve(text *id, Findings *found, const char *by);
+static void resolve(text *id, Findings *found, const char *by, const char *action);
 static const char *act(Run *run, text *id, Findings *found);
-static char *kind_setting(text *id, const char *column);
+static Policy read_policy(text *id);
 static bool is_shut(text *id);
 static bool can_adjust(const Findings *found);
 static void adjust(text *id);
+static text *lock_account_of(int64 finding);
+static void put_right(text *id, Findings *found, bool by_events);
 static Datum text_array(Datum *elements, int n, Oid type);
 
 /* reconcile(scope, INOUT run_id) */
@@ -254,17 +319,16 @@ run_all(Run *run)
 static void
 next_step(void)
 {
-	SPI_commit();
-	CHECK_FOR_INTERRUPTS();
-	pointstore_rest();
+	pointstore_next_step();
+	rest();
 }
 
 /*
  * Between two steps: waits as long as the throttle says, and leaves when somebody
  * is about to drop or to copy this database, which waits for sessions to be gone.
  */
-void
-pointstore_rest(void)
+static void
+rest(void)
 {
 	LOCKTAG		tag;
 
@@ -302,7 +366,9 @@ start_run(Run *run, const char *scope)
 		.sql = "UPDATE pointstore.reconciliation SET status = 'running'"
 		" WHERE id" EQ "(SELECT pg_catalog.max(id) FROM pointstore.reconciliation WHERE scope" EQ "$1)"
 		"   AND status" EQ "'interrupted' AND slices_done" GT "0 AND slices_done" LT "slices"
-		" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at",
+		" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at, findings, unverified,"
+		"   (SELECT pg_catalog.count(DISTINCT f.aggregate_id) FROM pointstore.finding f"
+		"     WHERE f.action" NE "'reported' AND f.last_seen_at" GE "started_at)",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	static PointstorePlan start = {
@@ -311,7 +377,8 @@ start_run(Run *run, const char *scope)
 		" SELECT $1, $2, CASE WHEN $1" EQ "'full' THEN GREATEST(1, CAST(pg_catalog.ceil(c.reltuples"
 		"        OPERATOR(pg_catalog./) (1000.0 OPERATOR(pg_catalog.*) $3)) AS pg_catalog.int4)) ELSE 1 END"
 		"   FROM pg_catalog.pg_class c WHERE c.oid" EQ "CAST('pointstore.event_store' AS pg_catalog.regclass)"
-		" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at",
+		" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at, findings, unverified,"
+		"   CAST(0 AS pg_catalog.int8)",
 		.nargs = 3, .argtypes = {TEXTOID, TEXTOID, INT4OID}
 	};
 	Datum		values[3];
@@ -339,6 +406,10 @@ start_run(Run *run, const char *scope)
 	run->accounts = DatumGetInt64(SPI_getbinval(row, desc, 4, &isnull));
 	run->events = DatumGetInt64(SPI_getbinval(row, desc, 5, &isnull));
 	run->started_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 6, &isnull));
+	run->findings = DatumGetInt64(SPI_getbinval(row, desc, 7, &isnull));
+	run->unverified = DatumGetInt64(SPI_getbinval(row, desc, 8, &isnull));
+	run->acted = DatumGetInt64(SPI_getbinval(row, desc, 9, &isnull));
+	run->resumed = run->slice > 0;
 	SPI_finish();
 	pointstore_act_as_caller(&owner);
 	*run->reported_id = run->id;
@@ -384,12 +455,12 @@ static void
 scan_slice(Run *run)
 {
 	static PointstorePlan done = {
-		.sql = "UPDATE pointstore.reconciliation SET slices_done = $2, accounts_checked = $3, events_checked = $4"
-		" WHERE id" EQ "$1",
-		.nargs = 4, .argtypes = {INT8OID, INT4OID, INT8OID, INT8OID}
+		.sql = "UPDATE pointstore.reconciliation SET slices_done = $2, accounts_checked = $3, events_checked = $4,"
+		" findings = $5, unverified = $6 WHERE id" EQ "$1",
+		.nargs = 6, .argtypes = {INT8OID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID}
 	};
 	ParamListInfo params = makeParamList(3);
-	Datum		values[4];
+	Datum		values[6];
 	PointstoreScope owner;
 	int			i;
 
@@ -406,6 +477,8 @@ scan_slice(Run *run)
 	values[1] = Int32GetDatum(run->slice);
 	values[2] = Int64GetDatum(run->accounts);
 	values[3] = Int64GetDatum(run->events);
+	values[4] = Int64GetDatum(run->findings);
+	values[5] = Int64GetDatum(run->unverified);
 	pointstore_act_as_owner(&owner);
 	SPI_connect();
 	pointstore_execute(&done, values, NULL, false);
@@ -416,24 +489,22 @@ scan_slice(Run *run)
 
 /*
  * What a statement returns, in a tuplestore that lives as long as the run. The
- * statement may be run by parallel workers, and uses no index.
+ * statement may be run by parallel workers; in a full run it uses no index.
  */
 static Tuplestorestate *
 collect(Run *run, const char *sql, ParamListInfo params)
 {
-	static const char *const off[] = {"enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan"};
 	MemoryContext old = MemoryContextSwitchTo(run->context);
 	Tuplestorestate *rows = tuplestore_begin_heap(false, true, work_mem);
 	DestReceiver *dest = CreateTuplestoreDestReceiver();
 	SPIExecuteOptions options = {.params = params, .read_only = true, .dest = dest};
 	PointstoreScope owner;
-	int			i;
 
 	MemoryContextSwitchTo(old);
 	SetTuplestoreDestReceiverParams(dest, rows, run->context, false, NULL, NULL);
 	pointstore_act_as_owner(&owner);
-	for (i = 0; run->full && i < lengthof(off); i++)
-		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (run->full)
+		use_no_index();
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (SPI_execute_extended(sql, &options) < 0)
@@ -443,6 +514,17 @@ collect(Run *run, const char *sql, ParamListInfo params)
 	pointstore_act_as_caller(&owner);
 	next_step();
 	return rows;
+}
+
+/* Statements planned from now on read heaps alone, until the caller acts as the caller again. */
+static void
+use_no_index(void)
+{
+	static const char *const off[] = {"enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan"};
+	int			i;
+
+	for (i = 0; i < lengthof(off); i++)
+		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* Goes through the rows of slice_sql or tail_sql: writes the proofs, examines what looks wrong. */
@@ -484,6 +566,7 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 		}
 	}
 	write_proofs(run, proofs);
+	pfree(proofs);
 	MemoryContextDelete(batch);
 	ExecDropSingleTupleTableSlot(slot);
 	tuplestore_end(rows);
@@ -750,10 +833,14 @@ finish_run(Run *run)
 	values[4] = Int64GetDatum(run->unverified);
 	values[5] = CStringGetTextDatum("more accounts than pointstore.max_auto_actions would have been touched: the rest is reported");
 	pointstore_execute(&finish, values, run->breaker ? "      " : "     n", false);
-	values[0] = Int64GetDatum(run->safe_id);
-	values[1] = Int64GetDatum(run->pending_id);
-	values[2] = CStringGetTextDatum(run->pending_xmax);
-	pointstore_execute(&checkpoint, values, NULL, false);
+	/* the slices of an earlier session have not seen what came before this one */
+	if (!run->resumed)
+	{
+		values[0] = Int64GetDatum(run->safe_id);
+		values[1] = Int64GetDatum(run->pending_id);
+		values[2] = CStringGetTextDatum(run->pending_xmax);
+		pointstore_execute(&checkpoint, values, NULL, false);
+	}
 	SPI_finish();
 	pointstore_act_as_caller(&owner);
 	next_step();
@@ -766,6 +853,8 @@ finish_run(Run *run)
 static void
 confirm(Run *run, const char *account)
 {
+	MemoryContext context = AllocSetContextCreate(run->context, "pointstore account", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
 	text	   *id = cstring_to_text(account);
 	PointstoreScope owner;
 
@@ -775,8 +864,11 @@ confirm(Run *run, const char *account)
 		run->unverified++;
 	else
 	{
-		Findings   *found = examine(id);
+		Findings   *found = examine(id, &examine_plan);
 
+		/* an index may hide from this what the heap has shown */
+		if (found->n == 0 && run->full)
+			found = examine(id, &examine_heap_plan);
 		run->findings += found->n;
 		if (found->n > 0)
 		{
@@ -788,10 +880,12 @@ confirm(Run *run, const char *account)
 		}
 		else
 			forget_proof(id);	/* what looked wrong was the proof */
-		resolve(id, found, "reconcile");
+		resolve(id, found, "reconcile", NULL);
 	}
 	PopActiveSnapshot();
 	pointstore_act_as_caller(&owner);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 	next_step();
 }
 
@@ -806,16 +900,19 @@ lock_account(text *id)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner resources = CurrentResourceOwner;
 	Datum		value = PointerGetDatum(id);
+	PointstoreScope scope;
 	volatile bool locked = true;
 
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
+		pointstore_act_as_owner(&scope);
 		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
+								 GUC_ACTION_SAVE, true, 0, false);
 		SPI_connect();
 		pointstore_execute(&plan, &value, NULL, false);
 		SPI_finish();
+		pointstore_act_as_caller(&scope);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -837,70 +934,21 @@ lock_account(text *id)
 	return locked;
 }
 
-/*
- * What is wrong with an account, from its first event, in a snapshot of now (in
- * READ COMMITTED). A break is looked for only where the event before is there.
- */
-static const char *const examine_sql =
-"WITH e AS ("
-" SELECT version, amount, held, balance_after,"
-"        pg_catalog.lag(version, 1, CAST(0 AS pg_catalog.int8)) OVER w AS before,"
-"        pg_catalog.lag(balance_after, 1, CAST(0 AS pg_catalog.int8)) OVER w AS balance_before"
-"   FROM pointstore.event_store WHERE aggregate_id" EQ "$1 WINDOW w AS (ORDER BY version, id)),"
-" links AS (SELECT e.*, version" NE "(before" PLUS "1) AS gap,"
-"        version" EQ "(before" PLUS "1) AND balance_after" NE "(CAST(balance_before AS pg_catalog.numeric)" PLUS "amount) AS broken FROM e),"
-" s AS (SELECT pg_catalog.count(*) AS events, pg_catalog.max(version) AS last, pg_catalog.sum(amount) AS total,"
-"        pg_catalog.sum(held) AS held, pg_catalog.min(version) FILTER (WHERE gap) AS gap,"
-"        pg_catalog.min(version) FILTER (WHERE broken) AS broken FROM links),"
-" b AS (SELECT * FROM pointstore.balance WHERE aggregate_id" EQ "$1),"
-" p AS (SELECT * FROM pointstore.pure_account WHERE aggregate_id" EQ "$1),"
-" q AS (SELECT * FROM pointstore.account_proof WHERE aggregate_id" EQ "$1),"
-" judged (code, severity, expected, found, version) AS ("
-" SELECT 'version_gap', 'critical', CAST(e.before" PLUS "1 AS pg_catalog.numeric), CAST(e.version AS pg_catalog.numeric), e.version"
-"   FROM s, LATERAL (SELECT * FROM links l WHERE l.gap AND l.version" EQ "s.gap LIMIT 1) e"
-" UNION ALL"
-" SELECT 'version_gap', 'critical', q.version, coalesce(s.last, 0), coalesce(s.last, 0)" PLUS "1"
-"   FROM s, q WHERE q.version" GT "coalesce(s.last, 0) AND s.gap IS NULL"
-" UNION ALL"
-" SELECT 'chain_break', 'critical', CAST(e.balance_before AS pg_catalog.numeric)" PLUS "e.amount, e.balance_after, e.version"
-"   FROM s, LATERAL (SELECT * FROM links l WHERE l.broken AND l.version" EQ "s.broken LIMIT 1) e"
-" UNION ALL"
-" SELECT 'balance_mismatch', CASE WHEN b.balance" GT "s.total THEN 'error' ELSE 'warning' END, s.total, b.balance, s.last"
-"   FROM s, b WHERE s.events" GT "0 AND b.balance" NE "s.total"
-" UNION ALL"
-" SELECT 'version_mismatch', 'error', s.last, b.version, s.last FROM s, b WHERE s.events" GT "0 AND b.version" NE "s.last"
-" UNION ALL"
-" SELECT 'held_mismatch', CASE WHEN b.held" LT "s.held THEN 'error' ELSE 'warning' END, s.held, b.held, s.last"
-"   FROM s, b WHERE s.events" GT "0 AND b.held" NE "s.held"
-" UNION ALL"
-" SELECT 'missing_balance', CASE WHEN s.total" LT "0 THEN 'error' ELSE 'warning' END, s.total, CAST(NULL AS pg_catalog.numeric), s.last"
-"   FROM s WHERE s.events" GT "0 AND NOT EXISTS (SELECT FROM b) AND NOT EXISTS (SELECT FROM p)"
-" UNION ALL"
-" SELECT 'orphan_balance', CASE WHEN b.balance" GT "0 OR EXISTS (SELECT FROM p) THEN 'error' ELSE 'warning' END,"
-"        CAST(0 AS pg_catalog.numeric), b.balance, b.version"
-"   FROM s, b WHERE (s.events" EQ "0 AND (b.version" NE "0 OR b.balance" NE "0 OR b.held" NE "0)) OR EXISTS (SELECT FROM p))"
-" SELECT j.code, j.severity,"
-"        CAST(CASE WHEN j.expected" GE "-9223372036854775808 AND j.expected" LE "9223372036854775807 THEN j.expected END AS pg_catalog.int8),"
-"        CAST(CASE WHEN j.found" GE "-9223372036854775808 AND j.found" LE "9223372036854775807 THEN j.found END AS pg_catalog.int8),"
-"        j.version, pg_catalog.jsonb_build_object("
-"          'events', s.events, 'last_version', s.last, 'sum', s.total, 'held', s.held,"
-"          'row', (SELECT pg_catalog.jsonb_build_object('kind', b.kind, 'version', b.version, 'balance', b.balance, 'held', b.held, 'status', b.status) FROM b))"
-"   FROM judged j, s";
-
+/* By an account's findings; of the caller's memory. */
 static Findings *
-examine(text *id)
+examine(text *id, PointstorePlan *plan)
 {
-	static PointstorePlan plan = {
-		.nargs = 1, .argtypes = {TEXTOID}
-	};
 	MemoryContext context = CurrentMemoryContext;
 	Datum		value = PointerGetDatum(id);
 	Findings   *found = palloc0(sizeof(Findings));
+	PointstoreScope scope;
 	uint64		i;
 
-	plan.sql = examine_sql;
+	pointstore_act_as_owner(&scope);
+	if (plan == &examine_heap_plan)
+		use_no_index();
 	SPI_connect();
-	pointstore_execute(&plan, &value, NULL, false);
+	pointstore_execute(plan, &value, NULL, false);
 	found->n = SPI_processed;
 	found->findings = MemoryContextAllocZero(context, sizeof(Finding) * Max(found->n, 1));
 	for (i = 0; i < SPI_processed; i++)
@@ -919,6 +967,7 @@ examine(text *id)
 		found->critical |= strcmp(finding->severity, "critical") == 0;
 	}
 	SPI_finish();
+	pointstore_act_as_caller(&scope);
 	return found;
 }
 
@@ -1018,16 +1067,16 @@ announce(int64 id, text *account, const Finding *finding, const char *action)
 					pointstore_cstring(account), finding->severity, action)));
 }
 
-/* Closes an account's open findings that are not among these. */
+/* Closes an account's open findings that are not among these, by an action or, null, by the way of the world. */
 static void
-resolve(text *id, Findings *found, const char *by)
+resolve(text *id, Findings *found, const char *by, const char *action)
 {
 	static PointstorePlan plan = {
-		.sql = "UPDATE pointstore.finding SET resolved_at = pg_catalog.clock_timestamp(), resolved_by = $3"
-		" WHERE aggregate_id" EQ "$1 AND resolved_at IS NULL AND code" NE "ALL ($2)",
-		.nargs = 3, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID}
+		.sql = "UPDATE pointstore.finding SET resolved_at = pg_catalog.clock_timestamp(), resolved_by = $3,"
+		" action = coalesce($4, action) WHERE aggregate_id" EQ "$1 AND resolved_at IS NULL AND code" NE "ALL ($2)",
+		.nargs = 4, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[3];
+	Datum		values[4];
 	Datum	   *codes = palloc(sizeof(Datum) * Max(found->n, 1));
 	int			i;
 
@@ -1036,8 +1085,9 @@ resolve(text *id, Findings *found, const char *by)
 	values[0] = PointerGetDatum(id);
 	values[1] = text_array(codes, found->n, TEXTOID);
 	values[2] = CStringGetTextDatum(by);
+	values[3] = action ? CStringGetTextDatum(action) : (Datum) 0;
 	SPI_connect();
-	pointstore_execute(&plan, values, NULL, false);
+	pointstore_execute(&plan, values, action ? "    " : "   n", false);
 	SPI_finish();
 }
 
@@ -1049,15 +1099,14 @@ resolve(text *id, Findings *found, const char *by)
 static const char *
 act(Run *run, text *id, Findings *found)
 {
-	char	   *policy = kind_setting(id, "on_mismatch");
-	bool		repair = strcmp(policy, "repair") == 0 && !found->critical;
-	bool		by_events = strcmp(kind_setting(id, "source_of_truth"), "events") == 0;
+	Policy		policy = read_policy(id);
+	bool		freeze = strcmp(policy.on_mismatch, "freeze") == 0;
+	bool		repair = strcmp(policy.on_mismatch, "repair") == 0 && !found->critical;
+	bool		by_events = strcmp(policy.source_of_truth, "events") == 0;
 	Account		before;
 	Account		after;
 
-	if (strcmp(policy, "freeze") != 0 && (!repair || (!by_events && !can_adjust(found))))
-		return "reported";
-	if (strcmp(policy, "freeze") == 0 && is_shut(id))
+	if (freeze ? is_shut(id) : !repair || (!by_events && !can_adjust(found)))
 		return "reported";
 	if (run->acted >= pointstore_max_auto_actions)
 	{
@@ -1065,18 +1114,18 @@ act(Run *run, text *id, Findings *found)
 		return "reported";
 	}
 	run->acted++;
-	if (!repair)
+	if (freeze)
 		pointstore_freeze(id, cstring_to_text("reconciliation"));
 	else if (by_events)
 		(void) pointstore_rebuild(id, "repair", &before, &after);
 	else
 		adjust(id);
-	return repair ? "repaired" : "frozen";
+	return freeze ? "frozen" : "repaired";
 }
 
-/* A setting of the account's kind; of a missing account the default kind's. */
-static char *
-kind_setting(text *id, const char *column)
+/* The policy of the account's kind; of a missing account the default kind's. */
+static Policy
+read_policy(text *id)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT on_mismatch, source_of_truth FROM pointstore.account_kind"
@@ -1086,15 +1135,17 @@ kind_setting(text *id, const char *column)
 	};
 	MemoryContext context = CurrentMemoryContext;
 	Datum		value = PointerGetDatum(id);
-	char	   *setting = "report";
+	Policy		policy = {.on_mismatch = "report", .source_of_truth = "events"};
 
 	SPI_connect();
 	pointstore_execute(&plan, &value, NULL, false);
 	if (SPI_processed > 0)
-		setting = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-															strcmp(column, "on_mismatch") == 0 ? 1 : 2));
+	{
+		policy.on_mismatch = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+		policy.source_of_truth = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
+	}
 	SPI_finish();
-	return setting;
+	return policy;
 }
 
 /* Whether an account is frozen or closed already, or has no row to freeze. */
@@ -1156,9 +1207,6 @@ pointstore_reconcile_account(PG_FUNCTION_ARGS)
 {
 	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	static PointstorePlan plan = {
-		.nargs = 1, .argtypes = {TEXTOID}
-	};
 	static PointstorePlan known = {
 		.sql = "SELECT FROM pointstore.account WHERE aggregate_id" EQ "$1 UNION ALL"
 		" SELECT FROM pointstore.event_store WHERE aggregate_id" EQ "$1 LIMIT 1",
@@ -1168,7 +1216,6 @@ pointstore_reconcile_account(PG_FUNCTION_ARGS)
 	PointstoreScope owner;
 	uint64		i;
 
-	plan.sql = examine_sql;
 	pointstore_materialize(fcinfo);
 	pointstore_act_as_owner(&owner);
 	SPI_connect();
@@ -1177,7 +1224,7 @@ pointstore_reconcile_account(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
 				 errmsg("account \"%s\" is missing", pointstore_cstring(id))));
-	pointstore_execute(&plan, &value, NULL, true);
+	pointstore_execute(&examine_plan, &value, NULL, true);
 	for (i = 0; i < SPI_processed; i++)
 		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[i]);
 	SPI_finish();
@@ -1189,25 +1236,11 @@ pointstore_reconcile_account(PG_FUNCTION_ARGS)
 Datum
 pointstore_repair(PG_FUNCTION_ARGS)
 {
-	static PointstorePlan open = {
-		.sql = "SELECT aggregate_id FROM pointstore.finding WHERE id" EQ "$1 AND resolved_at IS NULL",
-		.nargs = 1, .argtypes = {INT8OID}
-	};
-	static PointstorePlan mark = {
-		.sql = "UPDATE pointstore.finding SET action = 'repaired' WHERE aggregate_id" EQ "$1 AND resolved_at IS NULL"
-		" AND code" NE "ALL ($2)",
-		.nargs = 2, .argtypes = {TEXTOID, TEXTARRAYOID}
-	};
 	char	   *source = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	PointstoreScope owner;
+	text	   *id;
 	Findings   *found;
 	Findings   *left;
-	Account		before;
-	Account		after;
-	text	   *id;
-	Datum		values[2];
-	Datum	   *codes;
-	int			i;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -1219,53 +1252,70 @@ pointstore_repair(PG_FUNCTION_ARGS)
 				 errmsg("source_of_truth must be events or balance, is \"%s\"", source)));
 	PreventCommandIfReadOnly("repair()");
 	pointstore_act_as_owner(&owner);
-	values[0] = PG_GETARG_DATUM(0);
-	SPI_connect();
-	pointstore_execute(&open, values, NULL, false);
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
-				 errmsg("there is no open finding %lld", (long long) PG_GETARG_INT64(0))));
-	id = (text *) DatumGetPointer(SPI_datumTransfer(PointerGetDatum(cstring_to_text(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1))), false, -1));
-	SPI_finish();
-
-	pointstore_read_account(&before, id, pointstore_push_snapshot(), LOCK_ACCOUNT);
-	pointstore_release_account(&before);
-	PopActiveSnapshot();
-	found = examine(id);
+	id = lock_account_of(PG_GETARG_INT64(0));
 	if (source == NULL)
-		source = kind_setting(id, "source_of_truth");
-	if (found->n > 0 && strcmp(source, "balance") == 0)
-	{
-		if (!can_adjust(found))
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-					 errmsg("the balance of account \"%s\" cannot be the truth", pointstore_cstring(id)),
-					 errdetail("Only a balance that is off, in an account that is in order otherwise, is taken for it.")));
-		adjust(id);
-	}
-	else if (found->n > 0)
-	{
-		(void) pointstore_rebuild(id, "repair", &before, &after);
-		forget_proof(id);
-	}
-	left = examine(id);
-	codes = palloc(sizeof(Datum) * Max(left->n, 1));
-	for (i = 0; i < left->n; i++)
-		codes[i] = CStringGetTextDatum(left->findings[i].code);
-	values[0] = PointerGetDatum(id);
-	values[1] = text_array(codes, left->n, TEXTOID);
-	SPI_connect();
-	pointstore_execute(&mark, values, NULL, false);
-	SPI_finish();
-	resolve(id, left, GetUserNameFromId(GetOuterUserId(), true));
-	pointstore_act_as_caller(&owner);
-	if (left->n > 0 && found->critical)
+		source = read_policy(id).source_of_truth;
+	found = examine(id, &examine_plan);
+	if (found->n > 0)
+		put_right(id, found, strcmp(source, "events") == 0);
+	left = examine(id, &examine_plan);
+	if (left->n > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("the events of account \"%s\" are inconsistent themselves", pointstore_cstring(id)),
-				 errdetail("%s at version %lld.", left->findings[0].code, (long long) left->findings[0].version)));
+				 errmsg("account \"%s\" cannot be repaired", pointstore_cstring(id)),
+				 errdetail("Its %s at version %lld would stay.", left->findings[0].code,
+						   (long long) left->findings[0].version)));
+	resolve(id, left, GetUserNameFromId(GetOuterUserId(), true), "repaired");
+	pointstore_act_as_caller(&owner);
 	PG_RETURN_TEXT_P(cstring_to_text(found->n == 0 ? "nothing was wrong any more" :
 									 strcmp(source, "balance") == 0 ? "the events were brought to the balance by BalanceAdjusted" :
 									 "the balance row was set to what the events say"));
+}
+
+/* The account of an open finding (PS008), its row locked. */
+static text *
+lock_account_of(int64 finding)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT aggregate_id FROM pointstore.finding WHERE id" EQ "$1 AND resolved_at IS NULL",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		value = Int64GetDatum(finding);
+	Account		account;
+	char	   *id;
+
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, false);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
+				 errmsg("there is no open finding %lld", (long long) finding)));
+	id = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	SPI_finish();
+	pointstore_read_account(&account, cstring_to_text(id), pointstore_push_snapshot(), LOCK_ACCOUNT);
+	pointstore_release_account(&account);
+	PopActiveSnapshot();
+	return account.id;
+}
+
+/* Sets the row to what the events say, or brings the events to the balance: PS011 where that cannot be the truth. */
+static void
+put_right(text *id, Findings *found, bool by_events)
+{
+	Account		before;
+	Account		after;
+
+	if (by_events)
+	{
+		(void) pointstore_rebuild(id, "repair", &before, &after);
+		forget_proof(id);
+		return;
+	}
+	if (!can_adjust(found))
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("the balance of account \"%s\" cannot be the truth", pointstore_cstring(id)),
+				 errdetail("Only a balance that is off, in an account that is in order otherwise, is taken for it.")));
+	adjust(id);
 }

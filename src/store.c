@@ -472,6 +472,19 @@ pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool 
 		elog(ERROR, "could not execute \"%s\": %s", plan->sql, SPI_result_code_string(result));
 }
 
+/*
+ * Ends the transaction of a procedure's step and begins the next, which is READ
+ * COMMITTED whatever the session's default: a step that waits for a lock reads
+ * afterwards what it waited for.
+ */
+void
+pointstore_next_step(void)
+{
+	SPI_commit();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	CHECK_FOR_INTERRUPTS();
+}
+
 /* Prepares a statement, if that is not done, for those who execute it themselves. */
 void
 pointstore_prepare(PointstorePlan *plan)

@@ -123,19 +123,41 @@ BEGIN
     CREATE OR REPLACE VIEW pointstore.reconciliation_status AS
     SELECT (SELECT max(r.finished_at) FROM pointstore.reconciliation_run r WHERE r.scope = 'full' AND r.status = 'clean') AS last_clean_full,
            (SELECT max(r.finished_at) FROM pointstore.reconciliation_run r WHERE r.scope = 'incremental' AND r.status IN ('clean', 'findings')) AS last_incremental,
-           (SELECT min(p.proved_at) FROM pointstore.account_proof p) AS oldest_proof,
+           (SELECT e.created_at FROM pointstore.event_store e
+             WHERE e.id > coalesce((SELECT c.safe_id FROM pointstore.reconciliation_checkpoint c), 0)
+             ORDER BY e.id LIMIT 1) AS oldest_unproved,
            count(*) FILTER (WHERE f.severity = 'critical') AS open_critical,
            count(*) FILTER (WHERE f.severity = 'error') AS open_error,
-           count(*) FILTER (WHERE f.severity = 'warning') AS open_warning
+           count(*) FILTER (WHERE f.severity = 'warning') AS open_warning,
+           pointstore.worker_alive() AS worker_alive
       FROM pointstore.finding f WHERE f.resolved_at IS NULL;
     COMMENT ON VIEW pointstore.reconciliation_status IS
-    'One row: when the store was last proved, and the open findings by severity.';
+    'One row: when the store was last proved, what is not proved yet, the open findings by severity, and whether the schedule is served.';
     COMMENT ON COLUMN pointstore.reconciliation_status.last_clean_full IS 'end of the last full run that found nothing';
     COMMENT ON COLUMN pointstore.reconciliation_status.last_incremental IS 'end of the last incremental run';
-    COMMENT ON COLUMN pointstore.reconciliation_status.oldest_proof IS 'when the account proved longest ago was proved';
+    COMMENT ON COLUMN pointstore.reconciliation_status.oldest_unproved IS 'created_at of the first event that no run has looked at yet; null = none';
     COMMENT ON COLUMN pointstore.reconciliation_status.open_critical IS 'open findings: the events themselves are inconsistent';
     COMMENT ON COLUMN pointstore.reconciliation_status.open_error IS 'open findings: an overspend is possible';
     COMMENT ON COLUMN pointstore.reconciliation_status.open_warning IS 'open findings: the balance understates';
+    COMMENT ON COLUMN pointstore.reconciliation_status.worker_alive IS 'whether the launcher runs and this database is in pointstore.databases, with an interval that is not 0';
+
+    CREATE OR REPLACE VIEW pointstore.reconcile_progress AS
+    SELECT p.pid, d.datname AS database, p.scope, p.phase, p.accounts_done, p.accounts_total, p.events_done, p.started_at,
+           round(CASE p.scope WHEN 'full' THEN least(100, 100.0 * p.events_done / p.events_total)
+                              ELSE least(100, 100.0 * p.accounts_done / p.accounts_total) END, 1) AS percent
+      FROM pointstore.progress() p
+      JOIN pg_database d ON d.oid = p.database_id;
+    COMMENT ON VIEW pointstore.reconcile_progress IS
+    'The reconciliations under way in this server, all databases, as far as track_activities is on.';
+    COMMENT ON COLUMN pointstore.reconcile_progress.pid IS 'process of the session';
+    COMMENT ON COLUMN pointstore.reconcile_progress.database IS 'the database that is reconciled';
+    COMMENT ON COLUMN pointstore.reconcile_progress.scope IS 'incremental or full';
+    COMMENT ON COLUMN pointstore.reconcile_progress.phase IS 'initializing, waiting for older transactions, scanning events, examining accounts or examining open findings';
+    COMMENT ON COLUMN pointstore.reconcile_progress.accounts_done IS 'accounts compared';
+    COMMENT ON COLUMN pointstore.reconcile_progress.accounts_total IS 'accounts to compare, in a full run by the last ANALYZE; null = unknown';
+    COMMENT ON COLUMN pointstore.reconcile_progress.events_done IS 'events read';
+    COMMENT ON COLUMN pointstore.reconcile_progress.started_at IS 'when this session began the run or went on with it';
+    COMMENT ON COLUMN pointstore.reconcile_progress.percent IS 'of a full run the part of the events that is read, by the last ANALYZE, of an incremental one the part of the accounts; null = unknown';
 
     COMMENT ON COLUMN pointstore.account.available IS 'balance - held, what a debit may take, before the floor; minor units';
     COMMENT ON COLUMN pointstore.account.status IS 'open, frozen or closed';
@@ -264,7 +286,7 @@ BEGIN
 
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', owner);
     FOREACH part IN ARRAY ARRAY['account_kind', 'balance', 'pure_account', 'event_store', 'account_log', 'store_version', 'account',
-        'reconciliation', 'finding', 'account_proof', 'reconciliation_checkpoint', 'reconciliation_run', 'reconciliation_status'] LOOP
+        'reconciliation', 'finding', 'account_proof', 'reconciliation_checkpoint', 'reconciliation_run', 'reconciliation_status', 'reconcile_progress'] LOOP
         EXECUTE format('ALTER TABLE pointstore.%I OWNER TO %s', part, owner);
     END LOOP;
     PERFORM pointstore.grant_owner(owner);
@@ -348,7 +370,7 @@ BEGIN
     COMMENT ON TABLE pointstore.reconciliation IS 'Passes of the reconciler, as the view reconciliation_run shows them';
     COMMENT ON COLUMN pointstore.reconciliation.id IS 'number of the run';
     COMMENT ON COLUMN pointstore.reconciliation.scope IS 'incremental or full';
-    COMMENT ON COLUMN pointstore.reconciliation.started_at IS 'when it began, or began anew after an interruption';
+    COMMENT ON COLUMN pointstore.reconciliation.started_at IS 'when it began';
     COMMENT ON COLUMN pointstore.reconciliation.finished_at IS 'when it ended; null until then';
     COMMENT ON COLUMN pointstore.reconciliation.status IS 'running, clean, findings, interrupted or failed';
     COMMENT ON COLUMN pointstore.reconciliation.accounts_checked IS 'accounts compared';
@@ -495,11 +517,11 @@ BEGIN
         found := coalesce(nullif(found, installed), 'unknown');
     END IF;
 
-    views := (SELECT count(*) FROM (VALUES ('account'), ('store_version'), ('reconciliation_run'), ('reconciliation_status')) v(name)
+    views := (SELECT count(*) FROM (VALUES ('account'), ('store_version'), ('reconciliation_run'), ('reconciliation_status'), ('reconcile_progress')) v(name)
                WHERE to_regclass('pointstore.' || v.name) IS NULL);
     IF views > 0 OR found <> installed THEN
         PERFORM pointstore.create_store_views();
-        FOREACH part IN ARRAY ARRAY['store_version', 'account', 'reconciliation_run', 'reconciliation_status'] LOOP
+        FOREACH part IN ARRAY ARRAY['store_version', 'account', 'reconciliation_run', 'reconciliation_status', 'reconcile_progress'] LOOP
             EXECUTE format('ALTER VIEW pointstore.%I OWNER TO %s', part, owner);
         END LOOP;
     END IF;
@@ -543,9 +565,9 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', role);
     EXECUTE format('GRANT SELECT ON pointstore.account_kind, pointstore.balance, pointstore.pure_account, pointstore.event_store,
         pointstore.account_log, pointstore.store_version, pointstore.account, pointstore.reconciliation, pointstore.finding,
-        pointstore.account_proof, pointstore.reconciliation_checkpoint, pointstore.reconciliation_run, pointstore.reconciliation_status TO %s', role);
+        pointstore.account_proof, pointstore.reconciliation_checkpoint, pointstore.reconciliation_run, pointstore.reconciliation_status, pointstore.reconcile_progress TO %s', role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
-        pointstore.balance_as_of(text, bigint), pointstore.reconcile_account(text) TO %s', role);
+        pointstore.balance_as_of(text, bigint), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive() TO %s', role);
     IF level IN ('writer', 'operator') THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION
             pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
@@ -569,6 +591,17 @@ END
 $$;
 COMMENT ON FUNCTION pointstore.grant_access(regrole, text) IS
 'Gives a role access: reader (sees tables and views, reads balances), writer (also appends and opens accounts, by functions alone, and may put check_version on its tables) or operator (also closes, freezes, unfreezes, sets kinds and rebuilds). To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
+
+-- ---------------------------------------------------------------------------
+-- src/progress.c
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pointstore.progress(OUT pid integer, OUT database_id oid, OUT scope text, OUT phase text,
+    OUT accounts_done bigint, OUT accounts_total bigint, OUT events_done bigint, OUT events_total bigint, OUT started_at timestamptz)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1
+AS 'MODULE_PATHNAME', 'pointstore_progress';
+COMMENT ON FUNCTION pointstore.progress() IS
+'The reconciliations under way in this server, all databases. For the view reconcile_progress.';
 
 -- ---------------------------------------------------------------------------
 -- src/account.c
@@ -792,5 +825,11 @@ RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_reconcile_now';
 COMMENT ON FUNCTION pointstore.reconcile_now(text) IS
 'Starts a background worker that reconciles this database once, whatever the schedule, and returns when it has started. scope: incremental (default) or full (22023 otherwise). 53000: no background worker is free.';
+
+CREATE FUNCTION pointstore.worker_alive()
+RETURNS boolean LANGUAGE c STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'pointstore_worker_alive';
+COMMENT ON FUNCTION pointstore.worker_alive() IS
+'Whether the launcher of the reconciling workers runs and this database is in pointstore.databases, with an interval that is not 0. For the view reconciliation_status.';
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA pointstore FROM PUBLIC;

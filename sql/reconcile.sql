@@ -197,6 +197,67 @@ COMMIT;
 CALL pointstore.reconcile() \gset
 SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-inc-%' ORDER BY aggregate_id, code COLLATE "C";
 
+-- a store without its key, and the same event twice: everything else refuses, the verifier says so
+SELECT count(pointstore.append_event('rec-dup-' || a, 'Earned', e, kind => 'rec-events')) FROM generate_series(1, 3) a, generate_series(1, 4) e;
+CALL pointstore.reconcile() \gset
+BEGIN;
+SET LOCAL session_replication_role = replica;
+ALTER TABLE pointstore.event_store DROP CONSTRAINT event_store_pkey;
+ALTER TABLE pointstore.event_store DROP CONSTRAINT event_store_id_key;
+INSERT INTO pointstore.event_store SELECT * FROM pointstore.event_store WHERE aggregate_id = 'rec-dup-1' AND version IN (1, 2);
+INSERT INTO pointstore.event_store SELECT * FROM pointstore.event_store WHERE aggregate_id = 'rec-dup-2' AND version = 4;
+UPDATE pointstore.balance SET balance = 0 WHERE aggregate_id = 'rec-dup-3';
+COMMIT;
+SELECT pointstore.append_event('rec-dup-1', 'Earned', 1);
+CALL pointstore.reconcile('full') \gset
+SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-dup-%' ORDER BY aggregate_id, code COLLATE "C";
+SELECT code, severity, expected, found, version FROM pointstore.reconcile_account('rec-dup-2') ORDER BY code COLLATE "C";
+SELECT pointstore.repair(id) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-dup-3';
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM pointstore.event_store a USING pointstore.event_store b
+ WHERE a.aggregate_id LIKE 'rec-dup-%' AND (a.aggregate_id, a.version) = (b.aggregate_id, b.version) AND a.ctid > b.ctid;
+ALTER TABLE pointstore.event_store ADD PRIMARY KEY (aggregate_id, version), ADD UNIQUE (id);
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT aggregate_id, code, action, resolved_by FROM pointstore.finding WHERE aggregate_id LIKE 'rec-dup-%' ORDER BY aggregate_id, code COLLATE "C";
+SELECT version, balance FROM pointstore.append_event('rec-dup-1', 'Earned', 1);
+
+-- an event that no index of its table leads to, and with it the sum: who goes by the heap sees it
+SELECT count(pointstore.append_event('rec-hid-' || a, 'Earned', 10, kind => 'rec-report')) FROM generate_series(1, 2) a, generate_series(1, 3);
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pg_index SET indisready = false, indisvalid = false WHERE indrelid = 'pointstore.event_store'::regclass;
+INSERT INTO pointstore.event_store (id, aggregate_id, version, event_type, amount, held, balance_after, payload, occurred_at, created_at)
+VALUES (-2, 'rec-hid-1', 4, 'Hidden', 70, 0, 100, '{}', now(), now()), (-3, 'rec-hid-2', 2, 'Hidden', 70, 0, 100, '{}', now(), now());
+UPDATE pg_index SET indisready = true, indisvalid = true WHERE indrelid = 'pointstore.event_store'::regclass;
+COMMIT;
+SET enable_seqscan = off;
+SELECT count(*) FROM pointstore.event_store WHERE aggregate_id LIKE 'rec-hid-_';
+SELECT count(*) FROM pointstore.event_store WHERE aggregate_id = 'rec-hid-1';
+CALL pointstore.reconcile('full') \gset
+SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-hid-%' ORDER BY aggregate_id, code COLLATE "C";
+RESET enable_seqscan;
+BEGIN;
+SET LOCAL session_replication_role = replica;
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_bitmapscan = off;
+DELETE FROM pointstore.event_store WHERE event_type = 'Hidden';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT count(*) FROM rec_finding WHERE aggregate_id LIKE 'rec-hid-%';
+
+-- what the status says
+SELECT last_clean_full IS NULL AS never_clean, last_incremental > now() - interval '1 hour' AS incremental, oldest_unproved,
+       open_critical > 5 AS critical, open_error >= 0 AS error, worker_alive FROM pointstore.reconciliation_status;
+SELECT open_critical = count(*) FILTER (WHERE severity = 'critical') AS critical, open_error = count(*) FILTER (WHERE severity = 'error') AS error,
+       open_warning = count(*) FILTER (WHERE severity = 'warning') AS warning
+  FROM pointstore.finding, pointstore.reconciliation_status WHERE resolved_at IS NULL GROUP BY open_critical, open_error, open_warning;
+SELECT count(pointstore.append_event('rec-late', 'Earned', 1)) FROM generate_series(1, 2);
+SELECT oldest_unproved = (SELECT created_at FROM pointstore.event_store WHERE aggregate_id = 'rec-late' AND version = 1) AS oldest
+  FROM pointstore.reconciliation_status;
+SELECT * FROM pointstore.reconcile_progress;
+
 -- refusals
 CALL pointstore.reconcile('all');
 CALL pointstore.reconcile(NULL);

@@ -38,6 +38,17 @@
 #define AmBackgroundWorkerProcess() (MyBgworkerEntry != NULL)
 #endif
 
+/* an entry of the statistics of sessions, from 1; renamed in 16 */
+#if PG_VERSION_NUM < 160000
+#define pgstat_get_local_beentry_by_index(entry) pgstat_fetch_stat_local_beentry(entry)
+#endif
+
+/* wait events of extensions have names since 17 */
+#if PG_VERSION_NUM < 170000
+#include "utils/wait_event.h"
+#define WaitEventExtensionNew(name) PG_WAIT_EXTENSION
+#endif
+
 /* index_beginscan took its instrumentation in 18 */
 static inline IndexScanDesc
 pointstore_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)

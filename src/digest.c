@@ -89,6 +89,7 @@ pointstore_digest_add(PG_FUNCTION_ARGS)
 	digest->held += PG_GETARG_INT64(3);
 	add_link(digest, version, balance, 1);
 	add_link(digest, (int64) ((uint64) version - 1), (int64) ((uint64) balance - (uint64) amount), -1);
+	pointstore_progress_count(1);
 	PG_RETURN_POINTER(digest);
 }
 
@@ -156,6 +157,7 @@ pointstore_digest_serialize(PG_FUNCTION_ARGS)
 	Digest	   *digest = (Digest *) PG_GETARG_POINTER(0);
 	StringInfoData buffer;
 
+	pointstore_progress_count(-digest->events);
 	pq_begintypsend(&buffer);
 	pq_sendint64(&buffer, digest->events);
 	pq_sendint64(&buffer, digest->first);
@@ -195,6 +197,7 @@ pointstore_digest_deserialize(PG_FUNCTION_ARGS)
 	digest->chain[1] = pq_getmsgint64(&buffer);
 	pq_getmsgend(&buffer);
 	pfree(buffer.data);
+	pointstore_progress_count(digest->events);
 	PG_RETURN_POINTER(digest);
 }
 

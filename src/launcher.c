@@ -8,13 +8,14 @@
  *		pointstore.full_reconcile_interval, else an incremental one.
  *
  * The launcher starts when recovery is over, so a standby has none until it is
- * promoted. It knows nothing but which of its workers still run. What is due is
- * decided by the worker, from the runs recorded in the database, so a restart
- * makes no full run early. A worker whose database is not there, or lets nobody
- * in, ends with a line in the log and is started again when it is due again.
+ * promoted. It is connected to the shared catalogs alone, to see whether a database is
+ * there, and knows nothing else but which of its workers still run. What is due is
+ * decided by the worker, from the runs recorded in the database: so a restart
+ * makes no full run early, and after runs that failed, or whose session died, the
+ * next one waits twice as long each time.
  *
- * A worker connects as nobody in particular and acts as the store's owner where
- * it touches the store. An error ends its run, and stands in the run's row. It
+ * A worker connects as nobody in particular, since the store's owner need not be
+ * able to log in, and then becomes the owner. An error ends its run, and stands in the run's row. It
  * leaves between two steps when its database is to be dropped (reconcile.c).
  *
  *-------------------------------------------------------------------------
@@ -22,6 +23,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
@@ -32,10 +34,12 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 #include "utils/wait_event.h"
@@ -44,9 +48,16 @@
 #include "pointstore.h"
 
 PG_FUNCTION_INFO_V1(pointstore_reconcile_now);
+PG_FUNCTION_INFO_V1(pointstore_worker_alive);
 
 PGDLLEXPORT void pointstore_launcher_main(Datum arg);
 PGDLLEXPORT void pointstore_worker_main(Datum arg);
+
+#define LAUNCHER_TYPE "pointstore launcher"
+
+/* A schedule that is off does not say how often to look for what is due. */
+#define DEFAULT_INTERVAL 60		/* s */
+#define LONGEST_PAUSE 3600		/* s, after failures */
 
 /* A database that is served. */
 typedef struct Served
@@ -55,6 +66,7 @@ typedef struct Served
 	BackgroundWorkerHandle *worker; /* null: none is running */
 	TimestampTz due;
 	bool		listed;
+	bool		refuses;		/* it was not there, or let nobody in */
 } Served;
 
 /* What a worker is told, in bgw_extra. */
@@ -71,21 +83,26 @@ static int	full_reconcile_interval = 86400;
 static void serve(List **served);
 static void take_list(List **served);
 static void look_after(Served *database, TimestampTz now);
+static bool lets_in(Served *database);
 static int	tick(void);
+static int	interval(void);
 static bool start_worker(const char *database, char scope, BackgroundWorkerHandle **handle);
 static void run_guarded(bool full);
 static bool choose_scope(char order, bool *full);
+static bool is_due(bool *full);
 static void mark_failed(int64 id, const char *message);
+static bool is_listed(const char *database);
+static bool launcher_runs(void);
 
 /* Called once when the library is loaded; preloaded, it also registers the launcher. */
 void
 pointstore_launcher_init(void)
 {
 	BackgroundWorker launcher = {
-		.bgw_flags = BGWORKER_SHMEM_ACCESS,
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
 		.bgw_start_time = BgWorkerStart_RecoveryFinished,
 		.bgw_restart_time = 10,
-		.bgw_name = "pointstore launcher", .bgw_type = "pointstore launcher",
+		.bgw_name = LAUNCHER_TYPE, .bgw_type = LAUNCHER_TYPE,
 		.bgw_library_name = "pointstore", .bgw_function_name = "pointstore_launcher_main"
 	};
 
@@ -107,14 +124,16 @@ void
 pointstore_launcher_main(Datum arg)
 {
 	List	   *served = NIL;
+	uint32		wait_event = WaitEventExtensionNew("PointstoreLauncherMain");
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	for (;;)
 	{
 		serve(&served);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, tick(), PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, tick(), wait_event);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
@@ -182,6 +201,8 @@ take_list(List **served)
 		}
 		found->listed = true;
 	}
+	pgstat_report_activity(STATE_IDLE, list_length(names) == 1 ? "pointstore: 1 database on schedule" :
+						   psprintf("pointstore: %d databases on schedule", list_length(names)));
 	list_free(names);
 	pfree(setting);
 }
@@ -190,7 +211,6 @@ take_list(List **served)
 static void
 look_after(Served *database, TimestampTz now)
 {
-	int			interval = reconcile_interval > 0 ? reconcile_interval : full_reconcile_interval > 0 ? 60 : 0;
 	pid_t		pid;
 
 	if (database->worker != NULL)
@@ -200,13 +220,43 @@ look_after(Served *database, TimestampTz now)
 		pfree(database->worker);
 		database->worker = NULL;
 	}
-	if (!database->listed || interval == 0 || now < database->due)
+	if (!database->listed || (reconcile_interval == 0 && full_reconcile_interval == 0) || now < database->due)
 		return;
-	database->due = TimestampTzPlusMilliseconds(now, (int64) interval * 1000);
-	if (!start_worker(database->name, 'd', &database->worker))
+	database->due = TimestampTzPlusMilliseconds(now, (int64) interval() * 1000);
+	if (lets_in(database) && !start_worker(database->name, 'd', &database->worker))
 		ereport(LOG,
 				(errmsg("no background worker is free to reconcile database \"%s\"", database->name),
 				 errhint("max_worker_processes may be too small.")));
+}
+
+/* Seconds between two looks at a database. */
+static int
+interval(void)
+{
+	return reconcile_interval > 0 ? reconcile_interval : DEFAULT_INTERVAL;
+}
+
+/* Whether a database is there and accepts connections; a change of that is logged, once. */
+static bool
+lets_in(Served *database)
+{
+	bool		refused = database->refuses;
+	HeapTuple	row = NULL;
+	Oid			oid;
+
+	StartTransactionCommand();
+	oid = get_database_oid(database->name, true);
+	if (OidIsValid(oid))
+		row = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(oid));
+	database->refuses = !HeapTupleIsValid(row) || !((Form_pg_database) GETSTRUCT(row))->datallowconn;
+	if (HeapTupleIsValid(row))
+		ReleaseSysCache(row);
+	CommitTransactionCommand();
+	if (database->refuses != refused)
+		ereport(LOG,
+				(errmsg(database->refuses ? "database \"%s\" is not there or accepts no connections, and is not reconciled" :
+						"database \"%s\" accepts connections again, and is reconciled", database->name)));
+	return !database->refuses;
 }
 
 static bool
@@ -252,40 +302,57 @@ pointstore_worker_main(Datum arg)
 static bool
 choose_scope(char order, bool *full)
 {
-	static PointstorePlan plan = {
-		.sql = "SELECT NOT EXISTS (SELECT FROM pointstore.reconciliation"
-		" WHERE scope OPERATOR(pg_catalog.=) 'full' AND status OPERATOR(pg_catalog.=) ANY (ARRAY['clean', 'findings'])"
-		"   AND finished_at OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp()"
-		"       OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1)))",
-		.nargs = 1, .argtypes = {FLOAT8OID}
-	};
-	Datum		value = Float8GetDatum(full_reconcile_interval);
+	PointstoreScope scope;
+	Oid			owner;
 	bool		due = false;
-	bool		isnull;
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (OidIsValid(get_extension_oid("pointstore", true)) && pointstore_store_exists())
 	{
-		PointstoreScope owner;
-
-		pointstore_act_as_owner(&owner);
-		due = true;
+		pointstore_act_as_verifier(&scope);
+		owner = GetUserId();
 		*full = order == 'f';
-		if (order == 'd' && full_reconcile_interval > 0)
-		{
-			SPI_connect();
-			pointstore_execute(&plan, &value, NULL, true);
-			*full = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-			SPI_finish();
-		}
-		if (order == 'd' && !*full && reconcile_interval == 0)
-			due = false;
-		pointstore_act_as_caller(&owner);
+		due = order != 'd' || is_due(full);
+		pointstore_act_as_caller(&scope);
+		SetSessionAuthorization(owner, superuser_arg(owner));
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	return due;
+}
+
+/*
+ * Whether the schedule wants a run now, and of which scope. After n runs in a row
+ * that failed or were interrupted it waits 2 ^ (n - 1) intervals, less a tenth of
+ * that since a worker begins a little later than it is due.
+ */
+static bool
+is_due(bool *full)
+{
+	static PointstorePlan plan = {
+		.sql = "WITH done AS (SELECT * FROM pointstore.reconciliation WHERE status OPERATOR(pg_catalog.=) ANY (ARRAY['clean', 'findings'])),"
+		" failed AS (SELECT pg_catalog.count(*) AS runs, pg_catalog.max(started_at) AS last FROM pointstore.reconciliation"
+		"  WHERE triggered_by OPERATOR(pg_catalog.=) 'worker' AND id OPERATOR(pg_catalog.>) coalesce((SELECT pg_catalog.max(id) FROM done), 0))"
+		" SELECT NOT EXISTS (SELECT FROM done WHERE scope OPERATOR(pg_catalog.=) 'full'"
+		"   AND finished_at OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1))),"
+		" coalesce(last OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => LEAST($3, 0.9 OPERATOR(pg_catalog.*) $2"
+		"   OPERATOR(pg_catalog.*) pg_catalog.power(2, LEAST(runs OPERATOR(pg_catalog.-) 1, 20))))"
+		"   OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp(), false) FROM failed",
+		.nargs = 3, .argtypes = {FLOAT8OID, FLOAT8OID, FLOAT8OID}
+	};
+	Datum		values[3] = {Float8GetDatum(full_reconcile_interval), Float8GetDatum(interval()),
+	Float8GetDatum(LONGEST_PAUSE)};
+	bool		pause;
+	bool		isnull;
+
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, true);
+	*full = full_reconcile_interval > 0 &&
+		DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	pause = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	SPI_finish();
+	return !pause && (*full || reconcile_interval > 0);
 }
 
 /* A run whose error is logged and stands in its row. */
@@ -334,7 +401,7 @@ mark_failed(int64 id, const char *message)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	values[0] = Int64GetDatum(id);
 	values[1] = CStringGetTextDatum(message);
-	pointstore_act_as_owner(&owner);
+	pointstore_act_as_verifier(&owner);
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, false);
 	SPI_finish();
@@ -356,7 +423,7 @@ pointstore_reconcile_now(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("scope must be incremental or full, is \"%s\"", scope)));
 	PreventCommandIfReadOnly("reconcile_now()");
-	(void) pointstore_store();
+	(void) pointstore_store_is_complete();	/* 55000 where there is none */
 	if (!start_worker(get_database_name(MyDatabaseId), scope[0], &handle) ||
 		WaitForBackgroundWorkerStartup(handle, &pid) == BGWH_POSTMASTER_DIED)
 		ereport(ERROR,
@@ -364,4 +431,42 @@ pointstore_reconcile_now(PG_FUNCTION_ARGS)
 				 errmsg("no background worker is free"),
 				 errhint("max_worker_processes may be too small.")));
 	PG_RETURN_VOID();
+}
+
+/* worker_alive(): whether the launcher is there and has this database on a schedule. */
+Datum
+pointstore_worker_alive(PG_FUNCTION_ARGS)
+{
+	bool		scheduled = reconcile_interval > 0 || full_reconcile_interval > 0;
+
+	PG_RETURN_BOOL(scheduled && is_listed(get_database_name(MyDatabaseId)) && launcher_runs());
+}
+
+static bool
+is_listed(const char *database)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+	bool		listed = false;
+
+	if (SplitGUCList(pstrdup(databases ? databases : ""), ',', &names))
+		foreach(cell, names)
+			listed |= strncmp(lfirst(cell), database, NAMEDATALEN - 1) == 0;
+	return listed;
+}
+
+static bool
+launcher_runs(void)
+{
+	int			i;
+
+	for (i = 1; i <= pgstat_fetch_stat_numbackends(); i++)
+	{
+		PgBackendStatus *entry = &pgstat_get_local_beentry_by_index(i)->backendStatus;
+		const char *type = entry->st_backendType == B_BG_WORKER ? GetBackgroundWorkerTypeByPid(entry->st_procpid) : NULL;
+
+		if (type != NULL && strcmp(type, LAUNCHER_TYPE) == 0)
+			return true;
+	}
+	return false;
 }

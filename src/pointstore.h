@@ -100,6 +100,8 @@ typedef struct PointstoreStore
 	char		request_key_name[NAMEDATALEN];
 	Oid			id_sequence;
 	Oid			receipt_type;
+	const char *lacks_what;		/* null: it is complete */
+	char		lacks_name[3 * NAMEDATALEN];
 } PointstoreStore;
 
 /* The identity to go back to. */
@@ -121,8 +123,10 @@ typedef struct PointstorePlan
 
 extern const PointstoreStore *pointstore_store(void);
 extern bool pointstore_store_exists(void);
+extern bool pointstore_store_is_complete(void);
 extern Oid	pointstore_kind_table(void);
 extern void pointstore_act_as_owner(PointstoreScope *scope);
+extern void pointstore_act_as_verifier(PointstoreScope *scope);
 extern void pointstore_act_as_owner_plainly(PointstoreScope *scope);
 extern void pointstore_lock_tables(void);
 extern void pointstore_forget_locks(void);
@@ -135,6 +139,37 @@ extern text *pointstore_name(FunctionCallInfo fcinfo, int argno, const char *wha
 extern void pointstore_check_name(const char *what, text *name);
 extern char *pointstore_cstring(text *name);
 extern void pointstore_store_init(void);
+
+/* ---------------------------------------------------------------------
+ * progress.c: what a reconciliation under way shows of itself
+ * ---------------------------------------------------------------------
+ */
+typedef enum PointstoreFigure
+{
+	PROGRESS_LEADER,			/* of a parallel worker: the session it works for */
+	PROGRESS_FULL,
+	PROGRESS_PHASE,
+	PROGRESS_ACCOUNTS_DONE,
+	PROGRESS_ACCOUNTS_TOTAL,	/* 0: unknown, as the next but one */
+	PROGRESS_EVENTS_DONE,
+	PROGRESS_EVENTS_TOTAL,
+	PROGRESS_STARTED_AT,
+	N_PROGRESS_FIGURES
+} PointstoreFigure;
+
+typedef enum PointstorePhase
+{
+	PHASE_INITIALIZING,
+	PHASE_WAITING,
+	PHASE_SCANNING,
+	PHASE_EXAMINING,
+	PHASE_FINDINGS
+} PointstorePhase;
+
+extern void pointstore_progress_start(bool full);
+extern void pointstore_progress_set(PointstoreFigure figure, int64 value);
+extern void pointstore_progress_count(int64 events);
+extern void pointstore_progress_end(void);
 
 /* ---------------------------------------------------------------------
  * row.c: rows of the store's tables, by the executor's own steps

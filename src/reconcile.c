@@ -58,6 +58,9 @@ PG_FUNCTION_INFO_V1(pointstore_repair);
 #define PROOFS_AT_ONCE 1000
 #define LOCK_TIMEOUT "1s"
 
+/* each reads the whole table while an account is locked; the accounts after these are unverified */
+#define MAX_HEAP_LOOKS 20
+
 #define EQ " OPERATOR(pg_catalog.=) "
 #define NE " OPERATOR(pg_catalog.<>) "
 #define LT " OPERATOR(pg_catalog.<) "
@@ -87,6 +90,7 @@ typedef struct Run
 	int64		unverified;
 	int64		acted;			/* accounts that were repaired or frozen */
 	bool		breaker;		/* more would have been */
+	int			heap_looks;		/* accounts examined by the heap */
 	TimestampTz started_at;
 	int64		since_id;		/* the checkpoint as it was, what it becomes, and what it may become */
 	int64		safe_id;
@@ -188,8 +192,11 @@ static PointstorePlan examine_heap_plan = {.sql = EXAMINE_SQL, .nargs = 1, .argt
 
 static bool lock_scope(bool full, LOCKTAG *tag);
 static void run_under_lock(Run *run, const LOCKTAG *tag);
+static void leave(const LOCKTAG *tag);
 static void run_all(Run *run);
 static void start_run(Run *run, const char *scope);
+static void show_size(Run *run);
+static void show_done(Run *run);
 static void next_step(void);
 static void rest(void);
 static void scan_slice(Run *run);
@@ -197,6 +204,7 @@ static void read_horizon(Run *run);
 static bool has_come_to_rest(const char *xmax);
 static void scan_new_events(Run *run);
 static void use_no_index(void);
+static void tell(Run *run, const char *what);
 static Tuplestorestate *collect(Run *run, const char *sql, ParamListInfo params);
 static void take_proofs_and_candidates(Run *run, Tuplestorestate *rows);
 static TupleDesc row_desc(void);
@@ -261,7 +269,7 @@ pointstore_run_reconciliation(bool full, const char *triggered_by, int64 *id)
 	LOCKTAG		tag;
 
 	*id = 0;
-	(void) pointstore_store();
+	(void) pointstore_store_is_complete();	/* 55000 where there is none */
 	if (!lock_scope(full, &tag))
 	{
 		ereport(NOTICE,
@@ -284,7 +292,7 @@ lock_scope(bool full, LOCKTAG *tag)
 	return LockAcquire(tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
-/* The session lock is let go also when the run fails. */
+/* The session lock is let go, and progress no longer shown, also when the run fails. */
 static void
 run_under_lock(Run *run, const LOCKTAG *tag)
 {
@@ -294,17 +302,26 @@ run_under_lock(Run *run, const LOCKTAG *tag)
 	}
 	PG_CATCH();
 	{
-		LockRelease(tag, ExclusiveLock, true);
+		leave(tag);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	leave(tag);
+}
+
+static void
+leave(const LOCKTAG *tag)
+{
+	pointstore_progress_end();
 	LockRelease(tag, ExclusiveLock, true);
 }
 
 static void
 run_all(Run *run)
 {
+	pointstore_progress_start(run->full);
 	start_run(run, run->full ? "full" : "incremental");
+	show_size(run);
 	read_horizon(run);
 	if (run->full)
 		while (run->slice < run->slices)
@@ -330,8 +347,11 @@ next_step(void)
 static void
 rest(void)
 {
+	static uint32 wait_event = 0;
 	LOCKTAG		tag;
 
+	if (wait_event == 0)
+		wait_event = WaitEventExtensionNew("PointstoreReconcileDelay");
 	if (AmBackgroundWorkerProcess())
 	{
 		SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
@@ -343,7 +363,7 @@ rest(void)
 		if (pointstore_reconcile_delay > 0)
 		{
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 pointstore_reconcile_delay, PG_WAIT_EXTENSION);
+							 pointstore_reconcile_delay, wait_event);
 			ResetLatch(MyLatch);
 			CHECK_FOR_INTERRUPTS();
 		}
@@ -358,12 +378,12 @@ static void
 start_run(Run *run, const char *scope)
 {
 	static PointstorePlan abandon = {
-		.sql = "UPDATE pointstore.reconciliation SET status = 'interrupted'"
+		.sql = "UPDATE pointstore.reconciliation SET status = 'interrupted', error = 'its session ended before it did'"
 		" WHERE scope" EQ "$1 AND status" EQ "'running'",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	static PointstorePlan resume = {
-		.sql = "UPDATE pointstore.reconciliation SET status = 'running'"
+		.sql = "UPDATE pointstore.reconciliation SET status = 'running', error = NULL"
 		" WHERE id" EQ "(SELECT pg_catalog.max(id) FROM pointstore.reconciliation WHERE scope" EQ "$1)"
 		"   AND status" EQ "'interrupted' AND slices_done" GT "0 AND slices_done" LT "slices"
 		" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at, findings, unverified,"
@@ -389,7 +409,7 @@ start_run(Run *run, const char *scope)
 
 	if (!pg_strong_random(&run->key, sizeof(run->key)))
 		elog(ERROR, "could not draw a random key");
-	pointstore_act_as_owner(&owner);
+	pointstore_act_as_verifier(&owner);
 	SPI_connect();
 	values[0] = CStringGetTextDatum(scope);
 	values[1] = CStringGetTextDatum(run->triggered_by);
@@ -414,6 +434,44 @@ start_run(Run *run, const char *scope)
 	pointstore_act_as_caller(&owner);
 	*run->reported_id = run->id;
 	next_step();
+}
+
+/* Shows how large the store is, as far as ANALYZE knows, and how much of it is done. */
+static void
+show_size(Run *run)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT CAST(GREATEST(e.reltuples, 0) AS pg_catalog.int8),"
+		" CAST(GREATEST(b.reltuples, 0)" PLUS "GREATEST(p.reltuples, 0) AS pg_catalog.int8)"
+		"  FROM pg_catalog.pg_class e, pg_catalog.pg_class b, pg_catalog.pg_class p"
+		" WHERE e.oid" EQ "CAST('pointstore.event_store' AS pg_catalog.regclass)"
+		"   AND b.oid" EQ "CAST('pointstore.balance' AS pg_catalog.regclass)"
+		"   AND p.oid" EQ "CAST('pointstore.pure_account' AS pg_catalog.regclass)"
+	};
+	PointstoreScope owner;
+	bool		isnull;
+
+	if (run->full)
+	{
+		pointstore_act_as_verifier(&owner);
+		SPI_connect();
+		pointstore_execute(&plan, NULL, NULL, false);
+		pointstore_progress_set(PROGRESS_EVENTS_TOTAL,
+								DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
+		pointstore_progress_set(PROGRESS_ACCOUNTS_TOTAL,
+								DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)));
+		SPI_finish();
+		pointstore_act_as_caller(&owner);
+		next_step();
+	}
+	show_done(run);
+}
+
+static void
+show_done(Run *run)
+{
+	pointstore_progress_set(PROGRESS_ACCOUNTS_DONE, run->accounts);
+	pointstore_progress_set(PROGRESS_EVENTS_DONE, run->events);
 }
 
 /*
@@ -471,6 +529,7 @@ scan_slice(Run *run)
 		params->params[i].isnull = false;
 		params->params[i].value = Int64GetDatum(i == 0 ? run->key : i == 1 ? run->slices : run->slice);
 	}
+	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
 	take_proofs_and_candidates(run, collect(run, slice_sql, params));
 	run->slice++;
 	values[0] = Int64GetDatum(run->id);
@@ -479,12 +538,25 @@ scan_slice(Run *run)
 	values[3] = Int64GetDatum(run->events);
 	values[4] = Int64GetDatum(run->findings);
 	values[5] = Int64GetDatum(run->unverified);
-	pointstore_act_as_owner(&owner);
+	pointstore_act_as_verifier(&owner);
 	SPI_connect();
 	pointstore_execute(&done, values, NULL, false);
 	SPI_finish();
 	pointstore_act_as_caller(&owner);
+	if (run->slices > 1)
+		tell(run, psprintf("part %d of %d", run->slice, run->slices));
 	next_step();
+}
+
+/* For who watches a run by hand: how far it is. */
+static void
+tell(Run *run, const char *what)
+{
+	if (!AmBackgroundWorkerProcess())
+		ereport(NOTICE,
+				(errmsg("reconciliation %lld, %s: %lld accounts, %lld events, %lld findings, %lld accounts unverified",
+						(long long) run->id, what, (long long) run->accounts, (long long) run->events,
+						(long long) run->findings, (long long) run->unverified)));
 }
 
 /*
@@ -502,7 +574,7 @@ collect(Run *run, const char *sql, ParamListInfo params)
 
 	MemoryContextSwitchTo(old);
 	SetTuplestoreDestReceiverParams(dest, rows, run->context, false, NULL, NULL);
-	pointstore_act_as_owner(&owner);
+	pointstore_act_as_verifier(&owner);
 	if (run->full)
 		use_no_index();
 	SPI_connect();
@@ -520,11 +592,13 @@ collect(Run *run, const char *sql, ParamListInfo params)
 static void
 use_no_index(void)
 {
-	static const char *const off[] = {"enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan"};
+	static const char *const settings[][2] = {{"enable_seqscan", "on"}, {"enable_indexscan", "off"},
+	{"enable_indexonlyscan", "off"}, {"enable_bitmapscan", "off"}};
 	int			i;
 
-	for (i = 0; i < lengthof(off); i++)
-		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	for (i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* Goes through the rows of slice_sql or tail_sql: writes the proofs, examines what looks wrong. */
@@ -538,6 +612,7 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 
 	MemoryContextSwitchTo(old);
 	proofs->n = 0;
+	pointstore_progress_set(PROGRESS_PHASE, PHASE_EXAMINING);
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -546,6 +621,7 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 		{
 			run->accounts += slot->tts_isnull[2] ? 0 : DatumGetInt64(slot->tts_values[2]);
 			run->events += slot->tts_isnull[3] ? 0 : DatumGetInt64(slot->tts_values[3]);
+			show_done(run);
 			continue;
 		}
 		if (DatumGetBool(slot->tts_values[1]))
@@ -607,7 +683,7 @@ write_proofs(Run *run, Proofs *proofs)
 
 	if (proofs->n == 0)
 		return;
-	pointstore_act_as_owner(&owner);
+	pointstore_act_as_verifier(&owner);
 	SPI_connect();
 	values[0] = text_array(proofs->id, proofs->n, TEXTOID);
 	values[1] = text_array(proofs->version, proofs->n, INT8OID);
@@ -649,7 +725,7 @@ read_horizon(Run *run)
 	bool		isnull;
 	int			i;
 
-	pointstore_act_as_owner(&owner);
+	pointstore_act_as_verifier(&owner);
 	SPI_connect();
 	pointstore_execute(&sequence, NULL, NULL, false);
 	run->since_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -663,6 +739,7 @@ read_horizon(Run *run)
 	pointstore_act_as_caller(&owner);
 	next_step();
 
+	pointstore_progress_set(PROGRESS_PHASE, PHASE_WAITING);
 	for (i = 0; i < 20 && !has_come_to_rest(run->pending_xmax); i++)
 		pg_usleep(10000L);
 	if (i < 20)
@@ -684,7 +761,7 @@ has_come_to_rest(const char *xmax)
 	bool		isnull;
 	bool		result;
 
-	pointstore_act_as_owner(&owner);
+	pointstore_act_as_verifier(&owner);
 	SPI_connect();
 	pointstore_execute(&plan, &value, NULL, false);
 	result = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -704,6 +781,7 @@ scan_new_events(Run *run)
 	params->params[0].pflags = PARAM_FLAG_CONST;
 	params->params[0].isnull = false;
 	params->params[0].value = Int64GetDatum(run->since_id);
+	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
 	prove_tails(run, collect(run,
 							 "SELECT DISTINCT aggregate_id, false, CAST(0 AS pg_catalog.int8), CAST(0 AS pg_catalog.int8),"
 							 " CAST(0 AS pg_catalog.int8) FROM pointstore.event_store WHERE id" GT "$1", params));
@@ -745,6 +823,7 @@ prove_tails(Run *run, Tuplestorestate *ids)
 	bool		more = true;
 
 	MemoryContextSwitchTo(old);
+	pointstore_progress_set(PROGRESS_ACCOUNTS_TOTAL, tuplestore_tuple_count(ids));
 	while (more)
 	{
 		ParamListInfo params = makeParamList(2);
@@ -784,6 +863,7 @@ examine_open_findings(Run *run)
 	};
 	char	   *id = "";
 
+	pointstore_progress_set(PROGRESS_PHASE, PHASE_FINDINGS);
 	while (id != NULL)
 	{
 		Datum		values[2];
@@ -791,7 +871,7 @@ examine_open_findings(Run *run)
 
 		values[0] = TimestampTzGetDatum(run->started_at);
 		values[1] = CStringGetTextDatum(id);
-		pointstore_act_as_owner(&owner);
+		pointstore_act_as_verifier(&owner);
 		SPI_connect();
 		pointstore_execute(&next, values, NULL, false);
 		id = SPI_processed == 0 ? NULL :
@@ -824,7 +904,7 @@ finish_run(Run *run)
 	Datum		values[6];
 	PointstoreScope owner;
 
-	pointstore_act_as_owner(&owner);
+	pointstore_act_as_verifier(&owner);
 	SPI_connect();
 	values[0] = Int64GetDatum(run->id);
 	values[1] = Int64GetDatum(run->accounts);
@@ -833,8 +913,11 @@ finish_run(Run *run)
 	values[4] = Int64GetDatum(run->unverified);
 	values[5] = CStringGetTextDatum("more accounts than pointstore.max_auto_actions would have been touched: the rest is reported");
 	pointstore_execute(&finish, values, run->breaker ? "      " : "     n", false);
-	/* the slices of an earlier session have not seen what came before this one */
-	if (!run->resumed)
+	/*
+	 * The slices of an earlier session have not seen what came before this one. An
+	 * account that is unverified is looked at again by the next run.
+	 */
+	if (!run->resumed && run->unverified == 0)
 	{
 		values[0] = Int64GetDatum(run->safe_id);
 		values[1] = Int64GetDatum(run->pending_id);
@@ -843,6 +926,7 @@ finish_run(Run *run)
 	}
 	SPI_finish();
 	pointstore_act_as_caller(&owner);
+	tell(run, run->full ? "full, done" : "incremental, done");
 	next_step();
 }
 
@@ -858,21 +942,28 @@ confirm(Run *run, const char *account)
 	text	   *id = cstring_to_text(account);
 	PointstoreScope owner;
 
-	pointstore_act_as_owner(&owner);
+	pointstore_act_as_verifier(&owner);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!lock_account(id))
 		run->unverified++;
 	else
 	{
 		Findings   *found = examine(id, &examine_plan);
+		bool		hidden = found->n == 0 && run->full;
 
 		/* an index may hide from this what the heap has shown */
-		if (found->n == 0 && run->full)
+		if (hidden && run->heap_looks < MAX_HEAP_LOOKS)
+		{
+			run->heap_looks++;
 			found = examine(id, &examine_heap_plan);
+		}
+		else if (hidden)
+			run->unverified++;
 		run->findings += found->n;
 		if (found->n > 0)
 		{
-			const char *action = act(run, id, found);
+			/* what would be done goes by the index, and would do nothing */
+			const char *action = hidden ? "reported" : act(run, id, found);
 
 			record(run, id, found, action);
 			if (strcmp(action, "repaired") == 0)
@@ -906,7 +997,7 @@ lock_account(text *id)
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
-		pointstore_act_as_owner(&scope);
+		pointstore_act_as_verifier(&scope);
 		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
 		SPI_connect();
@@ -944,7 +1035,7 @@ examine(text *id, PointstorePlan *plan)
 	PointstoreScope scope;
 	uint64		i;
 
-	pointstore_act_as_owner(&scope);
+	pointstore_act_as_verifier(&scope);
 	if (plan == &examine_heap_plan)
 		use_no_index();
 	SPI_connect();
@@ -1106,6 +1197,9 @@ act(Run *run, text *id, Findings *found)
 	Account		before;
 	Account		after;
 
+	/* a store that lacks a key or a trigger is not written to */
+	if (!pointstore_store_is_complete())
+		return "reported";
 	if (freeze ? is_shut(id) : !repair || (!by_events && !can_adjust(found)))
 		return "reported";
 	if (run->acted >= pointstore_max_auto_actions)
@@ -1217,7 +1311,7 @@ pointstore_reconcile_account(PG_FUNCTION_ARGS)
 	uint64		i;
 
 	pointstore_materialize(fcinfo);
-	pointstore_act_as_owner(&owner);
+	pointstore_act_as_verifier(&owner);
 	SPI_connect();
 	pointstore_execute(&known, &value, NULL, true);
 	if (SPI_processed == 0)

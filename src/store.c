@@ -7,7 +7,8 @@
  * alter, so nothing about them is taken for granted: their oids, columns and
  * indexes are looked up by name and kept in one struct until PostgreSQL says
  * that one of the relations has changed. A store that lacks something is
- * refused (55000) rather than half used.
+ * refused (55000) rather than half used. Only who verifies is let in where a
+ * trigger or a key is gone: that is when there is most to find.
  *
  * The functions act as the owner of the tables. What a user has put on the
  * tables (triggers, defaults, checks) then runs under the owner's rights, so it
@@ -61,6 +62,7 @@ static Oid	watched[lengthof(watched_names)];
 static bool store_valid = false;
 static bool tables_locked = false;	/* by pointstore_lock_tables(), in this transaction */
 
+static void find_store(void);
 static void load_store(void);
 static Oid	store_relation(Oid schema, const char *name);
 static void load_table(PointstoreTable *table, const char *name, const StoreColumn *columns, int ncolumns);
@@ -71,6 +73,7 @@ static Oid	unique_index(Relation rel, int natts, const AttrNumber *atts);
 static void check_parts(void);
 static char *read_one_as(Oid role, PointstorePlan *plan);
 static void act_as(Oid owner, PointstoreScope *scope, bool plainly);
+static void note_lack(const char *what, const char *name);
 pg_noreturn static void refuse_store(const char *what, const char *name);
 static void forget_store(Datum arg, Oid relid);
 
@@ -128,6 +131,23 @@ pointstore_store_exists(void)
 const PointstoreStore *
 pointstore_store(void)
 {
+	find_store();
+	if (store.lacks_what != NULL)
+		refuse_store(store.lacks_what, store.lacks_name);
+	return &store;
+}
+
+/* Whether the store has all its keys and triggers; false only for who verifies it. */
+bool
+pointstore_store_is_complete(void)
+{
+	find_store();
+	return store.lacks_what == NULL;
+}
+
+static void
+find_store(void)
+{
 	/* opening relations below may itself bring invalidations: look until none came */
 	while (!store_valid)
 	{
@@ -143,7 +163,6 @@ pointstore_store(void)
 		}
 		PG_END_TRY();
 	}
-	return &store;
 }
 
 /* The oid of account_kind as looked up last, for who hears of its changes. */
@@ -163,6 +182,7 @@ load_store(void)
 	int			i;
 
 	tables_locked = false;		/* they may be other tables now */
+	store.lacks_what = NULL;
 	if (!pointstore_store_exists())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -182,8 +202,11 @@ load_store(void)
 	events->key = unique_index(rel, 2, (AttrNumber[]) {att[EV_AGGREGATE_ID], att[EV_VERSION]});
 	store.request_key = unique_index(rel, 2, (AttrNumber[]) {att[EV_REQUEST_ID], att[EV_LEG]});
 	table_close(rel, AccessShareLock);
-	strlcpy(store.event_key_name, get_rel_name(events->key), NAMEDATALEN);
-	strlcpy(store.request_key_name, get_rel_name(store.request_key), NAMEDATALEN);
+	if (store.lacks_what == NULL)
+	{
+		strlcpy(store.event_key_name, get_rel_name(events->key), NAMEDATALEN);
+		strlcpy(store.request_key_name, get_rel_name(store.request_key), NAMEDATALEN);
+	}
 
 	store.id_sequence = store_relation(schema, "event_store_id_seq");
 	store.receipt_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
@@ -285,7 +308,7 @@ index_runs_code(Oid index)
 	return runs_code;
 }
 
-/* The plain unique index on exactly these columns, texts by their bytes; 55000 when there is none. */
+/* The plain unique index on exactly these columns, texts by their bytes; where there is none that is noted. */
 static Oid
 unique_index(Relation rel, int natts, const AttrNumber *atts)
 {
@@ -310,13 +333,13 @@ unique_index(Relation rel, int natts, const AttrNumber *atts)
 	}
 	list_free(indexes);
 	if (!OidIsValid(found))
-		refuse_store("unique index", psprintf("on %s (%s%s)", RelationGetRelationName(rel),
-											  get_attname(RelationGetRelid(rel), atts[0], false),
-											  natts > 1 ? ", ..." : ""));
+		note_lack("unique index", psprintf("on %s (%s%s)", RelationGetRelationName(rel),
+										   get_attname(RelationGetRelid(rel), atts[0], false),
+										   natts > 1 ? ", ..." : ""));
 	return found;
 }
 
-/* Refuses a store of another version, or one without one of its triggers. */
+/* Refuses a store of another version; notes a trigger that is missing. */
 static void
 check_parts(void)
 {
@@ -355,7 +378,7 @@ check_parts(void)
 	/* of catalogs and the extension alone; the owner may lack the right, after DROP EXTENSION for one */
 	found = read_one_as(BOOTSTRAP_SUPERUSERID, &lost_trigger);
 	if (found != NULL)
-		refuse_store("trigger", found);
+		note_lack("trigger", found);
 }
 
 /* The one text that a statement finds under a role's rights, or NULL. */
@@ -380,6 +403,16 @@ read_one_as(Oid role, PointstorePlan *plan)
 	return found;
 }
 
+/* Of what a store lacks the first thing is told. */
+static void
+note_lack(const char *what, const char *name)
+{
+	if (store.lacks_what != NULL)
+		return;
+	store.lacks_what = what;
+	strlcpy(store.lacks_name, name, sizeof(store.lacks_name));
+}
+
 static void
 refuse_store(const char *what, const char *name)
 {
@@ -396,6 +429,14 @@ void
 pointstore_act_as_owner(PointstoreScope *scope)
 {
 	act_as(pointstore_store()->owner, scope, false);
+}
+
+/* The same in a store that may lack a key or a trigger, for who verifies it. */
+void
+pointstore_act_as_verifier(PointstoreScope *scope)
+{
+	find_store();
+	act_as(store.owner, scope, false);
 }
 
 /*

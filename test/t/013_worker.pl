@@ -35,6 +35,19 @@ wait_for('it runs by itself', "SELECT ($runs AND scope = 'incremental') > 0");
 wait_for('and again', "SELECT ($runs AND scope = 'incremental') > 1");
 is($node->safe_psql('app', "$runs AND scope = 'full'"), 0, 'no full run where that is off');
 
+# what is seen of it
+is($node->safe_psql('app', 'SELECT worker_alive FROM pointstore.reconciliation_status'), 't', 'the status says that it is alive');
+is($node->safe_psql('postgres', q{SELECT count(*), count(datid) FROM pg_stat_activity WHERE backend_type = 'pointstore launcher' AND query <> ''}),
+	'1|0', 'the launcher shows itself, in no database');
+my @refused = grep { /not reconciled/ } split /\n/, slurp_file($node->logfile);
+is(scalar(@refused), 2, 'a database that is not there, and one that is closed, are logged once');
+
+# one that comes later
+$node->safe_psql('postgres', 'CREATE DATABASE "no such one"');
+create_store($node, 'no such one');
+wait_for('a database that is made later is served', "SELECT ($runs) > 0", 'no such one');
+$node->safe_psql('postgres', 'DROP DATABASE "no such one"');
+
 # reloaded settings
 $node->append_conf('postgresql.conf', "pointstore.full_reconcile_interval = 1d");
 $node->reload;
@@ -48,20 +61,32 @@ sleep 2;
 $seen = $node->safe_psql('app', 'SELECT count(*) FROM pointstore.reconciliation_run');
 sleep 2;
 is($node->safe_psql('app', 'SELECT count(*) FROM pointstore.reconciliation_run'), $seen, 'off is off');
+is($node->safe_psql('app', 'SELECT worker_alive FROM pointstore.reconciliation_status'), 'f', 'and the status says so');
 
 # now, and what it finds
-$node->safe_psql('app', q{SET session_replication_role = replica; UPDATE pointstore.balance SET balance = 99 WHERE aggregate_id = 'a7'});
+$node->safe_psql('app', q{UPDATE pointstore.account_kind SET on_mismatch = 'freeze'; SET session_replication_role = replica; UPDATE pointstore.balance SET balance = 99 WHERE aggregate_id = 'a7'});
 $node->safe_psql('app', q{SELECT pointstore.reconcile_now('full')});
 wait_for('a run told to start now finds it', q{SELECT count(*) = 1 FROM pointstore.finding WHERE aggregate_id = 'a7' AND resolved_at IS NULL});
+is($node->safe_psql('app', q{SELECT action, by_role FROM pointstore.account_log WHERE aggregate_id = 'a7' AND action <> 'open'}), 'freeze|keeper',
+	'and acts as the owner');
 is(sqlstate($node, 'app', q{SELECT pointstore.reconcile_now('all')}), '22023', 'of a scope that there is');
 like(slurp_file($node->logfile), qr/WARNING:.*a7/, 'with a WARNING in the log');
-$node->safe_psql('app', q{SELECT pointstore.repair(id) FROM pointstore.finding WHERE resolved_at IS NULL});
+$node->safe_psql('app', q{SELECT pointstore.repair(id) FROM pointstore.finding WHERE resolved_at IS NULL; SELECT pointstore.unfreeze_account('a7', 'repaired')});
 
 # an error of its own stands in the run's row
 $node->safe_psql('app', q{ALTER TABLE pointstore.account_proof ADD CONSTRAINT no_x CHECK (aggregate_id <> 'x')});
 $node->safe_psql('app', q{SELECT pointstore.append_event('x', 'Earned', 1); SELECT pointstore.reconcile_now()});
 wait_for('an error ends the run and is told', q{SELECT count(*) = 1 FROM pointstore.reconciliation_run WHERE status = 'failed' AND error LIKE '%no_x%'});
-$node->safe_psql('app', 'ALTER TABLE pointstore.account_proof DROP CONSTRAINT no_x');
+# on schedule it backs off: after n failures in a row 2 ^ (n - 1) intervals
+$node->append_conf('postgresql.conf', "pointstore.reconcile_interval = 1s");
+$node->reload;
+wait_for('it fails again and again', q{SELECT count(*) > 4 FROM pointstore.reconciliation_run WHERE status = 'failed'});
+is($node->safe_psql('app', q{SELECT bool_and(pause > interval '0.9 s' * 2 ^ (n - 2)) FROM (
+		SELECT started_at - lag(started_at) OVER (ORDER BY id) AS pause, row_number() OVER (ORDER BY id) AS n
+		  FROM pointstore.reconciliation_run WHERE status = 'failed') r WHERE n > 1}), 't', 'less and less often');
+$node->append_conf('postgresql.conf', "pointstore.reconcile_interval = 0");
+$node->reload;
+$node->safe_psql('app', 'ALTER TABLE pointstore.account_proof DROP CONSTRAINT no_x; CALL pointstore.reconcile()');
 
 # killed in the middle it shows as interrupted, and the next run goes on
 $node->safe_psql('app', q{SELECT count(pointstore.append_event('b' || n, 'Earned', 1)) FROM generate_series(1, 30000) n});
@@ -71,7 +96,11 @@ $node->safe_psql('app', q{SELECT pointstore.reconcile_now()});
 wait_for('a slow run', q{SELECT count(*) = 1 FROM pointstore.reconciliation_run WHERE status = 'running'});
 is($node->safe_psql('app', q{SELECT wait_event_type FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler' AND query LIKE 'pointstore: incremental%'}) ne '',
 	1, 'shows what it is doing');
+wait_for('and how far it is', q{SELECT count(*) = 1 FROM pointstore.reconcile_progress p JOIN pg_stat_activity a USING (pid)
+	WHERE database = 'app' AND scope = 'incremental' AND phase = 'examining accounts' AND accounts_done > 0
+	  AND accounts_total = 30000 AND events_done = accounts_done AND percent BETWEEN 3 AND 99 AND started_at > a.backend_start});
 $node->safe_psql('app', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler'});
+is($node->safe_psql('app', 'SELECT count(*) FROM pointstore.reconcile_progress'), 0, 'progress ends with it');
 wait_for('terminated: interrupted', q{SELECT count(*) = 1 FROM pointstore.reconciliation_run WHERE status = 'interrupted'});
 
 # DROP DATABASE and a copy do not wait for it

@@ -15,8 +15,10 @@
  * next one waits twice as long each time.
  *
  * A worker connects as nobody in particular, since the store's owner need not be
- * able to log in, and then becomes the owner. An error ends its run, and stands in the run's row. It
- * leaves between two steps when its database is to be dropped (reconcile.c).
+ * able to log in, and then becomes the owner. An error ends its run, and stands
+ * in the run's row. To the server it is like autovacuum: who has waited for one
+ * of its locks for deadlock_timeout cancels it, and who drops or copies its
+ * database ends it.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,6 +35,8 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
@@ -87,10 +91,11 @@ static bool lets_in(Served *database);
 static int	tick(void);
 static int	interval(void);
 static bool start_worker(const char *database, char scope, BackgroundWorkerHandle **handle);
+static void be_like_autovacuum(void);
 static void run_guarded(bool full);
 static bool choose_scope(char order, bool *full);
 static bool is_due(bool *full);
-static void mark_failed(int64 id, const char *message);
+static void mark_ended(int64 id, const ErrorData *error);
 static bool is_listed(const char *database);
 static bool launcher_runs(void);
 
@@ -293,9 +298,23 @@ pointstore_worker_main(Datum arg)
 	BackgroundWorkerInitializeConnection(order.database, NULL, 0);
 	PortalContext = AllocSetContextCreate(TopMemoryContext, "pointstore worker", ALLOCSET_DEFAULT_SIZES);
 	SetConfigOption("application_name", MyBgworkerEntry->bgw_type, PGC_USERSET, PGC_S_SESSION);
+	be_like_autovacuum();
 	if (choose_scope(order.scope, &full))
 		run_guarded(full);
 	proc_exit(0);
+}
+
+/*
+ * Lets PostgreSQL end this process where it would end an autovacuum worker: in
+ * CountOtherDBBackends() and in the deadlock check of who waits for its locks.
+ */
+static void
+be_like_autovacuum(void)
+{
+	LWLockAcquire(ProcArrayLock, LW_EXCLUSIVE);
+	MyProc->statusFlags |= PROC_IS_AUTOVACUUM;
+	ProcGlobal->statusFlags[MyProc->pgxactoff] = MyProc->statusFlags;
+	LWLockRelease(ProcArrayLock);
 }
 
 /* What to do, by the order and by the runs that are recorded; false: nothing. */
@@ -380,27 +399,30 @@ run_guarded(bool full)
 		FlushErrorState();
 		AbortCurrentTransaction();
 		if (id > 0)
-			mark_failed(id, error->message);
+			mark_ended(id, error);
 	}
 	PG_END_TRY();
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
+/* A run that was cancelled is interrupted, any other error is its failure. */
 static void
-mark_failed(int64 id, const char *message)
+mark_ended(int64 id, const ErrorData *error)
 {
 	static PointstorePlan plan = {
-		.sql = "UPDATE pointstore.reconciliation SET status = 'failed', finished_at = pg_catalog.clock_timestamp(), error = $2"
+		.sql = "UPDATE pointstore.reconciliation SET status = $3, error = $2,"
+		" finished_at = CASE WHEN $3 OPERATOR(pg_catalog.=) 'failed' THEN pg_catalog.clock_timestamp() END"
 		" WHERE id OPERATOR(pg_catalog.=) $1 AND status OPERATOR(pg_catalog.=) 'running'",
-		.nargs = 2, .argtypes = {INT8OID, TEXTOID}
+		.nargs = 3, .argtypes = {INT8OID, TEXTOID, TEXTOID}
 	};
 	PointstoreScope owner;
-	Datum		values[2];
+	Datum		values[3];
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	values[0] = Int64GetDatum(id);
-	values[1] = CStringGetTextDatum(message);
+	values[1] = CStringGetTextDatum(error->message);
+	values[2] = CStringGetTextDatum(error->sqlerrcode == ERRCODE_QUERY_CANCELED ? "interrupted" : "failed");
 	pointstore_act_as_verifier(&owner);
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, false);

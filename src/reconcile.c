@@ -29,7 +29,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "executor/tstoreReceiver.h"
@@ -340,34 +339,19 @@ next_step(void)
 	rest();
 }
 
-/*
- * Between two steps: waits as long as the throttle says, and leaves when somebody
- * is about to drop or to copy this database, which waits for sessions to be gone.
- */
+/* Between two steps a worker waits as long as the throttle says. */
 static void
 rest(void)
 {
 	static uint32 wait_event = 0;
-	LOCKTAG		tag;
 
+	if (!AmBackgroundWorkerProcess() || pointstore_reconcile_delay == 0)
+		return;
 	if (wait_event == 0)
 		wait_event = WaitEventExtensionNew("PointstoreReconcileDelay");
-	if (AmBackgroundWorkerProcess())
-	{
-		SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
-		if (LockAcquire(&tag, RowExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
-			ereport(FATAL,
-					(errcode(ERRCODE_ADMIN_SHUTDOWN),
-					 errmsg("reconciliation leaves a database that is to be dropped or copied")));
-		LockRelease(&tag, RowExclusiveLock, false);
-		if (pointstore_reconcile_delay > 0)
-		{
-			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 pointstore_reconcile_delay, wait_event);
-			ResetLatch(MyLatch);
-			CHECK_FOR_INTERRUPTS();
-		}
-	}
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pointstore_reconcile_delay, wait_event);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
 }
 
 /*

@@ -6,6 +6,7 @@ use strict;
 use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
+use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use StoreTest;
@@ -112,6 +113,22 @@ $node->safe_psql('copy', q{SELECT pointstore.reconcile_now()});
 wait_for('at work in the copy', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler'}, 'postgres');
 $node->safe_psql('postgres', 'DROP DATABASE copy');
 pass('and dropped');
+
+# who needs a lock that it holds for long gets it: here it waits for one lock and holds others
+my ($out, $err) = ('', '');
+my $holder = IPC::Run::start([ 'psql', '-Xqt', '-d', $node->connstr('app'), '-c',
+		'BEGIN; LOCK TABLE pointstore.account_proof IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)' ], '<', \undef, '>', \$out, '2>', \$err);
+wait_for('a lock', q{SELECT count(*) = 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'pointstore.account_proof'::regclass AND granted});
+$node->safe_psql('app', q{SELECT pointstore.reconcile_now('full')});
+wait_for('a run that waits for it', q{SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND relation = 'pointstore.account_proof'::regclass});
+is($node->safe_psql('app', q{SELECT count(*) > 0 FROM pg_locks WHERE relation = 'pointstore.event_store'::regclass
+	AND pid = (SELECT pid FROM pointstore.reconcile_progress)}), 't', 'and keeps a lock on the events');
+$node->safe_psql('app', q{SET lock_timeout = '60s'; BEGIN; LOCK TABLE pointstore.event_store; COMMIT});
+$node->safe_psql('app', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'BEGIN; LOCK%'});
+$holder->finish;
+wait_for('the lock is gone', q{SELECT count(*) = 0 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'pointstore.account_proof'::regclass});
+is($node->safe_psql('app', q{SELECT status, error IS NOT NULL, finished_at IS NULL FROM pointstore.reconciliation_run WHERE scope = 'full' ORDER BY id DESC LIMIT 1}),
+	'interrupted|t|t', 'it was cancelled, which is an interruption');
 
 # DROP EXTENSION while it rests between two steps
 $node->safe_psql('app', q{SELECT pointstore.reconcile_now()});

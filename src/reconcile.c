@@ -34,6 +34,7 @@
 #include "executor/tstoreReceiver.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
@@ -87,6 +88,7 @@ typedef struct Run
 	int64		events;
 	int64		findings;
 	int64		unverified;
+	List	   *locked;			/* the accounts of these that this session met */
 	int64		acted;			/* accounts that were repaired or frozen */
 	bool		breaker;		/* more would have been */
 	int			heap_looks;		/* accounts examined by the heap */
@@ -212,6 +214,8 @@ static void prove_tails(Run *run, Tuplestorestate *ids);
 static void examine_open_findings(Run *run);
 static void finish_run(Run *run);
 static void confirm(Run *run, const char *id);
+static void leave_unverified(Run *run, const char *account);
+static void count_repaired(Run *run, int findings);
 static bool lock_account(text *id);
 static Findings *examine(text *id, PointstorePlan *plan);
 static void record(Run *run, text *id, Findings *found, const char *action);
@@ -862,7 +866,7 @@ examine_open_findings(Run *run)
 			MemoryContextStrdup(run->context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 		SPI_finish();
 		pointstore_act_as_caller(&owner);
-		if (id != NULL)
+		if (id != NULL && !list_member(run->locked, makeString(id)))
 			confirm(run, id);
 	}
 }
@@ -898,8 +902,8 @@ finish_run(Run *run)
 	values[5] = CStringGetTextDatum("more accounts than pointstore.max_auto_actions would have been touched: the rest is reported");
 	pointstore_execute(&finish, values, run->breaker ? "      " : "     n", false);
 	/*
-	 * The slices of an earlier session have not seen what came before this one. An
-	 * account that is unverified is looked at again by the next run.
+ * The slices of an earlier session have not seen what came before this one; and
+	 * what stayed locked is for the next incremental run to look at again.
 	 */
 	if (!run->resumed && run->unverified == 0)
 	{
@@ -929,7 +933,7 @@ confirm(Run *run, const char *account)
 	pointstore_act_as_verifier(&owner);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!lock_account(id))
-		run->unverified++;
+		leave_unverified(run, account);
 	else
 	{
 		Findings   *found = examine(id, &examine_plan);
@@ -951,7 +955,10 @@ confirm(Run *run, const char *account)
 
 			record(run, id, found, action);
 			if (strcmp(action, "repaired") == 0)
+			{
+				count_repaired(run, found->n);
 				found->n = 0;
+			}
 		}
 		else
 			forget_proof(id);	/* what looked wrong was the proof */
@@ -962,6 +969,34 @@ confirm(Run *run, const char *account)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	next_step();
+}
+
+/* Counts an account that stays locked; it is not tried again in this run. */
+static void
+leave_unverified(Run *run, const char *account)
+{
+	MemoryContext old = MemoryContextSwitchTo(run->context);
+
+	run->locked = lappend(run->locked, makeString(pstrdup(account)));
+	run->unverified++;
+	MemoryContextSwitchTo(old);
+}
+
+/* What is repaired is counted at once: a session that does an interrupted slice again does not find it. */
+static void
+count_repaired(Run *run, int findings)
+{
+	static PointstorePlan plan = {
+		.sql = "UPDATE pointstore.reconciliation SET findings = findings" PLUS "$2 WHERE id" EQ "$1",
+		.nargs = 2, .argtypes = {INT8OID, INT4OID}
+	};
+	Datum		values[2];
+
+	SPI_connect();
+	values[0] = Int64GetDatum(run->id);
+	values[1] = Int32GetDatum(findings);
+	pointstore_execute(&plan, values, NULL, false);
+	SPI_finish();
 }
 
 /* Locks an account's balance row, if it has one; false when that takes too long. */

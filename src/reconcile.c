@@ -902,7 +902,7 @@ finish_run(Run *run)
 	values[5] = CStringGetTextDatum("more accounts than pointstore.max_auto_actions would have been touched: the rest is reported");
 	pointstore_execute(&finish, values, run->breaker ? "      " : "     n", false);
 	/*
- * The slices of an earlier session have not seen what came before this one; and
+	 * The slices of an earlier session have not seen what came before this one; and
 	 * what stayed locked is for the next incremental run to look at again.
 	 */
 	if (!run->resumed && run->unverified == 0)

@@ -37,6 +37,10 @@ require_packages()
 	fi
 	if [[ " $* " = *' tap '* ]]; then
 		perl -MIPC::Run -MTest::More -e 1 2>/dev/null || missing+=(perl libipc-run-perl)
+		# for Debian's PostgreSQL, there or about to be; its test is skipped elsewhere
+		if [[ $(sharedir) = /usr/share/postgresql/* ]] || ! have_postgresql; then
+			[[ -e $(sharedir)/extension/pg_cron.control ]] || missing+=("postgresql-$version-cron")
+		fi
 	fi
 	((${#missing[@]} > 0)) || return 0
 	if ((EUID != 0)) || ! command -v apt-get >/dev/null; then

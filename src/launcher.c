@@ -99,7 +99,7 @@ static void mark_ended(int64 id, const ErrorData *error);
 static bool is_listed(const char *database);
 static bool launcher_runs(void);
 
-/* Called once when the library is loaded; preloaded, it also registers the launcher. */
+/* Called once when the library is loaded; preloaded, it also registers the launcher, but not for pg_upgrade. */
 void
 pointstore_launcher_init(void)
 {
@@ -120,7 +120,7 @@ pointstore_launcher_init(void)
 	DefineCustomIntVariable("pointstore.full_reconcile_interval",
 							"How often every event of a store is read; 0 turns it off.",
 							NULL, &full_reconcile_interval, 86400, 0, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
-	if (process_shared_preload_libraries_in_progress)
+	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 		RegisterBackgroundWorker(&launcher);
 }
 

@@ -8,7 +8,7 @@ SELECT * FROM no_plan();
 
 SELECT tables_are('pointstore', ARRAY['account_kind', 'account_log', 'account_proof', 'balance', 'event_store', 'finding', 'pure_account',
     'reconciliation', 'reconciliation_checkpoint']);
-SELECT views_are('pointstore', ARRAY['account', 'reconciliation_run', 'reconciliation_status', 'store_version']);
+SELECT views_are('pointstore', ARRAY['account', 'reconcile_progress', 'reconciliation_run', 'reconciliation_status', 'store_version']);
 SELECT has_sequence('pointstore', 'event_store_id_seq', 'event_store_id_seq');
 
 -- columns: name, type, collation, not null, default; in their order

@@ -1,6 +1,6 @@
 -- test/bench/setup.sql
--- The store, the rivals, the same accounts in each (an opening event of
--- 1,000,000 per account), and the table that the figures go into.
+-- The store, the rivals, and the same accounts in each: an opening event of
+-- 1,000,000 per account.
 -- Variable: accounts.
 
 CREATE EXTENSION pointstore;
@@ -20,15 +20,6 @@ SELECT setval('rival.event_store_id_seq', max(id)), setval('rival.lock_event_sto
 VACUUM (FULL, ANALYZE);
 CHECKPOINT;
 
-CREATE SCHEMA bench;
-CREATE TABLE bench.result (
-    id        bigint GENERATED ALWAYS AS IDENTITY,
-    workload  text NOT NULL,
-    contender text NOT NULL,
-    unit      text NOT NULL,
-    round     integer NOT NULL,
-    value     float8 NOT NULL
-);
 CREATE TABLE bench.batch (n integer PRIMARY KEY, events jsonb);
 
 -- The accounts of a store whose balance row is not what its events say.

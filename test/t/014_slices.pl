@@ -104,8 +104,9 @@ sub interrupt
 	my $psql = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-d', $node->connstr($db),
 			'-c', 'SET client_min_messages = error', '-c', 'SET pointstore.reconcile_max_transaction = 1',
 			'-c', q{CALL pointstore.reconcile('full')} ], '<', \undef, '>', \$out, '2>', \$err);
-	my $at_work = q{FROM pg_stat_activity WHERE query LIKE 'CALL%' AND wait_event_type = 'Lock'};
-	$node->poll_query_until($db, qq{SELECT status = 'running' AND slices_done = $slice AND EXISTS (SELECT $at_work) FROM ($last) r})
+	my $at_work = q{FROM pg_stat_activity WHERE query LIKE 'CALL%'};
+	$node->poll_query_until($db, qq{SELECT status = 'running' AND slices_done = $slice
+		AND EXISTS (SELECT $at_work AND wait_event_type = 'Lock') FROM ($last) r})
 	  or die "the run does not come to slice $slice";
 	ref $how ? $how->() : $node->safe_psql($db, "SELECT $how(pid) $at_work");
 	$psql->finish;

@@ -91,22 +91,23 @@ is(last_run('piecewise'), "findings|$slices|$slices|$outcome", 'damage, in slice
 is($node->safe_psql('piecewise', $findings), $node->safe_psql('whole', $findings), 'the same findings');
 is($node->safe_psql('piecewise', $proofs), $node->safe_psql('whole', $proofs), 'the same proofs');
 
-# Interrupts a run in the middle of a slice, where another session has locked most of the
-# damaged rows and the run takes a second for each, by a function of the server or a sub
-# that does it. Returns the run's id and what its session said.
+# Interrupts a run in the middle of a slice, where another session has locked every second
+# damaged row and the run takes a second for each, after its first findings there, by a
+# function of the server or a sub that does it. Returns the run's id and what its session said.
 sub interrupt
 {
 	my ($db, $slice, $how) = @_;
 	my $holder = $node->background_psql($db);
 	my ($out, $err) = ('', '');
 	$holder->query_safe(qq{BEGIN; SELECT FROM pointstore.balance WHERE aggregate_id IN
-		(SELECT aggregate_id FROM public.seat WHERE slice = $slice AND seat BETWEEN 3 AND 25) FOR UPDATE});
+		(SELECT aggregate_id FROM public.seat WHERE slice = $slice AND seat <= 26 AND seat % 2 = 0) FOR UPDATE});
 	my $psql = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-d', $node->connstr($db),
 			'-c', 'SET client_min_messages = error', '-c', 'SET pointstore.reconcile_max_transaction = 1',
 			'-c', q{CALL pointstore.reconcile('full')} ], '<', \undef, '>', \$out, '2>', \$err);
 	my $at_work = q{FROM pg_stat_activity WHERE query LIKE 'CALL%'};
 	$node->poll_query_until($db, qq{SELECT status = 'running' AND slices_done = $slice
-		AND EXISTS (SELECT $at_work AND wait_event_type = 'Lock') FROM ($last) r})
+		AND EXISTS (SELECT $at_work AND wait_event_type = 'Lock')
+		AND EXISTS (SELECT FROM pointstore.finding JOIN public.seat USING (aggregate_id) WHERE slice = $slice) FROM ($last) r})
 	  or die "the run does not come to slice $slice";
 	ref $how ? $how->() : $node->safe_psql($db, "SELECT $how(pid) $at_work");
 	$psql->finish;

@@ -91,6 +91,7 @@ static bool lets_in(Served *database);
 static int	tick(void);
 static int	interval(void);
 static bool start_worker(const char *database, char scope, BackgroundWorkerHandle **handle);
+static void forget_settings(void);
 static void be_like_autovacuum(void);
 static void run_guarded(bool full);
 static bool choose_scope(char order, bool *full);
@@ -297,11 +298,28 @@ pointstore_worker_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(order.database, NULL, 0);
 	PortalContext = AllocSetContextCreate(TopMemoryContext, "pointstore worker", ALLOCSET_DEFAULT_SIZES);
+	forget_settings();
 	SetConfigOption("application_name", MyBgworkerEntry->bgw_type, PGC_USERSET, PGC_S_SESSION);
 	be_like_autovacuum();
 	if (choose_scope(order.scope, &full))
 		run_guarded(full);
 	proc_exit(0);
+}
+
+/* What a database or role says for its sessions is not meant for a worker; those of autovacuum do the same. */
+static void
+forget_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"default_transaction_read_only", "off"}, {"default_transaction_isolation", "read committed"},
+		{"statement_timeout", "0"}, {"lock_timeout", "0"}, {"idle_in_transaction_session_timeout", "0"},
+		{"transaction_timeout", "0"}
+	};
+	int			i;
+
+	for (i = 0; i < lengthof(settings); i++)
+		if (GetConfigOption(settings[i][0], true, false) != NULL)	/* the last one is of 17 */
+			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /*

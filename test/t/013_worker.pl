@@ -36,6 +36,11 @@ wait_for('it runs by itself', "SELECT ($runs AND scope = 'incremental') > 0");
 wait_for('and again', "SELECT ($runs AND scope = 'incremental') > 1");
 is($node->safe_psql('app', "$runs AND scope = 'full'"), 0, 'no full run where that is off');
 
+# whatever the database says for its sessions
+$node->safe_psql('postgres', q{ALTER DATABASE app SET default_transaction_read_only = on; ALTER DATABASE app SET default_transaction_isolation = 'serializable'});
+wait_for('runs go on in a database that is read-only by default', "SELECT ($runs) > " . $node->safe_psql('app', $runs) . " + 1");
+$node->safe_psql('postgres', 'ALTER DATABASE app RESET ALL');
+
 # what is seen of it
 is($node->safe_psql('app', 'SELECT worker_alive FROM pointstore.reconciliation_status'), 't', 'the status says that it is alive');
 is($node->safe_psql('postgres', q{SELECT count(*), count(datid) FROM pg_stat_activity WHERE backend_type = 'pointstore launcher' AND query <> ''}),

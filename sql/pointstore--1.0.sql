@@ -761,15 +761,14 @@ COMMENT ON PROCEDURE pointstore.rebuild_balances() IS
 -- ---------------------------------------------------------------------------
 
 CREATE TYPE pointstore.event_digest AS (
-    events        bigint,
-    first_version bigint,
-    last_version  bigint,
-    total         bigint,
-    held          bigint,
-    sound         boolean
+    events       bigint,
+    last_version bigint,
+    total        bigint,
+    held         bigint,
+    sound        boolean
 );
 COMMENT ON TYPE pointstore.event_digest IS
-'What an account''s events say: their number, smallest and largest version, the sums of amount and held (null beyond bigint), and whether versions are 1..n and every balance_after follows from the one before.';
+'What an account''s events say: their number, the largest version, the sums of amount and held (null beyond bigint), and whether versions are 1..n and every balance_after follows from the one before.';
 
 CREATE FUNCTION pointstore.digest_add(internal, bigint, bigint, bigint, bigint, bigint, bigint, bigint)
 RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pointstore_digest_add';
@@ -787,7 +786,7 @@ CREATE FUNCTION pointstore.digest_final(internal)
 RETURNS pointstore.event_digest LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pointstore_digest_final';
 COMMENT ON FUNCTION pointstore.digest_final(internal) IS 'Final function of digest().';
 CREATE AGGREGATE pointstore.digest(version bigint, amount bigint, held bigint, balance_after bigint, base_version bigint, base_balance bigint, key bigint) (
-    SFUNC = pointstore.digest_add, STYPE = internal, SSPACE = 128,
+    SFUNC = pointstore.digest_add, STYPE = internal, SSPACE = 64,
     COMBINEFUNC = pointstore.digest_combine, SERIALFUNC = pointstore.digest_serialize, DESERIALFUNC = pointstore.digest_deserialize,
     FINALFUNC = pointstore.digest_final, PARALLEL = SAFE
 );

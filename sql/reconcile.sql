@@ -276,6 +276,8 @@ SELECT (pointstore.digest(v, 1, 0, v, 0, 0, 42)).sound FROM generate_series(2, 1
 SELECT (pointstore.digest(v, 1, 0, v, 1, 1, 42)).sound FROM generate_series(2, 1000) v;
 SELECT (pointstore.digest(least(v, 999), 1, 0, least(v, 999), 0, 0, 42)).sound FROM generate_series(1, 1000) v;
 SELECT (pointstore.digest(v, -9223372036854775808, 0, 9223372036854775807, 0, 0, 42)).* FROM generate_series(1, 2) v;
+-- a balance_after that went round the end of bigint, and came back
+SELECT (pointstore.digest(v, a, 0, b, 0, 0, 42)).* FROM (VALUES (1, 9223372036854775807, 9223372036854775807), (2, 1, -9223372036854775808), (3, -1, 9223372036854775807)) e (v, a, b);
 SELECT pointstore.digest(1, 1, 0, 1, 0, 0, 1) WHERE false;
 
 -- parallel workers say what one process says

@@ -6,13 +6,13 @@
  *		what they sum to, whether their versions are 1..n, and whether each
  *		balance_after follows from the one before.
  *
- * Versions are 1..n when the smallest is 1, the largest is their number, and no
- * two are the same. The chain holds exactly when the set of (version,
- * balance_after) and the set of (version - 1, balance_after - amount) agree but
- * for their ends, (n, total) in the first and (0, 0) in the second; a version
- * that stands twice spoils that too. The sets are compared by the sums of two keyed
- * hashes of their members. Who does not know the key, drawn for each run,
- * cannot make two sets that differ and whose sums agree, but by a negligible chance.
+ * An event is a link: from (version - 1, balance_after - amount) to (version,
+ * balance_after). The chain holds exactly when the set of all links' ends and the set
+ * of their beginnings agree but for (n, total) in the first and (0, 0) in the second.
+ * As every link leads one version on, versions are then 1..n, each once. The
+ * sets are compared by the sums of a keyed hash of their members. Who does not
+ * know the key, drawn for each run, cannot make two sets that differ and whose
+ * sums agree, but by a negligible chance.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,10 +20,11 @@
 
 #include "common/int.h"
 #include "funcapi.h"
-#include "libpq/pqformat.h"
 #include "utils/builtins.h"
 
 #include "pointstore.h"
+
+void		(*pointstore_digest_pause) (void) = NULL;
 
 PG_FUNCTION_INFO_V1(pointstore_digest_add);
 PG_FUNCTION_INFO_V1(pointstore_digest_combine);
@@ -31,21 +32,19 @@ PG_FUNCTION_INFO_V1(pointstore_digest_serialize);
 PG_FUNCTION_INFO_V1(pointstore_digest_deserialize);
 PG_FUNCTION_INFO_V1(pointstore_digest_final);
 
+/* 64 bytes, since there is one for each account in every process */
 typedef struct Digest
 {
-	int64		events;
-	int64		first;			/* smallest version */
-	int64		last;			/* largest */
 	int128		total;			/* of the amounts */
 	int128		held;
+	int64		events;
+	int64		last;			/* largest version */
 	uint64		key;
-	uint64		chain[2];		/* hashes of the first set less those of the second */
+	uint64		chain;			/* hashes of the links' ends less those of their beginnings */
 } Digest;
 
+static void pace(void);
 static uint64 hash_link(uint64 key, uint64 version, uint64 balance);
-static void add_link(Digest *digest, int64 version, int64 balance, uint64 sign);
-static void send_int128(StringInfo buffer, int128 value);
-static int128 receive_int128(StringInfo buffer);
 static Datum bigint_or_null(int128 value, bool *isnull);
 
 /*
@@ -59,8 +58,7 @@ pointstore_digest_add(PG_FUNCTION_ARGS)
 	MemoryContext context;
 	Digest	   *digest;
 	int64		version;
-	int64		amount;
-	int64		balance;
+	int64		before;
 	int			i;
 
 	if (!AggCheckCallContext(fcinfo, &context))
@@ -70,34 +68,40 @@ pointstore_digest_add(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("what is digested must not be null")));
-	/* differences in uint64, where they wrap: a wrong balance must not raise an error here */
+	/* differences to the base in uint64, where they wrap: a wrong balance must not raise an error here */
 	version = (int64) ((uint64) PG_GETARG_INT64(1) - (uint64) PG_GETARG_INT64(5));
-	amount = PG_GETARG_INT64(2);
-	balance = (int64) ((uint64) PG_GETARG_INT64(4) - (uint64) PG_GETARG_INT64(6));
 	if (PG_ARGISNULL(0))
 	{
 		digest = MemoryContextAllocZero(context, sizeof(Digest));
-		digest->first = digest->last = version;
+		digest->last = version;
 		digest->key = PG_GETARG_INT64(7);
 	}
 	else
 		digest = (Digest *) PG_GETARG_POINTER(0);
 	digest->events++;
-	digest->first = Min(digest->first, version);
 	digest->last = Max(digest->last, version);
-	digest->total += amount;
+	digest->total += PG_GETARG_INT64(2);
 	digest->held += PG_GETARG_INT64(3);
-	add_link(digest, version, balance, 1);
-	add_link(digest, (int64) ((uint64) version - 1), (int64) ((uint64) balance - (uint64) amount), -1);
+	digest->chain += hash_link(digest->key, version, (uint64) PG_GETARG_INT64(4) - (uint64) PG_GETARG_INT64(6));
+	/* what follows from no balance there can be has no beginning, which spoils the chain */
+	if (!pg_sub_s64_overflow(PG_GETARG_INT64(4), PG_GETARG_INT64(2), &before))
+		digest->chain -= hash_link(digest->key, (uint64) version - 1, (uint64) before - (uint64) PG_GETARG_INT64(6));
 	pointstore_progress_count(1);
+	pace();
 	PG_RETURN_POINTER(digest);
 }
 
+/* Pauses, where that is wanted, after every so many events. */
 static void
-add_link(Digest *digest, int64 version, int64 balance, uint64 sign)
+pace(void)
 {
-	digest->chain[0] += sign * hash_link(digest->key, version, balance);
-	digest->chain[1] += sign * hash_link(~digest->key, version, balance);
+	static int	events = 0;
+
+	if (pointstore_digest_pause != NULL && ++events >= POINTSTORE_DIGEST_PACE)
+	{
+		events = 0;
+		pointstore_digest_pause();
+	}
 }
 
 /* A keyed hash of two numbers: three rounds of a 64-bit finalizer. */
@@ -140,41 +144,24 @@ pointstore_digest_combine(PG_FUNCTION_ARGS)
 		*into = *from;
 		PG_RETURN_POINTER(into);
 	}
-	into->events += from->events;
-	into->first = Min(into->first, from->first);
-	into->last = Max(into->last, from->last);
 	into->total += from->total;
 	into->held += from->held;
-	into->chain[0] += from->chain[0];
-	into->chain[1] += from->chain[1];
+	into->events += from->events;
+	into->last = Max(into->last, from->last);
+	into->chain += from->chain;
 	PG_RETURN_POINTER(into);
 }
 
-/* digest_serialize(state) */
+/* digest_serialize(state): as it is, for another process of this server */
 Datum
 pointstore_digest_serialize(PG_FUNCTION_ARGS)
 {
-	Digest	   *digest = (Digest *) PG_GETARG_POINTER(0);
-	StringInfoData buffer;
+	bytea	   *serialized = palloc(VARHDRSZ + sizeof(Digest));
 
-	pointstore_progress_count(-digest->events);
-	pq_begintypsend(&buffer);
-	pq_sendint64(&buffer, digest->events);
-	pq_sendint64(&buffer, digest->first);
-	pq_sendint64(&buffer, digest->last);
-	send_int128(&buffer, digest->total);
-	send_int128(&buffer, digest->held);
-	pq_sendint64(&buffer, digest->key);
-	pq_sendint64(&buffer, digest->chain[0]);
-	pq_sendint64(&buffer, digest->chain[1]);
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buffer));
-}
-
-static void
-send_int128(StringInfo buffer, int128 value)
-{
-	pq_sendint64(buffer, (uint64) (value >> 64));
-	pq_sendint64(buffer, (uint64) value);
+	pointstore_progress_count(-((Digest *) PG_GETARG_POINTER(0))->events);
+	SET_VARSIZE(serialized, VARHDRSZ + sizeof(Digest));
+	memcpy(VARDATA(serialized), PG_GETARG_POINTER(0), sizeof(Digest));
+	PG_RETURN_BYTEA_P(serialized);
 }
 
 /* digest_deserialize(bytea, internal) */
@@ -183,58 +170,35 @@ pointstore_digest_deserialize(PG_FUNCTION_ARGS)
 {
 	bytea	   *serialized = PG_GETARG_BYTEA_PP(0);
 	Digest	   *digest = palloc(sizeof(Digest));
-	StringInfoData buffer;
 
-	initStringInfo(&buffer);
-	appendBinaryStringInfo(&buffer, VARDATA_ANY(serialized), VARSIZE_ANY_EXHDR(serialized));
-	digest->events = pq_getmsgint64(&buffer);
-	digest->first = pq_getmsgint64(&buffer);
-	digest->last = pq_getmsgint64(&buffer);
-	digest->total = receive_int128(&buffer);
-	digest->held = receive_int128(&buffer);
-	digest->key = pq_getmsgint64(&buffer);
-	digest->chain[0] = pq_getmsgint64(&buffer);
-	digest->chain[1] = pq_getmsgint64(&buffer);
-	pq_getmsgend(&buffer);
-	pfree(buffer.data);
+	if (VARSIZE_ANY_EXHDR(serialized) != sizeof(Digest))
+		elog(ERROR, "a digest of %zu bytes", (size_t) VARSIZE_ANY_EXHDR(serialized));
+	memcpy(digest, VARDATA_ANY(serialized), sizeof(Digest));
 	pointstore_progress_count(digest->events);
 	PG_RETURN_POINTER(digest);
 }
 
-static int128
-receive_int128(StringInfo buffer)
-{
-	int128		high = (int64) pq_getmsgint64(buffer);
-
-	return high * ((int128) 1 << 64) + (uint64) pq_getmsgint64(buffer);
-}
-
-/* digest_final(state): (events, first_version, last_version, total, held, sound) */
+/* digest_final(state): (events, last_version, total, held, sound) */
 Datum
 pointstore_digest_final(PG_FUNCTION_ARGS)
 {
 	Digest	   *digest;
-	Digest		ends;
+	uint64		ends;
 	TupleDesc	desc;
-	Datum		values[6];
-	bool		nulls[6] = {0};
+	Datum		values[5];
+	bool		nulls[5] = {0};
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	digest = (Digest *) PG_GETARG_POINTER(0);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	memset(&ends, 0, sizeof(ends));
-	ends.key = digest->key;
-	add_link(&ends, digest->last, (int64) digest->total, 1);
-	add_link(&ends, 0, 0, -1);
+	ends = hash_link(digest->key, digest->last, (uint64) digest->total) - hash_link(digest->key, 0, 0);
 	values[0] = Int64GetDatum(digest->events);
-	values[1] = Int64GetDatum(digest->first);
-	values[2] = Int64GetDatum(digest->last);
-	values[3] = bigint_or_null(digest->total, &nulls[3]);
-	values[4] = bigint_or_null(digest->held, &nulls[4]);
-	values[5] = BoolGetDatum(digest->first == 1 && digest->last == digest->events && !nulls[3] && !nulls[4] &&
-							 digest->chain[0] == ends.chain[0] && digest->chain[1] == ends.chain[1]);
+	values[1] = Int64GetDatum(digest->last);
+	values[2] = bigint_or_null(digest->total, &nulls[2]);
+	values[3] = bigint_or_null(digest->held, &nulls[3]);
+	values[4] = BoolGetDatum(digest->last == digest->events && !nulls[2] && !nulls[3] && digest->chain == ends);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 

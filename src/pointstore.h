@@ -413,6 +413,15 @@ extern void pointstore_append_adjustment(Account *account, int64 last_version, i
 extern bool pointstore_rebuild(text *id, const char *action, Account *before, Account *after);
 
 /* ---------------------------------------------------------------------
+ * digest.c: the aggregate that proves a history
+ * ---------------------------------------------------------------------
+ */
+#define POINTSTORE_DIGEST_PACE 2000		/* events between two pauses: about a millisecond's */
+
+/* what is called after so many events digested in this process; null: nothing */
+extern void (*pointstore_digest_pause) (void);
+
+/* ---------------------------------------------------------------------
  * reconcile.c: compare, confirm, act
  * ---------------------------------------------------------------------
  */

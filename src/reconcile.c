@@ -61,6 +61,10 @@ PG_FUNCTION_INFO_V1(pointstore_repair);
 /* each reads the whole table while an account is locked; the accounts after these are unverified */
 #define MAX_HEAP_LOOKS 20
 
+/* kilobytes of a sort, and how many times as much a hash table may have: a process has a few of these */
+#define WORK_MEM_LIMIT 32768
+#define HASH_MEM_LIMIT 2
+
 #define EQ " OPERATOR(pg_catalog.=) "
 #define NE " OPERATOR(pg_catalog.<>) "
 #define LT " OPERATOR(pg_catalog.<) "
@@ -127,6 +131,14 @@ typedef struct Policy
 	char	   *on_mismatch;
 	char	   *source_of_truth;
 } Policy;
+
+/* Where the rows of compared accounts go. */
+typedef struct Receiver
+{
+	DestReceiver dest;
+	Run		   *run;
+	Tuplestorestate *rows;
+} Receiver;
 
 /* Proofs to be written together. */
 typedef struct Proofs
@@ -200,13 +212,22 @@ static void show_size(Run *run);
 static void show_done(Run *run);
 static void next_step(void);
 static void rest(void);
+static bool is_throttled(void);
+static double events_per_slice(void);
+static void plan_with_care(void);
+static void set_option(const char *name, const char *value);
 static void scan_slice(Run *run);
 static void read_horizon(Run *run);
 static bool has_come_to_rest(const char *xmax);
 static void scan_new_events(Run *run);
 static void use_no_index(void);
 static void tell(Run *run, const char *what);
-static Tuplestorestate *collect(Run *run, const char *sql, ParamListInfo params);
+static Tuplestorestate *collect(Run *run, const char *sql, ParamListInfo params, bool compared);
+static DestReceiver *create_receiver(Run *run, Tuplestorestate *rows);
+static bool count_account(TupleTableSlot *slot, DestReceiver *self);
+static bool is_true(TupleTableSlot *slot, int column);
+static void start_receiver(DestReceiver *self, int operation, TupleDesc desc);
+static void end_receiver(DestReceiver *self);
 static void take_proofs_and_candidates(Run *run, Tuplestorestate *rows);
 static TupleDesc row_desc(void);
 static void write_proofs(Run *run, Proofs *proofs);
@@ -325,6 +346,7 @@ run_all(Run *run)
 	pointstore_progress_start(run->full);
 	start_run(run, run->full ? "full" : "incremental");
 	show_size(run);
+	pointstore_digest_pause = AmBackgroundWorkerProcess() ? rest : NULL;
 	read_horizon(run);
 	if (run->full)
 		while (run->slice < run->slices)
@@ -343,19 +365,35 @@ next_step(void)
 	rest();
 }
 
-/* Between two steps a worker waits as long as the throttle says. */
+/* Whether this run makes way for others: a worker's does. */
+static bool
+is_throttled(void)
+{
+	return AmBackgroundWorkerProcess() && pointstore_reconcile_delay > 0;
+}
+
+/* Between two steps, and within a long one: waits as long as the throttle says. */
 static void
 rest(void)
 {
 	static uint32 wait_event = 0;
 
-	if (!AmBackgroundWorkerProcess() || pointstore_reconcile_delay == 0)
+	if (!is_throttled())
 		return;
 	if (wait_event == 0)
 		wait_event = WaitEventExtensionNew("PointstoreReconcileDelay");
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pointstore_reconcile_delay, wait_event);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
+}
+
+/* How many events are digested in the longest transaction there may be: a second for a million of them, at the worst, and the pauses. */
+static double
+events_per_slice(void)
+{
+	double		pause = is_throttled() ? (double) pointstore_reconcile_delay / POINTSTORE_DIGEST_PACE : 0;
+
+	return pointstore_reconcile_max_transaction / (0.001 + pause);
 }
 
 /*
@@ -380,14 +418,13 @@ start_run(Run *run, const char *scope)
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	static PointstorePlan start = {
-		/* a digest takes a second for a million events, at the worst */
 		.sql = "INSERT INTO pointstore.reconciliation (scope, triggered_by, slices)"
 		" SELECT $1, $2, CASE WHEN $1" EQ "'full' THEN GREATEST(1, CAST(pg_catalog.ceil(c.reltuples"
-		"        OPERATOR(pg_catalog./) (1000.0 OPERATOR(pg_catalog.*) $3)) AS pg_catalog.int4)) ELSE 1 END"
+		"        OPERATOR(pg_catalog./) $3) AS pg_catalog.int4)) ELSE 1 END"
 		"   FROM pg_catalog.pg_class c WHERE c.oid" EQ "CAST('pointstore.event_store' AS pg_catalog.regclass)"
 		" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at, findings, unverified,"
 		"   CAST(0 AS pg_catalog.int8)",
-		.nargs = 3, .argtypes = {TEXTOID, TEXTOID, INT4OID}
+		.nargs = 3, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID}
 	};
 	Datum		values[3];
 	PointstoreScope owner;
@@ -401,7 +438,7 @@ start_run(Run *run, const char *scope)
 	SPI_connect();
 	values[0] = CStringGetTextDatum(scope);
 	values[1] = CStringGetTextDatum(run->triggered_by);
-	values[2] = Int32GetDatum(pointstore_reconcile_max_transaction);
+	values[2] = Float8GetDatum(events_per_slice());
 	pointstore_execute(&abandon, values, NULL, false);
 	pointstore_execute(&resume, values, NULL, false);
 	if (SPI_processed == 0 || !run->full)
@@ -464,9 +501,8 @@ show_done(Run *run)
 
 /*
  * One part of the store, by a hash of the account: every event of it, every
- * balance row, in one snapshot and by their heaps. The result has a first row with the
- * numbers of accounts and events, then those accounts that look wrong and those
- * whose proof is out of date.
+ * balance row, in one snapshot and by their heaps. A row for each account: whether
+ * it looks wrong, whether its proof is out of date, what its events say.
  */
 static const char *const slice_sql =
 "WITH digested AS ("
@@ -477,25 +513,22 @@ static const char *const slice_sql =
 " balances AS ("
 " SELECT * FROM pointstore.balance b"
 "  WHERE $2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(b.aggregate_id, 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3),"
-" compared AS MATERIALIZED ("
-" SELECT coalesce(e.aggregate_id, b.aggregate_id) AS id, (e.d).events AS events, (e.d).last_version AS last,"
-"        (e.d).total AS total, (e.d).held AS held,"
+" compared AS ("
+" SELECT coalesce(e.aggregate_id, b.aggregate_id) AS id,"
 "        CASE WHEN e.aggregate_id IS NULL THEN b.version" NE "0 OR b.balance" NE "0 OR b.held" NE "0"
 "             WHEN NOT (e.d).sound THEN true"
 "             WHEN b.aggregate_id IS NULL THEN p.aggregate_id IS NULL"
 "             ELSE b.version" NE "(e.d).last_version OR b.balance" NE "(e.d).total OR b.held" NE "(e.d).held"
 "                  OR p.aggregate_id IS NOT NULL END"
 "        OR coalesce(q.version" GT "coalesce((e.d).last_version, 0), false) AS bad,"
-"        q.aggregate_id IS NULL OR q.version" NE "(e.d).last_version OR q.balance" NE "(e.d).total"
-"        OR q.held" NE "(e.d).held AS moved"
+"        e.aggregate_id IS NOT NULL AND (q.aggregate_id IS NULL OR q.version" NE "(e.d).last_version"
+"        OR q.balance" NE "(e.d).total OR q.held" NE "(e.d).held) AS moved,"
+"        (e.d).last_version AS last, (e.d).total AS total, (e.d).held AS held, (e.d).events AS events"
 "   FROM digested e"
 "   FULL JOIN balances b ON b.aggregate_id" EQ "e.aggregate_id"
 "   LEFT JOIN pointstore.pure_account p ON p.aggregate_id" EQ "e.aggregate_id"
 "   LEFT JOIN pointstore.account_proof q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id))"
-" SELECT CAST(NULL AS pg_catalog.text), false, pg_catalog.count(*), CAST(pg_catalog.sum(events) AS pg_catalog.int8), CAST(0 AS pg_catalog.int8)"
-"   FROM compared"
-" UNION ALL"
-" SELECT id, bad, last, total, held FROM compared WHERE bad OR (moved AND events" GT "0)";
+" SELECT id, bad, moved, last, total, held, events FROM compared";
 
 static void
 scan_slice(Run *run)
@@ -518,7 +551,7 @@ scan_slice(Run *run)
 		params->params[i].value = Int64GetDatum(i == 0 ? run->key : i == 1 ? run->slices : run->slice);
 	}
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
-	take_proofs_and_candidates(run, collect(run, slice_sql, params));
+	take_proofs_and_candidates(run, collect(run, slice_sql, params, true));
 	run->slice++;
 	values[0] = Int64GetDatum(run->id);
 	values[1] = Int32GetDatum(run->slice);
@@ -548,23 +581,26 @@ tell(Run *run, const char *what)
 }
 
 /*
- * What a statement returns, in a tuplestore that lives as long as the run. The
- * statement may be run by parallel workers; in a full run it uses no index.
+ * What a statement returns, in a tuplestore that lives as long as the run; of
+ * compared accounts, which are counted, those alone about which there is something to
+ * do. The statement may be run by parallel workers; in a full run it uses no index.
  */
 static Tuplestorestate *
-collect(Run *run, const char *sql, ParamListInfo params)
+collect(Run *run, const char *sql, ParamListInfo params, bool compared)
 {
 	MemoryContext old = MemoryContextSwitchTo(run->context);
-	Tuplestorestate *rows = tuplestore_begin_heap(false, true, work_mem);
-	DestReceiver *dest = CreateTuplestoreDestReceiver();
+	Tuplestorestate *rows = tuplestore_begin_heap(false, true, Min(work_mem, WORK_MEM_LIMIT));
+	DestReceiver *dest = compared ? create_receiver(run, rows) : CreateTuplestoreDestReceiver();
 	SPIExecuteOptions options = {.params = params, .read_only = true, .dest = dest};
 	PointstoreScope owner;
 
 	MemoryContextSwitchTo(old);
-	SetTuplestoreDestReceiverParams(dest, rows, run->context, false, NULL, NULL);
+	if (!compared)
+		SetTuplestoreDestReceiverParams(dest, rows, run->context, false, NULL, NULL);
 	pointstore_act_as_verifier(&owner);
 	if (run->full)
 		use_no_index();
+	plan_with_care();
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (SPI_execute_extended(sql, &options) < 0)
@@ -572,8 +608,79 @@ collect(Run *run, const char *sql, ParamListInfo params)
 	PopActiveSnapshot();
 	SPI_finish();
 	pointstore_act_as_caller(&owner);
+	if (compared)
+		show_done(run);
 	next_step();
 	return rows;
+}
+
+/*
+ * How statements are planned from now on: within bounds of memory, whatever the
+ * number of accounts; by parallel workers while this process collects what they
+ * say; where it is throttled, by this process alone.
+ */
+static void
+plan_with_care(void)
+{
+	if (work_mem > WORK_MEM_LIMIT)
+		set_option("work_mem", CppAsString2(WORK_MEM_LIMIT));
+	if (hash_mem_multiplier > HASH_MEM_LIMIT)
+		set_option("hash_mem_multiplier", CppAsString2(HASH_MEM_LIMIT));
+	set_option("parallel_leader_participation", "off");
+	if (is_throttled())
+		set_option("max_parallel_workers_per_gather", "0");
+}
+
+/* Sets an option until the caller acts as the caller again. */
+static void
+set_option(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Takes the rows of slice_sql or tail_sql. */
+static DestReceiver *
+create_receiver(Run *run, Tuplestorestate *rows)
+{
+	Receiver   *receiver = palloc0(sizeof(Receiver));
+
+	receiver->dest.receiveSlot = count_account;
+	receiver->dest.rStartup = start_receiver;
+	receiver->dest.rShutdown = receiver->dest.rDestroy = end_receiver;
+	receiver->dest.mydest = DestTuplestore;
+	receiver->run = run;
+	receiver->rows = rows;
+	return &receiver->dest;
+}
+
+/* Counts an account, and keeps it when it looks wrong or its proof is to be written. */
+static bool
+count_account(TupleTableSlot *slot, DestReceiver *self)
+{
+	Receiver   *receiver = (Receiver *) self;
+
+	slot_getallattrs(slot);
+	receiver->run->accounts++;
+	receiver->run->events += slot->tts_isnull[6] ? 0 : DatumGetInt64(slot->tts_values[6]);
+	if (is_true(slot, 1) || is_true(slot, 2))
+		tuplestore_puttupleslot(receiver->rows, slot);
+	return true;
+}
+
+static bool
+is_true(TupleTableSlot *slot, int column)
+{
+	return !slot->tts_isnull[column] && DatumGetBool(slot->tts_values[column]);
+}
+
+static void
+start_receiver(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+end_receiver(DestReceiver *self)
+{
 }
 
 /* Statements planned from now on read heaps alone, until the caller acts as the caller again. */
@@ -585,8 +692,7 @@ use_no_index(void)
 	int			i;
 
 	for (i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+		set_option(settings[i][0], settings[i][1]);
 }
 
 /* Goes through the rows of slice_sql or tail_sql: writes the proofs, examines what looks wrong. */
@@ -605,14 +711,7 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 	{
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(slot);
-		if (slot->tts_isnull[0])
-		{
-			run->accounts += slot->tts_isnull[2] ? 0 : DatumGetInt64(slot->tts_values[2]);
-			run->events += slot->tts_isnull[3] ? 0 : DatumGetInt64(slot->tts_values[3]);
-			show_done(run);
-			continue;
-		}
-		if (DatumGetBool(slot->tts_values[1]))
+		if (is_true(slot, 1))
 		{
 			confirm(run, TextDatumGetCString(slot->tts_values[0]));
 			continue;
@@ -620,9 +719,9 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 		old = MemoryContextSwitchTo(batch);
 		proofs->id[proofs->n] = PointerGetDatum(DatumGetTextPCopy(slot->tts_values[0]));
 		MemoryContextSwitchTo(old);
-		proofs->version[proofs->n] = slot->tts_values[2];
-		proofs->balance[proofs->n] = slot->tts_values[3];
-		proofs->held[proofs->n++] = slot->tts_values[4];
+		proofs->version[proofs->n] = slot->tts_values[3];
+		proofs->balance[proofs->n] = slot->tts_values[4];
+		proofs->held[proofs->n++] = slot->tts_values[5];
 		if (proofs->n == PROOFS_AT_ONCE)
 		{
 			write_proofs(run, proofs);
@@ -636,17 +735,19 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 	tuplestore_end(rows);
 }
 
-/* aggregate_id, bad, version, balance, held */
+/* As the rows of slice_sql and tail_sql; of accounts that are merely named, the first column. */
 static TupleDesc
 row_desc(void)
 {
-	TupleDesc	desc = CreateTemplateTupleDesc(5);
+	TupleDesc	desc = CreateTemplateTupleDesc(7);
 
 	TupleDescInitEntry(desc, 1, "id", TEXTOID, -1, 0);
 	TupleDescInitEntry(desc, 2, "bad", BOOLOID, -1, 0);
-	TupleDescInitEntry(desc, 3, "version", INT8OID, -1, 0);
-	TupleDescInitEntry(desc, 4, "balance", INT8OID, -1, 0);
-	TupleDescInitEntry(desc, 5, "held", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 3, "moved", BOOLOID, -1, 0);
+	TupleDescInitEntry(desc, 4, "version", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 5, "balance", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 6, "held", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 7, "events", INT8OID, -1, 0);
 	return desc;
 }
 
@@ -771,13 +872,12 @@ scan_new_events(Run *run)
 	params->params[0].value = Int64GetDatum(run->since_id);
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
 	prove_tails(run, collect(run,
-							 "SELECT DISTINCT aggregate_id, false, CAST(0 AS pg_catalog.int8), CAST(0 AS pg_catalog.int8),"
-							 " CAST(0 AS pg_catalog.int8) FROM pointstore.event_store WHERE id" GT "$1", params));
+							 "SELECT DISTINCT aggregate_id FROM pointstore.event_store WHERE id" GT "$1", params, false));
 }
 
 /* Accounts from the version up to which they are proved; the rows are as slice_sql's. */
 static const char *const tail_sql =
-"WITH compared AS MATERIALIZED ("
+"WITH compared AS ("
 " SELECT n.id, (t.d).events AS events, coalesce(q.version, 0)" PLUS "coalesce((t.d).events, 0) AS last,"
 "        CAST(coalesce(q.balance, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).total, 0) AS total,"
 "        CAST(coalesce(q.held, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).held, 0) AS held,"
@@ -794,12 +894,9 @@ static const char *const tail_sql =
 " judged AS (SELECT c.*, NOT sound OR (balance_id IS NULL AND pure_id IS NULL)"
 "        OR (balance_id IS NOT NULL AND (c.version" NE "last OR c.balance" NE "total OR c.row_held" NE "c.held)) AS bad"
 "   FROM compared c)"
-" SELECT CAST(NULL AS pg_catalog.text), false, pg_catalog.count(*), CAST(pg_catalog.sum(events) AS pg_catalog.int8), CAST(0 AS pg_catalog.int8)"
-"   FROM judged"
-" UNION ALL"
-" SELECT id, bad, CASE WHEN NOT bad THEN last END, CAST(CASE WHEN NOT bad THEN total END AS pg_catalog.int8),"
-"        CAST(CASE WHEN NOT bad THEN held END AS pg_catalog.int8)"
-"   FROM judged WHERE bad OR events" GT "0";
+" SELECT id, bad, coalesce(events, 0)" GT "0 AS moved, CASE WHEN NOT bad THEN last END,"
+"        CAST(CASE WHEN NOT bad THEN total END AS pg_catalog.int8), CAST(CASE WHEN NOT bad THEN held END AS pg_catalog.int8), events"
+"   FROM judged";
 
 static void
 prove_tails(Run *run, Tuplestorestate *ids)
@@ -831,7 +928,7 @@ prove_tails(Run *run, Tuplestorestate *ids)
 		params->params[0].pflags = params->params[1].pflags = PARAM_FLAG_CONST;
 		params->params[0].isnull = params->params[1].isnull = false;
 		if (n > 0)
-			take_proofs_and_candidates(run, collect(run, tail_sql, params));
+			take_proofs_and_candidates(run, collect(run, tail_sql, params, true));
 		MemoryContextReset(batch);
 	}
 	MemoryContextDelete(batch);

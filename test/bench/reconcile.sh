@@ -71,7 +71,8 @@ statement_of_full() { echo "CALL pointstore.reconcile('full')"; }
 statement_of_first() { statement_of_full; }
 statement_of_incremental() { echo 'CALL pointstore.reconcile()'; }
 statement_of_G() { echo 'SELECT count(*) AS found FROM rival.g'; }
-statement_of_W() { echo 'SELECT count(*) AS found FROM rival.w'; }
+# by sorting: along the primary key, as the planner would have it, takes three times as long
+statement_of_W() { echo 'SET enable_indexscan = off; SELECT count(*) AS found FROM rival.w'; }
 
 # Full runs: once while no account is proved yet, and then beside G and W.
 measure_full()

@@ -8,7 +8,7 @@
 # parallel workers. After every workload all runs must have been clean with no
 # account unverified, and the last full one must have read every event.
 
-measure_reconciler()
+measure_reconcile()
 {
 	local accounts
 	for accounts in $reconcile_accounts; do
@@ -169,7 +169,7 @@ appends_undisturbed()
 {
 	local before acknowledged tps
 	before=$(in_store store stored append_event)
-	read -r acknowledged tps < <(in_store store pgbench_run append_event 8 "$accounts" -T "$disturbed_seconds")
+	read -r acknowledged tps < <(in_store store pgbench_run append_event 8 "$accounts" '' -T "$disturbed_seconds")
 	in_store store check_stored "$workload" append_event "$before" "$acknowledged"
 	record "$workload" "$contender" tps "$round" "$tps"
 }

@@ -5,7 +5,9 @@
 --                        request up, change the balance by a conditional UPDATE,
 --                        insert the event
 --   rival.append_lock    the same with SELECT ... FOR UPDATE
--- Both functions work on tables with pointstore's columns, indexes and storage
+--   rival.append_optimistic  the same by a version that was read before, tried again
+--                        until nobody was faster
+-- These functions work on tables with pointstore's columns, indexes and storage
 -- settings, read the rules of the account's kind from a table as pointstore does,
 -- and give the same guarantees. They avoid what would slow them down without
 -- need: an EXCEPTION block (a subtransaction for every event), dynamic SQL,
@@ -26,6 +28,10 @@ CREATE SEQUENCE rival.event_store_id_seq OWNED BY rival.event_store.id;
 CREATE TABLE rival.lock_balance (LIKE rival.balance INCLUDING DEFAULTS INCLUDING INDEXES) WITH (fillfactor = 80);
 CREATE TABLE rival.lock_event_store (LIKE rival.event_store INCLUDING INDEXES);
 CREATE SEQUENCE rival.lock_event_store_id_seq OWNED BY rival.lock_event_store.id;
+
+CREATE TABLE rival.optimistic_balance (LIKE rival.balance INCLUDING DEFAULTS INCLUDING INDEXES) WITH (fillfactor = 80);
+CREATE TABLE rival.optimistic_event_store (LIKE rival.event_store INCLUDING INDEXES);
+CREATE SEQUENCE rival.optimistic_event_store_id_seq OWNED BY rival.optimistic_event_store.id;
 
 -- Conditional UPDATE. The row lock that the UPDATE takes makes the version the
 -- next one; a twin of the same request that committed while we waited for it is
@@ -144,6 +150,69 @@ BEGIN
                                         payload, request_id, leg, occurred_at, created_at)
     VALUES (nextval('rival.lock_event_store_id_seq'), p_aggregate_id, append_lock.version, p_event_type, p_amount, 0, append_lock.balance,
             p_payload, p_request_id, 0, at, at);
+END
+$$;
+
+-- Optimistic versions: read, decide, and write only if the version is still that one. The
+-- request is looked up after the row was read, so that a twin which moved the row is visible.
+CREATE FUNCTION rival.append_optimistic(
+    p_aggregate_id text, p_event_type text, p_amount bigint, p_payload jsonb,
+    p_request_id text, p_expected_version bigint DEFAULT NULL,
+    OUT version bigint, OUT balance bigint)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    at timestamptz;
+    same boolean;
+    old_version bigint;
+    old_balance bigint;
+    held bigint;
+    status text;
+    updated_at timestamptz;
+    floor bigint;
+    ceiling bigint;
+BEGIN
+    LOOP
+        SELECT b.version, b.balance, b.held, b.status, b.updated_at, k.min_balance, k.max_balance
+          INTO old_version, old_balance, held, status, updated_at, floor, ceiling
+          FROM rival.optimistic_balance b JOIN rival.account_kind k ON k.kind = b.kind
+         WHERE b.aggregate_id = p_aggregate_id;
+        IF NOT FOUND THEN
+            INSERT INTO rival.optimistic_balance (aggregate_id) VALUES (p_aggregate_id) ON CONFLICT DO NOTHING;
+            CONTINUE;
+        END IF;
+
+        SELECT e.version, e.balance_after,
+               e.aggregate_id = p_aggregate_id AND e.event_type = p_event_type
+                 AND e.amount = p_amount AND e.payload = p_payload
+          INTO version, balance, same
+          FROM rival.optimistic_event_store e
+         WHERE e.request_id = p_request_id AND e.leg = 0;
+        IF FOUND THEN
+            IF NOT same THEN
+                RAISE EXCEPTION 'request "%" was used for something else', p_request_id USING ERRCODE = 'PS002';
+            END IF;
+            RETURN;
+        END IF;
+
+        IF status <> 'open' OR old_version <> p_expected_version
+           OR (p_amount < 0 AND old_balance - held + p_amount < floor)
+           OR (p_amount > 0 AND old_balance + p_amount > ceiling) THEN
+            PERFORM rival.refuse(status, old_version, old_balance - held, p_amount, p_expected_version);
+        END IF;
+
+        at := greatest(clock_timestamp(), updated_at);
+        version := old_version + 1;
+        balance := old_balance + p_amount;
+        UPDATE rival.optimistic_balance b
+           SET version = append_optimistic.version, balance = append_optimistic.balance, updated_at = at
+         WHERE b.aggregate_id = p_aggregate_id AND b.version = old_version;
+        EXIT WHEN FOUND;
+    END LOOP;
+    INSERT INTO rival.optimistic_event_store (id, aggregate_id, version, event_type, amount, held, balance_after,
+                                              payload, request_id, leg, occurred_at, created_at)
+    VALUES (nextval('rival.optimistic_event_store_id_seq'), p_aggregate_id, append_optimistic.version, p_event_type, p_amount, 0,
+            append_optimistic.balance, p_payload, p_request_id, 0, at, at);
 END
 $$;
 

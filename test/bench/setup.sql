@@ -12,9 +12,12 @@ SELECT i::text, 'Opened', 1000000, 'open-' || i FROM generate_series(1, :account
 
 INSERT INTO rival.balance SELECT * FROM pointstore.balance;
 INSERT INTO rival.lock_balance SELECT * FROM pointstore.balance;
+INSERT INTO rival.optimistic_balance SELECT * FROM pointstore.balance;
 INSERT INTO rival.event_store SELECT * FROM pointstore.event_store ORDER BY id;
 INSERT INTO rival.lock_event_store SELECT * FROM pointstore.event_store ORDER BY id;
-SELECT setval('rival.event_store_id_seq', max(id)), setval('rival.lock_event_store_id_seq', max(id))
+INSERT INTO rival.optimistic_event_store SELECT * FROM pointstore.event_store ORDER BY id;
+SELECT setval('rival.event_store_id_seq', max(id)), setval('rival.lock_event_store_id_seq', max(id)),
+       setval('rival.optimistic_event_store_id_seq', max(id))
   FROM pointstore.event_store;
 
 VACUUM (FULL, ANALYZE);

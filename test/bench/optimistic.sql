@@ -1,0 +1,4 @@
+\set account random(1, :accounts)
+\set amount 2 * random(0, 99) - 99
+\set request random(1, 9000000000000000000)
+SELECT version, balance FROM rival.append_optimistic(:account, 'PointAdjusted', :amount, '{"order": "A-1001", "channel": "app"}', :request);

@@ -197,6 +197,17 @@ COMMIT;
 CALL pointstore.reconcile() \gset
 SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-inc-%' ORDER BY aggregate_id, code COLLATE "C";
 
+-- more accounts than fit in memory, in both scopes
+SET work_mem = '64kB';
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) SELECT 'rec-spill-' || i, 'Earned', i FROM generate_series(1, 3000) i;
+CALL pointstore.reconcile() \gset
+SELECT status <> 'failed' AS done, accounts_checked >= 3000 AS all_checked FROM pointstore.reconciliation_run WHERE id = :run_id;
+SELECT count(*), sum(balance) FROM pointstore.account_proof WHERE aggregate_id LIKE 'rec-spill-%';
+DELETE FROM pointstore.account_proof WHERE aggregate_id LIKE 'rec-spill-%';
+CALL pointstore.reconcile('full') \gset
+SELECT count(*), sum(balance) FROM pointstore.account_proof WHERE aggregate_id LIKE 'rec-spill-%';
+RESET work_mem;
+
 -- a store without its key, and the same event twice: everything else refuses, the verifier says so
 SELECT count(pointstore.append_event('rec-dup-' || a, 'Earned', e, kind => 'rec-events')) FROM generate_series(1, 3) a, generate_series(1, 4) e;
 CALL pointstore.reconcile() \gset

@@ -416,7 +416,7 @@ extern bool pointstore_rebuild(text *id, const char *action, Account *before, Ac
  * digest.c: the aggregate that proves a history
  * ---------------------------------------------------------------------
  */
-#define POINTSTORE_DIGEST_PACE 2000		/* events between two pauses: about a millisecond's */
+#define POINTSTORE_DIGEST_PACE 1000		/* events between two pauses: a millisecond or two */
 
 /* what is called after so many events digested in this process; null: nothing */
 extern void (*pointstore_digest_pause) (void);

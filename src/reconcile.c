@@ -5,9 +5,10 @@
  *		differs under the account's lock, records it as a finding, and acts by
  *		the policy of the account's kind.
  *
- * A full run reads every event of the store in one parallel pass (digest.c), by the
- * heap alone, so that no index can hide a row; it trusts no earlier proof and
- * no balance_after. What differs there, in one snapshot, is a candidate only.
+ * A full run reads every event of the store in one pass (digest.c), parallel or, in
+ * a throttled worker, by itself and with pauses. It reads heaps alone, so that no
+ * index can hide a row; it trusts no earlier proof and no balance_after. What
+ * differs there, in one snapshot, is a candidate only.
  * An incremental run looks at the accounts that have had events since the last
  * one, from the version up to which each is proved.
  *
@@ -56,6 +57,7 @@ PG_FUNCTION_INFO_V1(pointstore_repair);
 
 /* accounts whose proofs are written, or whose tails are read, in one statement */
 #define PROOFS_AT_ONCE 1000
+#define PROOFS_BETWEEN_PAUSES 100	/* of a throttled run */
 #define LOCK_TIMEOUT "1s"
 
 /* each reads the whole table while an account is locked; the accounts after these are unverified */
@@ -387,7 +389,7 @@ rest(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* How many events are digested in the longest transaction there may be: a second for a million of them, at the worst, and the pauses. */
+/* What is digested in the longest transaction there may be: a second for a million events, at the worst, and the pauses. */
 static double
 events_per_slice(void)
 {
@@ -627,6 +629,7 @@ plan_with_care(void)
 	if (hash_mem_multiplier > HASH_MEM_LIMIT)
 		set_option("hash_mem_multiplier", CppAsString2(HASH_MEM_LIMIT));
 	set_option("parallel_leader_participation", "off");
+	set_option("jit", "off");	/* it takes longer than a thousand short histories */
 	if (is_throttled())
 		set_option("max_parallel_workers_per_gather", "0");
 }
@@ -722,7 +725,7 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 		proofs->version[proofs->n] = slot->tts_values[3];
 		proofs->balance[proofs->n] = slot->tts_values[4];
 		proofs->held[proofs->n++] = slot->tts_values[5];
-		if (proofs->n == PROOFS_AT_ONCE)
+		if (proofs->n >= (is_throttled() ? PROOFS_BETWEEN_PAUSES : PROOFS_AT_ONCE))
 		{
 			write_proofs(run, proofs);
 			MemoryContextReset(batch);
@@ -929,6 +932,7 @@ prove_tails(Run *run, Tuplestorestate *ids)
 		params->params[0].isnull = params->params[1].isnull = false;
 		if (n > 0)
 			take_proofs_and_candidates(run, collect(run, tail_sql, params, true));
+		ExecClearTuple(slot);	/* its tuple, read from a file, is of that memory */
 		MemoryContextReset(batch);
 	}
 	MemoryContextDelete(batch);

@@ -406,7 +406,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.reconciliation_checkpoint.single IS 'true';
     COMMENT ON COLUMN pointstore.reconciliation_checkpoint.safe_id IS 'events up to this id have been looked at, and no transaction that may have drawn one is still running';
     COMMENT ON COLUMN pointstore.reconciliation_checkpoint.pending_id IS 'the same, once the transactions before pending_xmax have ended';
-    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.pending_xmax IS 'transaction id that was next when pending_id was read';
+    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.pending_xmax IS 'transaction id drawn after pending_id was read';
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_reconciliation() IS

@@ -15,7 +15,7 @@
  * Which events are new is told by their ids, which are not in the order of
  * commits: an event with a smaller id may become visible later. An append
  * has a transaction id before it draws an event's id. So when the sequence is
- * read first and the next transaction id afterwards, every event up to the one
+ * read first and a transaction id is drawn afterwards, every event up to the one
  * belongs to a transaction before the other; a run that begins when none of these is
  * running sees them all, and the next run may begin after them.
  *
@@ -808,8 +808,8 @@ read_horizon(Run *run)
 		.sql = "SELECT coalesce(c.safe_id, 0), coalesce(c.pending_id, 0), CAST(coalesce(c.pending_xmax, '0') AS pg_catalog.text), s.last_value"
 		"  FROM pointstore.event_store_id_seq s LEFT JOIN pointstore.reconciliation_checkpoint c ON true"
 	};
-	static PointstorePlan next_xid = {
-		.sql = "SELECT CAST(pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) AS pg_catalog.text)"
+	static PointstorePlan own_xid = {
+		.sql = "SELECT CAST(pg_catalog.pg_current_xact_id() AS pg_catalog.text)"
 	};
 	PointstoreScope owner;
 	int64		pending_id;
@@ -824,8 +824,11 @@ read_horizon(Run *run)
 	pending_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	pending_xmax = MemoryContextStrdup(run->context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3));
 	run->pending_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
-	/* in a later snapshot than the one that read the sequence */
-	pointstore_execute(&next_xid, NULL, NULL, false);
+	/*
+	 * Drawn after the sequence was read. The xmax of a snapshot would not do: it
+	 * is next to the last one that has ended, and later ones may be running.
+	 */
+	pointstore_execute(&own_xid, NULL, NULL, false);
 	run->pending_xmax = MemoryContextStrdup(run->context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 	SPI_finish();
 	pointstore_act_as_caller(&owner);

@@ -17,7 +17,7 @@ SELECT aggregate_id, code, severity, expected, found, version, action FROM point
 
 -- accounts of ten events, 1 .. 10, as many as there are ways
 SELECT count(pointstore.append_event('rec-' || lpad(a::text, 2, '0'), 'Earned', e, kind => 'rec-report'))
-  FROM generate_series(1, 32) a, generate_series(1, 10) e;
+  FROM generate_series(1, 33) a, generate_series(1, 10) e;
 SELECT count(pointstore.append_event('rec-p' || a, 'Earned', e, kind => 'rec-pure'))
   FROM generate_series(1, 9) a, generate_series(1, 10) e;
 
@@ -75,6 +75,9 @@ VALUES (-1, 'rec-29', 11, 'Slipped', 0, 0, 55, '{}', now(), now());
 UPDATE pointstore.event_store SET held = 3 WHERE aggregate_id = 'rec-30' AND version = 2;
 UPDATE pointstore.event_store SET amount = 9223372036854775807 WHERE aggregate_id = 'rec-31' AND version IN (2, 3);
 UPDATE pointstore.event_store SET created_at = now(), metadata = '{"harmless": 1}' WHERE aggregate_id = 'rec-32' AND version = 10;
+-- a chain that holds but for 2 ^ 64
+UPDATE pointstore.event_store SET amount = CASE version WHEN 2 THEN 9223372036854775807 ELSE -9223372036854775802 END,
+       balance_after = CASE version WHEN 2 THEN -9223372036854775808 ELSE balance_after END WHERE aggregate_id = 'rec-33' AND version IN (2, 3);
 -- pure accounts
 UPDATE pointstore.event_store SET amount = amount + 1 WHERE aggregate_id = 'rec-p1' AND version = 1;
 UPDATE pointstore.event_store SET balance_after = balance_after + 1 WHERE aggregate_id = 'rec-p2' AND version = 10;

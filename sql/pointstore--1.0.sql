@@ -807,7 +807,7 @@ CREATE FUNCTION pointstore.reconcile_account(aggregate_id text,
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1
 AS 'MODULE_PATHNAME', 'pointstore_reconcile_account';
 COMMENT ON FUNCTION pointstore.reconcile_account(text) IS
-'What is wrong with one account, from its first event, in the caller''s snapshot; no row when nothing is. Records nothing. 22004: null; PS008: neither a row nor an event of that name.';
+'What is wrong with one account, from its first event, in the caller''s snapshot; no row when nothing is. Records nothing. 22004: null; PS008: neither a row nor an event of that name, now or in an earlier run.';
 
 CREATE FUNCTION pointstore.repair(finding_id bigint, source_of_truth text = NULL)
 RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -17,7 +17,7 @@ SELECT aggregate_id, code, severity, expected, found, version, action FROM point
 
 -- accounts of ten events, 1 .. 10, as many as there are ways
 SELECT count(pointstore.append_event('rec-' || lpad(a::text, 2, '0'), 'Earned', e, kind => 'rec-report'))
-  FROM generate_series(1, 33) a, generate_series(1, 10) e;
+  FROM generate_series(1, 34) a, generate_series(1, 10) e;
 SELECT count(pointstore.append_event('rec-p' || a, 'Earned', e, kind => 'rec-pure'))
   FROM generate_series(1, 9) a, generate_series(1, 10) e;
 
@@ -68,6 +68,10 @@ DELETE FROM pointstore.event_store WHERE aggregate_id = 'rec-27' AND version = 1
 -- the last, and the row with it: found by what was proved before
 DELETE FROM pointstore.event_store WHERE aggregate_id = 'rec-28' AND version = 10;
 UPDATE pointstore.balance SET version = 9, balance = balance - 10 WHERE aggregate_id = 'rec-28';
+-- an account altogether: its events, and its row
+DELETE FROM pointstore.event_store WHERE aggregate_id IN ('rec-34', 'rec-p8', 'rec-p9');
+DELETE FROM pointstore.balance WHERE aggregate_id = 'rec-34';
+DELETE FROM pointstore.pure_account WHERE aggregate_id = 'rec-p9';
 -- an event of amount 0 slipped in at the end, with nobody the richer
 INSERT INTO pointstore.event_store (id, aggregate_id, version, event_type, amount, held, balance_after, payload, occurred_at, created_at)
 VALUES (-1, 'rec-29', 11, 'Slipped', 0, 0, 55, '{}', now(), now());
@@ -127,7 +131,7 @@ SELECT pointstore.repair(NULL);
 SELECT pointstore.repair(0);
 SELECT pointstore.repair(id) FROM pointstore.finding WHERE aggregate_id = 'rec-01';
 SELECT count(pointstore.repair(id)) FROM pointstore.finding WHERE resolved_at IS NULL
-   AND aggregate_id IN ('rec-03', 'rec-04', 'rec-05', 'rec-06', 'rec-07', 'rec-08', 'rec-15', 'rec-27', 'rec-28', 'rec-29', 'rec-30', 'rec-orphan', 'rec-p4')
+   AND aggregate_id IN ('rec-03', 'rec-04', 'rec-05', 'rec-06', 'rec-07', 'rec-08', 'rec-15', 'rec-27', 'rec-28', 'rec-29', 'rec-30', 'rec-34', 'rec-orphan', 'rec-p4', 'rec-p8', 'rec-p9')
    AND id IN (SELECT min(id) FROM pointstore.finding WHERE resolved_at IS NULL GROUP BY aggregate_id);
 SELECT aggregate_id, code, action, resolved_by = current_user AS by_me FROM pointstore.finding
  WHERE resolved_at IS NOT NULL AND aggregate_id LIKE 'rec-%' ORDER BY aggregate_id, code COLLATE "C";

@@ -503,8 +503,9 @@ show_done(Run *run)
 
 /*
  * One part of the store, by a hash of the account: every event of it, every
- * balance row, in one snapshot and by their heaps. A row for each account: whether
- * it looks wrong, whether its proof is out of date, what its events say.
+ * balance row, and every account that was proved once, in one snapshot and by their
+ * heaps. A row for each account: whether it looks wrong, whether its proof is out of
+ * date, what its events say.
  */
 static const char *const slice_sql =
 "WITH digested AS ("
@@ -515,9 +516,12 @@ static const char *const slice_sql =
 " balances AS ("
 " SELECT * FROM pointstore.balance b"
 "  WHERE $2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(b.aggregate_id, 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3),"
+" proofs AS ("
+" SELECT * FROM pointstore.account_proof q"
+"  WHERE $2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(q.aggregate_id, 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3),"
 " compared AS ("
-" SELECT coalesce(e.aggregate_id, b.aggregate_id) AS id,"
-"        CASE WHEN e.aggregate_id IS NULL THEN b.version" NE "0 OR b.balance" NE "0 OR b.held" NE "0"
+" SELECT coalesce(e.aggregate_id, b.aggregate_id, q.aggregate_id) AS id,"
+"        CASE WHEN e.aggregate_id IS NULL THEN coalesce(b.version" NE "0 OR b.balance" NE "0 OR b.held" NE "0, false)"
 "             WHEN NOT (e.d).sound THEN true"
 "             WHEN b.aggregate_id IS NULL THEN p.aggregate_id IS NULL"
 "             ELSE b.version" NE "(e.d).last_version OR b.balance" NE "(e.d).total OR b.held" NE "(e.d).held"
@@ -529,7 +533,7 @@ static const char *const slice_sql =
 "   FROM digested e"
 "   FULL JOIN balances b ON b.aggregate_id" EQ "e.aggregate_id"
 "   LEFT JOIN pointstore.pure_account p ON p.aggregate_id" EQ "e.aggregate_id"
-"   LEFT JOIN pointstore.account_proof q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id))"
+"   FULL JOIN proofs q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id))"
 " SELECT id, bad, moved, last, total, held, events FROM compared";
 
 static void
@@ -1426,6 +1430,7 @@ pointstore_reconcile_account(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	static PointstorePlan known = {
 		.sql = "SELECT FROM pointstore.account WHERE aggregate_id" EQ "$1 UNION ALL"
+		" SELECT FROM pointstore.account_proof WHERE aggregate_id" EQ "$1 UNION ALL"
 		" SELECT FROM pointstore.event_store WHERE aggregate_id" EQ "$1 LIMIT 1",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};

@@ -184,6 +184,59 @@ RESET pointstore.max_auto_actions;
 CALL pointstore.reconcile('full') \gset
 SELECT action, resolved_at IS NOT NULL AS resolved, count(*) FROM pointstore.finding WHERE aggregate_id LIKE 'rec-many-%' GROUP BY 1, 2 ORDER BY 1, 2;
 
+-- what cannot be repaired is reported, undone altogether, and holds nobody up
+SELECT count(pointstore.append_event('rec-cannot-' || a, 'Earned', 5, kind => 'rec-events')) FROM generate_series(1, 4) a;
+SELECT version FROM pointstore.append_event('rec-cannot-5', 'Spent', -5, kind => 'rec-balance');
+ALTER TABLE pointstore.balance ADD CONSTRAINT rec_no_debt CHECK (balance > -100 OR aggregate_id <> 'rec-cannot-2');
+BEGIN;
+SET LOCAL session_replication_role = replica;
+INSERT INTO pointstore.pure_account VALUES ('rec-cannot-1', 'rec-pure');
+UPDATE pointstore.event_store SET amount = -500, balance_after = -500 WHERE aggregate_id = 'rec-cannot-2';
+UPDATE pointstore.balance SET balance = balance + 1 WHERE aggregate_id IN ('rec-cannot-1', 'rec-cannot-4');
+INSERT INTO pointstore.event_store (id, aggregate_id, version, event_type, amount, held, balance_after, payload, occurred_at, created_at)
+SELECT -10 - v, 'rec-cannot-3', v, 'Slipped', 0, 9223372036854775807, 5, '{}', now(), now() FROM generate_series(2, 3) v;
+UPDATE pointstore.balance SET balance = 9223372036854775807 WHERE aggregate_id = 'rec-cannot-5';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+CALL pointstore.reconcile('full') \gset
+SELECT status FROM pointstore.reconciliation_run WHERE id = :run_id;
+SELECT aggregate_id, code, action, resolved_at IS NOT NULL AS resolved FROM pointstore.finding WHERE aggregate_id LIKE 'rec-cannot-%' ORDER BY aggregate_id, code COLLATE "C";
+SELECT aggregate_id, version, balance FROM pointstore.balance WHERE aggregate_id LIKE 'rec-cannot-%' ORDER BY 1;
+SELECT aggregate_id, action FROM pointstore.account_log WHERE aggregate_id LIKE 'rec-cannot-%' AND action <> 'open' ORDER BY id;
+ALTER TABLE pointstore.balance DROP CONSTRAINT rec_no_debt;
+
+-- many findings put right behind its back: a full run believes what it has read
+SELECT count(pointstore.append_event('rec-back-' || a, 'Earned', 5, kind => 'rec-report')) FROM generate_series(1, 25) a;
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET balance = 6 WHERE aggregate_id LIKE 'rec-back-%';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT count(*) FROM rec_finding WHERE aggregate_id LIKE 'rec-back-%';
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET balance = 5 WHERE aggregate_id LIKE 'rec-back-%';
+COMMIT;
+SELECT DISTINCT pointstore.repair(id) IS NOT NULL AS done FROM pointstore.finding WHERE aggregate_id = 'rec-back-1';
+CALL pointstore.reconcile('full') \gset
+SELECT unverified FROM pointstore.reconciliation_run WHERE id = :run_id;
+-- what nobody had to repair was not repaired
+SELECT action, resolved_at IS NOT NULL AS resolved, count(*) FROM pointstore.finding WHERE aggregate_id LIKE 'rec-back-%' GROUP BY 1, 2;
+
+-- a row that stands twice, where its key is gone
+BEGIN;
+SET LOCAL session_replication_role = replica;
+ALTER TABLE pointstore.balance DROP CONSTRAINT balance_pkey;
+INSERT INTO pointstore.balance (aggregate_id, kind, version, balance) VALUES ('rec-back-2', 'rec-report', 1, 7);
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-back-%';
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM pointstore.balance WHERE aggregate_id = 'rec-back-2' AND balance = 7;
+ALTER TABLE pointstore.balance ADD PRIMARY KEY (aggregate_id);
+COMMIT;
+
 -- incremental: what came since, by whatever way, and no more
 SELECT count(pointstore.append_event('rec-inc-' || a, 'Earned', 1, kind => 'rec-report')) FROM generate_series(1, 5) a;
 CALL pointstore.reconcile() \gset
@@ -255,6 +308,9 @@ SELECT count(*) FROM pointstore.event_store WHERE aggregate_id LIKE 'rec-hid-_';
 SELECT count(*) FROM pointstore.event_store WHERE aggregate_id = 'rec-hid-1';
 CALL pointstore.reconcile('full') \gset
 SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-hid-%' ORDER BY aggregate_id, code COLLATE "C";
+-- an incremental run, which does not see it, does not close it
+CALL pointstore.reconcile() \gset
+SELECT count(*) FROM rec_finding WHERE aggregate_id LIKE 'rec-hid-%';
 RESET enable_seqscan;
 BEGIN;
 SET LOCAL session_replication_role = replica;
@@ -264,6 +320,32 @@ DELETE FROM pointstore.event_store WHERE event_type = 'Hidden';
 COMMIT;
 CALL pointstore.reconcile('full') \gset
 SELECT count(*) FROM rec_finding WHERE aggregate_id LIKE 'rec-hid-%';
+
+-- more of these than are looked for by the heap: what is not sure stays open
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET balance = 6 WHERE aggregate_id LIKE 'rec-back-%';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET balance = 5 WHERE aggregate_id LIKE 'rec-back-%';
+UPDATE pg_index SET indisready = false, indisvalid = false WHERE indrelid = 'pointstore.event_store'::regclass;
+INSERT INTO pointstore.event_store (id, aggregate_id, version, event_type, amount, held, balance_after, payload, occurred_at, created_at)
+SELECT -100 - a, 'rec-back-' || a, 2, 'Hidden', 1, 0, 6, '{}', now(), now() FROM generate_series(1, 25) a;
+UPDATE pg_index SET indisready = true, indisvalid = true WHERE indrelid = 'pointstore.event_store'::regclass;
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT unverified, (SELECT count(DISTINCT aggregate_id) FROM rec_finding WHERE aggregate_id LIKE 'rec-back-%') AS open
+  FROM pointstore.reconciliation_run WHERE id = :run_id;
+BEGIN;
+SET LOCAL session_replication_role = replica;
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_bitmapscan = off;
+DELETE FROM pointstore.event_store WHERE event_type = 'Hidden';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT count(*) FROM rec_finding WHERE aggregate_id LIKE 'rec-back-%';
 
 -- what the status says
 SELECT last_clean_full IS NULL AS never_clean, last_incremental > now() - interval '1 hour' AS incremental, oldest_unproved,

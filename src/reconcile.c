@@ -130,8 +130,9 @@ typedef struct Findings
 /* What an account's kind says about findings. */
 typedef struct Policy
 {
-	char	   *on_mismatch;
-	char	   *source_of_truth;
+	bool		freeze;
+	bool		repair;
+	bool		by_events;
 } Policy;
 
 /* Where the rows of compared accounts go. */
@@ -141,6 +142,19 @@ typedef struct Receiver
 	Run		   *run;
 	Tuplestorestate *rows;
 } Receiver;
+
+/* An account that looks wrong, as it is dealt with. */
+typedef struct Case
+{
+	Run		   *run;
+	text	   *id;
+	bool		by_heap;		/* it is the heap that has shown it */
+	bool		unsure;			/* there were too many that only the heap shows */
+	Findings   *found;
+	Policy		policy;
+	int			findings;		/* for the run to count, once this is done */
+	int			acted;
+} Case;
 
 /* Proofs to be written together. */
 typedef struct Proofs
@@ -199,7 +213,7 @@ typedef struct Proofs
 "        CAST(CASE WHEN j.found" GE "-9223372036854775808 AND j.found" LE "9223372036854775807 THEN j.found END AS pg_catalog.int8)," \
 "        j.version, pg_catalog.jsonb_build_object(" \
 "          'events', s.events, 'last_version', s.last, 'sum', s.total, 'held', s.held," \
-"          'row', (SELECT pg_catalog.jsonb_build_object('kind', b.kind, 'version', b.version, 'balance', b.balance, 'held', b.held, 'status', b.status) FROM b))" \
+"          'row', (SELECT pg_catalog.jsonb_build_object('kind', b.kind, 'version', b.version, 'balance', b.balance, 'held', b.held, 'status', b.status) FROM b LIMIT 1))" \
 "   FROM judged j, s"
 
 static PointstorePlan examine_plan = {.sql = EXAMINE_SQL, .nargs = 1, .argtypes = {TEXTOID}};
@@ -223,6 +237,7 @@ static void read_horizon(Run *run);
 static bool has_come_to_rest(const char *xmax);
 static void scan_new_events(Run *run);
 static void use_no_index(void);
+static void use_indexes(void);
 static void tell(Run *run, const char *what);
 static Tuplestorestate *collect(Run *run, const char *sql, ParamListInfo params, bool compared);
 static DestReceiver *create_receiver(Run *run, Tuplestorestate *rows);
@@ -235,17 +250,22 @@ static TupleDesc row_desc(void);
 static void write_proofs(Run *run, Proofs *proofs);
 static void prove_tails(Run *run, Tuplestorestate *ids);
 static void examine_open_findings(Run *run);
+static char *next_open_finding(Run *run, char *after);
 static void finish_run(Run *run);
-static void confirm(Run *run, const char *id);
+static void confirm(Run *run, const char *account, bool by_heap);
+static ErrorData *attempt(void (*what) (Case *), Case *wrong);
+static void decide(Case *wrong);
 static void leave_unverified(Run *run, const char *account);
 static void count_repaired(Run *run, int findings);
-static bool lock_account(text *id);
+static void lock_account(text *id);
 static Findings *examine(text *id, PointstorePlan *plan);
-static void record(Run *run, text *id, Findings *found, const char *action);
+static void record(const Case *wrong, const char *action, bool hidden);
 static void forget_proof(text *id);
 static void announce(int64 id, text *account, const Finding *finding, const char *action);
 static void resolve(text *id, Findings *found, const char *by, const char *action);
-static const char *act(Run *run, text *id, Findings *found);
+static const char *act(Case *wrong);
+static void follow_policy(Case *wrong);
+static void require_right(text *id);
 static Policy read_policy(text *id);
 static bool is_shut(text *id);
 static bool can_adjust(const Findings *found);
@@ -702,6 +722,17 @@ use_no_index(void)
 		set_option(settings[i][0], settings[i][1]);
 }
 
+/*
+ * Statements planned from now on look rows up by an index where there is one: their
+ * plans are kept, and a table that is small now may be large before the run ends.
+ */
+static void
+use_indexes(void)
+{
+	set_option("enable_seqscan", "off");
+	set_option("jit", "off");	/* where there is none the cost is immense */
+}
+
 /* Goes through the rows of slice_sql or tail_sql: writes the proofs, examines what looks wrong. */
 static void
 take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
@@ -720,7 +751,10 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 		slot_getallattrs(slot);
 		if (is_true(slot, 1))
 		{
-			confirm(run, TextDatumGetCString(slot->tts_values[0]));
+			char	   *id = TextDatumGetCString(slot->tts_values[0]);
+
+			confirm(run, id, run->full);
+			pfree(id);
 			continue;
 		}
 		old = MemoryContextSwitchTo(batch);
@@ -951,32 +985,45 @@ prove_tails(Run *run, Tuplestorestate *ids)
 static void
 examine_open_findings(Run *run)
 {
+	char	   *id = MemoryContextStrdup(run->context, "");
+
+	pointstore_progress_set(PROGRESS_PHASE, PHASE_FINDINGS);
+	while ((id = next_open_finding(run, id)) != NULL)
+		if (run->locked == NIL || !list_member(run->locked, makeString(id)))
+			confirm(run, id, false);
+}
+
+/*
+ * The account after that one, which is freed, with such findings; NULL: none. Those
+ * that an index hides are for a full run alone, which has gone by the heap.
+ */
+static char *
+next_open_finding(Run *run, char *after)
+{
 	static PointstorePlan next = {
 		.sql = "SELECT aggregate_id FROM pointstore.finding"
 		" WHERE resolved_at IS NULL AND last_seen_at" LT "$1 AND aggregate_id" GT "$2"
+		"   AND ($3 OR NOT detail OPERATOR(pg_catalog.?) 'hidden')"
 		" ORDER BY aggregate_id LIMIT 1",
-		.nargs = 2, .argtypes = {TIMESTAMPTZOID, TEXTOID}
+		.nargs = 3, .argtypes = {TIMESTAMPTZOID, TEXTOID, BOOLOID}
 	};
-	char	   *id = "";
+	Datum		values[3];
+	PointstoreScope owner;
+	char	   *id;
 
-	pointstore_progress_set(PROGRESS_PHASE, PHASE_FINDINGS);
-	while (id != NULL)
-	{
-		Datum		values[2];
-		PointstoreScope owner;
-
-		values[0] = TimestampTzGetDatum(run->started_at);
-		values[1] = CStringGetTextDatum(id);
-		pointstore_act_as_verifier(&owner);
-		SPI_connect();
-		pointstore_execute(&next, values, NULL, false);
-		id = SPI_processed == 0 ? NULL :
-			MemoryContextStrdup(run->context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
-		SPI_finish();
-		pointstore_act_as_caller(&owner);
-		if (id != NULL && !list_member(run->locked, makeString(id)))
-			confirm(run, id);
-	}
+	pointstore_act_as_verifier(&owner);
+	use_indexes();
+	SPI_connect();
+	values[0] = TimestampTzGetDatum(run->started_at);
+	values[1] = CStringGetTextDatum(after);
+	values[2] = BoolGetDatum(run->full);
+	pointstore_execute(&next, values, NULL, false);
+	id = SPI_processed == 0 ? NULL :
+		MemoryContextStrdup(run->context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	SPI_finish();
+	pointstore_act_as_caller(&owner);
+	pfree(after);
+	return id;
 }
 
 static void
@@ -1028,49 +1075,32 @@ finish_run(Run *run)
 
 /*
  * Examines an account under its row's lock, in a transaction of its own: records
- * what is wrong, acts, and closes findings that are no longer true.
+ * what is wrong, acts, and closes findings that are no longer true. by_heap: the heap
+ * has shown in this run that something is. Who waits for any lock too long leaves the
+ * account unverified.
  */
 static void
-confirm(Run *run, const char *account)
+confirm(Run *run, const char *account, bool by_heap)
 {
 	MemoryContext context = AllocSetContextCreate(run->context, "pointstore account", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	text	   *id = cstring_to_text(account);
+	Case		wrong = {.run = run, .id = cstring_to_text(account), .by_heap = by_heap};
+	ErrorData  *error;
 	PointstoreScope owner;
 
 	pointstore_act_as_verifier(&owner);
+	set_option("lock_timeout", LOCK_TIMEOUT);
+	use_indexes();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (!lock_account(id))
+	error = attempt(decide, &wrong);
+	if (error != NULL && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	if (error != NULL || wrong.unsure)
 		leave_unverified(run, account);
 	else
 	{
-		Findings   *found = examine(id, &examine_plan);
-		bool		hidden = found->n == 0 && run->full;
-
-		/* an index may hide from this what the heap has shown */
-		if (hidden && run->heap_looks < MAX_HEAP_LOOKS)
-		{
-			run->heap_looks++;
-			found = examine(id, &examine_heap_plan);
-		}
-		else if (hidden)
-			run->unverified++;
-		run->findings += found->n;
-		if (found->n > 0)
-		{
-			/* what would be done goes by the index, and would do nothing */
-			const char *action = hidden ? "reported" : act(run, id, found);
-
-			record(run, id, found, action);
-			if (strcmp(action, "repaired") == 0)
-			{
-				count_repaired(run, found->n);
-				found->n = 0;
-			}
-		}
-		else
-			forget_proof(id);	/* what looked wrong was the proof */
-		resolve(id, found, "reconcile", NULL);
+		run->findings += wrong.findings;
+		run->acted += wrong.acted;
 	}
 	PopActiveSnapshot();
 	pointstore_act_as_caller(&owner);
@@ -1079,7 +1109,76 @@ confirm(Run *run, const char *account)
 	next_step();
 }
 
-/* Counts an account that stays locked; it is not tried again in this run. */
+/* Does something about an account, or nothing at all: then returns the error, unless it is a cancellation. */
+static ErrorData *
+attempt(void (*what) (Case *), Case *wrong)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resources = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		what(wrong);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = resources;
+	return error;
+}
+
+/* What confirm() does in a subtransaction. */
+static void
+decide(Case *wrong)
+{
+	Run		   *run = wrong->run;
+	bool		hidden;
+
+	lock_account(wrong->id);
+	wrong->found = examine(wrong->id, &examine_plan);
+	/* an index may hide from this what the heap has shown */
+	hidden = wrong->found->n == 0 && wrong->by_heap;
+	if (hidden && run->heap_looks == MAX_HEAP_LOOKS)
+	{
+		wrong->unsure = true;
+		return;
+	}
+	if (hidden)
+	{
+		run->heap_looks++;
+		wrong->found = examine(wrong->id, &examine_heap_plan);
+	}
+	wrong->findings = wrong->found->n;
+	if (wrong->found->n > 0)
+	{
+		/* what would be done goes by the index, and would do nothing */
+		const char *action = hidden ? "reported" : act(wrong);
+
+		record(wrong, action, hidden);
+		if (strcmp(action, "repaired") == 0)
+		{
+			count_repaired(run, wrong->found->n);
+			wrong->found->n = 0;
+		}
+	}
+	else
+		forget_proof(wrong->id);	/* what looked wrong was the proof */
+	resolve(wrong->id, wrong->found, "reconcile", NULL);
+}
+
+/* Counts an account that nothing certain is known of; it is not tried again in this run. */
 static void
 leave_unverified(Run *run, const char *account)
 {
@@ -1107,49 +1206,19 @@ count_repaired(Run *run, int findings)
 	SPI_finish();
 }
 
-/* Locks an account's balance row, if it has one; false when that takes too long. */
-static bool
+/* Locks an account's balance row, if it has one. */
+static void
 lock_account(text *id)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT FROM pointstore.balance WHERE aggregate_id" EQ "$1 FOR NO KEY UPDATE",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
 	Datum		value = PointerGetDatum(id);
-	PointstoreScope scope;
-	volatile bool locked = true;
 
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		pointstore_act_as_verifier(&scope);
-		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-		SPI_connect();
-		pointstore_execute(&plan, &value, NULL, false);
-		SPI_finish();
-		pointstore_act_as_caller(&scope);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-			ReThrowError(error);
-		FreeErrorData(error);
-		locked = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = resources;
-	return locked;
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, false);
+	SPI_finish();
 }
 
 /* By an account's findings; of the caller's memory. */
@@ -1189,34 +1258,38 @@ examine(text *id, PointstorePlan *plan)
 	return found;
 }
 
-/* Records an account's findings: new ones are announced, open ones are seen again. */
+/*
+ * Records an account's findings: new ones are announced, open ones are seen again.
+ * Those that an index hides say so, for only a full run can see them again.
+ */
 static void
-record(Run *run, text *id, Findings *found, const char *action)
+record(const Case *wrong, const char *action, bool hidden)
 {
 	static PointstorePlan plan = {
 		.sql = "INSERT INTO pointstore.finding AS f (run_id, aggregate_id, code, severity, expected, found, version, detail, action)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7,"
+		"  CASE WHEN $10 THEN $8 OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('hidden', true) ELSE $8 END, $9)"
 		" ON CONFLICT (aggregate_id, code) WHERE resolved_at IS NULL DO UPDATE"
 		" SET last_seen_at = pg_catalog.clock_timestamp(), severity = EXCLUDED.severity, expected = EXCLUDED.expected,"
 		" found = EXCLUDED.found, version = EXCLUDED.version, detail = EXCLUDED.detail,"
 		" action = CASE WHEN EXCLUDED.action" EQ "'reported' THEN f.action ELSE EXCLUDED.action END"
 		" RETURNING id, f.xmax" EQ "0",	/* true: inserted just now */
-		.nargs = 9,
-		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID}
+		.nargs = 10,
+		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, BOOLOID}
 	};
 	int			i;
 
-	for (i = 0; i < found->n; i++)
+	for (i = 0; i < wrong->found->n; i++)
 	{
-		Finding    *finding = &found->findings[i];
-		Datum		values[9];
-		char		nulls[10] = "         ";
+		Finding    *finding = &wrong->found->findings[i];
+		Datum		values[10];
+		char		nulls[11] = "          ";
 		int64		number;
 		bool		isnull;
 		bool		is_new;
 
-		values[0] = Int64GetDatum(run->id);
-		values[1] = PointerGetDatum(id);
+		values[0] = Int64GetDatum(wrong->run->id);
+		values[1] = PointerGetDatum(wrong->id);
 		values[2] = CStringGetTextDatum(finding->code);
 		values[3] = CStringGetTextDatum(finding->severity);
 		values[4] = Int64GetDatum(finding->expected);
@@ -1224,6 +1297,7 @@ record(Run *run, text *id, Findings *found, const char *action)
 		values[6] = Int64GetDatum(finding->version);
 		values[7] = finding->detail;
 		values[8] = CStringGetTextDatum(action);
+		values[9] = BoolGetDatum(hidden);
 		nulls[4] = finding->no_expected ? 'n' : ' ';
 		nulls[5] = finding->no_found ? 'n' : ' ';
 		nulls[6] = finding->no_version ? 'n' : ' ';
@@ -1233,7 +1307,7 @@ record(Run *run, text *id, Findings *found, const char *action)
 		is_new = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 		SPI_finish();
 		if (is_new || strcmp(action, "reported") != 0)
-			announce(number, id, finding, action);
+			announce(number, wrong->id, finding, action);
 	}
 }
 
@@ -1312,36 +1386,73 @@ resolve(text *id, Findings *found, const char *by, const char *action)
 /*
  * What the kind's policy does about a locked account: "reported", "repaired" or
  * "frozen". What is critical is not repaired; when too many accounts have been
- * touched in this run the rest is reported.
+ * touched in this run the rest is reported, and so is what cannot be put right.
  */
 static const char *
-act(Run *run, text *id, Findings *found)
+act(Case *wrong)
 {
-	Policy		policy = read_policy(id);
-	bool		freeze = strcmp(policy.on_mismatch, "freeze") == 0;
-	bool		repair = strcmp(policy.on_mismatch, "repair") == 0 && !found->critical;
-	bool		by_events = strcmp(policy.source_of_truth, "events") == 0;
-	Account		before;
-	Account		after;
+	Run		   *run = wrong->run;
+	Policy	   *policy = &wrong->policy;
+	ErrorData  *error;
 
 	/* a store that lacks a key or a trigger is not written to */
 	if (!pointstore_store_is_complete())
 		return "reported";
-	if (freeze ? is_shut(id) : !repair || (!by_events && !can_adjust(found)))
+	*policy = read_policy(wrong->id);
+	if (policy->freeze ? is_shut(wrong->id) :
+		!policy->repair || wrong->found->critical || (!policy->by_events && !can_adjust(wrong->found)))
 		return "reported";
 	if (run->acted >= pointstore_max_auto_actions)
 	{
 		run->breaker = true;
 		return "reported";
 	}
-	run->acted++;
-	if (freeze)
-		pointstore_freeze(id, cstring_to_text("reconciliation"));
-	else if (by_events)
-		(void) pointstore_rebuild(id, "repair", &before, &after);
+	error = attempt(follow_policy, wrong);
+	if (error != NULL)
+	{
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("account \"%s\" was not %s: %s", pointstore_cstring(wrong->id),
+						policy->freeze ? "frozen" : "repaired", error->message)));
+		return "reported";
+	}
+	wrong->acted = 1;
+	return policy->freeze ? "frozen" : "repaired";
+}
+
+/* Freezes an account, or puts it right altogether. */
+static void
+follow_policy(Case *wrong)
+{
+	if (wrong->policy.freeze)
+	{
+		pointstore_freeze(wrong->id, cstring_to_text("reconciliation"));
+		return;
+	}
+	if (wrong->policy.by_events)
+	{
+		Account		before;
+		Account		after;
+
+		(void) pointstore_rebuild(wrong->id, "repair", &before, &after);
+	}
 	else
-		adjust(id);
-	return freeze ? "frozen" : "repaired";
+		adjust(wrong->id);
+	require_right(wrong->id);
+}
+
+/* PS011 where something is wrong with an account still. */
+static void
+require_right(text *id)
+{
+	Findings   *left = examine(id, &examine_plan);
+
+	if (left->n > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("account \"%s\" cannot be repaired", pointstore_cstring(id)),
+				 errdetail("Its %s at version %lld would stay.", left->findings[0].code,
+						   (long long) left->findings[0].version)));
 }
 
 /* The policy of the account's kind; of a missing account the default kind's. */
@@ -1349,21 +1460,22 @@ static Policy
 read_policy(text *id)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT on_mismatch, source_of_truth FROM pointstore.account_kind"
+		.sql = "SELECT on_mismatch" EQ "'freeze', on_mismatch" EQ "'repair', source_of_truth" EQ "'events' FROM pointstore.account_kind"
 		" WHERE kind" EQ "coalesce((SELECT kind FROM pointstore.balance WHERE aggregate_id" EQ "$1),"
 		"                          (SELECT kind FROM pointstore.pure_account WHERE aggregate_id" EQ "$1), 'default')",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
-	MemoryContext context = CurrentMemoryContext;
 	Datum		value = PointerGetDatum(id);
-	Policy		policy = {.on_mismatch = "report", .source_of_truth = "events"};
+	Policy		policy = {.by_events = true};
+	bool		isnull;
 
 	SPI_connect();
 	pointstore_execute(&plan, &value, NULL, false);
 	if (SPI_processed > 0)
 	{
-		policy.on_mismatch = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
-		policy.source_of_truth = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
+		policy.freeze = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		policy.repair = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+		policy.by_events = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
 	}
 	SPI_finish();
 	return policy;
@@ -1461,8 +1573,8 @@ pointstore_repair(PG_FUNCTION_ARGS)
 	char	   *source = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	PointstoreScope owner;
 	text	   *id;
+	bool		by_events;
 	Findings   *found;
-	Findings   *left;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -1475,22 +1587,15 @@ pointstore_repair(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("repair()");
 	pointstore_act_as_owner(&owner);
 	id = lock_account_of(PG_GETARG_INT64(0));
-	if (source == NULL)
-		source = read_policy(id).source_of_truth;
+	by_events = source == NULL ? read_policy(id).by_events : strcmp(source, "events") == 0;
 	found = examine(id, &examine_plan);
 	if (found->n > 0)
-		put_right(id, found, strcmp(source, "events") == 0);
-	left = examine(id, &examine_plan);
-	if (left->n > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("account \"%s\" cannot be repaired", pointstore_cstring(id)),
-				 errdetail("Its %s at version %lld would stay.", left->findings[0].code,
-						   (long long) left->findings[0].version)));
-	resolve(id, left, GetUserNameFromId(GetOuterUserId(), true), "repaired");
+		put_right(id, found, by_events);
+	require_right(id);
+	resolve(id, &(Findings) {0}, GetUserNameFromId(GetOuterUserId(), true), found->n > 0 ? "repaired" : NULL);
 	pointstore_act_as_caller(&owner);
 	PG_RETURN_TEXT_P(cstring_to_text(found->n == 0 ? "nothing was wrong any more" :
-									 strcmp(source, "balance") == 0 ? "the events were brought to the balance by BalanceAdjusted" :
+									 !by_events ? "the events were brought to the balance by BalanceAdjusted" :
 									 "the balance row was set to what the events say"));
 }
 

@@ -99,7 +99,7 @@ BEGIN
     SELECT r.id, r.scope, r.started_at, r.finished_at,
            CASE WHEN r.status = 'running' AND NOT pg_is_in_recovery()
                      AND NOT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
-                                      WHERE l.locktype = 'advisory' AND l.classid = 1886349678 AND l.objsubid = 2
+                                      WHERE l.locktype = 'advisory' AND l.classid = 1886349678 AND l.objsubid = 3
                                         AND l.objid = CASE WHEN r.scope = 'full' THEN 2 ELSE 1 END)
                 THEN 'interrupted' ELSE r.status END AS status,
            r.accounts_checked, r.events_checked, r.findings, r.unverified, r.triggered_by, r.error, r.slices, r.slices_done

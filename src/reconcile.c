@@ -36,6 +36,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
+#include "postmaster/interrupt.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
@@ -52,8 +53,12 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile);
 PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 PG_FUNCTION_INFO_V1(pointstore_repair);
 
-/* the class of our advisory locks, as the view reconciliation_run knows it */
+/*
+ * Our locks are advisory ones, as the view reconciliation_run knows them, of a kind
+ * that no function of SQL takes: nobody else can keep a run away.
+ */
 #define RECONCILE_LOCK 1886349678
+#define RECONCILE_LOCK_KIND 3
 
 /* accounts whose proofs are written, or whose tails are read, in one statement */
 #define PROOFS_AT_ONCE 1000
@@ -334,7 +339,7 @@ pointstore_run_reconciliation(bool full, const char *triggered_by, int64 *id)
 static bool
 lock_scope(bool full, LOCKTAG *tag)
 {
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, RECONCILE_LOCK, full ? 2 : 1, 2);
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, RECONCILE_LOCK, full ? 2 : 1, RECONCILE_LOCK_KIND);
 	return LockAcquire(tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
@@ -394,12 +399,22 @@ is_throttled(void)
 	return AmBackgroundWorkerProcess() && pointstore_reconcile_delay > 0;
 }
 
-/* Between two steps, and within a long one: waits as long as the throttle says. */
+/*
+ * Between two steps, and within a long one: a worker hears of changed settings, and
+ * waits as long as the throttle says.
+ */
 static void
 rest(void)
 {
 	static uint32 wait_event = 0;
 
+	if (!AmBackgroundWorkerProcess())
+		return;
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
 	if (!is_throttled())
 		return;
 	if (wait_event == 0)

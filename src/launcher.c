@@ -12,7 +12,7 @@
  * there, and knows nothing else but which of its workers still run. What is due is
  * decided by the worker, from the runs recorded in the database: so a restart
  * makes no full run early, and after runs that failed, or whose session died, the
- * next one waits twice as long each time.
+ * next one of that scope waits twice as long each time.
  *
  * A worker connects as nobody in particular, since the store's owner need not be
  * able to log in, and then becomes the owner. An error ends its run, and stands
@@ -93,6 +93,7 @@ static int	interval(void);
 static bool start_worker(const char *database, char scope, BackgroundWorkerHandle **handle);
 static void forget_settings(void);
 static void be_like_autovacuum(void);
+static void forget_settings_of_database(void);
 static void run_guarded(bool full);
 static bool choose_scope(char order, bool *full);
 static bool is_due(bool *full);
@@ -301,6 +302,7 @@ pointstore_worker_main(Datum arg)
 	forget_settings();
 	SetConfigOption("application_name", MyBgworkerEntry->bgw_type, PGC_USERSET, PGC_S_SESSION);
 	be_like_autovacuum();
+	forget_settings_of_database();
 	if (choose_scope(order.scope, &full))
 		run_guarded(full);
 	proc_exit(0);
@@ -335,6 +337,21 @@ be_like_autovacuum(void)
 	LWLockRelease(ProcArrayLock);
 }
 
+/* What a database prescribes for its sessions must not end a run, or keep it from writing down what it finds. */
+static void
+forget_settings_of_database(void)
+{
+	static const char *const settings[][2] = {{"default_transaction_read_only", "off"},
+	{"default_transaction_isolation", "read committed"}, {"default_transaction_deferrable", "off"},
+	{"statement_timeout", "0"}, {"lock_timeout", "0"}, {"idle_in_transaction_session_timeout", "0"},
+	{"transaction_timeout", "0"}};
+	int			i;
+
+	for (i = 0; i < lengthof(settings); i++)
+		if (GetConfigOption(settings[i][0], true, false) != NULL)	/* not each version has them all */
+			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 /* What to do, by the order and by the runs that are recorded; false: nothing. */
 static bool
 choose_scope(char order, bool *full)
@@ -360,36 +377,40 @@ choose_scope(char order, bool *full)
 }
 
 /*
- * Whether the schedule wants a run now, and of which scope. After n runs in a row
- * that failed or were interrupted it waits 2 ^ (n - 1) intervals, less a tenth of
- * that since a worker begins a little later than it is due.
+ * Whether the schedule wants a run now, and of which scope. After n runs of a scope in a
+ * row that failed or were interrupted that scope waits 2 ^ (n - 1) intervals, less a tenth
+ * of that since a worker begins a little later than it is due.
  */
 static bool
 is_due(bool *full)
 {
 	static PointstorePlan plan = {
 		.sql = "WITH done AS (SELECT * FROM pointstore.reconciliation WHERE status OPERATOR(pg_catalog.=) ANY (ARRAY['clean', 'findings'])),"
-		" failed AS (SELECT pg_catalog.count(*) AS runs, pg_catalog.max(started_at) AS last FROM pointstore.reconciliation"
-		"  WHERE triggered_by OPERATOR(pg_catalog.=) 'worker' AND id OPERATOR(pg_catalog.>) coalesce((SELECT pg_catalog.max(id) FROM done), 0))"
+		" failed AS (SELECT r.scope, pg_catalog.count(*) AS runs, pg_catalog.max(r.started_at) AS last FROM pointstore.reconciliation r"
+		"  WHERE r.triggered_by OPERATOR(pg_catalog.=) 'worker' AND r.id OPERATOR(pg_catalog.>)"
+		"   coalesce((SELECT pg_catalog.max(d.id) FROM done d WHERE d.scope OPERATOR(pg_catalog.=) r.scope), 0) GROUP BY r.scope),"
+		" paused AS (SELECT scope FROM failed WHERE last OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => LEAST($3,"
+		"   0.9 OPERATOR(pg_catalog.*) $2 OPERATOR(pg_catalog.*) pg_catalog.power(2, LEAST(runs OPERATOR(pg_catalog.-) 1, 20))))"
+		"   OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp())"
 		" SELECT NOT EXISTS (SELECT FROM done WHERE scope OPERATOR(pg_catalog.=) 'full'"
-		"   AND finished_at OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1))),"
-		" coalesce(last OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => LEAST($3, 0.9 OPERATOR(pg_catalog.*) $2"
-		"   OPERATOR(pg_catalog.*) pg_catalog.power(2, LEAST(runs OPERATOR(pg_catalog.-) 1, 20))))"
-		"   OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp(), false) FROM failed",
+		"   AND finished_at OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1)))"
+		"  AND NOT EXISTS (SELECT FROM paused WHERE scope OPERATOR(pg_catalog.=) 'full'),"
+		" NOT EXISTS (SELECT FROM paused WHERE scope OPERATOR(pg_catalog.=) 'incremental')",
 		.nargs = 3, .argtypes = {FLOAT8OID, FLOAT8OID, FLOAT8OID}
 	};
 	Datum		values[3] = {Float8GetDatum(full_reconcile_interval), Float8GetDatum(interval()),
 	Float8GetDatum(LONGEST_PAUSE)};
-	bool		pause;
+	bool		incremental;
 	bool		isnull;
 
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, true);
 	*full = full_reconcile_interval > 0 &&
 		DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	pause = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	incremental = reconcile_interval > 0 &&
+		DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	SPI_finish();
-	return !pause && (*full || reconcile_interval > 0);
+	return *full || incremental;
 }
 
 /* A run whose error is logged and stands in its row. */

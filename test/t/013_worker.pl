@@ -94,6 +94,39 @@ $node->append_conf('postgresql.conf', "pointstore.reconcile_interval = 0");
 $node->reload;
 $node->safe_psql('app', 'ALTER TABLE pointstore.account_proof DROP CONSTRAINT no_x; CALL pointstore.reconcile()');
 
+# full runs that fail do not keep incremental ones away
+$node->safe_psql('app', q{CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION USING MESSAGE = ''no full run''; END';
+	CREATE TRIGGER refuse BEFORE UPDATE ON pointstore.reconciliation FOR EACH ROW WHEN (NEW.scope = 'full' AND NEW.status IN ('clean', 'findings')) EXECUTE FUNCTION public.refuse();
+	DELETE FROM pointstore.reconciliation WHERE scope = 'full'});
+$node->append_conf('postgresql.conf', "pointstore.reconcile_interval = 1s\npointstore.full_reconcile_interval = 1d");
+$node->reload;
+wait_for('incremental runs go on', q{SELECT max(id) FILTER (WHERE scope = 'incremental' AND status = 'clean') > min(id) FILTER (WHERE scope = 'full' AND status = 'failed')
+	FROM pointstore.reconciliation_run});
+$node->append_conf('postgresql.conf', "pointstore.reconcile_interval = 0\npointstore.full_reconcile_interval = 0");
+$node->reload;
+$node->safe_psql('app', 'DROP TRIGGER refuse ON pointstore.reconciliation; DROP FUNCTION public.refuse()');
+wait_for('no worker', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler'}, 'postgres');
+
+# what the database prescribes for its sessions is not for it
+my @prescribed = ("default_transaction_read_only = on", "default_transaction_isolation = serializable", "lock_timeout = 1");
+$node->safe_psql('postgres', "ALTER DATABASE app SET $_") foreach @prescribed;
+$seen = $node->safe_psql('app', $runs);
+$node->safe_psql('postgres', q{ALTER ROLE CURRENT_USER IN DATABASE app SET default_transaction_read_only = off});
+$node->safe_psql('app', q{SELECT pointstore.reconcile_now()});
+wait_for('a run in a database that is read only by default', "SELECT ($runs) = $seen + 1");
+$node->safe_psql('postgres', 'ALTER DATABASE app RESET ALL; ALTER ROLE CURRENT_USER IN DATABASE app RESET ALL');
+
+# settings change while it runs
+$node->append_conf('postgresql.conf', "pointstore.reconcile_delay = 60s");
+$node->reload;
+$node->safe_psql('app', q{SELECT pointstore.append_event('late', 'Earned', 1)});
+$seen = $node->safe_psql('app', $runs);
+$node->safe_psql('app', q{SELECT pointstore.reconcile_now()});
+wait_for('a run that rests', q{SELECT count(*) = 1 FROM pointstore.reconciliation_run WHERE status = 'running'});
+$node->append_conf('postgresql.conf', "pointstore.reconcile_delay = 0");
+$node->reload;
+wait_for('rests no more', "SELECT ($runs) = $seen + 1");
+
 # killed in the middle it shows as interrupted, and the next run goes on
 $node->safe_psql('app', q{SELECT count(pointstore.append_event('b' || n, 'Earned', 1)) FROM generate_series(1, 30000) n});
 $node->append_conf('postgresql.conf', "pointstore.reconcile_delay = 200ms");

@@ -124,7 +124,9 @@ BEGIN
     SELECT (SELECT max(r.finished_at) FROM pointstore.reconciliation_run r WHERE r.scope = 'full' AND r.status = 'clean') AS last_clean_full,
            (SELECT max(r.finished_at) FROM pointstore.reconciliation_run r WHERE r.scope = 'incremental' AND r.status IN ('clean', 'findings')) AS last_incremental,
            (SELECT e.created_at FROM pointstore.event_store e
-             WHERE e.id > coalesce((SELECT c.safe_id FROM pointstore.reconciliation_checkpoint c), 0)
+              LEFT JOIN pointstore.account_proof p ON p.aggregate_id = e.aggregate_id
+             WHERE e.id > coalesce((SELECT c.safe_id FROM pointstore.reconciliation_checkpoint c), -9223372036854775808)
+               AND e.version > coalesce(p.version, 0)
              ORDER BY e.id LIMIT 1) AS oldest_unproved,
            count(*) FILTER (WHERE f.severity = 'critical') AS open_critical,
            count(*) FILTER (WHERE f.severity = 'error') AS open_error,
@@ -135,7 +137,7 @@ BEGIN
     'One row: when the store was last proved, what is not proved yet, the open findings by severity, and whether the schedule is served.';
     COMMENT ON COLUMN pointstore.reconciliation_status.last_clean_full IS 'end of the last full run that found nothing';
     COMMENT ON COLUMN pointstore.reconciliation_status.last_incremental IS 'end of the last incremental run';
-    COMMENT ON COLUMN pointstore.reconciliation_status.oldest_unproved IS 'created_at of the first event that no run has looked at yet; null = none';
+    COMMENT ON COLUMN pointstore.reconciliation_status.oldest_unproved IS 'created_at of the first event that no run has proved or looked at to the end yet; null = none';
     COMMENT ON COLUMN pointstore.reconciliation_status.open_critical IS 'open findings: the events themselves are inconsistent';
     COMMENT ON COLUMN pointstore.reconciliation_status.open_error IS 'open findings: an overspend is possible';
     COMMENT ON COLUMN pointstore.reconciliation_status.open_warning IS 'open findings: the balance understates';

@@ -347,6 +347,35 @@ COMMIT;
 CALL pointstore.reconcile('full') \gset
 SELECT count(*) FROM rec_finding WHERE aggregate_id LIKE 'rec-back-%';
 
+-- the sequence set back: events of smaller ids than those that were looked at
+SELECT last_value AS ids_so_far FROM pointstore.event_store_id_seq \gset
+ALTER SEQUENCE pointstore.event_store_id_seq MINVALUE -1000000 RESTART WITH -1000000;
+SELECT version FROM pointstore.append_event('rec-range', 'Earned', 1, kind => 'rec-report');
+CALL pointstore.reconcile() \gset
+SELECT version FROM pointstore.account_proof WHERE aggregate_id = 'rec-range';
+SELECT version FROM pointstore.append_event('rec-range', 'Earned', 1);
+CALL pointstore.reconcile() \gset
+SELECT version FROM pointstore.account_proof WHERE aggregate_id = 'rec-range';
+SELECT setval('pointstore.event_store_id_seq', :ids_so_far) = :ids_so_far AS forward_again;
+SELECT version FROM pointstore.append_event('rec-range', 'Earned', 1);
+CALL pointstore.reconcile() \gset
+SELECT version FROM pointstore.account_proof WHERE aggregate_id = 'rec-range';
+
+-- triggers of the user's that let no row in: of a finding then nothing is known, and a run is none
+CREATE FUNCTION rec_no_row() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER rec_no_row BEFORE INSERT ON pointstore.finding FOR EACH ROW EXECUTE FUNCTION rec_no_row();
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET balance = 1000 WHERE aggregate_id = 'rec-range';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT count(*) FROM rec_finding WHERE aggregate_id = 'rec-range';
+DROP TRIGGER rec_no_row ON pointstore.finding;
+CREATE TRIGGER rec_no_row BEFORE INSERT ON pointstore.reconciliation FOR EACH ROW EXECUTE FUNCTION rec_no_row();
+CALL pointstore.reconcile();
+DROP TRIGGER rec_no_row ON pointstore.reconciliation;
+DROP FUNCTION rec_no_row();
+
 -- what the status says
 SELECT last_clean_full IS NULL AS never_clean, last_incremental > now() - interval '1 hour' AS incremental, oldest_unproved,
        open_critical > 5 AS critical, open_error >= 0 AS error, worker_alive FROM pointstore.reconciliation_status;

@@ -480,6 +480,11 @@ start_run(Run *run, const char *scope)
 	pointstore_execute(&resume, values, NULL, false);
 	if (SPI_processed == 0 || !run->full)
 		pointstore_execute(&start, values, NULL, false);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("the run was not stored"),
+				 errdetail("A BEFORE trigger of the table suppressed it.")));
 	row = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
 	run->id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
@@ -877,6 +882,8 @@ read_horizon(Run *run)
 	pending_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	pending_xmax = MemoryContextStrdup(run->context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3));
 	run->pending_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
+	if (run->pending_id < run->since_id)
+		run->since_id = pending_id = PG_INT64_MIN;	/* the sequence was set back: all over again */
 	/*
 	 * Drawn after the sequence was read. The xmax of a snapshot would not do: it
 	 * is next to the last one that has ended, and later ones may be running.
@@ -1041,6 +1048,9 @@ next_open_finding(Run *run, char *after)
 	return id;
 }
 
+/* Whether an id of the checkpoint has been passed by this run's, or the sequence was set back before it. */
+#define IS_OVER(id) "(" id LE "$1 OR " id GT "(SELECT last_value FROM pointstore.event_store_id_seq))"
+
 static void
 finish_run(Run *run)
 {
@@ -1054,9 +1064,9 @@ finish_run(Run *run)
 	static PointstorePlan checkpoint = {
 		.sql = "INSERT INTO pointstore.reconciliation_checkpoint AS c (safe_id, pending_id, pending_xmax)"
 		" VALUES ($1, $2, CAST($3 AS pg_catalog.xid8)) ON CONFLICT (single) DO UPDATE SET safe_id = $1,"
-		" pending_id = CASE WHEN c.pending_id" LE "$1 THEN $2 ELSE c.pending_id END,"
-		" pending_xmax = CASE WHEN c.pending_id" LE "$1 THEN CAST($3 AS pg_catalog.xid8) ELSE c.pending_xmax END"
-		" WHERE c.safe_id" LE "$1",
+		" pending_id = CASE WHEN " IS_OVER("c.pending_id") " THEN $2 ELSE c.pending_id END,"
+		" pending_xmax = CASE WHEN " IS_OVER("c.pending_id") " THEN CAST($3 AS pg_catalog.xid8) ELSE c.pending_xmax END"
+		" WHERE " IS_OVER("c.safe_id"),
 		.nargs = 3, .argtypes = {INT8OID, INT8OID, TEXTOID}
 	};
 	Datum		values[6];
@@ -1318,6 +1328,12 @@ record(const Case *wrong, const char *action, bool hidden)
 		nulls[6] = finding->no_version ? 'n' : ' ';
 		SPI_connect();
 		pointstore_execute(&plan, values, nulls, false);
+		if (SPI_processed == 0)
+		{
+			/* a trigger of the user's does not want it */
+			SPI_finish();
+			continue;
+		}
 		number = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 		is_new = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 		SPI_finish();

@@ -111,10 +111,9 @@ wait_for('no worker', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_
 my @prescribed = ("default_transaction_read_only = on", "default_transaction_isolation = serializable", "lock_timeout = 1");
 $node->safe_psql('postgres', "ALTER DATABASE app SET $_") foreach @prescribed;
 $seen = $node->safe_psql('app', $runs);
-$node->safe_psql('postgres', q{ALTER ROLE CURRENT_USER IN DATABASE app SET default_transaction_read_only = off});
-$node->safe_psql('app', q{SELECT pointstore.reconcile_now()});
+$node->safe_psql('app', 'BEGIN READ WRITE; SELECT pointstore.reconcile_now(); COMMIT');
 wait_for('a run in a database that is read only by default', "SELECT ($runs) = $seen + 1");
-$node->safe_psql('postgres', 'ALTER DATABASE app RESET ALL; ALTER ROLE CURRENT_USER IN DATABASE app RESET ALL');
+$node->safe_psql('postgres', 'ALTER DATABASE app RESET ALL');
 
 # settings change while it runs
 $node->append_conf('postgresql.conf', "pointstore.reconcile_delay = 60s");

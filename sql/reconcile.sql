@@ -205,6 +205,29 @@ SELECT aggregate_id, version, balance FROM pointstore.balance WHERE aggregate_id
 SELECT aggregate_id, action FROM pointstore.account_log WHERE aggregate_id LIKE 'rec-cannot-%' AND action <> 'open' ORDER BY id;
 ALTER TABLE pointstore.balance DROP CONSTRAINT rec_no_debt;
 
+-- a missing account's policy is that of the kind it had
+SELECT pointstore.open_account('rec-missing', 'rec-events');
+SELECT version FROM pointstore.append_event('rec-missing', 'Earned', 5);
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM pointstore.balance WHERE aggregate_id = 'rec-missing';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT code, action, resolved_at IS NOT NULL AS resolved FROM pointstore.finding WHERE aggregate_id = 'rec-missing';
+SELECT action, reason, after ->> 'kind' AS kind FROM pointstore.account_log WHERE aggregate_id = 'rec-missing' AND action <> 'open';
+
+-- an operator who takes an account as it is leaves that in the log, too
+SELECT count(pointstore.append_event('rec-gone', 'Earned', 5, kind => 'rec-report')) FROM generate_series(1, 3);
+CALL pointstore.reconcile() \gset
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM pointstore.event_store WHERE aggregate_id = 'rec-gone' AND version = 3;
+UPDATE pointstore.balance SET version = 2, balance = 10 WHERE aggregate_id = 'rec-gone';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT pointstore.repair(id) IS NOT NULL AS done FROM pointstore.finding WHERE aggregate_id = 'rec-gone';
+SELECT action, before = after AS as_it_was FROM pointstore.account_log WHERE aggregate_id = 'rec-gone' AND action = 'repair';
+
 -- many findings put right behind its back: a full run believes what it has read
 SELECT count(pointstore.append_event('rec-back-' || a, 'Earned', 5, kind => 'rec-report')) FROM generate_series(1, 25) a;
 BEGIN;

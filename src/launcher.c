@@ -91,9 +91,8 @@ static bool lets_in(Served *database);
 static int	tick(void);
 static int	interval(void);
 static bool start_worker(const char *database, char scope, BackgroundWorkerHandle **handle);
-static void forget_settings(void);
 static void be_like_autovacuum(void);
-static void forget_settings_of_database(void);
+static void forget_settings(void);
 static void run_guarded(bool full);
 static bool choose_scope(char order, bool *full);
 static bool is_due(bool *full);
@@ -299,29 +298,12 @@ pointstore_worker_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(order.database, NULL, 0);
 	PortalContext = AllocSetContextCreate(TopMemoryContext, "pointstore worker", ALLOCSET_DEFAULT_SIZES);
-	forget_settings();
 	SetConfigOption("application_name", MyBgworkerEntry->bgw_type, PGC_USERSET, PGC_S_SESSION);
 	be_like_autovacuum();
-	forget_settings_of_database();
+	forget_settings();
 	if (choose_scope(order.scope, &full))
 		run_guarded(full);
 	proc_exit(0);
-}
-
-/* What a database or role says for its sessions is not meant for a worker; those of autovacuum do the same. */
-static void
-forget_settings(void)
-{
-	static const char *const settings[][2] = {
-		{"default_transaction_read_only", "off"}, {"default_transaction_isolation", "read committed"},
-		{"statement_timeout", "0"}, {"lock_timeout", "0"}, {"idle_in_transaction_session_timeout", "0"},
-		{"transaction_timeout", "0"}
-	};
-	int			i;
-
-	for (i = 0; i < lengthof(settings); i++)
-		if (GetConfigOption(settings[i][0], true, false) != NULL)	/* the last one is of 17 */
-			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /*
@@ -339,7 +321,7 @@ be_like_autovacuum(void)
 
 /* What a database prescribes for its sessions must not end a run, or keep it from writing down what it finds. */
 static void
-forget_settings_of_database(void)
+forget_settings(void)
 {
 	static const char *const settings[][2] = {{"default_transaction_read_only", "off"},
 	{"default_transaction_isolation", "read committed"}, {"default_transaction_deferrable", "off"},

@@ -410,7 +410,7 @@ extern void pointstore_append_adjustment(Account *account, int64 last_version, i
  * rebuild.c: balance rows set to what the events say
  * ---------------------------------------------------------------------
  */
-extern bool pointstore_rebuild(text *id, const char *action, Account *before, Account *after);
+extern bool pointstore_rebuild(text *id, const char *action, text *reason, Account *before, Account *after);
 
 /* ---------------------------------------------------------------------
  * digest.c: the aggregate that proves a history

@@ -58,7 +58,7 @@ pointstore_rebuild_balance(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	pointstore_act_as_owner(&scope);
-	values[7] = BoolGetDatum(pointstore_rebuild(id, "rebuild", &before, &after));
+	values[7] = BoolGetDatum(pointstore_rebuild(id, "rebuild", NULL, &before, &after));
 	pointstore_act_as_caller(&scope);
 	if (!after.exists)
 		ereport(ERROR,
@@ -77,12 +77,12 @@ pointstore_rebuild_balance(PG_FUNCTION_ARGS)
 }
 
 /*
- * Rebuilds one account and logs it as that action; returns whether anything differed. Of the
+ * Rebuilds one account and logs it as that action, for that reason or none; returns whether anything differed. Of the
  * accounts before and afterwards the names and numbers may be used; where there
  * is neither a row nor an event, after->exists is false.
  */
 bool
-pointstore_rebuild(text *id, const char *action, Account *before, Account *after)
+pointstore_rebuild(text *id, const char *action, text *reason, Account *before, Account *after)
 {
 	bool		changed = false;
 	bool		done = false;
@@ -99,7 +99,7 @@ pointstore_rebuild(text *id, const char *action, Account *before, Account *after
 		{
 			if (!before->exists)
 				pointstore_refuse_other_mode(id, after->pure);
-			pointstore_log(action, NULL, before->exists ? before : NULL, after);
+			pointstore_log(action, reason, before->exists ? before : NULL, after);
 			after->exists = true;
 		}
 		pointstore_release_account(before);
@@ -325,7 +325,7 @@ rebuild_range(char *after, char *end)
 					 errmsg("the events of account \"%s\" sum to more than a bigint, it is left as it is",
 							pointstore_cstring(id))));
 		else
-			rebuilt += pointstore_rebuild(id, "rebuild", &before_rebuild, &after_rebuild);
+			rebuilt += pointstore_rebuild(id, "rebuild", NULL, &before_rebuild, &after_rebuild);
 	}
 	SPI_finish();
 	return rebuilt;

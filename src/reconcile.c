@@ -85,6 +85,11 @@ int			pointstore_max_auto_actions = 100;
 int			pointstore_reconcile_max_transaction = 300000;
 int			pointstore_reconcile_delay = 10;
 
+/* the reason that account_log gives for what policy does */
+#define OUR_REASON "reconciliation"
+
+static const char *const too_many = "more accounts than pointstore.max_auto_actions would have been touched: the rest is reported";
+
 typedef struct Run
 {
 	int64		id;
@@ -99,6 +104,7 @@ typedef struct Run
 	int64		events;
 	int64		findings;
 	int64		unverified;
+	List	   *rows;			/* tuplestores that are open */
 	List	   *locked;			/* the accounts of these that this session met */
 	int64		acted;			/* accounts that were repaired or frozen */
 	bool		breaker;		/* more would have been */
@@ -241,6 +247,7 @@ static void scan_slice(Run *run);
 static void read_horizon(Run *run);
 static bool has_come_to_rest(const char *xmax);
 static void scan_new_events(Run *run);
+static void let_go(Run *run, Tuplestorestate *rows);
 static void use_no_index(void);
 static void use_indexes(void);
 static void tell(Run *run, const char *what);
@@ -274,9 +281,10 @@ static void require_right(text *id);
 static Policy read_policy(text *id);
 static bool is_shut(text *id);
 static bool can_adjust(const Findings *found);
-static void adjust(text *id);
+static void adjust(text *id, text *reason);
 static text *lock_account_of(int64 finding);
 static void put_right(text *id, Findings *found, bool by_events);
+static void log_as_it_is(text *id);
 static Datum text_array(Datum *elements, int n, Oid type);
 
 /* reconcile(scope, INOUT run_id) */
@@ -343,7 +351,7 @@ lock_scope(bool full, LOCKTAG *tag)
 	return LockAcquire(tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
-/* The session lock is let go, and progress no longer shown, also when the run fails. */
+/* The session lock is let go, no file is left and progress no longer shown, also when the run fails. */
 static void
 run_under_lock(Run *run, const LOCKTAG *tag)
 {
@@ -353,6 +361,8 @@ run_under_lock(Run *run, const LOCKTAG *tag)
 	}
 	PG_CATCH();
 	{
+		while (run->rows != NIL)
+			let_go(run, linitial(run->rows));
 		leave(tag);
 		PG_RE_THROW();
 	}
@@ -450,8 +460,8 @@ start_run(Run *run, const char *scope)
 		" WHERE id" EQ "(SELECT pg_catalog.max(id) FROM pointstore.reconciliation WHERE scope" EQ "$1)"
 		"   AND status" EQ "'interrupted' AND slices_done" GT "0 AND slices_done" LT "slices"
 		" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at, findings, unverified,"
-		"   (SELECT pg_catalog.count(DISTINCT f.aggregate_id) FROM pointstore.finding f"
-		"     WHERE f.action" NE "'reported' AND f.last_seen_at" GE "started_at)",
+		"   (SELECT pg_catalog.count(DISTINCT l.aggregate_id) FROM pointstore.account_log l"
+		"     WHERE l.at" GE "started_at AND l.reason" EQ "'" OUR_REASON "')",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	static PointstorePlan start = {
@@ -640,6 +650,7 @@ collect(Run *run, const char *sql, ParamListInfo params, bool compared)
 	SPIExecuteOptions options = {.params = params, .read_only = true, .dest = dest};
 	PointstoreScope owner;
 
+	run->rows = lappend(run->rows, rows);
 	MemoryContextSwitchTo(old);
 	if (!compared)
 		SetTuplestoreDestReceiverParams(dest, rows, run->context, false, NULL, NULL);
@@ -659,6 +670,13 @@ collect(Run *run, const char *sql, ParamListInfo params, bool compared)
 	next_step();
 	return rows;
 }
+
+/* What collect() returned: its file would else stay until the session ends. */
+static void
+let_go(Run *run, Tuplestorestate *rows)
+{
+	run->rows = list_delete_ptr(run->rows, rows);
+	tuplestore_end(rows);
 
 /*
  * How statements are planned from now on: within bounds of memory, whatever the
@@ -793,7 +811,7 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 	pfree(proofs);
 	MemoryContextDelete(batch);
 	ExecDropSingleTupleTableSlot(slot);
-	tuplestore_end(rows);
+	let_go(run, rows);
 }
 
 /* As the rows of slice_sql and tail_sql; of accounts that are merely named, the first column. */
@@ -1000,7 +1018,7 @@ prove_tails(Run *run, Tuplestorestate *ids)
 	}
 	MemoryContextDelete(batch);
 	ExecDropSingleTupleTableSlot(slot);
-	tuplestore_end(ids);
+	let_go(run, ids);
 }
 
 /* Findings that are still open and were not seen true in this run are looked at again. */
@@ -1079,7 +1097,7 @@ finish_run(Run *run)
 	values[2] = Int64GetDatum(run->events);
 	values[3] = Int64GetDatum(run->findings);
 	values[4] = Int64GetDatum(run->unverified);
-	values[5] = CStringGetTextDatum("more accounts than pointstore.max_auto_actions would have been touched: the rest is reported");
+	values[5] = CStringGetTextDatum(too_many);
 	pointstore_execute(&finish, values, run->breaker ? "      " : "     n", false);
 	/*
 	 * The slices of an earlier session have not seen what came before this one; and
@@ -1435,6 +1453,9 @@ act(Case *wrong)
 		return "reported";
 	if (run->acted >= pointstore_max_auto_actions)
 	{
+		if (!run->breaker)
+			ereport(WARNING,
+					(errmsg("reconciliation %lld: %s", (long long) run->id, too_many)));
 		run->breaker = true;
 		return "reported";
 	}
@@ -1455,20 +1476,19 @@ act(Case *wrong)
 static void
 follow_policy(Case *wrong)
 {
+	text	   *reason = cstring_to_text(OUR_REASON);
+	Account		before;
+	Account		after;
+
 	if (wrong->policy.freeze)
 	{
-		pointstore_freeze(wrong->id, cstring_to_text("reconciliation"));
+		pointstore_freeze(wrong->id, reason);
 		return;
 	}
 	if (wrong->policy.by_events)
-	{
-		Account		before;
-		Account		after;
-
-		(void) pointstore_rebuild(wrong->id, "repair", &before, &after);
-	}
+		(void) pointstore_rebuild(wrong->id, "repair", reason, &before, &after);
 	else
-		adjust(wrong->id);
+		adjust(wrong->id, reason);
 	require_right(wrong->id);
 }
 
@@ -1486,14 +1506,16 @@ require_right(text *id)
 						   (long long) left->findings[0].version)));
 }
 
-/* The policy of the account's kind; of a missing account the default kind's. */
+/* The policy of the account's kind; of a missing account the kind it had by the log, else the default kind. */
 static Policy
 read_policy(text *id)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT on_mismatch" EQ "'freeze', on_mismatch" EQ "'repair', source_of_truth" EQ "'events' FROM pointstore.account_kind"
 		" WHERE kind" EQ "coalesce((SELECT kind FROM pointstore.balance WHERE aggregate_id" EQ "$1),"
-		"                          (SELECT kind FROM pointstore.pure_account WHERE aggregate_id" EQ "$1), 'default')",
+		"                          (SELECT kind FROM pointstore.pure_account WHERE aggregate_id" EQ "$1),"
+		"                          (SELECT after OPERATOR(pg_catalog.->>) 'kind' FROM pointstore.account_log"
+		"                            WHERE aggregate_id" EQ "$1 AND after IS NOT NULL ORDER BY id DESC LIMIT 1), 'default')",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	Datum		value = PointerGetDatum(id);
@@ -1534,7 +1556,7 @@ can_adjust(const Findings *found)
 
 /* Brings the events of a locked account to its balance. */
 static void
-adjust(text *id)
+adjust(text *id, text *reason)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT pg_catalog.max(version), CAST($2" MINUS "pg_catalog.sum(amount) AS pg_catalog.int8)"
@@ -1560,7 +1582,7 @@ adjust(text *id)
 	SPI_finish();
 	pointstore_append_adjustment(&after, last, amount,
 								 DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"by\": \"reconciliation\"}"))));
-	pointstore_log("repair", NULL, &before, &after);
+	pointstore_log("repair", reason, &before, &after);
 	pointstore_release_account(&before);
 	PopActiveSnapshot();
 }
@@ -1666,7 +1688,8 @@ put_right(text *id, Findings *found, bool by_events)
 
 	if (by_events)
 	{
-		(void) pointstore_rebuild(id, "repair", &before, &after);
+		if (!pointstore_rebuild(id, "repair", NULL, &before, &after))
+			log_as_it_is(id);
 		forget_proof(id);
 		return;
 	}
@@ -1675,5 +1698,18 @@ put_right(text *id, Findings *found, bool by_events)
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
 				 errmsg("the balance of account \"%s\" cannot be the truth", pointstore_cstring(id)),
 				 errdetail("Only a balance that is off, in an account that is in order otherwise, is taken for it.")));
-	adjust(id);
+	adjust(id, NULL);
+}
+
+/* The operator's word that an account is right as it is, where what was wrong is that events are gone. */
+static void
+log_as_it_is(text *id)
+{
+	Account		account;
+
+	pointstore_read_account(&account, id, pointstore_push_snapshot(), LOCK_NOTHING);
+	if (account.exists)
+		pointstore_log("repair", cstring_to_text("taken as it is"), &account, &account);
+	pointstore_release_account(&account);
+	PopActiveSnapshot();
 }

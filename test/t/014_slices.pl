@@ -139,12 +139,31 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM pointstore.finding'), $fou
 
 # Repaired before an interruption is counted all the same, and max_auto_actions is for the whole run.
 $node->safe_psql('policy', q{UPDATE pointstore.account_kind SET on_mismatch = 'repair' WHERE kind = 'default'});
+# what was done in earlier runs, and is seen again, does not count for this one
+$node->safe_psql('policy', q{UPDATE pointstore.account_kind SET on_mismatch = 'freeze' WHERE kind = 'default'});
+$node->safe_psql('policy', "$sliced; SET pointstore.max_auto_actions = 90; CALL pointstore.reconcile('full')");
+is($node->safe_psql('policy', q{SELECT count(DISTINCT aggregate_id) FROM pointstore.finding WHERE action = 'frozen'}), 90, 'frozen in an earlier run');
+$node->safe_psql('policy', q{UPDATE pointstore.account_kind SET on_mismatch = 'repair' WHERE kind = 'default'});
 interrupt('policy', 1, 'pg_cancel_backend');
 $node->safe_psql('policy', "$sliced; CALL pointstore.reconcile('full')");
 is(last_run('policy'), "findings|$slices|$slices|$outcome", 'with repairs, too, it ends as if it had never been interrupted');
 is($node->safe_psql('policy', 'SELECT count(*) FROM pointstore.finding'), $found, 'each recorded once');
 is($node->safe_psql('policy', q{SELECT action, count(DISTINCT aggregate_id) FROM pointstore.finding WHERE action = 'repaired' GROUP BY 1}),
 	'repaired|100', 'and no more accounts repaired than one run may');
+
+# What does not fit into memory goes to files, and a cancelled run leaves none of them.
+$node->safe_psql('template1', 'CREATE DATABASE spill TEMPLATE busy1');
+my $spilling = $node->background_psql('spill', on_error_stop => 0);
+$spilling->query(q{SET client_min_messages = error; SET work_mem = '64kB'; SET pointstore.max_auto_actions = 0;
+	SET session_replication_role = replica; TRUNCATE pointstore.account_proof, pointstore.finding;
+	INSERT INTO pointstore.balance (aggregate_id, version) SELECT 'orphan' || n, 1 FROM generate_series(1, 5000) n;
+	RESET session_replication_role; CREATE FUNCTION public.stop_here() RETURNS trigger LANGUAGE plpgsql AS
+	'BEGIN IF (SELECT count(*) > 0 FROM pg_ls_tmpdir()) THEN RAISE query_canceled; END IF; RETURN NEW; END';
+	CREATE TRIGGER stop_here BEFORE INSERT ON pointstore.finding FOR EACH ROW EXECUTE FUNCTION public.stop_here()});
+$spilling->query(q{CALL pointstore.reconcile('full')});
+is($node->safe_psql('spill', "SELECT status FROM ($last) r"), 'interrupted', 'cancelled while it kept rows in a file');
+is($node->safe_psql('spill', 'SELECT count(*) FROM pg_ls_tmpdir()'), 0, 'which is gone, with the session still there');
+$spilling->quit;
 
 # An account that stays locked, by a transaction that writes and by one that has no
 # transaction id and holds up no checkpoint; once new to the run, once with an open finding.

@@ -235,6 +235,7 @@ static void run_under_lock(Run *run, const LOCKTAG *tag);
 static void leave(const LOCKTAG *tag);
 static void run_all(Run *run);
 static void start_run(Run *run, const char *scope);
+static void require_stored(void);
 static void show_size(Run *run);
 static void show_done(Run *run);
 static void next_step(void);
@@ -490,11 +491,7 @@ start_run(Run *run, const char *scope)
 	pointstore_execute(&resume, values, NULL, false);
 	if (SPI_processed == 0 || !run->full)
 		pointstore_execute(&start, values, NULL, false);
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-				 errmsg("the run was not stored"),
-				 errdetail("A BEFORE trigger of the table suppressed it.")));
+	require_stored();
 	row = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
 	run->id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
@@ -511,6 +508,17 @@ start_run(Run *run, const char *scope)
 	pointstore_act_as_caller(&owner);
 	*run->reported_id = run->id;
 	next_step();
+}
+
+/* 09000 where a trigger of the user's has let no row in for the run. */
+static void
+require_stored(void)
+{
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("the run was not stored"),
+				 errdetail("A BEFORE trigger of the table suppressed it.")));
 }
 
 /* Shows how large the store is, as far as ANALYZE knows, and how much of it is done. */

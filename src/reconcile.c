@@ -685,6 +685,7 @@ let_go(Run *run, Tuplestorestate *rows)
 {
 	run->rows = list_delete_ptr(run->rows, rows);
 	tuplestore_end(rows);
+}
 
 /*
  * How statements are planned from now on: within bounds of memory, whatever the

@@ -344,6 +344,26 @@ COMMIT;
 CALL pointstore.reconcile('full') \gset
 SELECT count(*) FROM rec_finding WHERE aggregate_id LIKE 'rec-hid-%';
 
+-- an index that hides the newest event makes no run set the row back
+SELECT count(pointstore.append_event('rec-tail', 'Earned', 5, kind => 'rec-events')) FROM generate_series(1, 3);
+CALL pointstore.reconcile() \gset
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pg_index SET indisready = false, indisvalid = false
+ WHERE indrelid = 'pointstore.event_store'::regclass AND indexrelid <> 'pointstore.event_store_id_key'::regclass;
+INSERT INTO pointstore.event_store (id, aggregate_id, version, event_type, amount, held, balance_after, payload, occurred_at, created_at)
+VALUES (nextval('pointstore.event_store_id_seq'), 'rec-tail', 4, 'Hidden', 5, 0, 20, '{}', now(), now());
+UPDATE pointstore.balance SET version = 4, balance = 20 WHERE aggregate_id = 'rec-tail';
+UPDATE pg_index SET indisready = true, indisvalid = true WHERE indrelid = 'pointstore.event_store'::regclass;
+COMMIT;
+CALL pointstore.reconcile() \gset
+CALL pointstore.reconcile('full') \gset
+SELECT * FROM rec_finding WHERE aggregate_id = 'rec-tail' ORDER BY code COLLATE "C";
+SELECT version, balance FROM pointstore.balance WHERE aggregate_id = 'rec-tail';
+REINDEX TABLE pointstore.event_store;
+CALL pointstore.reconcile() \gset
+SELECT DISTINCT action, resolved_by FROM pointstore.finding WHERE aggregate_id = 'rec-tail';
+
 -- more of these than are looked for by the heap: what is not sure stays open
 BEGIN;
 SET LOCAL session_replication_role = replica;

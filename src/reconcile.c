@@ -281,6 +281,7 @@ static void follow_policy(Case *wrong);
 static void require_right(text *id);
 static Policy read_policy(text *id);
 static bool is_shut(text *id);
+static bool lack_events(const Findings *found);
 static bool can_adjust(const Findings *found);
 static void adjust(text *id, text *reason);
 static text *lock_account_of(int64 finding);
@@ -1458,7 +1459,8 @@ act(Case *wrong)
 		return "reported";
 	*policy = read_policy(wrong->id);
 	if (policy->freeze ? is_shut(wrong->id) :
-		!policy->repair || wrong->found->critical || (!policy->by_events && !can_adjust(wrong->found)))
+		!policy->repair || wrong->found->critical ||
+		(policy->by_events ? !wrong->by_heap && lack_events(wrong->found) : !can_adjust(wrong->found)))
 		return "reported";
 	if (run->acted >= pointstore_max_auto_actions)
 	{
@@ -1554,6 +1556,22 @@ is_shut(text *id)
 	shut = !account.exists || account.status != STATUS_OPEN;
 	pointstore_release_account(&account);
 	return shut;
+}
+
+/*
+ * Whether the row has seen events that are not there. An index may hide them, so it
+ * takes the heap for the row to be set back to what the events say.
+ */
+static bool
+lack_events(const Findings *found)
+{
+	bool		lack = false;
+	int			i;
+
+	for (i = 0; i < found->n; i++)
+		lack |= strcmp(found->findings[i].code, "orphan_balance") == 0 ||
+			(strcmp(found->findings[i].code, "version_mismatch") == 0 && found->findings[i].found > found->findings[i].expected);
+	return lack;
 }
 
 /* Only a balance that is off, in an account that is in order otherwise, can be the truth. */

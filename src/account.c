@@ -44,9 +44,9 @@ static void set_status(text *id, AccountStatus status, const char *action, text 
 static void refuse_status_change(const Account *account, AccountStatus status);
 static void refuse_kind_change(const Account *account, const Kind *kind);
 static void require_account(Account *account, text *id, Snapshot snapshot);
-static bool read_balance_row(Account *account, Snapshot snapshot, bool lock);
-static bool read_pure_row(Account *account, Snapshot snapshot, bool lock);
-static bool find_row(Account *account, PointstoreTableId table, Snapshot snapshot, bool lock);
+static bool read_balance_row(Account *account, Snapshot snapshot, AccountLock lock);
+static bool read_pure_row(Account *account, Snapshot snapshot, AccountLock lock);
+static bool find_row(Account *account, PointstoreTableId table, Snapshot snapshot, AccountLock lock);
 static void hear_of_kinds(Datum arg, Oid relid);
 static Kind *find_kind(text *name);
 static RowOutcome insert_row(RowWriter *writer, RowTarget *target);
@@ -280,9 +280,10 @@ pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLo
 {
 	memset(account, 0, sizeof(Account));
 	account->id = id;
-	if (read_balance_row(account, snapshot, lock != LOCK_NOTHING))
+	if (read_balance_row(account, snapshot, lock))
 		account->exists = true;
-	else if (read_pure_row(account, snapshot, lock == LOCK_ACCOUNT))
+	else if (!account->busy &&
+			 read_pure_row(account, snapshot, lock == LOCK_ACCOUNT ? lock : LOCK_NOTHING))
 	{
 		account->exists = account->pure = true;
 		(void) pointstore_last_event(account, snapshot, NULL);
@@ -292,7 +293,7 @@ pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLo
 }
 
 static bool
-read_balance_row(Account *account, Snapshot snapshot, bool lock)
+read_balance_row(Account *account, Snapshot snapshot, AccountLock lock)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
 	TupleTableSlot *row;
@@ -313,7 +314,7 @@ read_balance_row(Account *account, Snapshot snapshot, bool lock)
 }
 
 static bool
-read_pure_row(Account *account, Snapshot snapshot, bool lock)
+read_pure_row(Account *account, Snapshot snapshot, AccountLock lock)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_PURE_ACCOUNT].att;
 	bool		isnull;
@@ -327,7 +328,7 @@ read_pure_row(Account *account, Snapshot snapshot, bool lock)
 
 /* Finds the account's row in one of its two tables and keeps it in account->row. */
 static bool
-find_row(Account *account, PointstoreTableId id, Snapshot snapshot, bool lock)
+find_row(Account *account, PointstoreTableId id, Snapshot snapshot, AccountLock lock)
 {
 	const PointstoreTable *table = &pointstore_store()->table[id];
 	RowKey		key = {0};
@@ -337,7 +338,8 @@ find_row(Account *account, PointstoreTableId id, Snapshot snapshot, bool lock)
 	pointstore_key_text(&key, account->id);
 	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key);
 	found = pointstore_scan_next(&scan, ForwardScanDirection) &&
-		(!lock || pointstore_lock_row(&scan, snapshot));
+		(lock == LOCK_NOTHING ||
+		 pointstore_lock_row(&scan, snapshot, lock == LOCK_IF_FREE ? &account->busy : NULL));
 	if (found)
 		account->row = pointstore_scan_keep(&scan);
 	else
@@ -690,6 +692,8 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 		TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID}
 	};
 	PointstoreScope scope;
+	Oid			role = GetOuterUserId();
+	char	   *name;
 	Datum		values[14];
 	char		nulls[15] = "              ";
 
@@ -697,7 +701,10 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 	values[1] = CStringGetTextDatum(action);
 	values[2] = PointerGetDatum(reason);
 	nulls[2] = reason == NULL ? 'n' : ' ';
-	values[3] = CStringGetTextDatum(GetUserNameFromId(GetOuterUserId(), true));
+	if (after != NULL && OidIsValid(after->opened_by))
+		role = after->opened_by;
+	name = GetUserNameFromId(role, true);
+	values[3] = CStringGetTextDatum(name != NULL ? name : psprintf("%u", role));	/* dropped meanwhile */
 	log_side(&values[4], &nulls[4], before);
 	log_side(&values[9], &nulls[9], after);
 	pointstore_act_as_owner(&scope);

@@ -32,7 +32,9 @@
 
 #include "access/htup_details.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "commands/sequence.h"
 #include "common/int.h"
 #include "funcapi.h"
@@ -62,7 +64,6 @@ static const char *const reserved_types[] = {
 };
 
 static Datum append_one(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
-static void read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event);
 static Datum receipt(const ProposedEvent *event, TupleDesc desc);
 static void read_elements(Batch *batch, Jsonb *elements);
 static void read_element(ProposedEvent *event, JsonbValue *element);
@@ -75,6 +76,7 @@ static void gather_accounts(Batch *batch);
 static int	compare_events(const void *a, const void *b);
 static bool attempt(Batch *batch, bool lock);
 static void lock_accounts(Batch *batch);
+static void lock_existing(Batch *batch);
 static bool open_missing(Batch *batch, Account *account, Snapshot snapshot);
 static void judge_batch(Batch *batch, Snapshot snapshot);
 static void judge_one(Batch *batch, ProposedEvent *event, HTAB *requests, Snapshot snapshot);
@@ -113,23 +115,40 @@ static Datum
 append_one(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 {
 	ProposedEvent event = {0};
-	Batch		batch = {.events = &event, .nevents = 1};
+
+	PreventCommandIfReadOnly("append_event()");
+	pointstore_read_arguments(fcinfo, &event);
+	return pointstore_append_one(&event, refusals_are_outcomes);
+}
+
+/* Appends one checked event and returns its receipt. */
+Datum
+pointstore_append_one(ProposedEvent *event, bool refusals_are_outcomes)
+{
+	Batch		batch = {.events = event, .nevents = 1, .refusals_are_outcomes = refusals_are_outcomes};
+
+	pointstore_append(&batch);
+	return pointstore_answer(event, refusals_are_outcomes);
+}
+
+/* The receipt of a decided event, as pointstore.receipt; or the error that its refusal is. */
+Datum
+pointstore_answer(const ProposedEvent *event, bool refusals_are_outcomes)
+{
 	TupleDesc	desc;
 	Datum		result;
 
-	PreventCommandIfReadOnly("append_event()");
-	batch.refusals_are_outcomes = refusals_are_outcomes;
-	read_arguments(fcinfo, &event);
-	pointstore_append(&batch);
+	if (event->outcome > (refusals_are_outcomes ? OUTCOME_NOT_ALLOWED : OUTCOME_REPLAYED))
+		pointstore_raise(event);
 	desc = lookup_rowtype_tupdesc(pointstore_store()->receipt_type, -1);
-	result = receipt(&event, desc);
+	result = receipt(event, desc);
 	ReleaseTupleDesc(desc);
 	return result;
 }
 
 /* The arguments of append_event, checked: 22004, 22023. */
-static void
-read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event)
+void
+pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event)
 {
 	event->aggregate_id = pointstore_name(fcinfo, 0, "aggregate_id");
 	event->event_type = pointstore_name(fcinfo, 1, "event_type");
@@ -447,6 +466,9 @@ pointstore_append(Batch *batch)
 	{
 		ProposedEvent *event = &batch->events[i];
 
+		/* an asynchronous commit is told of when it is safe */
+		if (event->outcome == OUTCOME_REPLAYED && !batch->apart)
+			XLogFlush(event->durable);
 		if (event->same_as != NULL)
 		{
 			event->version = event->same_as->version;
@@ -506,10 +528,12 @@ attempt(Batch *batch, bool lock)
 	bool		done;
 	int			i;
 
-	if (batch->naccounts > 1)
+	if (batch->apart)
+		lock_existing(batch);
+	else if (batch->naccounts > 1)
 		lock_accounts(batch);
 	snapshot = pointstore_push_snapshot();
-	if (batch->naccounts == 1)
+	if (batch->naccounts == 1 && !batch->apart)
 		pointstore_read_account(&batch->accounts[0], batch->accounts[0].id, snapshot,
 								lock ? LOCK_BALANCE : LOCK_NOTHING);
 	judge_batch(batch, snapshot);
@@ -548,6 +572,25 @@ lock_accounts(Batch *batch)
 			PopActiveSnapshot();
 		}
 	}
+}
+
+/*
+ * Locks the accounts that are there, in order. A missing one is opened only when
+ * an event of it has passed; one that another has locked is busy, or waited for.
+ */
+static void
+lock_existing(Batch *batch)
+{
+	Snapshot	snapshot = pointstore_push_snapshot();
+	int			i;
+
+	for (i = 0; i < batch->naccounts; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pointstore_read_account(&batch->accounts[i], batch->accounts[i].id, snapshot,
+								batch->patient ? LOCK_BALANCE : LOCK_IF_FREE);
+	}
+	PopActiveSnapshot();
 }
 
 /* Opens an account, if its first event may; false leaves it missing, for judge_batch(). */
@@ -593,7 +636,7 @@ judge_batch(Batch *batch, Snapshot snapshot)
 	{
 		CHECK_FOR_INTERRUPTS();
 		judge_one(batch, &batch->events[i], requests, snapshot);
-		if (batch->events[i].outcome > OUTCOME_REPLAYED)
+		if (batch->events[i].outcome > OUTCOME_REPLAYED && !batch->apart)
 			batch->refused = &batch->events[i];
 	}
 	if (requests != NULL)
@@ -607,6 +650,11 @@ judge_one(Batch *batch, ProposedEvent *event, HTAB *requests, Snapshot snapshot)
 	bool		known = false;
 
 	event->same_as = NULL;
+	if (event->account->busy)
+	{
+		event->outcome = OUTCOME_BUSY;
+		return;
+	}
 	if (batch->request_id == NULL && event->request_id != NULL)
 		known = (requests != NULL && seen_in_batch(event, requests)) ||
 			pointstore_find_request(event, 1, false, snapshot);
@@ -620,7 +668,7 @@ judge_one(Batch *batch, ProposedEvent *event, HTAB *requests, Snapshot snapshot)
 	}
 }
 
-/* Whether an earlier event of the batch has the same request_id: then it decides. */
+/* Whether an earlier event of the batch, not refused, has the same request_id: then it decides. */
 static bool
 seen_in_batch(ProposedEvent *event, HTAB *requests)
 {
@@ -632,7 +680,7 @@ seen_in_batch(ProposedEvent *event, HTAB *requests)
 	bool		found;
 
 	entry = hash_search(requests, text_to_cstring(event->request_id), HASH_ENTER, &found);
-	if (!found)
+	if (!found || entry->event->outcome > OUTCOME_REPLAYED)
 	{
 		entry->event = event;
 		return false;
@@ -730,6 +778,8 @@ compare_with_stored(ProposedEvent *event, TupleTableSlot *stored)
 	event->version = event->applied_version;
 	event->balance = DatumGetInt64(slot_getattr(stored, att[EV_BALANCE_AFTER], &isnull));
 	event->id = DatumGetInt64(slot_getattr(stored, att[EV_ID], &isnull));
+	event->durable = TransactionIdGetCommitLSN(HeapTupleHeaderGetXmin(
+		ExecFetchSlotHeapTuple(stored, false, NULL)->t_data));
 	event->created_at = DatumGetTimestampTz(slot_getattr(stored, att[EV_CREATED_AT], &isnull));
 }
 
@@ -766,6 +816,8 @@ pointstore_judge_rules(ProposedEvent *event, Account *account, Snapshot snapshot
 		event->outcome = OUTCOME_OVERFLOW;
 	if (event->outcome == OUTCOME_APPENDED)
 		event->outcome = check_limits(event, account, balance);
+	if (event->outcome == OUTCOME_BALANCE_LIMIT)
+		event->ceiling = account->kind->ceiling;
 	if (event->outcome == OUTCOME_APPENDED)
 	{
 		account->version = version;
@@ -781,11 +833,12 @@ pointstore_judge_rules(ProposedEvent *event, Account *account, Snapshot snapshot
 static Outcome
 check_account(const ProposedEvent *event, Account *account, Snapshot snapshot)
 {
-	if (!account->exists && account->kind == NULL)
+	if (!account->exists && account->nevents == 0)
 	{
 		account->kind = pointstore_require_kind(event->kind ? event->kind : cstring_to_text("default"));
 		account->kind_name = account->kind->name;
 		account->pure = account->kind->pure;
+		account->opened_by = event->role;
 		pointstore_refuse_damaged(account->id, snapshot);
 	}
 	if (!account->exists && !account->kind->auto_open)
@@ -854,7 +907,7 @@ pointstore_raise(const ProposedEvent *event)
 					(errcode(ERRCODE_POINTSTORE_BALANCE_LIMIT),
 					 errmsg("balance limit of account \"%s\": balance %lld, requested %lld, at most %lld", id,
 							(long long) event->balance, (long long) event->amount,
-							(long long) event->account->kind->ceiling)));
+							(long long) event->ceiling)));
 			break;
 		case OUTCOME_ACCOUNT_FROZEN:
 			ereport(ERROR,

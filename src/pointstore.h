@@ -236,7 +236,7 @@ extern void pointstore_scan_end(RowScan *scan);
 extern TupleTableSlot *pointstore_scan_keep(RowScan *scan);
 extern bool pointstore_row_is_ours(TupleTableSlot *slot);
 extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);
-extern bool pointstore_lock_row(RowScan *scan, Snapshot snapshot);
+extern bool pointstore_lock_row(RowScan *scan, Snapshot snapshot, bool *busy);
 
 extern RowWriter *pointstore_writer_begin(int ntargets, const PointstoreTableId *tables,
 										  bool speculative);
@@ -288,6 +288,8 @@ typedef struct Account
 	TimestampTz next_expiry;
 	bool		has_expiry;
 	TupleTableSlot *row;		/* as read, with the user's columns; null when missing */
+	bool		busy;			/* LOCK_IF_FREE: its row is locked by another, nothing was read */
+	Oid			opened_by;		/* who opens it; InvalidOid: the session's role */
 	int			nevents;		/* of the batch, appended to it */
 	struct ProposedEvent *claim;	/* pure: the event whose key claims its next version */
 } Account;
@@ -296,6 +298,7 @@ typedef struct Account
 typedef enum AccountLock
 {
 	LOCK_NOTHING,
+	LOCK_IF_FREE,				/* the balance row, unless another has it */
 	LOCK_BALANCE,				/* the balance row; a pure account needs no lock to append */
 	LOCK_ACCOUNT				/* whatever row it has: for a change of status or kind */
 } AccountLock;
@@ -346,7 +349,9 @@ typedef enum Outcome
 	OUTCOME_NOT_ALLOWED,
 	/* errors in every form of the call */
 	OUTCOME_OVERFLOW,
-	OUTCOME_WRONG_KIND
+	OUTCOME_WRONG_KIND,
+	/* undecided: another has locked the account, nothing was written */
+	OUTCOME_BUSY
 } Outcome;
 
 /* A proposed event, and from outcome on what the store decides about it. */
@@ -367,20 +372,26 @@ typedef struct ProposedEvent
 	bool		has_floor;
 	bool		has_occurred;
 	int16		leg;
+	Oid			role;			/* who appends it; InvalidOid: the session's role */
 
 	Outcome		outcome;
 	Account    *account;
 	int64		version;		/* of a refusal: the account's actual one, as the next two */
 	int64		balance;
 	int64		available;
+	int64		ceiling;		/* that it would have crossed */
 	int64		id;
 	TimestampTz created_at;
+	XLogRecPtr	durable;		/* replayed: where WAL must be flushed to before it is told */
 	const char *mismatch;		/* first differing field of a request used otherwise */
 	int64		applied_version;	/* what that request has written */
 	struct ProposedEvent *same_as;	/* earlier event of the batch with the same request_id */
 } ProposedEvent;
 
-/* Proposed events that stand or fall together. */
+/*
+ * Proposed events that stand or fall together; or apart: then a refused event is
+ * passed over with its outcome in it, and only an error takes all back.
+ */
 typedef struct Batch
 {
 	ProposedEvent *events;
@@ -388,6 +399,8 @@ typedef struct Batch
 	text	   *request_id;		/* of the whole; null = none */
 	bool		balanced;
 	bool		refusals_are_outcomes;
+	bool		apart;
+	bool		patient;		/* apart: locked accounts are waited for, else OUTCOME_BUSY */
 
 	Account    *accounts;		/* in the one lock order: by bytes of the id */
 	int			naccounts;
@@ -397,6 +410,9 @@ typedef struct Batch
 } Batch;
 
 extern void pointstore_append(Batch *batch);
+extern Datum pointstore_append_one(ProposedEvent *event, bool refusals_are_outcomes);
+extern void pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event);
+extern Datum pointstore_answer(const ProposedEvent *event, bool refusals_are_outcomes);
 extern void pointstore_check_event(const ProposedEvent *event);
 extern bool pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapshot snapshot);
 extern void pointstore_judge(ProposedEvent *event, Account *account, Snapshot snapshot);

@@ -155,22 +155,28 @@ pointstore_key_at_most(RowKey *key, int64 value)
 
 /*
  * Locks the row in scan->slot FOR NO KEY UPDATE and replaces the slot by its
- * newest version. False: it is gone. In REPEATABLE READ and above a row that
- * has changed since the snapshot is 40001.
+ * newest version. False: it is gone; or, where busy is given and not waiting is
+ * meant, another has it: *busy. In REPEATABLE READ and above a row that has
+ * changed since the snapshot is 40001.
  */
 bool
-pointstore_lock_row(RowScan *scan, Snapshot snapshot)
+pointstore_lock_row(RowScan *scan, Snapshot snapshot, bool *busy)
 {
 	TM_FailureData failure;
 	TM_Result	result;
 	ItemPointerData tid = scan->slot->tts_tid;
 
 	result = table_tuple_lock(scan->heap, &tid, snapshot, scan->slot, GetCurrentCommandId(false),
-							  LockTupleNoKeyExclusive, LockWaitBlock,
+							  LockTupleNoKeyExclusive, busy != NULL ? LockWaitSkip : LockWaitBlock,
 							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
 							  &failure);
 	if (result == TM_Ok)
 		return true;
+	if (result == TM_WouldBlock)
+	{
+		*busy = true;
+		return false;
+	}
 	if (IsolationUsesXactSnapshot() && (result == TM_Updated || result == TM_Deleted))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),

@@ -575,6 +575,8 @@ BEGIN
             pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
             pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
             pointstore.append_events(jsonb, text, boolean),
+            pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
+            pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
             pointstore.open_account(text, text),
             pointstore.check_version() TO %s', role);
     END IF;
@@ -757,6 +759,42 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'pointstore_rebuild_balances';
 COMMENT ON PROCEDURE pointstore.rebuild_balances() IS
 'rebuild_balance() for every account, in batches that commit, with a NOTICE for each batch. May be cancelled and called again: what it has done stays. Not inside a transaction block (2D000).';
+
+-- ---------------------------------------------------------------------------
+-- src/combine.c
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pointstore.submit_event(
+    aggregate_id     text,
+    event_type       text,
+    amount           bigint = 0,
+    payload          jsonb = '{}',
+    expected_version bigint = NULL,
+    request_id       text = NULL,
+    min_balance      bigint = NULL,
+    occurred_at      timestamptz = NULL,
+    kind             text = NULL,
+    metadata         jsonb = NULL)
+RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_submit_event';
+COMMENT ON FUNCTION pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb) IS
+'append_event() that commits by itself, together with the events of other callers who wait at the same time: by a background worker of the database, the combiner, where the library is preloaded. Durable when it returns. Amount in minor units; arguments and refusals as for append_event(). 25001: in a transaction block, a subtransaction, a pipeline, or after a write. Cancelled, terminated or without an answer the event may have been appended all the same: repeat the call with the same request_id.';
+
+CREATE FUNCTION pointstore.try_submit_event(
+    aggregate_id     text,
+    event_type       text,
+    amount           bigint = 0,
+    payload          jsonb = '{}',
+    expected_version bigint = NULL,
+    request_id       text = NULL,
+    min_balance      bigint = NULL,
+    occurred_at      timestamptz = NULL,
+    kind             text = NULL,
+    metadata         jsonb = NULL)
+RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_try_submit_event';
+COMMENT ON FUNCTION pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb) IS
+'submit_event() that answers a refusal with a receipt instead of an error, as try_append_event() does. Malformed input and overflow are errors still (22003, 22004, 22023), and so is 25001.';
 
 -- ---------------------------------------------------------------------------
 -- src/digest.c

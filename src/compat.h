@@ -32,6 +32,38 @@
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
+/* asks for shared memory while the server starts: by a hook since 15 */
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#if PG_VERSION_NUM < 150000
+typedef void (*shmem_request_hook_type) (void);
+#endif
+static inline void
+pointstore_on_shmem_request(shmem_request_hook_type request, shmem_request_hook_type *earlier)
+{
+#if PG_VERSION_NUM >= 150000
+	*earlier = shmem_request_hook;
+	shmem_request_hook = request;
+#else
+	*earlier = NULL;
+	request();
+#endif
+}
+
+/* Extensions name what they wait for since 17; event keeps what the name became. */
+#include "utils/wait_event.h"
+static inline uint32
+pointstore_wait_event(uint32 *event, const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	if (*event == 0)
+		*event = WaitEventExtensionNew(name);
+#else
+	*event = PG_WAIT_EXTENSION;
+#endif
+	return *event;
+}
+
 /* a macro since 17 */
 #if PG_VERSION_NUM < 170000
 #include "postmaster/bgworker.h"

@@ -29,6 +29,7 @@ _PG_init(void)
 	define_settings();
 	pointstore_store_init();
 	pointstore_account_init();
+	pointstore_combine_init();
 	pointstore_launcher_init();
 	MarkGUCPrefixReserved("pointstore");
 	RegisterXactCallback(at_transaction, NULL);
@@ -63,6 +64,7 @@ at_transaction(XactEvent event, void *arg)
 		pointstore_forget_kinds();
 		pointstore_forget_locks();
 		pointstore_forget_writers(0);
+		pointstore_forget_plain_submits();
 	}
 }
 

@@ -124,6 +124,7 @@ typedef struct PointstorePlan
 extern const PointstoreStore *pointstore_store(void);
 extern bool pointstore_store_exists(void);
 extern bool pointstore_store_is_complete(void);
+extern bool pointstore_database_is_claimed(void);
 extern Oid	pointstore_kind_table(void);
 extern void pointstore_act_as_owner(PointstoreScope *scope);
 extern void pointstore_act_as_verifier(PointstoreScope *scope);
@@ -436,6 +437,13 @@ extern bool pointstore_rebuild(text *id, const char *action, text *reason, Accou
 
 /* what is called after so many events digested in this process; null: nothing */
 extern void (*pointstore_digest_pause) (void);
+
+/* ---------------------------------------------------------------------
+ * combine.c: submit_event, and the combiner
+ * ---------------------------------------------------------------------
+ */
+extern void pointstore_combine_init(void);
+extern void pointstore_forget_plain_submits(void);
 
 /* ---------------------------------------------------------------------
  * reconcile.c: compare, confirm, act

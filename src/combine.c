@@ -1,0 +1,1057 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/combine.c
+ *		Combined append: submit_event() hands its event to a background worker,
+ *		the combiner of its database, which appends what all waiting callers
+ *		have brought in one transaction and answers each by itself.
+ *
+ * Under a row lock an account takes one commit after another. The combiner
+ * takes the lock once for all that wait, and it does not wait for the disk: it
+ * commits asynchronously, hands each caller the commit's place in WAL, and goes
+ * on with the next batch. The caller flushes WAL up to that place itself (of
+ * many that do, one does it for all), waits for the standbys that must confirm,
+ * and only then returns. The rules are those of append.c, to which a batch goes
+ * as events that stand apart.
+ *
+ * Slots. A caller's event lies in a slot of shared memory. All states change
+ * under one lock, held for a few instructions:
+ *
+ *	free		in the list of free slots
+ *	waiting		in the queue of its database; the caller's. A caller who gives up
+ *				takes it back, and nothing has happened
+ *	taken		the combiner's: its transaction may be under way
+ *	abandoned	taken, and the caller is gone: the event is appended or refused
+ *				as if he were there, then the combiner frees the slot
+ *	answered	the caller's again: he takes the answer and frees the slot
+ *
+ * An answer is a decision (an applied event or a refusal, of which the caller
+ * makes a receipt or an error), an error (which the caller raises as his own), or
+ * the event given back, undecided: then the caller appends plainly, waiting
+ * where append_event() would wait, and gets the answer that it would get.
+ *
+ * Errors. A batch whose transaction fails has written nothing; its halves are
+ * tried as batches, down to the event that fails alone, which gets the error.
+ * After a lock timeout, a deadlock or the like all its events are given back.
+ *
+ * Locked accounts. The events of an account that another session has locked are
+ * put off, while those of other accounts are appended. When only such are left the
+ * combiner waits for the lock. Who has been put off for
+ * pointstore.combine_lock_timeout is given back.
+ *
+ * Who dies. A caller who is cancelled or terminated leaves his slot as said
+ * above. A combiner that ends for whatever reason first gives back what it has
+ * taken: its transaction is rolled back then. (Between its commit and the answers
+ * nothing interrupts it. Should it end there all the same, it says that the
+ * outcome is unknown.) Who still waits starts another. A killed process restarts
+ * the server, and shared memory is made anew; the callers lose their
+ * connections, and a request_id tells them what happened. A combiner that was asked
+ * for and does not come is not waited for: a second later the callers append plainly.
+ *
+ * Combiners. One for each database that is being served, started by the first
+ * caller and gone after pointstore.combine_idle_timeout. While it is idle
+ * it has no transaction and no lock, and it leaves when its database is to be
+ * dropped or copied, or the extension is gone. Starting it, and its end, are
+ * changes of its entry's state under the same lock; the entry's generation tells a
+ * worker that comes too late that it is not meant any more.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "commands/extension.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/atomics.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "replication/syncrep.h"
+#include "storage/condition_variable.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "pointstore.h"
+
+PG_FUNCTION_INFO_V1(pointstore_submit_event);
+PG_FUNCTION_INFO_V1(pointstore_try_submit_event);
+
+PGDLLEXPORT void pointstore_combiner_main(Datum arg);
+
+#define SLOT_TEXT		7680	/* bytes of an event's texts, or of an error's */
+#define TICK			200		/* ms, between two looks of an idle combiner */
+#define START_PATIENCE	1000	/* ms that callers wait for a combiner to come */
+#define START_TIMEOUT	5000	/* ms after which another is asked for, when some did not come */
+#define MAX_FAILURES	2		/* in a row, before that counts */
+
+typedef enum SlotState
+{
+	SLOT_FREE,
+	SLOT_WAITING,
+	SLOT_TAKEN,
+	SLOT_ABANDONED,
+	SLOT_ANSWERED
+} SlotState;
+
+typedef enum AnswerKind
+{
+	ANSWER_DECIDED,				/* slot->event has the outcome */
+	ANSWER_ERROR,				/* slot->error */
+	ANSWER_GIVEN_BACK
+} AnswerKind;
+
+/* Pointers in event and error are into text: shared memory has one address in all processes. */
+typedef struct Slot
+{
+	pg_atomic_uint32 state;		/* SlotState, changed under the lock */
+	int			next;			/* in the queue or the free list; -1: the last */
+	int			combiner;		/* whose queue */
+	Latch	   *latch;			/* the caller's */
+	TimestampTz put_off;		/* by the combiner, since when; 0: not */
+	AnswerKind	answer;
+	XLogRecPtr	flush;			/* WAL up to here comes before the answer */
+	ProposedEvent event;
+	ErrorData	error;
+	Size		used;			/* of text */
+	char		text[SLOT_TEXT];
+} Slot;
+
+typedef enum CombinerState
+{
+	COMBINER_NONE,
+	COMBINER_STARTING,
+	COMBINER_RUNNING
+} CombinerState;
+
+typedef struct Combiner
+{
+	Oid			database;
+	CombinerState state;
+	uint32		generation;
+	TimestampTz since;			/* when it was asked for */
+	int			failures;		/* times that it was, since one has served */
+	Latch	   *latch;			/* while it runs */
+	int			first;			/* of the slots that wait, in order of arrival; -1: none */
+	int			last;
+} Combiner;
+
+typedef struct Shared
+{
+	LWLock		lock;
+	ConditionVariable freed;	/* a slot */
+	int			free;			/* the first free slot; -1: none */
+	int			ncombiners;
+	Combiner   *combiners;
+	Slot	   *slots;
+} Shared;
+
+/* What a worker is told, in bgw_extra. */
+typedef struct Order
+{
+	int			combiner;
+	uint32		generation;
+	Oid			database;
+} Order;
+
+static int	combine_slots = 0;
+static int	combine_delay = 0;	/* us */
+static int	combine_lock_timeout = 100; /* ms */
+static int	combine_idle_timeout = 10;	/* s */
+
+static Shared *shared = NULL;	/* null: not preloaded, or turned off */
+static shmem_request_hook_type earlier_request_hook = NULL;
+static shmem_startup_hook_type earlier_startup_hook = NULL;
+static bool appended_plainly = false;	/* in this transaction */
+static uint32 submit_wait = 0;
+static uint32 combine_wait = 0;
+
+/* of the combiner alone */
+static Combiner *combiner = NULL;	/* its entry, while it is in charge */
+static Slot **taken;			/* in order of arrival */
+static Slot **decided;			/* by the batch at hand */
+static int	ntaken = 0;
+static int	idle_ticks = 0;
+static TransactionId committing = InvalidTransactionId; /* until its events are answered */
+
+static void request_memory(void);
+static void set_up_memory(void);
+static Size shared_size(void);
+static Datum submit(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static void refuse_in_transaction(void);
+static bool combine(ProposedEvent *event);
+static Size size_of_texts(const ProposedEvent *event);
+static Slot *enqueue(const ProposedEvent *event);
+static Combiner *find_combiner(void);
+static void fill_slot(Slot *slot, const ProposedEvent *event);
+static void *put(Slot *slot, const void *data, Size size);
+static bool await_answer(Slot *slot);
+static bool look_after_combiner(Slot *slot);
+static bool needs_start(const Combiner *entry, TimestampTz now);
+static void start_combiner(Combiner *wanted, uint32 generation);
+static void wake_queue(Combiner *of);
+static bool take_answer(Slot *slot, ProposedEvent *event);
+static ErrorData *copy_error(const ErrorData *error);
+static void abandon(int code, Datum slot);
+static void withdraw(Slot *slot);
+static void free_slot(Slot *slot);
+static bool take_charge(const Order *order);
+static void set_up_session(void);
+static void set_lock_timeout(void);
+static void attend(void);
+static void leave(int code, Datum arg);
+static int	take_waiting(void);
+static void serve(bool patient);
+static void run(Slot **slots, int n, bool patient);
+static ErrorData *append_batch(Batch *batch);
+static bool is_passing(int sqlerrcode);
+static bool decide(Slot *slot, const ProposedEvent *event, XLogRecPtr commit);
+static void answer_error(Slot *slot, const ErrorData *error);
+static void answer(Slot **slots, int n);
+static bool idle(void);
+static bool give_up_entry(void);
+static bool is_unwanted(void);
+
+/* Called once when the library is loaded: the settings, and preloaded the memory. */
+void
+pointstore_combine_init(void)
+{
+	DefineCustomIntVariable("pointstore.combine_delay",
+							"How long the combiner waits for more callers before it appends.",
+							NULL, &combine_delay, 0, 0, 100000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("pointstore.combine_lock_timeout",
+							"How long the combiner waits for what another session has locked before the callers do so themselves.",
+							NULL, &combine_lock_timeout, 100, 1, 60000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("pointstore.combine_idle_timeout",
+							"How long a combiner without callers stays.",
+							NULL, &combine_idle_timeout, 10, 1, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	DefineCustomIntVariable("pointstore.combine_slots",
+							"Callers of submit_event that are served at once; 0 lets them append plainly.",
+							NULL, &combine_slots, 256, 0, 10000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	pointstore_on_shmem_request(request_memory, &earlier_request_hook);
+	earlier_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = set_up_memory;
+}
+
+static void
+request_memory(void)
+{
+	if (earlier_request_hook != NULL)
+		earlier_request_hook();
+	RequestAddinShmemSpace(shared_size());
+}
+
+/* There are never more combiners than workers. */
+static Size
+shared_size(void)
+{
+	return add_size(MAXALIGN(sizeof(Shared)),
+					add_size(MAXALIGN(mul_size(sizeof(Combiner), max_worker_processes)),
+							 mul_size(sizeof(Slot), combine_slots)));
+}
+
+static void
+set_up_memory(void)
+{
+	bool		found;
+	int			i;
+
+	if (earlier_startup_hook != NULL)
+		earlier_startup_hook();
+	if (combine_slots == 0 || max_worker_processes == 0)
+		return;
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("pointstore combine", shared_size(), &found);
+	if (!found)
+	{
+		memset(shared, 0, shared_size());
+		LWLockInitialize(&shared->lock, LWLockNewTrancheId());
+		ConditionVariableInit(&shared->freed);
+		shared->ncombiners = max_worker_processes;
+		shared->combiners = (Combiner *) ((char *) shared + MAXALIGN(sizeof(Shared)));
+		shared->slots = (Slot *) ((char *) shared->combiners + MAXALIGN(sizeof(Combiner) * shared->ncombiners));
+		for (i = 0; i < shared->ncombiners; i++)
+			shared->combiners[i].first = shared->combiners[i].last = -1;
+		for (i = 0; i < combine_slots; i++)
+		{
+			pg_atomic_init_u32(&shared->slots[i].state, SLOT_FREE);
+			shared->slots[i].next = i + 1 < combine_slots ? i + 1 : -1;
+		}
+	}
+	LWLockRelease(AddinShmemInitLock);
+	LWLockRegisterTranche(shared->lock.tranche, "pointstore_combine");
+}
+
+/* submit_event(...): see the install script. */
+Datum
+pointstore_submit_event(PG_FUNCTION_ARGS)
+{
+	return submit(fcinfo, false);
+}
+
+/* try_submit_event(...): the same, refusals as outcomes. */
+Datum
+pointstore_try_submit_event(PG_FUNCTION_ARGS)
+{
+	return submit(fcinfo, true);
+}
+
+/*
+ * Appends plainly where it cannot be combined, and in a transaction that has
+ * done so already, whose locks a combiner would wait for.
+ */
+static Datum
+submit(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
+{
+	ProposedEvent event = {.role = GetOuterUserId()};
+
+	PreventCommandIfReadOnly("submit_event()");
+	refuse_in_transaction();
+	pointstore_read_arguments(fcinfo, &event);
+	if (!appended_plainly && combine(&event))
+		return pointstore_answer(&event, refusals_are_outcomes);
+	appended_plainly = true;
+	ForceSyncCommit();
+	return pointstore_append_one(&event, refusals_are_outcomes);
+}
+
+/* What is submitted stays, so it cannot be part of a transaction that may be rolled back: 25001. */
+static void
+refuse_in_transaction(void)
+{
+	if (combiner != NULL || IsTransactionBlock() || IsSubTransaction() || (MyXactFlags & XACT_FLAGS_PIPELINING) ||
+		(!appended_plainly && TransactionIdIsValid(GetTopTransactionIdIfAny())))
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("submit_event() commits by itself and cannot run inside a transaction block, nor after a write"),
+				 errhint("append_event() is part of the transaction that it is called in.")));
+}
+
+/* At the end of each transaction. */
+void
+pointstore_forget_plain_submits(void)
+{
+	appended_plainly = false;
+}
+
+/*
+ * Has the event decided by the combiner: true, and its outcome is durable; an
+ * error of it is raised here. False: nothing has been done, and the
+ * caller has to append it himself.
+ */
+static bool
+combine(ProposedEvent *event)
+{
+	Slot	   *slot;
+	bool		answered;
+
+	if (shared == NULL || IsBinaryUpgrade || size_of_texts(event) > SLOT_TEXT)
+		return false;
+	slot = enqueue(event);
+	if (slot == NULL)
+		return false;
+	PG_ENSURE_ERROR_CLEANUP(abandon, PointerGetDatum(slot));
+	{
+		answered = await_answer(slot);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(abandon, PointerGetDatum(slot));
+	return answered && take_answer(slot, event);
+}
+
+/* What fill_slot() puts. */
+static Size
+size_of_texts(const ProposedEvent *event)
+{
+	const void *texts[] = {event->aggregate_id, event->event_type, event->payload, event->metadata,
+	event->request_id, event->kind};
+	Size		size = 0;
+	int			i;
+
+	for (i = 0; i < lengthof(texts); i++)
+		if (texts[i] != NULL)
+			size += MAXALIGN(VARSIZE_ANY(texts[i]));
+	return size;
+}
+
+/* Puts the event into a slot at the end of its database's queue; NULL: no combiner can be had. */
+static Slot *
+enqueue(const ProposedEvent *event)
+{
+	Combiner   *mine;
+	Slot	   *slot;
+	Latch	   *latch = NULL;
+
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	while (shared->free < 0)
+	{
+		LWLockRelease(&shared->lock);
+		/* the timeout is for the one who was woken and was cancelled in that moment */
+		(void) ConditionVariableTimedSleep(&shared->freed, 100, pointstore_wait_event(&submit_wait, "PointstoreSubmit"));
+		LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	}
+	mine = find_combiner();
+	if (mine == NULL)
+	{
+		LWLockRelease(&shared->lock);
+		return NULL;
+	}
+	slot = &shared->slots[shared->free];
+	shared->free = slot->next;
+	fill_slot(slot, event);
+	slot->combiner = mine - shared->combiners;
+	if (mine->first < 0)
+		mine->first = slot - shared->slots;
+	else
+		shared->slots[mine->last].next = slot - shared->slots;
+	mine->last = slot - shared->slots;
+	pg_atomic_write_u32(&slot->state, SLOT_WAITING);
+	if (mine->state == COMBINER_RUNNING)
+		latch = mine->latch;
+	LWLockRelease(&shared->lock);
+	ConditionVariableCancelSleep();
+	if (latch != NULL)
+		SetLatch(latch);
+	return slot;
+}
+
+/* The entry of this database, or one that is not in use, or NULL; under the lock. */
+static Combiner *
+find_combiner(void)
+{
+	Combiner   *vacant = NULL;
+	int			i;
+
+	for (i = 0; i < shared->ncombiners; i++)
+	{
+		Combiner   *entry = &shared->combiners[i];
+
+		if (entry->database == MyDatabaseId)
+			return entry;
+		if (entry->first < 0 && vacant == NULL &&
+			(entry->state == COMBINER_NONE ||
+			 (entry->state == COMBINER_STARTING &&
+			  TimestampDifferenceExceeds(entry->since, GetCurrentTimestamp(), START_TIMEOUT))))
+			vacant = entry;
+	}
+	if (vacant != NULL)
+	{
+		vacant->database = MyDatabaseId;
+		vacant->state = COMBINER_NONE;
+		vacant->generation++;
+	}
+	return vacant;
+}
+
+static void
+fill_slot(Slot *slot, const ProposedEvent *event)
+{
+#define PUT(field) \
+	if (event->field != NULL) \
+		slot->event.field = put(slot, event->field, VARSIZE_ANY(event->field))
+	slot->next = -1;
+	slot->latch = MyLatch;
+	slot->put_off = 0;
+	slot->used = 0;
+	slot->event = *event;
+	PUT(aggregate_id);
+	PUT(event_type);
+	PUT(payload);
+	PUT(metadata);
+	PUT(request_id);
+	PUT(kind);
+#undef PUT
+}
+
+/* Copies data into the slot's text, where there is room for it. */
+static void *
+put(Slot *slot, const void *data, Size size)
+{
+	void	   *place = slot->text + slot->used;
+
+	Assert(slot->used + size <= SLOT_TEXT);
+	memcpy(place, data, size);
+	slot->used += MAXALIGN(size);
+	return place;
+}
+
+/* Waits until the slot is answered. False: it was taken back, since no combiner came. */
+static bool
+await_answer(Slot *slot)
+{
+	while (pg_atomic_read_u32(&slot->state) != SLOT_ANSWERED)
+	{
+		if (!look_after_combiner(slot))
+			return false;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, START_PATIENCE,
+						 pointstore_wait_event(&submit_wait, "PointstoreSubmit"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	pg_read_barrier();
+	return true;
+}
+
+/*
+ * Sees to it that somebody takes the slot: starts a combiner where there is
+ * none. False: none comes, and the slot was taken back.
+ */
+static bool
+look_after_combiner(Slot *slot)
+{
+	Combiner   *mine = &shared->combiners[slot->combiner];
+	TimestampTz now;
+	uint32		generation = 0;
+	bool		give_up = false;
+
+	if (*(volatile CombinerState *) &mine->state == COMBINER_RUNNING)
+		return true;
+	now = GetCurrentTimestamp();
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	if (pg_atomic_read_u32(&slot->state) == SLOT_WAITING && mine->state != COMBINER_RUNNING)
+	{
+		if (needs_start(mine, now))
+		{
+			mine->state = COMBINER_STARTING;
+			mine->since = now;
+			mine->failures++;
+			generation = ++mine->generation;
+		}
+		else if (mine->state == COMBINER_NONE || TimestampDifferenceExceeds(mine->since, now, START_PATIENCE))
+		{
+			withdraw(slot);
+			give_up = true;
+		}
+	}
+	LWLockRelease(&shared->lock);
+	if (generation != 0)
+		start_combiner(mine, generation);
+	return !give_up;
+}
+
+/* Whether a combiner is to be asked for: not at once again when some have failed. */
+static bool
+needs_start(const Combiner *entry, TimestampTz now)
+{
+	return TimestampDifferenceExceeds(entry->since, now, START_TIMEOUT) ||
+		(entry->state == COMBINER_NONE && entry->failures < MAX_FAILURES);
+}
+
+/* Asks for the worker; where none is free, all who wait are told, ourselves too. */
+static void
+start_combiner(Combiner *wanted, uint32 generation)
+{
+	BackgroundWorker worker = {
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_type = "pointstore combiner",
+		.bgw_library_name = "pointstore", .bgw_function_name = "pointstore_combiner_main"
+	};
+	Order		order = {wanted - shared->combiners, generation, MyDatabaseId};
+
+	StaticAssertStmt(sizeof(Order) <= BGW_EXTRALEN, "the order fits");
+	memcpy(worker.bgw_extra, &order, sizeof(order));
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pointstore combiner of database %u", MyDatabaseId);
+	if (RegisterDynamicBackgroundWorker(&worker, NULL))
+		return;
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	if (wanted->generation == generation && wanted->state == COMBINER_STARTING)
+	{
+		wanted->state = COMBINER_NONE;
+		wanted->failures = MAX_FAILURES;
+		wake_queue(wanted);
+	}
+	LWLockRelease(&shared->lock);
+}
+
+/* Lets all who wait look after themselves; under the lock. */
+static void
+wake_queue(Combiner *of)
+{
+	int			i;
+
+	for (i = of->first; i >= 0; i = shared->slots[i].next)
+		SetLatch(shared->slots[i].latch);
+}
+
+/*
+ * Takes an answer out of its slot, which is free then. False: the event was given
+ * back. An error is raised, a decision told when it is safe.
+ */
+static bool
+take_answer(Slot *slot, ProposedEvent *event)
+{
+	AnswerKind	kind = slot->answer;
+	XLogRecPtr	flush = slot->flush;
+	ErrorData  *error = kind == ANSWER_ERROR ? copy_error(&slot->error) : NULL;
+	ProposedEvent asked = *event;
+
+	if (kind == ANSWER_DECIDED)
+	{
+		*event = slot->event;
+		event->aggregate_id = asked.aggregate_id;
+		event->event_type = asked.event_type;
+		event->payload = asked.payload;
+		event->metadata = asked.metadata;
+		event->request_id = asked.request_id;
+		event->kind = asked.kind;
+		event->mismatch = event->mismatch ? pstrdup(event->mismatch) : NULL;
+	}
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	free_slot(slot);
+	LWLockRelease(&shared->lock);
+	if (error != NULL)
+		ThrowErrorData(error);
+	if (kind == ANSWER_DECIDED && flush != InvalidXLogRecPtr)
+	{
+		XLogFlush(flush);
+		HOLD_INTERRUPTS();
+		SyncRepWaitForLSN(flush, true);
+		RESUME_INTERRUPTS();
+	}
+	return kind == ANSWER_DECIDED;
+}
+
+static ErrorData *
+copy_error(const ErrorData *error)
+{
+	ErrorData  *copy = palloc(sizeof(ErrorData));
+
+	*copy = *error;
+#define COPY(field) copy->field = error->field ? pstrdup(error->field) : NULL
+	COPY(message);
+	COPY(detail);
+	COPY(hint);
+	COPY(context);
+	COPY(schema_name);
+	COPY(table_name);
+	COPY(column_name);
+	COPY(datatype_name);
+	COPY(constraint_name);
+#undef COPY
+	copy->assoc_context = CurrentMemoryContext;
+	return copy;
+}
+
+/* The caller is cancelled or ends. */
+static void
+abandon(int code, Datum arg)
+{
+	Slot	   *slot = (Slot *) DatumGetPointer(arg);
+
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	switch ((SlotState) pg_atomic_read_u32(&slot->state))
+	{
+		case SLOT_WAITING:
+			withdraw(slot);
+			break;
+		case SLOT_TAKEN:
+			pg_atomic_write_u32(&slot->state, SLOT_ABANDONED);
+			break;
+		case SLOT_ANSWERED:
+			free_slot(slot);
+			break;
+		case SLOT_ABANDONED:
+		case SLOT_FREE:
+			break;				/* not the caller's any more */
+	}
+	LWLockRelease(&shared->lock);
+}
+
+/* Takes a slot that waits out of its queue and frees it; under the lock. */
+static void
+withdraw(Slot *slot)
+{
+	Combiner   *mine = &shared->combiners[slot->combiner];
+	int			number = slot - shared->slots;
+	int			before = -1;
+	int			i;
+
+	for (i = mine->first; i != number; i = shared->slots[i].next)
+		before = i;
+	if (before < 0)
+		mine->first = slot->next;
+	else
+		shared->slots[before].next = slot->next;
+	if (mine->last == number)
+		mine->last = before;
+	free_slot(slot);
+}
+
+/* Under the lock. */
+static void
+free_slot(Slot *slot)
+{
+	pg_atomic_write_u32(&slot->state, SLOT_FREE);
+	slot->next = shared->free;
+	shared->free = slot - shared->slots;
+	ConditionVariableSignal(&shared->freed);
+}
+
+/* The combiner. */
+void
+pointstore_combiner_main(Datum arg)
+{
+	Order		order;
+
+	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(order));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	before_shmem_exit(leave, PointerGetDatum(NULL));
+	if (shared == NULL || !take_charge(&order))
+		proc_exit(0);
+	BackgroundWorkerInitializeConnectionByOid(order.database, InvalidOid, 0);
+	set_up_session();
+	pgstat_report_activity(STATE_RUNNING, "pointstore: combined append");
+	for (;;)
+	{
+		bool		fresh;
+
+		attend();
+		fresh = take_waiting() > 0;
+		if (fresh && combine_delay > 0)
+		{
+			pg_usleep(combine_delay);
+			(void) take_waiting();
+		}
+		if (ntaken > 0)
+			serve(!fresh);
+		else if (!idle())
+			proc_exit(0);
+	}
+}
+
+/* Takes over the entry that the order names; false: it is not meant any more. */
+static bool
+take_charge(const Order *order)
+{
+	Combiner   *entry = &shared->combiners[order->combiner];
+
+	taken = MemoryContextAlloc(TopMemoryContext, sizeof(Slot *) * combine_slots);
+	decided = MemoryContextAlloc(TopMemoryContext, sizeof(Slot *) * combine_slots);
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	if (entry->generation == order->generation && entry->state == COMBINER_STARTING)
+	{
+		entry->state = COMBINER_RUNNING;
+		entry->latch = MyLatch;
+		combiner = entry;
+	}
+	LWLockRelease(&shared->lock);
+	return combiner != NULL;
+}
+
+/* What the database's settings say of transactions is not for these. */
+static void
+set_up_session(void)
+{
+	PortalContext = AllocSetContextCreate(TopMemoryContext, "pointstore combiner", ALLOCSET_DEFAULT_SIZES);
+	SetConfigOption("application_name", MyBgworkerEntry->bgw_type, PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	set_lock_timeout();
+}
+
+static void
+set_lock_timeout(void)
+{
+	char		timeout[16];
+
+	snprintf(timeout, sizeof(timeout), "%d", combine_lock_timeout);
+	SetConfigOption("lock_timeout", timeout, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* To signals and changed settings. */
+static void
+attend(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		set_lock_timeout();
+	}
+}
+
+/*
+ * Gives up the entry, whatever the reason for the end: what was taken is given
+ * back, since its transaction will be rolled back; and who waits starts another.
+ */
+static void
+leave(int code, Datum arg)
+{
+	bool		unknown = TransactionIdIsValid(committing) && TransactionIdDidCommit(committing);
+	int			i;
+
+	if (combiner == NULL)
+		return;
+	for (i = 0; i < ntaken; i++)
+		if (taken[i] != NULL)
+		{
+			static const ErrorData lost = {
+				.elevel = ERROR, .sqlerrcode = ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN,
+				.message = "the combiner has ended, and whether the event was appended is unknown",
+				.hint = "Repeat the call: with a request_id it is applied once."
+			};
+
+			taken[i]->answer = ANSWER_GIVEN_BACK;
+			if (unknown)
+				answer_error(taken[i], &lost);
+		}
+	answer(taken, ntaken);
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	combiner->state = COMBINER_NONE;
+	wake_queue(combiner);
+	combiner = NULL;
+	LWLockRelease(&shared->lock);
+}
+
+/* Takes all that wait; returns their number. */
+static int
+take_waiting(void)
+{
+	int			before = ntaken;
+	int			i;
+
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	for (i = combiner->first; i >= 0; i = shared->slots[i].next)
+	{
+		pg_atomic_write_u32(&shared->slots[i].state, SLOT_TAKEN);
+		taken[ntaken++] = &shared->slots[i];
+	}
+	combiner->first = combiner->last = -1;
+	LWLockRelease(&shared->lock);
+	return ntaken - before;
+}
+
+/* Appends and answers what was taken, but for what is put off. */
+static void
+serve(bool patient)
+{
+	static MemoryContext context = NULL;
+	int			left = 0;
+	int			i;
+
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "pointstore batch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	if (idle_ticks > 0)
+		pgstat_report_activity(STATE_RUNNING, "pointstore: combined append");
+	idle_ticks = 0;
+	combiner->failures = 0;
+	run(taken, ntaken, patient);
+	for (i = 0; i < ntaken; i++)
+		if (taken[i] != NULL)
+			taken[left++] = taken[i];
+	ntaken = left;
+	MemoryContextReset(context);
+	(void) pgstat_report_stat(false);
+}
+
+/*
+ * Appends the events of some slots in one transaction. A slot that is answered
+ * becomes NULL in the array; one that is put off stays. When the transaction fails,
+ * each half of them goes by itself.
+ */
+static void
+run(Slot **slots, int n, bool patient)
+{
+	Batch		batch = {.nevents = n, .apart = true, .patient = patient};
+	ErrorData  *error;
+	int			i;
+
+	batch.events = palloc(sizeof(ProposedEvent) * n);
+	for (i = 0; i < n; i++)
+		batch.events[i] = slots[i]->event;
+	error = append_batch(&batch);
+	if (error == NULL || is_passing(error->sqlerrcode) || n == 1)
+	{
+		int			ndecided = 0;
+
+		for (i = 0; i < n; i++)
+		{
+			slots[i]->answer = ANSWER_GIVEN_BACK;
+			if (error != NULL && !is_passing(error->sqlerrcode))
+				answer_error(slots[i], error);
+			if (error == NULL && !decide(slots[i], &batch.events[i], XactLastCommitEnd))
+				continue;
+			decided[ndecided++] = slots[i];
+			slots[i] = NULL;
+		}
+		answer(decided, ndecided);
+		committing = InvalidTransactionId;
+		return;
+	}
+	run(slots, n / 2, patient);
+	run(slots + n / 2, n - n / 2, patient);
+}
+
+/* One transaction. Its error, after which nothing of it is left, or NULL. */
+static ErrorData *
+append_batch(Batch *batch)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		pointstore_append(batch);
+		committing = GetTopTransactionIdIfAny();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		committing = InvalidTransactionId;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return error;
+}
+
+/* Whether an error says nothing of the events themselves, but of what else goes on. */
+static bool
+is_passing(int sqlerrcode)
+{
+	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
+		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_QUERY_CANCELED;
+}
+
+/* The answer for an event that a committed batch has decided. False: its account is locked, it is put off. */
+static bool
+decide(Slot *slot, const ProposedEvent *event, XLogRecPtr commit)
+{
+	if (event->outcome == OUTCOME_BUSY)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (slot->put_off == 0)
+			slot->put_off = now;
+		return TimestampDifferenceExceeds(slot->put_off, now, combine_lock_timeout);
+	}
+	slot->event = *event;
+	slot->used = 0;
+	if (event->mismatch != NULL)
+		slot->event.mismatch = put(slot, event->mismatch, strlen(event->mismatch) + 1);
+	slot->answer = ANSWER_DECIDED;
+	slot->flush = event->outcome == OUTCOME_APPENDED || event->same_as != NULL ? commit :
+		event->outcome == OUTCOME_REPLAYED ? event->durable : InvalidXLogRecPtr;
+	return true;
+}
+
+/* Puts an error into a slot, its texts as far as they fit. */
+static void
+answer_error(Slot *slot, const ErrorData *error)
+{
+	slot->answer = ANSWER_ERROR;
+	slot->used = 0;
+	memset(&slot->error, 0, sizeof(ErrorData));
+	slot->error.elevel = ERROR;
+	slot->error.sqlerrcode = error->sqlerrcode;
+#define PUT(field, most) \
+	if (error->field != NULL) \
+	{ \
+		int			length = pg_mbcliplen(error->field, strlen(error->field), (most)); \
+		slot->error.field = put(slot, error->field, length + 1); \
+		slot->error.field[length] = '\0'; \
+	}
+	PUT(schema_name, NAMEDATALEN);
+	PUT(table_name, NAMEDATALEN);
+	PUT(column_name, NAMEDATALEN);
+	PUT(datatype_name, NAMEDATALEN);
+	PUT(constraint_name, NAMEDATALEN);
+	PUT(message, 3000);
+	PUT(detail, 2000);
+	PUT(hint, 1000);
+	PUT(context, 1000);
+#undef PUT
+}
+
+/* Hands these slots back, with what is in them; NULLs are passed over. */
+static void
+answer(Slot **slots, int n)
+{
+	int			i;
+
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	for (i = 0; i < n; i++)
+	{
+		if (slots[i] == NULL)
+			continue;
+		if (pg_atomic_read_u32(&slots[i]->state) == SLOT_ABANDONED)
+		{
+			free_slot(slots[i]);
+			slots[i] = NULL;
+		}
+		else
+			pg_atomic_write_u32(&slots[i]->state, SLOT_ANSWERED);
+	}
+	LWLockRelease(&shared->lock);
+	for (i = 0; i < n; i++)
+		if (slots[i] != NULL)
+			SetLatch(slots[i]->latch);
+}
+
+/* Sleeps until somebody calls, at most a tick. False: it is time to go. */
+static bool
+idle(void)
+{
+	int			events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, TICK,
+								   pointstore_wait_event(&combine_wait, "PointstoreCombine"));
+
+	ResetLatch(MyLatch);
+	if (events & WL_LATCH_SET)
+		return true;
+	if (idle_ticks++ == 0)
+		pgstat_report_activity(STATE_IDLE, NULL);
+	(void) pgstat_report_stat(false);
+	if (is_unwanted())
+		return false;
+	return idle_ticks * TICK < combine_idle_timeout * 1000 || !give_up_entry();
+}
+
+/* Gives up the entry, unless somebody waits. */
+static bool
+give_up_entry(void)
+{
+	bool		done;
+
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	done = combiner->first < 0;
+	if (done)
+	{
+		combiner->state = COMBINER_NONE;
+		combiner = NULL;
+	}
+	LWLockRelease(&shared->lock);
+	return done;
+}
+
+/* Whether the database is to be dropped or copied, or has the extension no more. */
+static bool
+is_unwanted(void)
+{
+	bool		unwanted;
+
+	StartTransactionCommand();
+	unwanted = pointstore_database_is_claimed() || !OidIsValid(get_extension_oid("pointstore", true));
+	CommitTransactionCommand();
+	return unwanted;
+}

@@ -7,10 +7,9 @@
  *
  * Under a row lock an account takes one commit after another. The combiner
  * takes the lock once for all that wait, and it does not wait for the disk: it
- * commits asynchronously, hands each caller the commit's place in WAL, and goes
- * on with the next batch. The caller flushes WAL up to that place itself (of
- * many that do, one does it for all), waits for the standbys that must confirm,
- * and only then returns. The rules are those of append.c, to which a batch goes
+ * commits asynchronously and goes on with the next batch, while one of the
+ * callers, the leader, flushes WAL for all of that batch and wakes the others.
+ * Each then waits for the standbys that must confirm, and returns. The rules are those of append.c, to which a batch goes
  * as events that stand apart.
  *
  * Slots. A caller's event lies in a slot of shared memory. All states change
@@ -22,7 +21,10 @@
  *	taken		the combiner's: its transaction may be under way
  *	abandoned	taken, and the caller is gone: the event is appended or refused
  *				as if he were there, then the combiner frees the slot
- *	answered	the caller's again: he takes the answer and frees the slot
+ *	decided		answered, but not durable yet: it follows a leader
+ *	answered	the caller's again: he takes the answer and frees the slot. The
+ *				leader of a batch answers those that follow him before all
+ *				else, whether he is still there to be answered or not
  *
  * An answer is a decision (an applied event or a refusal, of which the caller
  * makes a receipt or an error), an error (which the caller raises as his own), or
@@ -39,7 +41,7 @@
  * pointstore.combine_lock_timeout is given back.
  *
  * Who dies. A caller who is cancelled or terminated leaves his slot as said
- * above. A combiner that ends for whatever reason first gives back what it has
+ * above; a leader does his duty first. A combiner that ends for whatever reason first gives back what it has
  * taken: its transaction is rolled back then. (Between its commit and the answers
  * nothing interrupts it. Should it end there all the same, it says that the
  * outcome is unknown.) Who still waits starts another. A killed process restarts
@@ -99,6 +101,7 @@ typedef enum SlotState
 	SLOT_WAITING,
 	SLOT_TAKEN,
 	SLOT_ABANDONED,
+	SLOT_DECIDED,
 	SLOT_ANSWERED
 } SlotState;
 
@@ -113,7 +116,7 @@ typedef enum AnswerKind
 typedef struct Slot
 {
 	pg_atomic_uint32 state;		/* SlotState, changed under the lock */
-	int			next;			/* in the queue or the free list; -1: the last */
+	int			next;			/* in the queue, the free list, or after the leader; -1: the last */
 	int			combiner;		/* whose queue */
 	Latch	   *latch;			/* the caller's */
 	TimestampTz put_off;		/* by the combiner, since when; 0: not */
@@ -198,11 +201,12 @@ static bool look_after_combiner(Slot *slot);
 static bool needs_start(const Combiner *entry, TimestampTz now);
 static void start_combiner(Combiner *wanted, uint32 generation);
 static void wake_queue(Combiner *of);
-static bool take_answer(Slot *slot, ProposedEvent *event);
+static ErrorData *read_answer(Slot *slot, ProposedEvent *event);
 static ErrorData *copy_error(const ErrorData *error);
 static void abandon(int code, Datum slot);
 static void withdraw(Slot *slot);
 static void free_slot(Slot *slot);
+static void lead(Slot *leader);
 static bool take_charge(const Order *order);
 static void set_up_session(void);
 static void set_lock_timeout(void);
@@ -353,7 +357,9 @@ static bool
 combine(ProposedEvent *event)
 {
 	Slot	   *slot;
-	bool		answered;
+	ErrorData  *volatile error = NULL;
+	volatile AnswerKind answer = ANSWER_GIVEN_BACK;
+	volatile XLogRecPtr flush = InvalidXLogRecPtr;
 
 	if (shared == NULL || IsBinaryUpgrade || size_of_texts(event) > SLOT_TEXT)
 		return false;
@@ -362,10 +368,25 @@ combine(ProposedEvent *event)
 		return false;
 	PG_ENSURE_ERROR_CLEANUP(abandon, PointerGetDatum(slot));
 	{
-		answered = await_answer(slot);
+		if (!await_answer(slot))
+			slot = NULL;
+		else
+		{
+			answer = slot->answer;
+			flush = slot->flush;
+			error = read_answer(slot, event);
+		}
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(abandon, PointerGetDatum(slot));
-	return answered && take_answer(slot, event);
+	if (slot == NULL)
+		return false;
+	abandon(0, PointerGetDatum(slot));
+	if (error != NULL)
+		ThrowErrorData(error);
+	HOLD_INTERRUPTS();
+	SyncRepWaitForLSN(flush, true);
+	RESUME_INTERRUPTS();
+	return answer == ANSWER_DECIDED;
 }
 
 /* What fill_slot() puts. */
@@ -461,6 +482,7 @@ fill_slot(Slot *slot, const ProposedEvent *event)
 	slot->next = -1;
 	slot->latch = MyLatch;
 	slot->put_off = 0;
+	slot->flush = InvalidXLogRecPtr;
 	slot->used = 0;
 	slot->event = *event;
 	PUT(aggregate_id);
@@ -584,19 +606,15 @@ wake_queue(Combiner *of)
 		SetLatch(shared->slots[i].latch);
 }
 
-/*
- * Takes an answer out of its slot, which is free then. False: the event was given
- * back. An error is raised, a decision told when it is safe.
- */
-static bool
-take_answer(Slot *slot, ProposedEvent *event)
+/* Copies an answer out of its slot: a decision into the event, an error as the result. */
+static ErrorData *
+read_answer(Slot *slot, ProposedEvent *event)
 {
-	AnswerKind	kind = slot->answer;
-	XLogRecPtr	flush = slot->flush;
-	ErrorData  *error = kind == ANSWER_ERROR ? copy_error(&slot->error) : NULL;
 	ProposedEvent asked = *event;
 
-	if (kind == ANSWER_DECIDED)
+	if (slot->answer == ANSWER_ERROR)
+		return copy_error(&slot->error);
+	if (slot->answer == ANSWER_DECIDED)
 	{
 		*event = slot->event;
 		event->aggregate_id = asked.aggregate_id;
@@ -607,19 +625,7 @@ take_answer(Slot *slot, ProposedEvent *event)
 		event->kind = asked.kind;
 		event->mismatch = event->mismatch ? pstrdup(event->mismatch) : NULL;
 	}
-	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
-	free_slot(slot);
-	LWLockRelease(&shared->lock);
-	if (error != NULL)
-		ThrowErrorData(error);
-	if (kind == ANSWER_DECIDED && flush != InvalidXLogRecPtr)
-	{
-		XLogFlush(flush);
-		HOLD_INTERRUPTS();
-		SyncRepWaitForLSN(flush, true);
-		RESUME_INTERRUPTS();
-	}
-	return kind == ANSWER_DECIDED;
+	return NULL;
 }
 
 static ErrorData *
@@ -643,7 +649,7 @@ copy_error(const ErrorData *error)
 	return copy;
 }
 
-/* The caller is cancelled or ends. */
+/* The caller leaves his slot: he has the answer, or he is cancelled or ends before. */
 static void
 abandon(int code, Datum arg)
 {
@@ -656,9 +662,13 @@ abandon(int code, Datum arg)
 			withdraw(slot);
 			break;
 		case SLOT_TAKEN:
+		case SLOT_DECIDED:
 			pg_atomic_write_u32(&slot->state, SLOT_ABANDONED);
 			break;
 		case SLOT_ANSWERED:
+			LWLockRelease(&shared->lock);
+			lead(slot);
+			LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 			free_slot(slot);
 			break;
 		case SLOT_ABANDONED:
@@ -666,6 +676,38 @@ abandon(int code, Datum arg)
 			break;				/* not the caller's any more */
 	}
 	LWLockRelease(&shared->lock);
+}
+
+/* A leader's duty: flushes WAL for himself and those who follow, and answers these. */
+static void
+lead(Slot *leader)
+{
+	Latch	   *latches[32];
+	int			n;
+	int			i;
+
+	XLogFlush(leader->flush);
+	while (leader->next >= 0)
+	{
+		LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+		for (n = 0; leader->next >= 0 && n < lengthof(latches);)
+		{
+			Slot	   *slot = &shared->slots[leader->next];
+
+			leader->next = slot->next;
+			slot->next = -1;
+			if (pg_atomic_read_u32(&slot->state) == SLOT_ABANDONED)
+				free_slot(slot);
+			else
+			{
+				latches[n++] = slot->latch;
+				pg_atomic_write_u32(&slot->state, SLOT_ANSWERED);
+			}
+		}
+		LWLockRelease(&shared->lock);
+		for (i = 0; i < n; i++)
+			SetLatch(latches[i]);
+	}
 }
 
 /* Takes a slot that waits out of its queue and frees it; under the lock. */
@@ -984,24 +1026,42 @@ answer_error(Slot *slot, const ErrorData *error)
 #undef PUT
 }
 
-/* Hands these slots back, with what is in them; NULLs are passed over. */
+/*
+ * Hands these slots back, with what is in them; NULLs are passed over. Of those whose
+ * answer has to become durable the first leads, and the others follow it.
+ */
 static void
 answer(Slot **slots, int n)
 {
+	Slot	   *leader = NULL;
+	Slot	   *last = NULL;
 	int			i;
 
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	for (i = 0; i < n; i++)
 	{
-		if (slots[i] == NULL)
+		Slot	   *slot = slots[i];
+
+		if (slot == NULL)
 			continue;
-		if (pg_atomic_read_u32(&slots[i]->state) == SLOT_ABANDONED)
+		slot->next = -1;
+		slots[i] = NULL;
+		if (pg_atomic_read_u32(&slot->state) == SLOT_ABANDONED)
+			free_slot(slot);
+		else if (slot->flush != InvalidXLogRecPtr && leader != NULL)
 		{
-			free_slot(slots[i]);
-			slots[i] = NULL;
+			last->next = slot - shared->slots;
+			last = slot;
+			leader->flush = Max(leader->flush, slot->flush);
+			pg_atomic_write_u32(&slot->state, SLOT_DECIDED);
 		}
 		else
-			pg_atomic_write_u32(&slots[i]->state, SLOT_ANSWERED);
+		{
+			if (slot->flush != InvalidXLogRecPtr)
+				leader = last = slot;
+			slots[i] = slot;
+			pg_atomic_write_u32(&slot->state, SLOT_ANSWERED);
+		}
 	}
 	LWLockRelease(&shared->lock);
 	for (i = 0; i < n; i++)

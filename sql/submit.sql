@@ -1,0 +1,173 @@
+-- submit_event and try_submit_event: append_event's answers, committed by themselves.
+\set VERBOSITY sqlstate
+
+-- the first opens the account, in the name of who called
+SELECT outcome, aggregate_id, version, balance, available, id > 0 AS id,
+       created_at BETWEEN now() AND clock_timestamp() AS created
+  FROM pointstore.submit_event('submit-1', 'PointEarned', 5000);
+SELECT outcome, version, balance, available
+  FROM pointstore.submit_event('submit-1', 'PointSpent', -1500, '{"order": "A-1"}', 1,
+                               occurred_at => '2026-01-05 10:00+00', metadata => '{"actor": "shop"}');
+SELECT outcome, version, balance FROM pointstore.submit_event('submit-1', 'ProfileRead');
+SELECT version, event_type, amount, held, balance_after, payload, metadata, request_id, leg, cause_id,
+       occurred_at = created_at AS now, occurred_at = '2026-01-05 10:00+00' AS as_given
+  FROM pointstore.event_store WHERE aggregate_id = 'submit-1' ORDER BY version;
+SELECT kind, version, balance, held, status FROM pointstore.balance WHERE aggregate_id = 'submit-1';
+CREATE ROLE submit_writer;
+SELECT pointstore.grant_access('submit_writer', 'writer');
+SET ROLE submit_writer;
+SELECT outcome, version FROM pointstore.submit_event('submit-2', 'PointEarned', 1);
+SELECT outcome, version FROM pointstore.try_submit_event('submit-2', 'PointEarned', 1);
+RESET ROLE;
+SELECT aggregate_id, action, by_role = current_user AS by_me, by_role = 'submit_writer' AS by_writer
+  FROM pointstore.account_log WHERE aggregate_id IN ('submit-1', 'submit-2') ORDER BY aggregate_id;
+CREATE ROLE submit_nobody;
+GRANT USAGE ON SCHEMA pointstore TO submit_nobody;
+SET ROLE submit_nobody;
+SELECT pointstore.submit_event('submit-1', 'PointEarned');
+SELECT pointstore.try_submit_event('submit-1', 'PointEarned');
+RESET ROLE;
+DROP OWNED BY submit_writer, submit_nobody;
+DROP ROLE submit_writer, submit_nobody;
+
+-- the receipt is what is stored
+SELECT * FROM pointstore.submit_event('submit-1', 'PointEarned', 1) \gset
+SELECT id = :id AS id, balance_after = :balance AS balance, created_at = :'created_at' AS created_at
+  FROM pointstore.event_store WHERE aggregate_id = 'submit-1' AND version = :version;
+SELECT version, balance FROM pointstore.get_balance('submit-1');
+
+-- refusals: errors, and outcomes with the account's state
+INSERT INTO pointstore.account_kind (kind, mode, min_balance, max_balance, auto_open) VALUES
+    ('submit-limited', 'hybrid', -100, 1000, true), ('submit-shut', 'hybrid', 0, NULL, false),
+    ('submit-pure', 'pure', 0, 1000, true);
+SELECT pointstore.submit_event('submit-1', 'Changed', expected_version => 3);
+SELECT pointstore.submit_event('submit-1', 'PointSpent', -3502);
+SELECT pointstore.submit_event('submit-1', 'PointSpent', -2, min_balance => 3500);
+SELECT pointstore.submit_event('submit-none', 'PointSpent', -1);
+SELECT pointstore.submit_event('submit-none', 'Changed', expected_version => 1);
+SELECT pointstore.submit_event('submit-none', 'Changed', kind => 'submit-shut');
+SELECT pointstore.submit_event('submit-3', 'PointEarned', 1001, kind => 'submit-limited');
+SELECT outcome, version, balance FROM pointstore.submit_event('submit-3', 'PointSpent', -100, kind => 'submit-limited');
+SELECT count(*) FROM pointstore.account WHERE aggregate_id = 'submit-none';
+SELECT outcome, version, balance, available, id, created_at FROM pointstore.try_submit_event('submit-1', 'Changed', expected_version => 3);
+SELECT outcome, version, balance, available, id, created_at FROM pointstore.try_submit_event('submit-1', 'PointSpent', -3502);
+SELECT outcome, version, balance, available, id, created_at FROM pointstore.try_submit_event('submit-3', 'PointEarned', 1101);
+SELECT outcome, version, balance, available, id, created_at FROM pointstore.try_submit_event('submit-none', 'Changed', kind => 'submit-shut');
+SELECT pointstore.freeze_account('submit-3', 'why');
+SELECT pointstore.submit_event('submit-3', 'PointEarned', 1);
+SELECT outcome, version, balance, available, id, created_at FROM pointstore.try_submit_event('submit-3', 'PointEarned', 1);
+SELECT pointstore.open_account('submit-4');
+SELECT pointstore.close_account('submit-4');
+SELECT pointstore.submit_event('submit-4', 'PointEarned', 1);
+SELECT outcome, version, balance, available, id, created_at FROM pointstore.try_submit_event('submit-4', 'PointEarned', 1);
+
+-- a pure account
+SELECT outcome, version, balance FROM pointstore.submit_event('submit-5', 'Released', 200, kind => 'submit-pure');
+SELECT outcome, version, balance FROM pointstore.submit_event('submit-5', 'Sold', -150);
+SELECT outcome, version, balance FROM pointstore.try_submit_event('submit-5', 'Sold', -51);
+SELECT count(*) FROM pointstore.pure_account WHERE aggregate_id = 'submit-5';
+
+-- errors of both forms
+SELECT pointstore.submit_event(NULL, 'PointEarned');
+SELECT pointstore.try_submit_event('submit-1', NULL);
+SELECT pointstore.submit_event('submit-1', 'PointEarned', NULL);
+SELECT pointstore.submit_event('submit-1', 'PointEarned', payload => NULL);
+SELECT pointstore.submit_event('', 'PointEarned');
+SELECT pointstore.submit_event(repeat('x', 513), 'PointEarned');
+SELECT pointstore.submit_event('submit-1', 'HoldPlaced');
+SELECT pointstore.try_submit_event('submit-1', 'Changed', expected_version => -1);
+SELECT pointstore.try_submit_event('submit-1', 'PointEarned', 9223372036854775807);
+SELECT pointstore.try_submit_event('submit-1', 'PointEarned', kind => 'submit-limited');
+SELECT pointstore.try_submit_event('submit-none', 'PointEarned', kind => 'submit-unknown');
+
+-- a request is applied once, whichever way it comes
+SELECT outcome, version, balance, available FROM pointstore.submit_event('submit-6', 'PointEarned', 10, '{"a": 1}', request_id => 'submit-r1');
+SELECT outcome, version, balance, available FROM pointstore.submit_event('submit-6', 'PointEarned', 10, '{"a": 1}', request_id => 'submit-r1', expected_version => 7);
+SELECT outcome, version, balance, available FROM pointstore.append_event('submit-6', 'PointEarned', 10, '{"a": 1}', request_id => 'submit-r1');
+SELECT outcome, version, balance, available FROM pointstore.append_event('submit-6', 'PointEarned', 10, request_id => 'submit-r2');
+SELECT outcome, version, balance, available FROM pointstore.try_submit_event('submit-6', 'PointEarned', 10, request_id => 'submit-r2');
+SELECT outcome, version, balance, available FROM pointstore.try_submit_event('submit-6', 'PointEarned', 11, request_id => 'submit-r2');
+SELECT pointstore.submit_event('submit-6', 'PointEarned', 11, request_id => 'submit-r2');
+SELECT pointstore.submit_event('submit-7', 'PointEarned', 10, request_id => 'submit-r2');
+-- a refusal is not remembered
+SELECT outcome, version FROM pointstore.try_submit_event('submit-6', 'PointSpent', -1000, request_id => 'submit-r3');
+SELECT outcome, version FROM pointstore.submit_event('submit-6', 'PointEarned', 1000);
+SELECT outcome, version FROM pointstore.try_submit_event('submit-6', 'PointSpent', -1000, request_id => 'submit-r3');
+
+-- texts of all sizes: also larger than what is handed over
+SELECT outcome, version FROM pointstore.submit_event('submit-계좌-' || repeat('é', 240), 'Été', 1, '{"größe": "ß"}', request_id => repeat('ü', 256));
+SELECT octet_length(aggregate_id), event_type, payload, octet_length(request_id) FROM pointstore.event_store WHERE event_type = 'Été';
+SELECT n, outcome, version FROM unnest(ARRAY[1, 7000, 7500, 7600, 7700, 100000]) n,
+       pointstore.submit_event('submit-8', 'Noted', 1, jsonb_build_object('size', n, 'text', repeat('x', n)), request_id => 'submit-size-' || n);
+SELECT n, outcome, version FROM unnest(ARRAY[1, 7000, 7500, 7600, 7700, 100000]) n,
+       pointstore.submit_event('submit-8', 'Noted', 1, jsonb_build_object('size', n, 'text', repeat('x', n)), request_id => 'submit-size-' || n);
+SELECT version, payload -> 'size' AS size, length(payload ->> 'text') AS length FROM pointstore.event_store WHERE aggregate_id = 'submit-8' ORDER BY version;
+
+-- not where it would be part of something that may be rolled back
+BEGIN;
+SELECT pointstore.submit_event('submit-9', 'PointEarned');
+ROLLBACK;
+SELECT 1 AS one\; SELECT pointstore.submit_event('submit-9', 'PointEarned');
+CREATE TABLE submit_written (n bigint);
+INSERT INTO submit_written VALUES (1);
+INSERT INTO submit_written SELECT version FROM pointstore.submit_event('submit-10', 'PointEarned');
+UPDATE submit_written SET n = n + 1 WHERE (SELECT version FROM pointstore.try_submit_event('submit-10', 'PointEarned')) > 0;
+WITH gone AS (DELETE FROM submit_written RETURNING n) SELECT n, (pointstore.submit_event('submit-9', 'PointEarned')).version FROM gone;
+DO $$ BEGIN INSERT INTO submit_written VALUES (2); PERFORM pointstore.submit_event('submit-9', 'PointEarned'); END $$;
+DO $$ BEGIN PERFORM pointstore.submit_event('submit-9', 'PointEarned'); EXCEPTION WHEN division_by_zero THEN NULL; END $$;
+DO $$ BEGIN PERFORM pointstore.append_event('submit-10', 'PointEarned'); PERFORM pointstore.submit_event('submit-9', 'PointEarned'); END $$;
+BEGIN READ ONLY;
+SELECT pointstore.submit_event('submit-9', 'PointEarned');
+ROLLBACK;
+SET default_transaction_read_only = on;
+SELECT pointstore.try_submit_event('submit-9', 'PointEarned');
+RESET default_transaction_read_only;
+SELECT count(*) FROM pointstore.account WHERE aggregate_id = 'submit-9';
+-- but wherever nothing has been written, also several at once
+SELECT (pointstore.submit_event('submit-11', 'PointEarned', 1)).version FROM generate_series(1, 3);
+DO $$ BEGIN PERFORM pointstore.submit_event('submit-11', 'PointEarned', n) FROM generate_series(2, 3) n; END $$;
+SELECT version, balance FROM pointstore.get_balance('submit-11');
+SET default_transaction_isolation = serializable;
+SELECT outcome, version FROM pointstore.submit_event('submit-11', 'PointEarned', 1);
+RESET default_transaction_isolation;
+SET synchronous_commit = off;
+SELECT outcome, version FROM pointstore.submit_event('submit-11', 'PointEarned', 1);
+RESET synchronous_commit;
+
+-- what the user has put on the tables holds, and an error is the caller's alone
+ALTER TABLE pointstore.event_store ADD CONSTRAINT submit_small CHECK (amount < 100000) NOT VALID;
+SELECT pointstore.submit_event('submit-11', 'PointEarned', 100000);
+SELECT outcome, version FROM pointstore.submit_event('submit-11', 'PointEarned', 99999);
+ALTER TABLE pointstore.event_store DROP CONSTRAINT submit_small;
+CREATE FUNCTION submit_raise() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.event_type = 'Divided' THEN
+        RAISE division_by_zero USING DETAIL = repeat('d', 10000), HINT = repeat('h', 10000);
+    ELSIF NEW.event_type = 'Nested' THEN
+        PERFORM pointstore.submit_event('submit-11', 'PointEarned', 1);
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER submit_raise BEFORE INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION submit_raise();
+SELECT pointstore.submit_event('submit-11', 'Divided', 1);
+SELECT pointstore.submit_event('submit-11', 'Nested', 1);
+SELECT outcome, version FROM pointstore.submit_event('submit-11', 'PointEarned', 1);
+DROP TRIGGER submit_raise ON pointstore.event_store;
+CREATE CONSTRAINT TRIGGER submit_raise AFTER INSERT ON pointstore.event_store DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION submit_raise();
+SELECT pointstore.submit_event('submit-11', 'Divided', 1);
+SELECT outcome, version FROM pointstore.submit_event('submit-11', 'PointEarned', 1);
+DROP TRIGGER submit_raise ON pointstore.event_store;
+DROP FUNCTION submit_raise();
+
+-- damage is told as by append_event
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM pointstore.balance WHERE aggregate_id = 'submit-2';
+COMMIT;
+SELECT pointstore.try_submit_event('submit-2', 'PointEarned', 1);
+SELECT changed FROM pointstore.rebuild_balance('submit-2');
+SELECT outcome, version FROM pointstore.submit_event('submit-2', 'PointEarned', 1);
+
+SELECT aggregate_id, version, balance FROM pointstore.account WHERE aggregate_id ~ '^submit-[0-9]' ORDER BY aggregate_id;
+DROP TABLE submit_written;

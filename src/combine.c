@@ -358,6 +358,7 @@ combine(ProposedEvent *event)
 {
 	Slot	   *slot;
 	ErrorData  *volatile error = NULL;
+	volatile bool answered = false;
 	volatile AnswerKind answer = ANSWER_GIVEN_BACK;
 	volatile XLogRecPtr flush = InvalidXLogRecPtr;
 
@@ -368,9 +369,8 @@ combine(ProposedEvent *event)
 		return false;
 	PG_ENSURE_ERROR_CLEANUP(abandon, PointerGetDatum(slot));
 	{
-		if (!await_answer(slot))
-			slot = NULL;
-		else
+		answered = await_answer(slot);
+		if (answered)
 		{
 			answer = slot->answer;
 			flush = slot->flush;
@@ -378,7 +378,7 @@ combine(ProposedEvent *event)
 		}
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(abandon, PointerGetDatum(slot));
-	if (slot == NULL)
+	if (!answered)
 		return false;
 	abandon(0, PointerGetDatum(slot));
 	if (error != NULL)

@@ -1,0 +1,402 @@
+# Combined appends under everything that may happen to them: many callers and
+# few slots, locked accounts, poisonous events, cancelled and terminated callers,
+# combiners that are terminated, killed and not to be had, databases that go away
+# from under them, and a server that stops in the middle.
+
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib $FindBin::RealBin;
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use StoreTest;
+use Test::More;
+
+my $dir = PostgreSQL::Test::Utils::tempdir;
+my $patience = $PostgreSQL::Test::Utils::timeout_default;
+my $is_combiner = q{backend_type = 'pointstore combiner'};
+
+my $node = new_cluster('main', conf => <<'END', allows_streaming => 1);
+synchronous_commit = on
+max_worker_processes = 10
+restart_after_crash = on
+max_connections = 60
+pointstore.combine_slots = 12
+pointstore.combine_idle_timeout = 1h
+END
+$node->start;
+create_store($node, 'postgres');
+$node->safe_psql('postgres', <<'END');
+-- what users put on the tables: Slow takes its time, Poison fails, Late fails at commit
+CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.event_type = 'Slow' THEN
+        PERFORM pg_sleep(2);
+    ELSIF NEW.event_type = TG_ARGV[0] THEN
+        RAISE division_by_zero USING MESSAGE = 'poison';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER act BEFORE INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION act('Poison');
+CREATE CONSTRAINT TRIGGER act_late AFTER INSERT ON pointstore.event_store DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.event_type = 'Late') EXECUTE FUNCTION act('Late');
+ALTER TABLE pointstore.event_store ADD CONSTRAINT small CHECK (amount < 1000000);
+SELECT pointstore.append_event('held', 'Opened', 1000), pointstore.append_event('free', 'Opened', 1000);
+END
+
+sub value
+{
+	my ($sql, $db) = @_;
+	return $node->safe_psql($db // 'postgres', $sql);
+}
+
+# Starts a session that runs one script; done() waits for it.
+sub start
+{
+	my ($sql, %params) = @_;
+	my $run = { out => '', err => '' };
+	my $on = $params{node} // $node;
+
+	local $ENV{PGOPTIONS} = '-c statement_timeout=' . ($params{statement_timeout} // 0);
+	$run->{run} = IPC::Run::start([ 'psql', '-XqAt', '-v', 'VERBOSITY=sqlstate', '-d', $on->connstr($params{db} // 'postgres'), '-c', $sql ],
+		'>', \$run->{out}, '2>', \$run->{err}, IPC::Run::timeout($patience));
+	return $run;
+}
+
+# What the session has printed: rows, or the SQLSTATE.
+sub done
+{
+	my ($run) = @_;
+	$run->{run}->finish;
+	chomp($run->{out});
+	return $run->{out} if $run->{err} eq '';
+	return $run->{err} =~ /(?:ERROR|FATAL):\s+(\w{5})/ ? $1 : $run->{err};
+}
+
+sub wait_for
+{
+	my ($what, $query, $db) = @_;
+	ok($node->poll_query_until($db // 'postgres', $query), $what);
+	return;
+}
+
+# the callers that are in submit_event and wait
+sub wait_for_callers
+{
+	my ($n, $what) = @_;
+	wait_for($what // "$n callers wait", "SELECT count(*) >= $n FROM pg_stat_activity WHERE query ~ 'submit_event' AND wait_event_type = 'Extension' AND pid <> pg_backend_pid() AND NOT $is_combiner");
+	return;
+}
+
+sub submit
+{
+	my ($account, $type, $amount, $more) = @_;
+	return "SELECT outcome FROM pointstore.submit_event('$account', '$type', $amount" . ($more ? ", $more" : '') . ')';
+}
+
+# A session of its own is at an event that takes two seconds, so that others gather.
+sub start_slow
+{
+	my $slow = start(submit('slow', 'Slow', 1));
+	wait_for('the combiner is at work', "SELECT count(*) = 1 FROM pg_stat_activity WHERE $is_combiner AND wait_event = 'PgSleep'");
+	return $slow;
+}
+
+sub pgbench
+{
+	my ($clients, $seconds, %scripts) = @_;
+	my $run = { out => '', err => '' };
+	my @files;
+
+	foreach my $name (sort keys %scripts)
+	{
+		unlink "$dir/$name.sql";
+		append_to_file("$dir/$name.sql", $scripts{$name});
+		push @files, '-f', "$dir/$name.sql";
+	}
+	$run->{run} = IPC::Run::start([ 'pgbench', '-n', '-c', $clients, '-j', 2, '-T', $seconds, '-D', 'n=0', '-l', "--log-prefix=$dir/acks", @files,
+			$node->connstr('postgres') ], '>', \$run->{out}, '2>', \$run->{err});
+	return $run;
+}
+
+#
+# a batch of good events and of poison, of twins and of refusals
+#
+my $slow = start_slow();
+my %run = (
+	good => start(submit('batch', 'Good', 5)),
+	other => start(submit('batch-2', 'Good', 5)),
+	poison => start(submit('batch', 'Poison', 1)),
+	late => start(submit('batch-2', 'Late', 1)),
+	refused => start(submit('batch', 'Spent', -1000)),
+	tried => start(q{SELECT outcome FROM pointstore.try_submit_event('batch', 'Spent', -1000)}),
+	overflow => start(submit('held', 'Earned', '9223372036854775807 - 100')),
+	large => start(submit('free', 'Earned', 1000000)));
+wait_for_callers(9);
+is(done($slow), 'appended', 'the slow one');
+is(done($run{good}), 'appended', 'good ones are appended');
+is(done($run{other}), 'appended', 'and others');
+is(done($run{poison}), '22012', 'a poisonous event fails alone');
+is(done($run{late}), '22012', 'one that fails at commit too');
+is(done($run{refused}), 'PS003', 'a refusal is an error');
+is(done($run{tried}), 'insufficient_balance', 'or an outcome');
+is(done($run{overflow}), '22003', 'an overflow');
+is(done($run{large}), '23514', 'a CHECK');
+is(value(q{SELECT string_agg(event_type || ' ' || balance_after, ', ' ORDER BY aggregate_id) FROM pointstore.event_store WHERE aggregate_id ~ '^batch'}),
+	'Good 5, Good 5', 'no more than that was appended');
+my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n" . submit('free', 'Earned', 1000000));
+like($err, qr/CONSTRAINT NAME:\s+small/, 'an error keeps its constraint');
+like($err, qr/DETAIL:.*1000000/, 'and its detail');
+
+$slow = start_slow();
+my @twins = map { start(submit('batch', 'Good', 7, q{request_id => 'twin'})) } 1 .. 4;
+my $odd = start(submit('batch', 'Good', 8, q{request_id => 'twin'}));
+wait_for_callers(6);
+done($slow);
+my @told = sort map { done($_) } @twins;
+ok((join(' ', @told) eq 'appended replayed replayed replayed' && done($odd) eq 'PS002') || join(' ', @told) eq 'PS002 PS002 PS002 PS002',
+	"of twins in one batch one is appended: @told");
+is(value(q{SELECT count(*) FROM pointstore.event_store WHERE request_id = 'twin'}), '1', 'once');
+
+# in order of arrival
+$slow = start_slow();
+my @ordered;
+foreach my $n (1 .. 6)
+{
+	push @ordered, start("SELECT version FROM pointstore.submit_event('ordered', 'Good', $n)");
+	wait_for_callers($n + 1);
+}
+done($slow);
+is(join(' ', map { done($_) } @ordered), '1 2 3 4 5 6', 'in order of arrival');
+
+#
+# a locked account
+#
+my $holder = $node->background_psql('postgres');
+$holder->query_safe(q{BEGIN; SELECT pointstore.append_event('held', 'Kept', 1)});
+my $waiting = start(submit('held', 'Good', 1));
+my $limited = start(submit('held', 'Good', 1, q{request_id => 'limited'}), statement_timeout => 1000);
+is(value("SET statement_timeout = '30s'; " . submit('free', 'Good', 1)), 'appended', 'others go on meanwhile') foreach 1 .. 3;
+is(done($limited), '57014', 'a caller that waits for the lock is cancelled by its statement_timeout');
+wait_for('the others wait as append_event does', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'submit_event' AND wait_event_type = 'Lock'});
+$holder->query_safe('COMMIT');
+is(done($waiting), 'appended', 'and are appended when it is free');
+is(value(submit('held', 'Good', 1, q{request_id => 'limited'})), 'appended', 'what was cancelled there was not');
+$holder->query_safe(q{BEGIN; LOCK TABLE pointstore.balance});
+$waiting = start(submit('free', 'Good', 1));
+wait_for('a locked table is waited for too', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'submit_event' AND wait_event_type = 'Lock'});
+$holder->query_safe('COMMIT');
+is(done($waiting), 'appended', 'and got');
+$holder->query_safe(q{BEGIN; SELECT pointstore.append_event('elsewhere', 'Good', 1, request_id => 'elsewhere')});
+$waiting = start(submit('free', 'Good', 1, q{request_id => 'elsewhere'}));
+wait_for('as is a request under way', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'submit_event' AND wait_event_type = 'Lock'});
+$holder->query_safe('ROLLBACK');
+is(done($waiting), 'appended', 'which came to nothing');
+$holder->quit;
+
+#
+# callers that are cancelled and terminated, more often than there are slots
+#
+foreach my $round (1 .. 2)
+{
+	$slow = start_slow();
+	my @gone = map { start(submit('gone', 'Good', 1, "request_id => 'gone-$round-$_'"), statement_timeout => 500) } 1 .. 11;
+	is(join(' ', map { done($_) } @gone), join(' ', ('57014') x 11), 'cancelled while they wait');
+	done($slow);
+	my $taken = start(submit('slow', 'Slow', 1, "request_id => 'taken-$round'"), statement_timeout => 500);
+	is(done($taken), '57014', 'cancelled when it is under way');
+	wait_for('which goes on', "SELECT count(*) = 0 FROM pg_stat_activity WHERE $is_combiner AND wait_event = 'PgSleep'");
+	$taken = start(submit('slow', 'Slow', 1, "request_id => 'killed-$round'"));
+	wait_for('one is under way', "SELECT count(*) = 1 FROM pg_stat_activity WHERE $is_combiner AND wait_event = 'PgSleep'");
+	value(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ~ 'killed-' AND pid <> pg_backend_pid()});
+	is(done($taken), '57P01', 'terminated when it is under way');
+	is(value(submit('slow', 'Slow', 1, "request_id => '$_-$round'")), 'replayed', 'applied all the same: the request tells') foreach qw(taken killed);
+}
+is(value(q{SELECT count(*) FROM pointstore.event_store WHERE aggregate_id = 'gone'}), '0', 'who was cancelled before was not appended');
+@told = map { done($_) } map { start(submit('gone', 'Good', 1)) } 1 .. 24;
+is(join(' ', @told), join(' ', ('appended') x 24), 'no slot is lost');
+
+#
+# a combiner that is terminated and cancelled
+#
+my $at_work = start(submit('slow', 'Slow', 1, q{request_id => 'terminated'}));
+wait_for('at work', "SELECT count(*) = 1 FROM pg_stat_activity WHERE $is_combiner AND wait_event = 'PgSleep'");
+my @queued = map { start(submit('queued', 'Good', 1)) } 1 .. 3;
+wait_for_callers(4);
+is(value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE $is_combiner"), '1', 'terminated');
+is(done($at_work), 'appended', 'its callers get their answers');
+is(join(' ', map { done($_) } @queued), 'appended appended appended', 'and those in the queue');
+is(value(q{SELECT count(*) FROM pointstore.event_store WHERE request_id = 'terminated'}), '1', 'once');
+$at_work = start(submit('slow', 'Slow', 1));
+wait_for('at work', "SELECT count(*) = 1 FROM pg_stat_activity WHERE $is_combiner AND wait_event = 'PgSleep'");
+value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE $is_combiner");
+is(done($at_work), 'appended', 'cancelled');
+
+#
+# where it may be called
+#
+is(sqlstate($node, 'postgres', q{DO $$ BEGIN PERFORM pointstore.submit_event('stays', 'Good', 1); RAISE division_by_zero; END $$}), '22012', 'a call that fails afterwards');
+is(value(q{SELECT version FROM pointstore.get_balance('stays')}), '1', 'what was submitted stays');
+append_to_file("$dir/pipeline.sql", "\\startpipeline\n" . (submit('piped', 'Good', 1) . ";\n") x 3 . "\\endpipeline\n");
+isnt(system("pgbench -n -M extended -t 1 -f $dir/pipeline.sql '" . $node->connstr('postgres') . "' >$dir/pipeline.log 2>&1"), 0, 'not in a pipeline');
+is(value(q{SELECT version FROM pointstore.get_balance('piped')}), '1', 'but for its first statement');
+
+#
+# 32 clients in every way, 12 slots, a combiner that is terminated again and again
+#
+my $load = pgbench(32, 8,
+	hot => "\\set n :n + 1\n" . submit('hot', 'Acked', 1, q{request_id => 'hot-' || :client_id || '-' || :n}) . ";\n",
+	uniform => "\\set n :n + 1\n\\set a random(1, 500)\n" . submit(q{u' || :a || '}, 'Acked', 1, q{request_id => 'uniform-' || :client_id || '-' || :n}) . ";\n",
+	append => "\\set n :n + 1\n" . q{SELECT outcome FROM pointstore.append_event('hot', 'Acked', 1, request_id => 'append-' || :client_id || '-' || :n)} . ";\n",
+	refused => q{SELECT outcome FROM pointstore.try_submit_event('hot', 'Refused', -1000000);} . "\n",
+	repeated => "\\set r random(1, 300)\n" . submit(q{r' || :r || '}, 'Repeated', ':r', q{request_id => 'repeated-' || :r}) . ";\n");
+my $terminated = 0;
+foreach (1 .. 6)
+{
+	$terminated += value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE $is_combiner");
+	is(sqlstate($node, 'postgres', submit('hot', 'Poison', 1)), '22012', 'poison among them');
+	sleep 1;
+}
+ok($load->{run}->finish, 'no client has met an error') or diag($load->{err});
+cmp_ok($terminated, '>', 2, 'combiners were terminated');
+
+sub acknowledged
+{
+	my %count;
+	foreach my $log (glob "$dir/acks.*")
+	{
+		foreach (split /\n/, slurp_file($log))
+		{
+			my ($client, undef, undef, $script) = split / /;
+			$count{$client}{$script}++;
+		}
+		unlink $log;
+	}
+	return %count;
+}
+my %acks = acknowledged();
+my $acked = 0;
+foreach my $client (values %acks) { $acked += $client->{$_} // 0 foreach 0, 1, 4 }
+is(value(q{SELECT count(*) FROM pointstore.event_store WHERE event_type = 'Acked'}), $acked, 'acknowledged = stored');
+is(value(q{SELECT count(*) FROM pointstore.event_store WHERE event_type = 'Repeated'}), value(q{SELECT count(DISTINCT request_id) FROM pointstore.event_store WHERE event_type = 'Repeated'}), 'each request once');
+is(value(q{SELECT count(*) FROM pointstore.event_store WHERE event_type IN ('Refused', 'Poison', 'Late')}), '0', 'nothing that was refused');
+is(faults($node, 'postgres'), '', 'the store is sound');
+cmp_ok(value(q{SELECT count(DISTINCT xmin::text) < count(*) FROM pointstore.event_store WHERE request_id ~ '^hot-'}), 'eq', 't', 'they were combined');
+
+#
+# killed combiner, and a server that stops at once, under load: what was acknowledged is there
+#
+foreach my $end ('kill', 'immediate')
+{
+	my $account = "end-$end";
+	$load = pgbench(16, 30, $end => "\\set n :n + 1\n" . submit($account, 'Acked', 1, "request_id => '$end-' || :client_id || '-' || :n") . ";\n");
+	sleep 3;
+	if ($end eq 'kill')
+	{
+		my $pid = value("SELECT pid FROM pg_stat_activity WHERE $is_combiner");
+		kill 'KILL', $pid;
+	}
+	else
+	{
+		$node->stop('immediate');
+	}
+	$load->{run}->finish;
+	$node->start if $end eq 'immediate';
+	wait_for('the server is back', 'SELECT true');
+	%acks = acknowledged();
+	cmp_ok(scalar(keys %acks), '>', 0, 'there was something acknowledged');
+	my ($lost, $more) = (0, 0);
+	my %stored = map { split /\|/ } split /\n/, value("SELECT split_part(request_id, '-', 2), count(*) FROM pointstore.event_store WHERE request_id ~ '^$end-' GROUP BY 1");
+	foreach my $client (0 .. 15)
+	{
+		my $told = $acks{$client}{0} // 0;
+		my $is = $stored{$client} // 0;
+		$lost++ if $is < $told;
+		$more++ if $is > $told + 1;
+	}
+	is("$lost $more", '0 0', "$end: acknowledged events are there, and at most one more for each client");
+	is(faults($node, 'postgres'), '', 'the store is sound');
+}
+
+#
+# a second database; databases that are dropped and copied; the extension dropped
+#
+value('CREATE DATABASE second');
+create_store($node, 'second');
+is(value(submit('free', 'Good', 1)) . ' ' . value(submit('free', 'Good', 1), 'second'), 'appended appended', 'two databases');
+is(value("SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_stat_activity WHERE $is_combiner"), 'postgres second', 'each has its combiner');
+value('CREATE DATABASE third TEMPLATE second');
+is(value('SELECT version FROM pointstore.get_balance(\'free\')', 'third'), '1', 'a database with an idle combiner is copied');
+is(value(submit('free', 'Good', 1), 'third'), 'appended', 'and the copy has its own');
+value('DROP DATABASE third');
+pass('and is dropped');
+is(value(submit('free', 'Good', 1), 'second'), 'appended', 'once more');
+$load = { out => '', err => '' };
+append_to_file("$dir/second.sql", submit('hot', 'Good', 1) . ";\n");
+$load->{run} = IPC::Run::start([ 'pgbench', '-n', '-c', 8, '-T', 60, '-f', "$dir/second.sql", $node->connstr('second') ], '>', \$load->{out}, '2>', \$load->{err});
+wait_for('busy', q{SELECT version > 100 FROM pointstore.get_balance('hot')}, 'second');
+value('DROP DATABASE second WITH (FORCE)');
+$load->{run}->finish;
+is(value("SELECT string_agg(datname, ' ') FROM pg_stat_activity WHERE $is_combiner"), 'postgres', 'dropped while it was busy');
+value('SET client_min_messages = warning; DROP EXTENSION pointstore CASCADE');
+wait_for('gone with the extension', "SELECT count(*) = 0 FROM pg_stat_activity WHERE $is_combiner");
+value('CREATE EXTENSION pointstore; SELECT pointstore.upgrade_store()');
+is(value(submit('free', 'Good', 1)), 'appended', 'and back with it');
+value('ALTER EXTENSION pointstore UPDATE; SELECT pointstore.upgrade_store()');
+is(value(submit('free', 'Good', 1)), 'appended', 'an upgrade of the store does not trouble it');
+
+# idle
+$node->append_conf('postgresql.conf', 'pointstore.combine_idle_timeout = 1s');
+$node->reload;
+wait_for('it leaves when it is idle', "SELECT count(*) = 0 FROM pg_stat_activity WHERE $is_combiner");
+is(value(submit('free', 'Good', 1)), 'appended', 'and comes back');
+$node->append_conf('postgresql.conf', "pointstore.combine_idle_timeout = 1h\npointstore.combine_delay = 5000");
+$node->reload;
+is(value(submit('free', 'Good', 1)), 'appended', 'a delay before each batch');
+
+# a standby that must confirm; and calls on a standby
+my $backup = $node->backup('b');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'b', has_streaming => 1);
+$standby->start;
+is(sqlstate($standby, 'postgres', submit('free', 'Good', 1)), '25006', 'not on a standby');
+$node->append_conf('postgresql.conf', q{synchronous_standby_names = 'nobody'});
+$node->reload;
+wait_for('reloaded', q{SELECT current_setting('synchronous_standby_names') = 'nobody'});
+$waiting = start(submit('confirmed', 'Good', 1));
+wait_for('the standby that must confirm is waited for', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'submit_event' AND wait_event = 'SyncRep'});
+$node->append_conf('postgresql.conf', q{synchronous_standby_names = ''});
+$node->reload;
+is(done($waiting), 'appended', 'and then told');
+$node->wait_for_catchup($standby);
+$standby->promote;
+is($standby->safe_psql('postgres', submit('free', 'Good', 1)), 'appended', 'after promotion');
+$standby->stop('fast');
+is(faults($node, 'postgres'), '', 'the store is sound');
+$node->stop('fast');
+pass('a fast stop is not held up');
+
+#
+# no worker to be had, no slots, no preloading: plainly, with the same answers
+#
+foreach my $case ([ 'no worker', 'max_worker_processes = 1' ], [ 'no slots', 'pointstore.combine_slots = 0' ], [ 'not preloaded', q{shared_preload_libraries = ''} ])
+{
+	my ($name, $conf) = @$case;
+	my $plain = new_cluster($name =~ s/ /_/gr, conf => "max_connections = 60\n$conf");
+	$plain->start;
+	create_store($plain, 'postgres');
+	is($plain->safe_psql('postgres', submit('a', 'Good', 1, q{request_id => 'r'})), 'appended', "$name: appended");
+	is($plain->safe_psql('postgres', submit('a', 'Good', 1, q{request_id => 'r'})), 'replayed', "$name: replayed");
+	is($plain->safe_psql('postgres', q{SELECT outcome FROM pointstore.try_submit_event('a', 'Spent', -2)}), 'insufficient_balance', "$name: refused");
+	is($plain->safe_psql('postgres', q{SELECT (pointstore.submit_event('a', 'Good', 1)).version FROM generate_series(1, 3)}), "2\n3\n4", "$name: several in one statement");
+	is(sqlstate($plain, 'postgres', 'BEGIN; ' . submit('a', 'Good', 1)), '25001', "$name: not in a transaction block");
+	is(sqlstate($plain, 'postgres', q{DO $$ BEGIN PERFORM pointstore.append_event('b', 'Good'); PERFORM pointstore.submit_event('a', 'Good'); END $$}), '25001', "$name: nor after a write");
+	my @many = map { start(submit('a', 'Good', 1), node => $plain) } 1 .. 20;
+	is(join(' ', map { done($_) } @many), join(' ', ('appended') x 20), "$name: many at once");
+	is($plain->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE $is_combiner"), '0', "$name: there is no combiner");
+	is(faults($plain, 'postgres'), '', "$name: the store is sound");
+	$plain->stop;
+}
+
+done_testing();

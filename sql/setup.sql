@@ -11,6 +11,8 @@ SELECT pointstore.append_event('setup-1', 'PointEarned', 100);
 SELECT pointstore.try_append_event('setup-1', 'PointEarned', 100);
 SELECT pointstore.append_events('[{"aggregate_id": "setup-1", "event_type": "PointEarned"}]');
 SELECT pointstore.append_events('[]');
+SELECT pointstore.submit_event('setup-1', 'PointEarned', 100);
+SELECT pointstore.try_submit_event('setup-1', 'PointEarned', 100);
 SELECT pointstore.open_account('setup-1');
 SELECT pointstore.close_account('setup-1');
 SELECT pointstore.freeze_account('setup-1', 'why');

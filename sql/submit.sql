@@ -1,6 +1,10 @@
 -- submit_event and try_submit_event: append_event's answers, committed by themselves.
 \set VERBOSITY sqlstate
 
+INSERT INTO pointstore.account_kind (kind, mode, min_balance, max_balance, auto_open) VALUES
+    ('submit-limited', 'hybrid', -100, 1000, true), ('submit-shut', 'hybrid', 0, NULL, false),
+    ('submit-pure', 'pure', 0, 1000, true);
+
 -- the first opens the account, in the name of who called
 SELECT outcome, aggregate_id, version, balance, available, id > 0 AS id,
        created_at BETWEEN now() AND clock_timestamp() AS created
@@ -18,9 +22,10 @@ SELECT pointstore.grant_access('submit_writer', 'writer');
 SET ROLE submit_writer;
 SELECT outcome, version FROM pointstore.submit_event('submit-2', 'PointEarned', 1);
 SELECT outcome, version FROM pointstore.try_submit_event('submit-2', 'PointEarned', 1);
+SELECT outcome, version FROM pointstore.submit_event('submit-12', 'Released', 1, kind => 'submit-pure');
 RESET ROLE;
 SELECT aggregate_id, action, by_role = current_user AS by_me, by_role = 'submit_writer' AS by_writer
-  FROM pointstore.account_log WHERE aggregate_id IN ('submit-1', 'submit-2') ORDER BY aggregate_id;
+  FROM pointstore.account_log WHERE aggregate_id IN ('submit-1', 'submit-12', 'submit-2') ORDER BY aggregate_id;
 CREATE ROLE submit_nobody;
 GRANT USAGE ON SCHEMA pointstore TO submit_nobody;
 SET ROLE submit_nobody;
@@ -37,9 +42,6 @@ SELECT id = :id AS id, balance_after = :balance AS balance, created_at = :'creat
 SELECT version, balance FROM pointstore.get_balance('submit-1');
 
 -- refusals: errors, and outcomes with the account's state
-INSERT INTO pointstore.account_kind (kind, mode, min_balance, max_balance, auto_open) VALUES
-    ('submit-limited', 'hybrid', -100, 1000, true), ('submit-shut', 'hybrid', 0, NULL, false),
-    ('submit-pure', 'pure', 0, 1000, true);
 SELECT pointstore.submit_event('submit-1', 'Changed', expected_version => 3);
 SELECT pointstore.submit_event('submit-1', 'PointSpent', -3502);
 SELECT pointstore.submit_event('submit-1', 'PointSpent', -2, min_balance => 3500);

@@ -90,7 +90,7 @@ pointstore_open_account(PG_FUNCTION_ARGS)
 			const Kind *kind = pointstore_require_kind(kind_name);
 
 			pointstore_refuse_damaged(id, snapshot);
-			done = pointstore_open_row(id, kind);
+			done = pointstore_open_row(id, kind, InvalidOid);
 		}
 		pointstore_release_account(&account);
 		PopActiveSnapshot();
@@ -608,15 +608,16 @@ pointstore_change_account(Account *account)
 }
 
 /*
- * Opens an account that was not there: inserts its empty row and logs it.
+ * Opens an account that was not there: inserts its empty row and logs it, in the
+ * name of that role (InvalidOid: the session's).
  * False when another session was faster; 40001 when that is invisible here.
  */
 bool
-pointstore_open_row(text *id, const Kind *kind)
+pointstore_open_row(text *id, const Kind *kind, Oid role)
 {
 	Account		account = {
 		.id = id, .kind = kind, .kind_name = kind->name, .pure = kind->pure,
-		.updated_at = GetCurrentTimestamp()
+		.opened_by = role, .updated_at = GetCurrentTimestamp()
 	};
 
 	if (!pointstore_change_account(&account))

@@ -603,7 +603,7 @@ open_missing(Batch *batch, Account *account, Snapshot snapshot)
 	if (kind == NULL || !kind->auto_open)
 		return false;
 	pointstore_refuse_damaged(account->id, snapshot);
-	(void) pointstore_open_row(account->id, kind);
+	(void) pointstore_open_row(account->id, kind, event->role);
 	return true;
 }
 
@@ -967,7 +967,8 @@ write_batch(Batch *batch)
 			continue;
 		hybrid |= !account->pure;
 		speculative |= account->pure || !account->exists;
-		if (account->pure && !account->exists && !pointstore_open_row(account->id, account->kind))
+		if (account->pure && !account->exists &&
+			!pointstore_open_row(account->id, account->kind, account->opened_by))
 			return false;
 	}
 	if (!hybrid && !speculative)

@@ -251,7 +251,7 @@ open_for_event(const ProposedEvent *event, Account *account, Snapshot snapshot)
 	if (!kind->auto_open)
 		return false;
 	pointstore_refuse_damaged(account->id, snapshot);
-	(void) pointstore_open_row(account->id, kind);
+	(void) pointstore_open_row(account->id, kind, InvalidOid);
 	return true;
 }
 

@@ -45,6 +45,8 @@ INSERT INTO matrix VALUES
     (2, 'ok', $$SELECT pointstore.append_event('grants-1', 'PointSpent', -1)$$),
     (2, 'ok', $$SELECT pointstore.try_append_event('grants-1', 'PointSpent', -1000)$$),
     (2, 'ok', $$SELECT pointstore.append_events('[{"aggregate_id": "grants-1", "event_type": "Noted"}]')$$),
+    (2, '25001', $$SELECT pointstore.submit_event('grants-1', 'PointSpent', -1)$$),
+    (2, '25001', $$SELECT pointstore.try_submit_event('grants-1', 'PointSpent', -1000)$$),
     (2, 'ok', $$SELECT pointstore.open_account('grants-3')$$),
     (2, 'ok', $$CREATE TEMP TABLE cart (version int);
                 CREATE TRIGGER t BEFORE UPDATE ON cart FOR EACH ROW EXECUTE FUNCTION pointstore.check_version('version')$$),

@@ -474,6 +474,7 @@ pointstore_append(Batch *batch)
 			event->version = event->same_as->version;
 			event->balance = event->same_as->balance;
 			event->id = event->same_as->id;
+			event->durable = event->same_as->durable;
 			event->created_at = event->same_as->created_at;
 		}
 	}

@@ -993,8 +993,10 @@ decide(Slot *slot, const ProposedEvent *event, XLogRecPtr commit)
 	if (event->mismatch != NULL)
 		slot->event.mismatch = put(slot, event->mismatch, strlen(event->mismatch) + 1);
 	slot->answer = ANSWER_DECIDED;
-	slot->flush = event->outcome == OUTCOME_APPENDED || event->same_as != NULL ? commit :
-		event->outcome == OUTCOME_REPLAYED ? event->durable : InvalidXLogRecPtr;
+	slot->flush = event->outcome == OUTCOME_REPLAYED ? event->durable : InvalidXLogRecPtr;
+	if (event->outcome == OUTCOME_APPENDED ||
+		(event->same_as != NULL && event->same_as->outcome == OUTCOME_APPENDED))
+		slot->flush = commit;
 	return true;
 }
 

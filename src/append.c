@@ -24,7 +24,8 @@
  * under way and waits for it. Twins on one account meet at its row lock or its
  * primary key. What remains is one request_id used for two accounts at the
  * same instant: its unique index then stops the second with 40001, and the
- * retry says what happened (PS002).
+ * retry says what happened (PS002). A combined batch, which can be tried again as
+ * a whole, leaves the look-up to that index altogether (judge_one).
  *
  *-------------------------------------------------------------------------
  */
@@ -458,6 +459,7 @@ pointstore_append(Batch *batch)
 	{
 		CHECK_FOR_INTERRUPTS();
 		lock = true;
+		batch->trusting = false;
 	}
 	if (batch->refused != NULL &&
 		(!batch->refusals_are_outcomes || batch->refused->outcome > OUTCOME_NOT_ALLOWED))
@@ -644,10 +646,15 @@ judge_batch(Batch *batch, Snapshot snapshot)
 		hash_destroy(requests);
 }
 
-/* One event of a batch: its request first, when it has one of its own, then the rules. */
+/*
+ * One event of a batch: its request first, when it has one of its own, then the
+ * rules. A trusting batch leaves it to the unique index to find a request that
+ * has been applied, and looks itself only where the event would be refused.
+ */
 static void
 judge_one(Batch *batch, ProposedEvent *event, HTAB *requests, Snapshot snapshot)
 {
+	bool		has_own = batch->request_id == NULL && event->request_id != NULL;
 	bool		known = false;
 
 	event->same_as = NULL;
@@ -656,12 +663,14 @@ judge_one(Batch *batch, ProposedEvent *event, HTAB *requests, Snapshot snapshot)
 		event->outcome = OUTCOME_BUSY;
 		return;
 	}
-	if (batch->request_id == NULL && event->request_id != NULL)
+	if (has_own)
 		known = (requests != NULL && seen_in_batch(event, requests)) ||
-			pointstore_find_request(event, 1, false, snapshot);
+			(!batch->trusting && pointstore_find_request(event, 1, false, snapshot));
 	if (!known)
 		pointstore_judge(event, event->account, snapshot);
-	else if (event->outcome == OUTCOME_REQUEST_MISMATCH)
+	if (!known && has_own && batch->trusting && event->outcome != OUTCOME_APPENDED)
+		known = pointstore_find_request(event, 1, false, snapshot);
+	if (known && event->outcome == OUTCOME_REQUEST_MISMATCH)
 	{
 		event->version = event->account->version;
 		event->balance = event->account->balance;

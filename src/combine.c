@@ -31,7 +31,9 @@
  * the event given back, undecided: then the caller appends plainly, waiting
  * where append_event() would wait, and gets the answer that it would get.
  *
- * Errors. A batch whose transaction fails has written nothing; its halves are
+ * Errors. A batch whose transaction fails has written nothing. Perhaps one of its
+ * requests was applied before, which is left to the unique index to find: so it is
+ * tried again with all its requests looked up, as are all for a second. Then its halves are
  * tried as batches, down to the event that fails alone, which gets the error.
  * After a lock timeout, a deadlock or the like all its events are given back.
  *
@@ -93,6 +95,8 @@ PGDLLEXPORT void pointstore_combiner_main(Datum arg);
 #define TICK			200		/* ms, between two looks of an idle combiner */
 #define START_PATIENCE	1000	/* ms that callers wait for a combiner to come */
 #define START_TIMEOUT	5000	/* ms after which another is asked for, when some did not come */
+#define ENOUGH			16		/* callers that are worth a batch, while others may be about to come */
+#define WARINESS		1000	/* ms in which requests are looked up, after a batch has failed */
 #define MAX_FAILURES	2		/* in a row, before that counts */
 
 typedef enum SlotState
@@ -183,6 +187,7 @@ static Slot **taken;			/* in order of arrival */
 static Slot **decided;			/* by the batch at hand */
 static int	ntaken = 0;
 static int	idle_ticks = 0;
+static TimestampTz wary_until = 0;
 static TransactionId committing = InvalidTransactionId; /* until its events are answered */
 
 static void request_memory(void);
@@ -217,6 +222,7 @@ static void serve(bool patient);
 static void run(Slot **slots, int n, bool patient);
 static ErrorData *append_batch(Batch *batch);
 static bool is_passing(int sqlerrcode);
+static bool has_waited(int sqlerrcode);
 static bool decide(Slot *slot, const ProposedEvent *event, XLogRecPtr commit);
 static void answer_error(Slot *slot, const ErrorData *error);
 static void answer(Slot **slots, int n);
@@ -762,6 +768,12 @@ pointstore_combiner_main(Datum arg)
 
 		attend();
 		fresh = take_waiting() > 0;
+		if (fresh && ntaken < ENOUGH)
+		{
+			/* a transaction for few costs nearly what it costs for many */
+			pointstore_yield();
+			(void) take_waiting();
+		}
 		if (fresh && combine_delay > 0)
 		{
 			pg_usleep(combine_delay);
@@ -910,7 +922,8 @@ serve(bool patient)
 static void
 run(Slot **slots, int n, bool patient)
 {
-	Batch		batch = {.nevents = n, .apart = true, .patient = patient};
+	Batch		batch = {.nevents = n, .apart = true, .patient = patient, .trusting = GetCurrentTimestamp() >= wary_until};
+	bool		trusting = batch.trusting;
 	ErrorData  *error;
 	int			i;
 
@@ -918,6 +931,12 @@ run(Slot **slots, int n, bool patient)
 	for (i = 0; i < n; i++)
 		batch.events[i] = slots[i]->event;
 	error = append_batch(&batch);
+	if (error != NULL && trusting && !has_waited(error->sqlerrcode))
+	{
+		wary_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WARINESS);
+		run(slots, n, patient);
+		return;
+	}
 	if (error == NULL || is_passing(error->sqlerrcode) || n == 1)
 	{
 		int			ndecided = 0;
@@ -972,8 +991,14 @@ append_batch(Batch *batch)
 static bool
 is_passing(int sqlerrcode)
 {
-	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
-		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_QUERY_CANCELED;
+	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK || has_waited(sqlerrcode);
+}
+
+/* Whether it says that something was waited for too long. */
+static bool
+has_waited(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_QUERY_CANCELED;
 }
 
 /* The answer for an event that a committed batch has decided. False: its account is locked, it is put off. */

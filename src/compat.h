@@ -50,6 +50,14 @@ pointstore_on_shmem_request(shmem_request_hook_type request, shmem_request_hook_
 #endif
 }
 
+/* Lets others run first who are ready to. */
+#ifdef WIN32
+#define pointstore_yield() SwitchToThread()
+#else
+#include <sched.h>
+#define pointstore_yield() ((void) sched_yield())
+#endif
+
 /* Extensions name what they wait for since 17; event keeps what the name became. */
 #include "utils/wait_event.h"
 static inline uint32

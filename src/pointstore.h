@@ -402,6 +402,7 @@ typedef struct Batch
 	bool		refusals_are_outcomes;
 	bool		apart;
 	bool		patient;		/* apart: locked accounts are waited for, else OUTCOME_BUSY */
+	bool		trusting;		/* apart: an applied request may also be an error, 40001 */
 
 	Account    *accounts;		/* in the one lock order: by bytes of the id */
 	int			naccounts;

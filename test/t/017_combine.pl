@@ -204,6 +204,13 @@ foreach my $round (1 .. 2)
 	my @gone = map { start(submit('gone', 'Good', 1, "request_id => 'gone-$round-$_'"), statement_timeout => 500) } 1 .. 11;
 	is(join(' ', map { done($_) } @gone), join(' ', ('57014') x 11), 'cancelled while they wait');
 	done($slow);
+	# a batch of them, taken with a slow one after the slow one before it
+	$slow = start_slow();
+	@gone = map { start(submit('late', $_ == 1 ? 'Slow' : 'Good', 1, "request_id => 'late-$round-$_'"), statement_timeout => 3200) } 1 .. 11;
+	is(join(' ', map { done($_) } @gone), join(' ', ('57014') x 11), 'cancelled in a batch under way');
+	done($slow);
+	wait_for('which goes on', "SELECT count(*) = 0 FROM pg_stat_activity WHERE $is_combiner AND wait_event = 'PgSleep'");
+	like(value("SET statement_timeout = '60s'; " . submit('late', $_ == 1 ? 'Slow' : 'Good', 1, "request_id => 'late-$round-$_'")), qr/^(replayed|appended)$/, 'the request tells') foreach 1, 2, 11;
 	my $taken = start(submit('slow', 'Slow', 1, "request_id => 'taken-$round'"), statement_timeout => 500);
 	is(done($taken), '57014', 'cancelled when it is under way');
 	wait_for('which goes on', "SELECT count(*) = 0 FROM pg_stat_activity WHERE $is_combiner AND wait_event = 'PgSleep'");
@@ -213,8 +220,9 @@ foreach my $round (1 .. 2)
 	is(done($taken), '57P01', 'terminated when it is under way');
 	is(value(submit('slow', 'Slow', 1, "request_id => '$_-$round'")), 'replayed', 'applied all the same: the request tells') foreach qw(taken killed);
 }
+is(value(q{SELECT count(*) FROM (SELECT FROM pointstore.event_store WHERE aggregate_id = 'late' GROUP BY request_id HAVING count(*) > 1) r}), '0', 'none was applied twice');
 is(value(q{SELECT count(*) FROM pointstore.event_store WHERE aggregate_id = 'gone'}), '0', 'who was cancelled before was not appended');
-@told = map { done($_) } map { start(submit('gone', 'Good', 1)) } 1 .. 24;
+@told = map { done($_) } map { start(submit('gone', 'Good', 1), statement_timeout => 60000) } 1 .. 24;
 is(join(' ', @told), join(' ', ('appended') x 24), 'no slot is lost');
 
 #

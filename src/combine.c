@@ -178,6 +178,7 @@ static Shared *shared = NULL;	/* null: not preloaded, or turned off */
 static shmem_request_hook_type earlier_request_hook = NULL;
 static shmem_startup_hook_type earlier_startup_hook = NULL;
 static bool appended_plainly = false;	/* in this transaction */
+static bool appending = false;	/* plainly, so that who submits now is a trigger */
 static uint32 submit_wait = 0;
 static uint32 combine_wait = 0;
 
@@ -324,22 +325,26 @@ static Datum
 submit(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 {
 	ProposedEvent event = {.role = GetOuterUserId()};
+	Datum		result;
 
 	PreventCommandIfReadOnly("submit_event()");
 	refuse_in_transaction();
 	pointstore_read_arguments(fcinfo, &event);
 	if (!appended_plainly && combine(&event))
 		return pointstore_answer(&event, refusals_are_outcomes);
-	appended_plainly = true;
+	appended_plainly = appending = true;
 	ForceSyncCommit();
-	return pointstore_append_one(&event, refusals_are_outcomes);
+	result = pointstore_append_one(&event, refusals_are_outcomes);
+	appending = false;
+	return result;
 }
 
 /* What is submitted stays, so it cannot be part of a transaction that may be rolled back: 25001. */
 static void
 refuse_in_transaction(void)
 {
-	if (combiner != NULL || IsTransactionBlock() || IsSubTransaction() || (MyXactFlags & XACT_FLAGS_PIPELINING) ||
+	if (combiner != NULL || appending || IsTransactionBlock() || IsSubTransaction() ||
+		(MyXactFlags & XACT_FLAGS_PIPELINING) ||
 		(!appended_plainly && TransactionIdIsValid(GetTopTransactionIdIfAny())))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
@@ -351,7 +356,7 @@ refuse_in_transaction(void)
 void
 pointstore_forget_plain_submits(void)
 {
-	appended_plainly = false;
+	appended_plainly = appending = false;
 }
 
 /*

@@ -461,6 +461,8 @@ start_run(Run *run, const char *scope)
 		.sql = "UPDATE pointstore.reconciliation SET status = 'running', error = NULL"
 		" WHERE id" EQ "(SELECT pg_catalog.max(id) FROM pointstore.reconciliation WHERE scope" EQ "$1)"
 		"   AND status" EQ "'interrupted' AND slices_done" GT "0 AND slices_done" LT "slices"
+		/* what was proved longer ago is proved anew */
+		"   AND started_at" GT "(pg_catalog.clock_timestamp()" MINUS "CAST('1 day' AS pg_catalog.interval))"
 		" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at, findings, unverified,"
 		"   (SELECT pg_catalog.count(DISTINCT l.aggregate_id) FROM pointstore.account_log l"
 		"     WHERE l.at" GE "started_at AND l.reason" EQ "'" OUR_REASON "')",
@@ -468,7 +470,9 @@ start_run(Run *run, const char *scope)
 	};
 	static PointstorePlan start = {
 		.sql = "INSERT INTO pointstore.reconciliation (scope, triggered_by, slices)"
-		" SELECT $1, $2, CASE WHEN $1" EQ "'full' THEN GREATEST(1, CAST(pg_catalog.ceil(c.reltuples"
+		" SELECT $1, $2, CASE WHEN $1" EQ "'full' THEN GREATEST(1, CAST(pg_catalog.ceil("
+		/* never analyzed: an event takes some 150 bytes */
+		"        CASE WHEN c.reltuples" LT "0 THEN pg_catalog.pg_relation_size(c.oid) OPERATOR(pg_catalog./) 150.0 ELSE c.reltuples END"
 		"        OPERATOR(pg_catalog./) $3) AS pg_catalog.int4)) ELSE 1 END"
 		"   FROM pg_catalog.pg_class c WHERE c.oid" EQ "CAST('pointstore.event_store' AS pg_catalog.regclass)"
 		" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at, findings, unverified,"
@@ -1097,6 +1101,11 @@ finish_run(Run *run)
 		" WHERE " IS_OVER("c.safe_id"),
 		.nargs = 3, .argtypes = {INT8OID, INT8OID, TEXTOID}
 	};
+	static PointstorePlan prune = {
+		.sql = "DELETE FROM pointstore.reconciliation r WHERE status" EQ "'clean'"
+		" AND finished_at" LT "(pg_catalog.clock_timestamp()" MINUS "CAST('30 days' AS pg_catalog.interval))"
+		" AND id" LT "(SELECT pg_catalog.max(l.id) FROM pointstore.reconciliation l WHERE l.scope" EQ "r.scope AND l.status" EQ "'clean')"
+	};
 	Datum		values[6];
 	PointstoreScope owner;
 
@@ -1109,6 +1118,8 @@ finish_run(Run *run)
 	values[4] = Int64GetDatum(run->unverified);
 	values[5] = CStringGetTextDatum(too_many);
 	pointstore_execute(&finish, values, run->breaker ? "      " : "     n", false);
+	if (run->full)
+		pointstore_execute(&prune, NULL, NULL, false);
 	/*
 	 * The slices of an earlier session have not seen what came before this one; and
 	 * what stayed locked is for the next incremental run to look at again.

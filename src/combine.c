@@ -53,8 +53,8 @@
  *
  * Combiners. One for each database that is being served, started by the first
  * caller and gone after pointstore.combine_idle_timeout. While it is idle
- * it has no transaction and no lock, and it leaves when its database is to be
- * dropped or copied, or the extension is gone. Starting it, and its end, are
+ * it has no transaction and no lock, and it leaves when the extension is gone; at any
+ * time it makes way for who drops or copies its database (worker.c). Starting it, and its end, are
  * changes of its entry's state under the same lock; the entry's generation tells a
  * worker that comes too late that it is not meant any more.
  *
@@ -758,9 +758,7 @@ pointstore_combiner_main(Datum arg)
 	Order		order;
 
 	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(order));
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
+	pointstore_worker_signals();
 	before_shmem_exit(leave, PointerGetDatum(NULL));
 	if (shared == NULL || !take_charge(&order))
 		proc_exit(0);
@@ -810,15 +808,12 @@ take_charge(const Order *order)
 	return combiner != NULL;
 }
 
-/* What the database's settings say of transactions is not for these. */
+/* Its commits do not wait for the disk, nor it for locks. */
 static void
 set_up_session(void)
 {
-	PortalContext = AllocSetContextCreate(TopMemoryContext, "pointstore combiner", ALLOCSET_DEFAULT_SIZES);
-	SetConfigOption("application_name", MyBgworkerEntry->bgw_type, PGC_USERSET, PGC_S_SESSION);
+	pointstore_worker_connected();
 	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
 	set_lock_timeout();
 }
 
@@ -836,12 +831,8 @@ static void
 attend(void)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
+	if (pointstore_worker_reload())
 		set_lock_timeout();
-	}
 }
 
 /*
@@ -1136,14 +1127,14 @@ give_up_entry(void)
 	return done;
 }
 
-/* Whether the database is to be dropped or copied, or has the extension no more. */
+/* Whether the database has the extension no more. */
 static bool
 is_unwanted(void)
 {
 	bool		unwanted;
 
 	StartTransactionCommand();
-	unwanted = pointstore_database_is_claimed() || !OidIsValid(get_extension_oid("pointstore", true));
+	unwanted = !OidIsValid(get_extension_oid("pointstore", true));
 	CommitTransactionCommand();
 	return unwanted;
 }

@@ -16,9 +16,7 @@
  *
  * A worker connects as nobody in particular, since the store's owner need not be
  * able to log in, and then becomes the owner. An error ends its run, and stands
- * in the run's row. To the server it is like autovacuum: who has waited for one
- * of its locks for deadlock_timeout cancels it, and who drops or copies its
- * database ends it.
+ * in the run's row. It makes way for others (worker.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -32,12 +30,8 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
-#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lwlock.h"
-#include "storage/proc.h"
-#include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -91,8 +85,6 @@ static bool lets_in(Served *database);
 static int	tick(void);
 static int	interval(void);
 static bool start_worker(const char *database, char scope, BackgroundWorkerHandle **handle);
-static void be_like_autovacuum(void);
-static void forget_settings(void);
 static void run_guarded(bool full);
 static bool choose_scope(char order, bool *full);
 static bool is_due(bool *full);
@@ -132,9 +124,7 @@ pointstore_launcher_main(Datum arg)
 	List	   *served = NIL;
 	uint32		wait_event = WaitEventExtensionNew("PointstoreLauncherMain");
 
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
+	pointstore_worker_signals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	for (;;)
 	{
@@ -142,11 +132,7 @@ pointstore_launcher_main(Datum arg)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, tick(), wait_event);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
+		(void) pointstore_worker_reload();
 	}
 }
 
@@ -293,45 +279,12 @@ pointstore_worker_main(Datum arg)
 	bool		full;
 
 	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(order));
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
+	pointstore_worker_signals();
 	BackgroundWorkerInitializeConnection(order.database, NULL, 0);
-	PortalContext = AllocSetContextCreate(TopMemoryContext, "pointstore worker", ALLOCSET_DEFAULT_SIZES);
-	SetConfigOption("application_name", MyBgworkerEntry->bgw_type, PGC_USERSET, PGC_S_SESSION);
-	be_like_autovacuum();
-	forget_settings();
+	pointstore_worker_connected();
 	if (choose_scope(order.scope, &full))
 		run_guarded(full);
 	proc_exit(0);
-}
-
-/*
- * Lets PostgreSQL end this process where it would end an autovacuum worker: in
- * CountOtherDBBackends() and in the deadlock check of who waits for its locks.
- */
-static void
-be_like_autovacuum(void)
-{
-	LWLockAcquire(ProcArrayLock, LW_EXCLUSIVE);
-	MyProc->statusFlags |= PROC_IS_AUTOVACUUM;
-	ProcGlobal->statusFlags[MyProc->pgxactoff] = MyProc->statusFlags;
-	LWLockRelease(ProcArrayLock);
-}
-
-/* What a database prescribes for its sessions must not end a run, or keep it from writing down what it finds. */
-static void
-forget_settings(void)
-{
-	static const char *const settings[][2] = {{"default_transaction_read_only", "off"},
-	{"default_transaction_isolation", "read committed"}, {"default_transaction_deferrable", "off"},
-	{"statement_timeout", "0"}, {"lock_timeout", "0"}, {"idle_in_transaction_session_timeout", "0"},
-	{"transaction_timeout", "0"}};
-	int			i;
-
-	for (i = 0; i < lengthof(settings); i++)
-		if (GetConfigOption(settings[i][0], true, false) != NULL)	/* not each version has them all */
-			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /* What to do, by the order and by the runs that are recorded; false: nothing. */

@@ -124,7 +124,6 @@ typedef struct PointstorePlan
 extern const PointstoreStore *pointstore_store(void);
 extern bool pointstore_store_exists(void);
 extern bool pointstore_store_is_complete(void);
-extern bool pointstore_database_is_claimed(void);
 extern Oid	pointstore_kind_table(void);
 extern void pointstore_act_as_owner(PointstoreScope *scope);
 extern void pointstore_act_as_verifier(PointstoreScope *scope);
@@ -140,6 +139,14 @@ extern text *pointstore_name(FunctionCallInfo fcinfo, int argno, const char *wha
 extern void pointstore_check_name(const char *what, text *name);
 extern char *pointstore_cstring(text *name);
 extern void pointstore_store_init(void);
+
+/* ---------------------------------------------------------------------
+ * worker.c: how our background workers begin
+ * ---------------------------------------------------------------------
+ */
+extern void pointstore_worker_signals(void);
+extern void pointstore_worker_connected(void);
+extern bool pointstore_worker_reload(void);
 
 /* ---------------------------------------------------------------------
  * progress.c: what a reconciliation under way shows of itself

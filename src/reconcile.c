@@ -36,7 +36,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
-#include "postmaster/interrupt.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
@@ -422,11 +421,7 @@ rest(void)
 
 	if (!AmBackgroundWorkerProcess())
 		return;
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
+	(void) pointstore_worker_reload();
 	if (!is_throttled())
 		return;
 	if (wait_event == 0)

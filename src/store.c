@@ -28,7 +28,6 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_database.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
@@ -36,7 +35,6 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -127,19 +125,6 @@ pointstore_store_exists(void)
 	Oid			schema = get_namespace_oid("pointstore", true);
 
 	return OidIsValid(schema) && OidIsValid(get_relname_relid("event_store", schema));
-}
-
-/* Whether somebody is about to drop or to copy this database, and waits for sessions to be gone. */
-bool
-pointstore_database_is_claimed(void)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
-	if (LockAcquire(&tag, RowExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
-		return true;
-	LockRelease(&tag, RowExclusiveLock, false);
-	return false;
 }
 
 /* The store of this database; 55000 when there is none, or none of this version. */

@@ -161,6 +161,34 @@ BEGIN
     COMMENT ON COLUMN pointstore.reconcile_progress.started_at IS 'when this session began the run or went on with it';
     COMMENT ON COLUMN pointstore.reconcile_progress.percent IS 'of a full run the part of the events that is read, by the last ANALYZE, of an incremental one the part of the accounts; null = unknown';
 
+    CREATE OR REPLACE VIEW pointstore.pg_stat_pointstore AS
+    SELECT d.datname AS database, s.appends, s.replays, s.version_conflicts, s.request_mismatches, s.insufficient_balance,
+           s.balance_limit, s.account_frozen, s.account_closed, s.account_missing, s.not_allowed, s.combined_batches, s.combined_events,
+           round(1.0 * s.combined_events / CASE WHEN s.combined_batches > 0 THEN s.combined_batches END, 1) AS avg_batch,
+           round(0.001 * s.waited / CASE WHEN s.answers > 0 THEN s.answers END, 3) AS avg_wait,
+           s.given_back, s.stats_reset
+      FROM pointstore.stat() s
+      JOIN pg_database d ON d.oid = s.database_id;
+    COMMENT ON VIEW pointstore.pg_stat_pointstore IS
+    'What appends have come to, a row for each database of the server in which there was one since the server started or crashed. Counted is each event by what was decided about it, once for each call, also where the transaction was rolled back afterwards; of a batch that is refused only the event that is. Errors in every form of a call are not counted, nor what reconciliation writes. Needs shared_preload_libraries = ''pointstore'', else it is empty; the 65th database and those after it are not counted. pointstore.pg_stat_pointstore_reset() begins anew.';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.database IS 'name of the database';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.appends IS 'events appended, by functions, INSERT and COPY; those rolled back included';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.replays IS 'events whose request had been applied: the first receipt came back, or the row was skipped';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.version_conflicts IS 'events refused: another version than expected (PS001)';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.request_mismatches IS 'events refused: request_id was used for something else (PS002)';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.insufficient_balance IS 'events refused: below the floor (PS003)';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.balance_limit IS 'events refused: above the ceiling (PS009)';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.account_frozen IS 'events refused: the account is frozen (PS004)';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.account_closed IS 'events refused: the account is closed (PS005)';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.account_missing IS 'events refused: the account is missing (PS008)';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.not_allowed IS 'events refused: not allowed (PS011)';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.combined_batches IS 'transactions in which the combiner has decided about events of submit_event()';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.combined_events IS 'events that it has decided about in them, appended, replayed and refused; each is in its own column too';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.avg_batch IS 'combined_events / combined_batches, events; null = none';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.avg_wait IS 'mean time from a caller''s arrival in submit_event() to its answer by the combiner, flush and standbys included, milliseconds; null = none';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.given_back IS 'events that the combiner did not decide about, so that the caller appended plainly: an account locked for long, or no combiner came';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.stats_reset IS 'since when it is counted: the last reset, else the first append since the server''s start';
+
     COMMENT ON COLUMN pointstore.account.available IS 'balance - held, what a debit may take, before the floor; minor units';
     COMMENT ON COLUMN pointstore.account.status IS 'open, frozen or closed';
     COMMENT ON COLUMN pointstore.account.updated_at IS 'when a hybrid account''s row last changed; of a pure one its last event''s created_at, null without events';
@@ -288,7 +316,7 @@ BEGIN
 
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', owner);
     FOREACH part IN ARRAY ARRAY['account_kind', 'balance', 'pure_account', 'event_store', 'account_log', 'store_version', 'account',
-        'reconciliation', 'finding', 'account_proof', 'reconciliation_checkpoint', 'reconciliation_run', 'reconciliation_status', 'reconcile_progress'] LOOP
+        'reconciliation', 'finding', 'account_proof', 'reconciliation_checkpoint', 'reconciliation_run', 'reconciliation_status', 'reconcile_progress', 'pg_stat_pointstore'] LOOP
         EXECUTE format('ALTER TABLE pointstore.%I OWNER TO %s', part, owner);
     END LOOP;
     PERFORM pointstore.grant_owner(owner);
@@ -519,11 +547,12 @@ BEGIN
         found := coalesce(nullif(found, installed), 'unknown');
     END IF;
 
-    views := (SELECT count(*) FROM (VALUES ('account'), ('store_version'), ('reconciliation_run'), ('reconciliation_status'), ('reconcile_progress')) v(name)
+    views := (SELECT count(*) FROM (VALUES ('account'), ('store_version'), ('reconciliation_run'), ('reconciliation_status'), ('reconcile_progress'),
+                                            ('pg_stat_pointstore')) v(name)
                WHERE to_regclass('pointstore.' || v.name) IS NULL);
     IF views > 0 OR found <> installed THEN
         PERFORM pointstore.create_store_views();
-        FOREACH part IN ARRAY ARRAY['store_version', 'account', 'reconciliation_run', 'reconciliation_status', 'reconcile_progress'] LOOP
+        FOREACH part IN ARRAY ARRAY['store_version', 'account', 'reconciliation_run', 'reconciliation_status', 'reconcile_progress', 'pg_stat_pointstore'] LOOP
             EXECUTE format('ALTER VIEW pointstore.%I OWNER TO %s', part, owner);
         END LOOP;
     END IF;
@@ -567,9 +596,11 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', role);
     EXECUTE format('GRANT SELECT ON pointstore.account_kind, pointstore.balance, pointstore.pure_account, pointstore.event_store,
         pointstore.account_log, pointstore.store_version, pointstore.account, pointstore.reconciliation, pointstore.finding,
-        pointstore.account_proof, pointstore.reconciliation_checkpoint, pointstore.reconciliation_run, pointstore.reconciliation_status, pointstore.reconcile_progress TO %s', role);
+        pointstore.account_proof, pointstore.reconciliation_checkpoint, pointstore.reconciliation_run, pointstore.reconciliation_status, pointstore.reconcile_progress,
+        pointstore.pg_stat_pointstore TO %s', role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
-        pointstore.balance_as_of(text, bigint), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive() TO %s', role);
+        pointstore.balance_as_of(text, bigint), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive(),
+        pointstore.stat() TO %s', role);
     IF level IN ('writer', 'operator') THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION
             pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
@@ -588,13 +619,14 @@ BEGIN
             pointstore.set_kind(text, text, text),
             pointstore.rebuild_balance(text),
             pointstore.repair(bigint, text),
-            pointstore.reconcile_now(text) TO %s', role);
+            pointstore.reconcile_now(text),
+            pointstore.pg_stat_pointstore_reset() TO %s', role);
         EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.reconcile(text, bigint) TO %s', role);
     END IF;
 END
 $$;
 COMMENT ON FUNCTION pointstore.grant_access(regrole, text) IS
-'Gives a role access: reader (sees tables and views, reads balances), writer (also appends and opens accounts, by functions alone, and may put check_version on its tables) or operator (also closes, freezes, unfreezes, sets kinds and rebuilds). To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
+'Gives a role access: reader (sees tables and views, reads balances), writer (also appends and opens accounts, by functions alone, and may put check_version on its tables) or operator (also closes, freezes, unfreezes, sets kinds, rebuilds, and resets the statistics). To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
 
 -- ---------------------------------------------------------------------------
 -- src/progress.c
@@ -606,6 +638,25 @@ RETURNS SETOF record LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1
 AS 'MODULE_PATHNAME', 'pointstore_progress';
 COMMENT ON FUNCTION pointstore.progress() IS
 'The reconciliations under way in this server, all databases. For the view reconcile_progress.';
+
+-- ---------------------------------------------------------------------------
+-- src/stat.c
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pointstore.stat(OUT database_id oid, OUT appends bigint, OUT replays bigint, OUT version_conflicts bigint,
+    OUT request_mismatches bigint, OUT insufficient_balance bigint, OUT balance_limit bigint, OUT account_frozen bigint,
+    OUT account_closed bigint, OUT account_missing bigint, OUT not_allowed bigint, OUT combined_batches bigint,
+    OUT combined_events bigint, OUT answers bigint, OUT waited bigint, OUT given_back bigint, OUT stats_reset timestamptz)
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL SAFE ROWS 10
+AS 'MODULE_PATHNAME', 'pointstore_stat';
+COMMENT ON FUNCTION pointstore.stat() IS
+'The counters of the view pg_stat_pointstore as they stand in shared memory, a row for each database, dropped ones included. answers: callers of submit_event() that the combiner answered; waited: how long they have waited, all together, microseconds. No row where the library is not preloaded.';
+
+CREATE FUNCTION pointstore.pg_stat_pointstore_reset()
+RETURNS void LANGUAGE c VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'pointstore_pg_stat_pointstore_reset';
+COMMENT ON FUNCTION pointstore.pg_stat_pointstore_reset() IS
+'Sets this database''s counters in the view pg_stat_pointstore to 0. 55000: the library is not preloaded.';
 
 -- ---------------------------------------------------------------------------
 -- src/account.c

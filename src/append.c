@@ -467,6 +467,8 @@ pointstore_append(Batch *batch)
 		lock = true;
 		batch->trusting = false;
 	}
+	if (!batch->apart)
+		(void) pointstore_count(batch);
 	if (batch->refused != NULL &&
 		(!batch->refusals_are_outcomes || batch->refused->outcome > OUTCOME_NOT_ALLOWED))
 		pointstore_raise(batch->refused);
@@ -487,6 +489,44 @@ pointstore_append(Batch *batch)
 		}
 	}
 	pointstore_act_as_caller(&scope);
+}
+
+/*
+ * Counts what was decided about a batch: its refusal, or each of its events; returns
+ * their number. Not before it is certain: one that stands apart may be tried again
+ * until it is committed.
+ */
+int
+pointstore_count(const Batch *batch)
+{
+	int64		counts[OUTCOME_NOT_ALLOWED + 1] = {0};
+	int			total = 0;
+	int			i;
+
+	if (batch->refused != NULL)
+	{
+		pointstore_count_event(batch->refused);
+		return 1;
+	}
+	for (i = 0; i < batch->nevents; i++)
+		if (batch->events[i].outcome <= OUTCOME_NOT_ALLOWED)
+		{
+			counts[batch->events[i].outcome]++;
+			total++;
+		}
+	for (i = 0; i < lengthof(counts); i++)
+		if (counts[i] > 0)
+			pointstore_stat_add((PointstoreStat) i, counts[i]);
+	return total;
+}
+
+/* The same for one event. An error in every form of the call is not counted. */
+void
+pointstore_count_event(const ProposedEvent *event)
+{
+	StaticAssertStmt((int) STAT_NOT_ALLOWED == (int) OUTCOME_NOT_ALLOWED, "outcomes are the first counters");
+	if (event->outcome <= OUTCOME_NOT_ALLOWED)
+		pointstore_stat_add((PointstoreStat) event->outcome, 1);
 }
 
 /* The batch's accounts, each once, in the order of the bytes of their ids. */
@@ -1240,7 +1280,11 @@ judge_again(Batch *batch, Account *account)
 					 errhint("Repeat the call to see what it has written.")));
 		pointstore_judge(event, account, snapshot);
 		if (event->outcome != OUTCOME_APPENDED)
+		{
+			if (!batch->apart)
+				pointstore_count_event(event);
 			pointstore_raise(event);
+		}
 		event->created_at = account->updated_at = Max(event->created_at, account->updated_at);
 	}
 	PopActiveSnapshot();

@@ -70,6 +70,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
+#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "replication/syncrep.h"
@@ -197,6 +198,7 @@ static Size shared_size(void);
 static Datum submit(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static void refuse_in_transaction(void);
 static bool combine(ProposedEvent *event);
+static void count_wait(instr_time since);
 static Size size_of_texts(const ProposedEvent *event);
 static Slot *enqueue(const ProposedEvent *event);
 static Combiner *find_combiner(void);
@@ -222,6 +224,7 @@ static int	take_waiting(void);
 static void serve(bool patient);
 static void run(Slot **slots, int n, bool patient);
 static ErrorData *append_batch(Batch *batch);
+static void count_batch(const Batch *batch);
 static bool is_passing(int sqlerrcode);
 static bool has_waited(int sqlerrcode);
 static bool decide(Slot *slot, const ProposedEvent *event, XLogRecPtr commit);
@@ -369,12 +372,14 @@ combine(ProposedEvent *event)
 {
 	Slot	   *slot;
 	ErrorData  *volatile error = NULL;
+	instr_time	since;
 	volatile bool answered = false;
 	volatile AnswerKind answer = ANSWER_GIVEN_BACK;
 	volatile XLogRecPtr flush = InvalidXLogRecPtr;
 
 	if (shared == NULL || IsBinaryUpgrade || size_of_texts(event) > SLOT_TEXT)
 		return false;
+	INSTR_TIME_SET_CURRENT(since);
 	slot = enqueue(event);
 	if (slot == NULL)
 		return false;
@@ -389,15 +394,32 @@ combine(ProposedEvent *event)
 		}
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(abandon, PointerGetDatum(slot));
-	if (!answered)
+	if (answered)
+		abandon(0, PointerGetDatum(slot));
+	if (answer == ANSWER_GIVEN_BACK)
+	{
+		pointstore_stat_add(STAT_GIVEN_BACK, 1);
 		return false;
-	abandon(0, PointerGetDatum(slot));
-	if (error != NULL)
-		ThrowErrorData(error);
+	}
 	HOLD_INTERRUPTS();
 	SyncRepWaitForLSN(flush, true);
 	RESUME_INTERRUPTS();
-	return answer == ANSWER_DECIDED;
+	count_wait(since);
+	if (error != NULL)
+		ThrowErrorData(error);
+	return true;
+}
+
+/* A caller's wait for his answer is over, which began then. */
+static void
+count_wait(instr_time since)
+{
+	instr_time	waited;
+
+	INSTR_TIME_SET_CURRENT(waited);
+	INSTR_TIME_SUBTRACT(waited, since);
+	pointstore_stat_add(STAT_ANSWERS, 1);
+	pointstore_stat_add(STAT_WAITED, INSTR_TIME_GET_MICROSEC(waited));
 }
 
 /* What fill_slot() puts. */
@@ -937,6 +959,8 @@ run(Slot **slots, int n, bool patient)
 	{
 		int			ndecided = 0;
 
+		if (error == NULL)
+			count_batch(&batch);
 		for (i = 0; i < n; i++)
 		{
 			slots[i]->answer = ANSWER_GIVEN_BACK;
@@ -981,6 +1005,18 @@ append_batch(Batch *batch)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	return error;
+}
+
+/* A committed batch; events that are put off or given back are none of it. */
+static void
+count_batch(const Batch *batch)
+{
+	int			events = pointstore_count(batch);
+
+	if (events == 0)
+		return;
+	pointstore_stat_add(STAT_BATCHES, 1);
+	pointstore_stat_add(STAT_COMBINED, events);
 }
 
 /* Whether an error says nothing of the events themselves, but of what else goes on. */

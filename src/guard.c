@@ -101,7 +101,10 @@ pointstore_guard_event_store(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BEFORE(trigger->tg_event))
 		result = propose_event(trigger);
 	else
+	{
 		settle_event(trigger);
+		pointstore_stat_add(STAT_APPENDS, 1);
+	}
 	pointstore_act_as_caller(&scope);
 	return PointerGetDatum(result);
 }
@@ -202,6 +205,8 @@ propose_event(const TriggerData *trigger)
 		PopActiveSnapshot();
 		snapshot = pointstore_push_snapshot();	/* sees what the lock was waited for */
 		stored = event->request_id != NULL && pointstore_find_request(event, 1, true, snapshot);
+		if (stored)
+			pointstore_count_event(event);
 		if (stored && event->outcome == OUTCOME_REQUEST_MISMATCH)
 			pointstore_raise(event);
 		done = stored || number_event(&raw, &account, snapshot);
@@ -230,7 +235,10 @@ number_event(RawEvent *raw, Account *account, Snapshot snapshot)
 	else
 		judge_hybrid(raw, account, &last, last_is_ours, snapshot);
 	if (event->outcome != OUTCOME_APPENDED)
+	{
+		pointstore_count_event(event);
 		pointstore_raise(event);
+	}
 	if (raw->has_balance_after && raw->balance_after != event->balance)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -28,6 +28,7 @@ _PG_init(void)
 {
 	define_settings();
 	pointstore_store_init();
+	pointstore_stat_init();
 	pointstore_account_init();
 	pointstore_combine_init();
 	pointstore_launcher_init();

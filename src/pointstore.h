@@ -180,6 +180,36 @@ extern void pointstore_progress_count(int64 events);
 extern void pointstore_progress_end(void);
 
 /* ---------------------------------------------------------------------
+ * stat.c: counters of what appends have come to, per database
+ * ---------------------------------------------------------------------
+ */
+/* in the order of the columns of stat() */
+typedef enum PointstoreStat
+{
+	/* events, by what was decided about them, as Outcome */
+	STAT_APPENDS,
+	STAT_REPLAYS,
+	STAT_VERSION_CONFLICTS,
+	STAT_REQUEST_MISMATCHES,
+	STAT_INSUFFICIENT_BALANCE,
+	STAT_BALANCE_LIMIT,
+	STAT_ACCOUNT_FROZEN,
+	STAT_ACCOUNT_CLOSED,
+	STAT_ACCOUNT_MISSING,
+	STAT_NOT_ALLOWED,
+	/* combined appends */
+	STAT_BATCHES,
+	STAT_COMBINED,				/* events that the batches have decided */
+	STAT_ANSWERS,				/* callers that were answered */
+	STAT_WAITED,				/* us, all of those together */
+	STAT_GIVEN_BACK,
+	N_STATS
+} PointstoreStat;
+
+extern void pointstore_stat_init(void);
+extern void pointstore_stat_add(PointstoreStat counter, int64 n);
+
+/* ---------------------------------------------------------------------
  * row.c: rows of the store's tables, by the executor's own steps
  * ---------------------------------------------------------------------
  */
@@ -419,6 +449,8 @@ typedef struct Batch
 } Batch;
 
 extern void pointstore_append(Batch *batch);
+extern int	pointstore_count(const Batch *batch);
+extern void pointstore_count_event(const ProposedEvent *event);
 extern Datum pointstore_append_one(ProposedEvent *event, bool refusals_are_outcomes);
 extern void pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event);
 extern Datum pointstore_answer(const ProposedEvent *event, bool refusals_are_outcomes);

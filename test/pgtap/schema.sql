@@ -8,7 +8,7 @@ SELECT * FROM no_plan();
 
 SELECT tables_are('pointstore', ARRAY['account_kind', 'account_log', 'account_proof', 'balance', 'event_store', 'finding', 'pure_account',
     'reconciliation', 'reconciliation_checkpoint']);
-SELECT views_are('pointstore', ARRAY['account', 'reconcile_progress', 'reconciliation_run', 'reconciliation_status', 'store_version']);
+SELECT views_are('pointstore', ARRAY['account', 'pg_stat_pointstore', 'reconcile_progress', 'reconciliation_run', 'reconciliation_status', 'store_version']);
 SELECT has_sequence('pointstore', 'event_store_id_seq', 'event_store_id_seq');
 
 -- columns: name, type, collation, not null, default; in their order
@@ -42,6 +42,9 @@ SELECT results_eq($$SELECT * FROM pg_temp.columns_of('account_log')$$, ARRAY[
     'id bigint not null identity', 'aggregate_id text C not null', 'action text not null', 'reason text', 'before jsonb', 'after jsonb',
     'by_role text not null', 'at timestamp with time zone not null default clock_timestamp()'], 'columns of account_log');
 SELECT columns_are('pointstore', 'account', ARRAY['aggregate_id', 'kind', 'mode', 'unit', 'version', 'balance', 'held', 'available', 'status', 'updated_at']);
+SELECT columns_are('pointstore', 'pg_stat_pointstore', ARRAY['database', 'appends', 'replays', 'version_conflicts', 'request_mismatches', 'insufficient_balance',
+    'balance_limit', 'account_frozen', 'account_closed', 'account_missing', 'not_allowed', 'combined_batches', 'combined_events', 'avg_batch', 'avg_wait',
+    'given_back', 'stats_reset']);
 
 -- no plain OID columns, which pg_upgrade would refuse
 SELECT is_empty($$SELECT attrelid::regclass, attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -91,6 +94,7 @@ SELECT is(pg_temp.signature(name), signature, name) FROM (VALUES
     ('balance_at', 'aggregate_id text, at timestamp with time zone -> bigint'),
     ('balance_as_of', 'aggregate_id text, version bigint -> bigint'),
     ('check_version', ' -> trigger'),
+    ('pg_stat_pointstore_reset', ' -> void'),
     ('grant_access', 'role regrole, level text -> void')) f(name, signature);
 SELECT is(pg_get_function_result('pointstore.rebuild_balance(text)'::regprocedure), 'record', 'rebuild_balance returns one row');
 SELECT results_eq($$SELECT unnest(proargnames) COLLATE "default" FROM pg_proc WHERE oid = 'pointstore.rebuild_balance(text)'::regprocedure$$,

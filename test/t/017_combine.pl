@@ -16,6 +16,7 @@ use Test::More;
 my $dir = PostgreSQL::Test::Utils::tempdir;
 my $patience = $PostgreSQL::Test::Utils::timeout_default;
 my $is_combiner = q{backend_type = 'pointstore combiner'};
+my $stat = 'pointstore.pg_stat_pointstore WHERE database = current_database()';
 
 my $node = new_cluster('main', conf => <<'END', allows_streaming => 1);
 synchronous_commit = on
@@ -194,6 +195,7 @@ wait_for('as is a request under way', q{SELECT count(*) = 1 FROM pg_stat_activit
 $holder->query_safe('ROLLBACK');
 is(done($waiting), 'appended', 'which came to nothing');
 $holder->quit;
+cmp_ok(value("SELECT given_back FROM $stat"), '>=', 3, 'those who waited themselves are counted as given back');
 
 #
 # callers that are cancelled and terminated, more often than there are slots
@@ -253,6 +255,7 @@ is(value(q{SELECT version FROM pointstore.get_balance('piped')}), '1', 'but for 
 #
 # 32 clients in every way, 12 slots, a combiner that is terminated again and again
 #
+value('SELECT pointstore.pg_stat_pointstore_reset()');
 my $load = pgbench(32, 8,
 	hot => "\\set n :n + 1\n" . submit('hot', 'Acked', 1, q{request_id => 'hot-' || :client_id || '-' || :n}) . ";\n",
 	uniform => "\\set n :n + 1\n\\set a random(1, 500)\n" . submit(q{u' || :a || '}, 'Acked', 1, q{request_id => 'uniform-' || :client_id || '-' || :n}) . ";\n",
@@ -285,11 +288,24 @@ sub acknowledged
 }
 my %acks = acknowledged();
 my $acked = 0;
-foreach my $client (values %acks) { $acked += $client->{$_} // 0 foreach 0, 1, 4 }
+my $refused = 0;
+my $repeated = 0;
+foreach my $client (values %acks)
+{
+	$acked += $client->{$_} // 0 foreach 0, 1, 4;
+	$refused += $client->{2} // 0;
+	$repeated += $client->{3} // 0;
+}
 is(value(q{SELECT count(*) FROM pointstore.event_store WHERE event_type = 'Acked'}), $acked, 'acknowledged = stored');
 is(value(q{SELECT count(*) FROM pointstore.event_store WHERE event_type = 'Repeated'}), value(q{SELECT count(DISTINCT request_id) FROM pointstore.event_store WHERE event_type = 'Repeated'}), 'each request once');
 is(value(q{SELECT count(*) FROM pointstore.event_store WHERE event_type IN ('Refused', 'Poison', 'Late')}), '0', 'nothing that was refused');
 is(faults($node, 'postgres'), '', 'the store is sound');
+my $applied = value(q{SELECT count(*) FROM pointstore.event_store WHERE event_type = 'Repeated'});
+is(value("SELECT appends, replays, insufficient_balance FROM $stat"), join('|', $acked + $applied, $repeated - $applied, $refused),
+	'the statistics say what the clients were told');
+is(value("SELECT version_conflicts + request_mismatches + balance_limit + account_frozen + account_closed + account_missing + not_allowed FROM $stat"), '0', 'and nothing else');
+is(value("SELECT combined_events BETWEEN 1 AND appends + replays + insufficient_balance AND combined_batches < combined_events
+	AND avg_batch = round(combined_events::numeric / combined_batches, 1) AND avg_wait > 0 FROM $stat"), 't', 'and of batches');
 cmp_ok(value(q{SELECT count(DISTINCT xmin::text) < count(*) FROM pointstore.event_store WHERE request_id ~ '^hot-'}), 'eq', 't', 'they were combined');
 
 #
@@ -312,6 +328,7 @@ foreach my $end ('kill', 'immediate')
 	$load->{run}->finish;
 	$node->start if $end eq 'immediate';
 	wait_for('the server is back', 'SELECT true');
+	is(value('SELECT count(*) FROM pointstore.pg_stat_pointstore'), '0', 'its statistics begin anew');
 	%acks = acknowledged();
 	cmp_ok(scalar(keys %acks), '>', 0, 'there was something acknowledged');
 	my ($lost, $more) = (0, 0);
@@ -338,7 +355,7 @@ value('CREATE DATABASE third TEMPLATE second');
 is(value('SELECT version FROM pointstore.get_balance(\'free\')', 'third'), '1', 'a database with an idle combiner is copied');
 is(value(submit('free', 'Good', 1), 'third'), 'appended', 'and the copy has its own');
 value('DROP DATABASE third');
-pass('and is dropped');
+is(value(q{SELECT string_agg(database::text, ' ' ORDER BY database) FROM pointstore.pg_stat_pointstore}), 'postgres second', 'and is dropped, out of the statistics too');
 is(value(submit('free', 'Good', 1), 'second'), 'appended', 'once more');
 $load = { out => '', err => '' };
 append_to_file("$dir/second.sql", submit('hot', 'Good', 1) . ";\n");
@@ -403,6 +420,8 @@ foreach my $case ([ 'no worker', 'max_worker_processes = 1' ], [ 'no slots', 'po
 	my @many = map { start(submit('a', 'Good', 1), node => $plain) } 1 .. 20;
 	is(join(' ', map { done($_) } @many), join(' ', ('appended') x 20), "$name: many at once");
 	is($plain->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE $is_combiner"), '0', "$name: there is no combiner");
+	is($plain->safe_psql('postgres', "SELECT appends, replays, insufficient_balance, combined_events FROM $stat"), $name eq 'not preloaded' ? '' : '25|1|1|0', "$name: statistics");
+	is(sqlstate($plain, 'postgres', 'SELECT pointstore.pg_stat_pointstore_reset()'), $name eq 'not preloaded' ? '55000' : '00000', "$name: their reset");
 	is(faults($plain, 'postgres'), '', "$name: the store is sound");
 	$plain->stop;
 }

@@ -1,0 +1,185 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/stat.c
+ *		What appends have come to, in the view pointstore.pg_stat_pointstore.
+ *
+ * The counters stand in shared memory, one entry for each database, so they
+ * need preloading: without it nothing is counted. An entry is claimed by the first who
+ * counts something in its database, and kept until the server ends: entries are
+ * taken in order and never given back, so that no database gets two. A session looks
+ * its entry up once. When all are claimed, the counts of further databases are
+ * dropped.
+ *
+ * Counting is one atomic add, without a lock and outside of transactions: what
+ * was rolled back afterwards stays counted, as in PostgreSQL's own counters
+ * of tuples. Who reads or resets an entry meanwhile may see one counter a moment ahead
+ * of another.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "pointstore.h"
+
+PG_FUNCTION_INFO_V1(pointstore_stat);
+PG_FUNCTION_INFO_V1(pointstore_pg_stat_pointstore_reset);
+
+#define MAX_DATABASES 64
+
+typedef struct DatabaseStats
+{
+	pg_atomic_uint32 database;	/* InvalidOid: free */
+	pg_atomic_uint64 since;		/* TimestampTz; 0: just being claimed */
+	pg_atomic_uint64 counts[N_STATS];
+} DatabaseStats;
+
+/* no two databases in one cache line */
+typedef union Entry
+{
+	DatabaseStats stats;
+	char		padding[TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(DatabaseStats))];
+} Entry;
+
+static Entry *entries = NULL;	/* null: not preloaded */
+static shmem_request_hook_type earlier_request_hook = NULL;
+static shmem_startup_hook_type earlier_startup_hook = NULL;
+static DatabaseStats *own = NULL;
+static bool has_looked = false; /* for own, which may be in vain */
+
+static void request_memory(void);
+static void set_up_memory(void);
+static DatabaseStats *own_stats(void);
+static void put_row(ReturnSetInfo *rsinfo, DatabaseStats *stats);
+
+/* Called once when the library is loaded. */
+void
+pointstore_stat_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	pointstore_on_shmem_request(request_memory, &earlier_request_hook);
+	earlier_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = set_up_memory;
+}
+
+static void
+request_memory(void)
+{
+	if (earlier_request_hook != NULL)
+		earlier_request_hook();
+	RequestAddinShmemSpace(sizeof(Entry) * MAX_DATABASES);
+}
+
+static void
+set_up_memory(void)
+{
+	bool		found;
+	int			i;
+	int			j;
+
+	if (earlier_startup_hook != NULL)
+		earlier_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	entries = ShmemInitStruct("pointstore statistics", sizeof(Entry) * MAX_DATABASES, &found);
+	for (i = 0; !found && i < MAX_DATABASES; i++)
+	{
+		pg_atomic_init_u32(&entries[i].stats.database, InvalidOid);
+		pg_atomic_init_u64(&entries[i].stats.since, 0);
+		for (j = 0; j < N_STATS; j++)
+			pg_atomic_init_u64(&entries[i].stats.counts[j], 0);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* Adds to a counter of this database. Nothing happens where none is kept. */
+void
+pointstore_stat_add(PointstoreStat counter, int64 n)
+{
+	if (!has_looked)
+	{
+		own = own_stats();
+		has_looked = true;
+	}
+	if (own != NULL)
+		pg_atomic_fetch_add_u64(&own->counts[counter], n);
+}
+
+/* The entry of this database, claimed if need be; NULL: there is none. */
+static DatabaseStats *
+own_stats(void)
+{
+	int			i;
+
+	for (i = 0; entries != NULL && i < MAX_DATABASES; i++)
+	{
+		DatabaseStats *stats = &entries[i].stats;
+		uint32		database = InvalidOid;
+
+		if (pg_atomic_compare_exchange_u32(&stats->database, &database, MyDatabaseId))
+		{
+			pg_atomic_write_u64(&stats->since, GetCurrentTimestamp());
+			return stats;
+		}
+		if (database == MyDatabaseId)
+			return stats;
+	}
+	return NULL;
+}
+
+/* stat(): a row for each database in which something was counted, dropped ones included. */
+Datum
+pointstore_stat(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			i;
+
+	pointstore_materialize(fcinfo);
+	for (i = 0; entries != NULL && i < MAX_DATABASES; i++)
+		if (pg_atomic_read_u32(&entries[i].stats.database) != InvalidOid)
+			put_row(rsinfo, &entries[i].stats);
+	return (Datum) 0;
+}
+
+static void
+put_row(ReturnSetInfo *rsinfo, DatabaseStats *stats)
+{
+	TimestampTz since = pg_atomic_read_u64(&stats->since);
+	Datum		values[N_STATS + 2];
+	bool		nulls[N_STATS + 2] = {0};
+	int			i;
+
+	values[0] = ObjectIdGetDatum(pg_atomic_read_u32(&stats->database));
+	for (i = 0; i < N_STATS; i++)
+		values[1 + i] = Int64GetDatum(pg_atomic_read_u64(&stats->counts[i]));
+	values[1 + N_STATS] = TimestampTzGetDatum(since);
+	nulls[1 + N_STATS] = since == 0;
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* pg_stat_pointstore_reset(): this database's counters begin at 0 again. 55000: not preloaded. */
+Datum
+pointstore_pg_stat_pointstore_reset(PG_FUNCTION_ARGS)
+{
+	DatabaseStats *stats = own_stats();
+	int			i;
+
+	if (entries == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pointstore is not preloaded and counts nothing"),
+				 errhint("Set shared_preload_libraries = 'pointstore' and restart the server.")));
+	for (i = 0; stats != NULL && i < N_STATS; i++)
+		pg_atomic_write_u64(&stats->counts[i], 0);
+	if (stats != NULL)
+		pg_atomic_write_u64(&stats->since, GetCurrentTimestamp());
+	PG_RETURN_VOID();
+}

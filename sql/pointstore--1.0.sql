@@ -32,7 +32,7 @@ CREATE TYPE pointstore.account_state AS (
     updated_at   timestamptz
 );
 COMMENT ON TYPE pointstore.account_state IS
-'One account as the view pointstore.account shows it. Amounts in minor units; available = balance - held.';
+'One account as the view pointstore.account shows it. Amounts in minor units; available = balance - held, expired holds not counted.';
 
 -- What every store has besides its tables: the list that create_store() and
 -- upgrade_store() make complete, and that the functions check before they trust
@@ -55,6 +55,9 @@ AS $$
     ('pure_account', '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.pure_account FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()'),
     ('account_kind', '_pointstore_check',         'AFTER UPDATE OR DELETE ON pointstore.account_kind FOR EACH ROW EXECUTE FUNCTION pointstore.guard_account_kind()'),
     ('account_kind', '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.account_kind FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()'),
+    ('hold',         '_pointstore_check',         'AFTER INSERT OR UPDATE ON pointstore.hold FOR EACH ROW EXECUTE FUNCTION pointstore.guard_hold()'),
+    ('hold',         '_pointstore_append_only',   'BEFORE DELETE ON pointstore.hold FOR EACH ROW EXECUTE FUNCTION pointstore.guard_append_only()'),
+    ('hold',         '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.hold FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()'),
     ('account_log',  '_pointstore_append_only',   'BEFORE UPDATE OR DELETE ON pointstore.account_log FOR EACH ROW EXECUTE FUNCTION pointstore.guard_append_only()'),
     ('account_log',  '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.account_log FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()')
 $$;
@@ -73,9 +76,14 @@ BEGIN
 
     CREATE OR REPLACE VIEW pointstore.account AS
     SELECT b.aggregate_id, b.kind, 'hybrid'::text AS mode, k.unit, b.version, b.balance, b.held,
-           b.balance - b.held AS available, b.status, b.updated_at
+           b.balance - b.held + coalesce(x.expired, 0) AS available, b.status, b.updated_at
       FROM pointstore.balance b
       LEFT JOIN pointstore.account_kind k ON k.kind = b.kind
+      LEFT JOIN LATERAL (SELECT sum(h.amount)::bigint AS expired
+                           FROM pointstore.hold h
+                          WHERE h.aggregate_id = b.aggregate_id AND h.status = 'open'
+                            AND h.expires_at <= greatest(clock_timestamp(), b.updated_at)) x
+             ON b.next_expiry <= greatest(clock_timestamp(), b.updated_at)
     UNION ALL
     SELECT p.aggregate_id, p.kind, 'pure'::text, k.unit, coalesce(e.version, 0), coalesce(e.balance_after, 0), 0,
            coalesce(e.balance_after, 0), p.status, e.created_at
@@ -94,7 +102,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.account.unit IS 'what its amounts count';
     COMMENT ON COLUMN pointstore.account.version IS 'version of its last event; 0 = no event';
     COMMENT ON COLUMN pointstore.account.balance IS 'sum of its events'' amounts, minor units';
-    COMMENT ON COLUMN pointstore.account.held IS 'what its open holds reserve, minor units';
+    COMMENT ON COLUMN pointstore.account.held IS 'what its open holds reserve, minor units; also those that have expired and are not swept yet';
     CREATE OR REPLACE VIEW pointstore.reconciliation_run AS
     SELECT r.id, r.scope, r.started_at, r.finished_at,
            CASE WHEN r.status = 'running' AND NOT pg_is_in_recovery()
@@ -189,7 +197,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.pg_stat_pointstore.given_back IS 'events that the combiner did not decide about, so that the caller appended plainly: an account locked for long, or no combiner came';
     COMMENT ON COLUMN pointstore.pg_stat_pointstore.stats_reset IS 'since when it is counted: the last reset, else the first append since the server''s start';
 
-    COMMENT ON COLUMN pointstore.account.available IS 'balance - held, what a debit may take, before the floor; minor units';
+    COMMENT ON COLUMN pointstore.account.available IS 'balance - held, expired holds not counted: what a debit may take, before the floor; minor units';
     COMMENT ON COLUMN pointstore.account.status IS 'open, frozen or closed';
     COMMENT ON COLUMN pointstore.account.updated_at IS 'when a hybrid account''s row last changed; of a pure one its last event''s created_at, null without events';
 END
@@ -296,6 +304,7 @@ BEGIN
     CREATE INDEX event_store_aggregate_id_created_at_version_idx
         ON pointstore.event_store (aggregate_id, created_at, version);
     CREATE SEQUENCE pointstore.event_store_id_seq OWNED BY pointstore.event_store.id;
+    PERFORM pointstore.create_holds();
 
     CREATE TABLE pointstore.account_log (
         id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -315,7 +324,7 @@ BEGIN
     PERFORM pointstore.create_store_triggers();
 
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', owner);
-    FOREACH part IN ARRAY ARRAY['account_kind', 'balance', 'pure_account', 'event_store', 'account_log', 'store_version', 'account',
+    FOREACH part IN ARRAY ARRAY['account_kind', 'balance', 'pure_account', 'event_store', 'hold', 'account_log', 'store_version', 'account',
         'reconciliation', 'finding', 'account_proof', 'reconciliation_checkpoint', 'reconciliation_run', 'reconciliation_status', 'reconcile_progress', 'pg_stat_pointstore'] LOOP
         EXECUTE format('ALTER TABLE pointstore.%I OWNER TO %s', part, owner);
     END LOOP;
@@ -334,12 +343,52 @@ AS $$
 BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.digest(bigint, bigint, bigint, bigint, bigint, bigint, bigint),
         pointstore.guard_event_store(), pointstore.guard_balance(),
-        pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_append_only() TO %s', owner);
+        pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_hold(), pointstore.guard_append_only() TO %s', owner);
     PERFORM pointstore.grant_access(owner, 'operator');
 END
 $$;
 COMMENT ON FUNCTION pointstore.grant_owner(regrole) IS
 'Grants the owner of the store what it needs of the extension''s functions. Called by create_store() and upgrade_store(); superusers only.';
+
+-- Holds, and the index by which an event finds what follows from it: its reversals, the other legs.
+CREATE FUNCTION pointstore.create_holds()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CREATE TABLE pointstore.hold (
+        hold_id      text COLLATE "C" PRIMARY KEY,
+        aggregate_id text COLLATE "C" NOT NULL,
+        amount       bigint NOT NULL,
+        captured     bigint NOT NULL,
+        status       text NOT NULL,
+        created_at   timestamptz NOT NULL,
+        expires_at   timestamptz,
+        closed_at    timestamptz,
+        event_id     bigint
+    );
+    -- by its name: the functions go by it
+    CREATE INDEX hold_open_idx ON pointstore.hold (aggregate_id, expires_at) WHERE status = 'open';
+    -- replication that is divided by account needs the account of a row that is updated; with
+    -- FULL a subscriber before PostgreSQL 16 would read the whole table for each of them
+    CREATE UNIQUE INDEX hold_identity_idx ON pointstore.hold (hold_id, aggregate_id);
+    ALTER TABLE pointstore.hold REPLICA IDENTITY USING INDEX hold_identity_idx;
+    CREATE INDEX event_store_cause_id_idx ON pointstore.event_store (cause_id) WHERE cause_id IS NOT NULL;
+
+    COMMENT ON TABLE pointstore.hold IS 'What is or was reserved, one row per hold; written by functions alone (22023, PS006)';
+    COMMENT ON COLUMN pointstore.hold.hold_id IS 'name of the hold, 1 to 512 bytes, unique in the store';
+    COMMENT ON COLUMN pointstore.hold.aggregate_id IS 'the account; empty where it was cancelled before it was placed and no account was named';
+    COMMENT ON COLUMN pointstore.hold.amount IS 'what it reserves, minor units; 0 = cancelled before it was placed';
+    COMMENT ON COLUMN pointstore.hold.captured IS 'what was taken of it when it was confirmed, minor units';
+    COMMENT ON COLUMN pointstore.hold.status IS 'open, confirmed, cancelled or expired; an open one whose expires_at has passed reserves nothing any more';
+    COMMENT ON COLUMN pointstore.hold.created_at IS 'when it was placed';
+    COMMENT ON COLUMN pointstore.hold.expires_at IS 'when it ceases to reserve; null where it was never placed';
+    COMMENT ON COLUMN pointstore.hold.closed_at IS 'when it was confirmed, cancelled or swept; null = open';
+    COMMENT ON COLUMN pointstore.hold.event_id IS 'id of its event HoldPlaced, the cause of the one that closes it; null where it was never placed';
+END
+$$;
+COMMENT ON FUNCTION pointstore.create_holds() IS
+'Creates the table of holds and the index of causes. Called by create_store() and upgrade_store(); superusers only.';
 
 -- What reconciliation keeps of its own: runs, findings, and how far each account is proved.
 CREATE FUNCTION pointstore.create_reconciliation()
@@ -483,7 +532,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.event_store.payload IS 'what happened; default {}';
     COMMENT ON COLUMN pointstore.event_store.metadata IS 'who and how: actor, correlation id, trace; never compared with a repeated request';
     COMMENT ON COLUMN pointstore.event_store.request_id IS 'the caller''s name for the request, 1 to 512 bytes: applied once; null = none';
-    COMMENT ON COLUMN pointstore.event_store.leg IS 'place in a request of several events, from 0; null without request_id';
+    COMMENT ON COLUMN pointstore.event_store.leg IS 'place in a request of several events, or among the legs of a balanced call, from 0';
     COMMENT ON COLUMN pointstore.event_store.cause_id IS 'id of the event this one follows from; null = none';
     COMMENT ON COLUMN pointstore.event_store.occurred_at IS 'business time: as given, else created_at';
     COMMENT ON COLUMN pointstore.event_store.created_at IS 'clock at the append, never before the account''s previous event; may be given by who may write the table, not in the future (22023)';
@@ -537,6 +586,12 @@ BEGIN
         CREATE INDEX event_store_aggregate_id_created_at_version_idx
             ON pointstore.event_store (aggregate_id, created_at, version);
         PERFORM pointstore.comment_on_store();
+    END IF;
+
+    IF to_regclass('pointstore.hold') IS NULL THEN
+        PERFORM pointstore.create_holds();
+        EXECUTE format('ALTER TABLE pointstore.hold OWNER TO %s', owner);
+        found := coalesce(nullif(found, installed), 'unknown');
     END IF;
 
     IF to_regclass('pointstore.reconciliation') IS NULL THEN
@@ -595,7 +650,7 @@ BEGIN
 
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', role);
     EXECUTE format('GRANT SELECT ON pointstore.account_kind, pointstore.balance, pointstore.pure_account, pointstore.event_store,
-        pointstore.account_log, pointstore.store_version, pointstore.account, pointstore.reconciliation, pointstore.finding,
+        pointstore.hold, pointstore.account_log, pointstore.store_version, pointstore.account, pointstore.reconciliation, pointstore.finding,
         pointstore.account_proof, pointstore.reconciliation_checkpoint, pointstore.reconciliation_run, pointstore.reconciliation_status, pointstore.reconcile_progress,
         pointstore.pg_stat_pointstore TO %s', role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
@@ -608,6 +663,13 @@ BEGIN
             pointstore.append_events(jsonb, text, boolean),
             pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
             pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
+            pointstore.hold(text, bigint, text, interval, jsonb),
+            pointstore.try_hold(text, bigint, text, interval, jsonb),
+            pointstore.confirm_hold(text, bigint, text),
+            pointstore.cancel_hold(text, text),
+            pointstore.transfer(text, text, bigint, text, text, jsonb, jsonb),
+            pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb),
+            pointstore.reverse_event(text, bigint, bigint, text, boolean),
             pointstore.open_account(text, text),
             pointstore.check_version() TO %s', role);
     END IF;
@@ -621,12 +683,12 @@ BEGIN
             pointstore.repair(bigint, text),
             pointstore.reconcile_now(text),
             pointstore.pg_stat_pointstore_reset() TO %s', role);
-        EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.reconcile(text, bigint) TO %s', role);
+        EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.sweep_holds(), pointstore.reconcile(text, bigint) TO %s', role);
     END IF;
 END
 $$;
 COMMENT ON FUNCTION pointstore.grant_access(regrole, text) IS
-'Gives a role access: reader (sees tables and views, reads balances), writer (also appends and opens accounts, by functions alone, and may put check_version on its tables) or operator (also closes, freezes, unfreezes, sets kinds, rebuilds, and resets the statistics). To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
+'Gives a role access: reader (sees tables and views, reads balances), writer (also appends, holds, transfers, reverses and opens accounts, by functions alone, and may put check_version on its tables) or operator (also closes, freezes, unfreezes, sets kinds, rebuilds, sweeps, and resets the statistics). To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
 
 -- ---------------------------------------------------------------------------
 -- src/progress.c
@@ -754,7 +816,7 @@ CREATE FUNCTION pointstore.append_events(events jsonb, request_id text = NULL, b
 RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_append_events';
 COMMENT ON FUNCTION pointstore.append_events(jsonb, text, boolean) IS
-'Appends an array of events, all or nothing, and returns their receipts in input order. Each element is an object with the arguments of append_event() as keys (amounts also as strings); an unknown key is 22023. Either the call has a request_id (replayed only as a whole) or its elements may have their own, not both (22023). balanced: the amounts must sum to zero per unit (22023). Refusals as for append_event(), of the first failing element.';
+'Appends an array of events, all or nothing, and returns their receipts in input order. Each element is an object with the arguments of append_event() as keys (amounts also as strings); an unknown key is 22023. Either the call has a request_id (replayed only as a whole) or its elements may have their own, not both (22023). balanced: the amounts must sum to zero per unit (22023), and the events are legs of one movement: each but the first has it as its cause, unless the elements have request_ids of their own. Refusals as for append_event(), of the first failing element.';
 
 -- ---------------------------------------------------------------------------
 -- src/guard.c
@@ -779,6 +841,11 @@ CREATE FUNCTION pointstore.guard_account_kind()
 RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_guard_account_kind';
 COMMENT ON FUNCTION pointstore.guard_account_kind() IS
 'Trigger of pointstore.account_kind: a used kind keeps its name and mode and is not deleted (PS011).';
+
+CREATE FUNCTION pointstore.guard_hold()
+RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_guard_hold';
+COMMENT ON FUNCTION pointstore.guard_hold() IS
+'Trigger of pointstore.hold: its rows are written by functions alone (22023).';
 
 CREATE FUNCTION pointstore.guard_append_only()
 RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_guard_append_only';
@@ -810,6 +877,90 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'pointstore_rebuild_balances';
 COMMENT ON PROCEDURE pointstore.rebuild_balances() IS
 'rebuild_balance() for every account, in batches that commit, with a NOTICE for each batch. May be cancelled and called again: what it has done stays. Not inside a transaction block (2D000).';
+
+-- ---------------------------------------------------------------------------
+-- src/hold.c
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pointstore.hold(
+    aggregate_id text,
+    amount       bigint,
+    hold_id      text = NULL,
+    expires_in   interval = '15 min',
+    payload      jsonb = '{}')
+RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_hold';
+COMMENT ON FUNCTION pointstore.hold(text, bigint, text, interval, jsonb) IS
+'Reserves an amount (minor units) of an account: an event HoldPlaced, and a row of pointstore.hold. hold_id: unique in the store, a repeat returns the first receipt; null draws one, which stands in the row whose event_id is the receipt''s id. From expires_in on it reserves nothing. Refusals: PS002 hold_id used for another account, amount or payload, PS003 floor, PS004 frozen, PS005 closed, PS007 cancelled before, PS008 missing, 0A000 a pure account, 22003, 22004, 22023.';
+
+CREATE FUNCTION pointstore.try_hold(
+    aggregate_id text,
+    amount       bigint,
+    hold_id      text = NULL,
+    expires_in   interval = '15 min',
+    payload      jsonb = '{}')
+RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_try_hold';
+COMMENT ON FUNCTION pointstore.try_hold(text, bigint, text, interval, jsonb) IS
+'hold() that answers a refusal with a receipt instead of an error: outcome request_mismatch, insufficient_balance, account_frozen, account_closed, account_missing or, where it was cancelled before, not_allowed. Amount in minor units. Malformed input and a pure account are errors still (0A000, 22003, 22004, 22023).';
+
+CREATE FUNCTION pointstore.confirm_hold(hold_id text, amount bigint = NULL, aggregate_id text = NULL)
+RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_confirm_hold';
+COMMENT ON FUNCTION pointstore.confirm_hold(text, bigint, text) IS
+'Takes what a hold reserves, or an amount of it (minor units), and releases the rest: an event HoldConfirmed, once; a repeat returns the first receipt. The floor is not asked again. PS002: it was confirmed with another amount, or is one of another account than the given; PS004: the account is frozen; PS007: it has expired or was cancelled; PS008: there is no such hold; PS011: more than it reserves; 22004, 22023.';
+
+CREATE FUNCTION pointstore.cancel_hold(hold_id text, aggregate_id text = NULL)
+RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_cancel_hold';
+COMMENT ON FUNCTION pointstore.cancel_hold(text, text) IS
+'Releases what a hold reserves: an event HoldCancelled, also on a frozen account; a repeat, or after it has expired, returns the first receipt. Of a hold that is not there yet it leaves a row, without an event, so that placing it is refused (PS007); the receipt has no version then. PS002: it is one of another account than the given; PS007: it was confirmed; 22004, 22023.';
+
+CREATE PROCEDURE pointstore.sweep_holds()
+LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_sweep_holds';
+COMMENT ON PROCEDURE pointstore.sweep_holds() IS
+'Closes the holds that have expired, each with an event HoldExpired, in batches that commit; what others have locked is passed over. They reserve nothing in any case. 2D000: in a transaction block.';
+
+-- ---------------------------------------------------------------------------
+-- src/transfer.c
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pointstore.transfer(
+    from_id    text,
+    to_id      text,
+    amount     bigint,
+    request_id text = NULL,
+    event_type text = 'Transferred',
+    payload    jsonb = '{}',
+    metadata   jsonb = NULL)
+RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
+AS 'MODULE_PATHNAME', 'pointstore_transfer';
+COMMENT ON FUNCTION pointstore.transfer(text, text, bigint, text, text, jsonb, jsonb) IS
+'Moves an amount (minor units, positive) from one account to another: two events, the second with the first as its cause, all or nothing; returns both receipts, the payer''s first. request_id: applied once, as a whole. Refusals as for append_event(), of the leg that fails; PS011: the accounts count different units; 22023: to itself, or not positive.';
+
+CREATE FUNCTION pointstore.try_transfer(
+    from_id    text,
+    to_id      text,
+    amount     bigint,
+    request_id text = NULL,
+    event_type text = 'Transferred',
+    payload    jsonb = '{}',
+    metadata   jsonb = NULL)
+RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
+AS 'MODULE_PATHNAME', 'pointstore_try_transfer';
+COMMENT ON FUNCTION pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb) IS
+'transfer() that answers a refusal with one receipt instead of an error, that of the leg which is refused, and leaves nothing behind. Amount in minor units. Malformed input and overflow are errors still (22003, 22004, 22023).';
+
+CREATE FUNCTION pointstore.reverse_event(
+    aggregate_id text,
+    version      bigint,
+    amount       bigint = NULL,
+    request_id   text = NULL,
+    allow_debt   boolean = false)
+RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
+AS 'MODULE_PATHNAME', 'pointstore_reverse_event';
+COMMENT ON FUNCTION pointstore.reverse_event(text, bigint, bigint, text, boolean) IS
+'Takes an event back, in whole or in part: an event EventReversed with the opposite amount and the reversed one as its cause; of a transfer all legs, in the same proportion. amount: minor units, positive; null = what is left. allow_debt: the account may go below its floor. request_id: applied once. Returns the receipts. PS008: no such event; PS011: more than what is left, a reversal, or an event that moved nothing; refusals as for append_event().';
 
 -- ---------------------------------------------------------------------------
 -- src/combine.c

@@ -59,12 +59,12 @@ PG_FUNCTION_INFO_V1(pointstore_append_events);
 
 static const char *const outcome_names[] = {
 	"appended", "replayed", "version_conflict", "request_mismatch", "insufficient_balance",
-	"balance_limit", "account_frozen", "account_closed", "account_missing", "not_allowed"
+	"balance_limit", "account_frozen", "account_closed", "account_missing", "not_allowed", "not_allowed"
 };
 
-/* event types that only the functions of holds write */
+/* event types that only the functions of holds and reversals write */
 static const char *const reserved_types[] = {
-	"HoldPlaced", "HoldConfirmed", "HoldCancelled", "HoldExpired"
+	"HoldPlaced", "HoldConfirmed", "HoldCancelled", "HoldExpired", "EventReversed"
 };
 
 static Datum append_one(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
@@ -86,16 +86,20 @@ static bool open_missing(Batch *batch, Account *account, Snapshot snapshot);
 static void judge_batch(Batch *batch, Snapshot snapshot);
 static void judge_one(Batch *batch, ProposedEvent *event, HTAB *requests, Snapshot snapshot);
 static bool seen_in_batch(ProposedEvent *event, HTAB *requests);
+static void tell_account(ProposedEvent *event, Snapshot snapshot);
+static void refuse_other_units(Batch *batch, Snapshot snapshot);
 static void compare_with_stored(ProposedEvent *event, TupleTableSlot *stored);
 static const char *first_difference(const ProposedEvent *a, const ProposedEvent *b);
 static Outcome check_account(const ProposedEvent *event, Account *account, Snapshot snapshot);
-static Outcome check_limits(const ProposedEvent *event, const Account *account, int64 balance);
+static Outcome check_limits(const ProposedEvent *event, const Account *account);
 pg_noreturn static void raise_bad_value(const ProposedEvent *event, const char *id);
 static bool write_batch(Batch *batch);
 static bool write_balances(Batch *batch, RowWriter *writer);
 static bool write_events(Batch *batch, RowWriter *writer);
 static bool write_events_guarded(Batch *batch, RowWriter *writer);
 static void translate_duplicate(Batch *batch);
+static bool settle_holds(Batch *batch);
+static void write_hold(RowWriter *writer, const ProposedEvent *event);
 static void stamp_events(Batch *batch);
 static bool claim(Batch *batch, RowWriter *writer, Account *account);
 static void judge_again(Batch *batch, Account *account);
@@ -143,7 +147,7 @@ pointstore_answer(const ProposedEvent *event, bool refusals_are_outcomes)
 	TupleDesc	desc;
 	Datum		result;
 
-	if (event->outcome > (refusals_are_outcomes ? OUTCOME_NOT_ALLOWED : OUTCOME_REPLAYED))
+	if (event->outcome > (refusals_are_outcomes ? OUTCOME_LAST_REFUSAL : OUTCOME_REPLAYED))
 		pointstore_raise(event);
 	desc = lookup_rowtype_tupdesc(pointstore_store()->receipt_type, -1);
 	result = receipt(event, desc);
@@ -191,7 +195,7 @@ pointstore_check_event(const ProposedEvent *event)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("expected_version must not be negative, is %lld", (long long) event->expected_version)));
-	for (i = 0; i < lengthof(reserved_types); i++)
+	for (i = 0; event->propose == NULL && i < lengthof(reserved_types); i++)
 		if (VARSIZE_ANY_EXHDR(event->event_type) == strlen(reserved_types[i]) &&
 			memcmp(VARDATA_ANY(event->event_type), reserved_types[i], strlen(reserved_types[i])) == 0)
 			ereport(ERROR,
@@ -226,8 +230,6 @@ Datum
 pointstore_append_events(PG_FUNCTION_ARGS)
 {
 	Batch		batch = {0};
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	int			i;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
 		ereport(ERROR,
@@ -239,15 +241,44 @@ pointstore_append_events(PG_FUNCTION_ARGS)
 	batch.balanced = PG_GETARG_BOOL(2);
 	read_elements(&batch, PG_GETARG_JSONB_P(0));
 	pointstore_append(&batch);
-	pointstore_materialize(fcinfo);
-	for (i = 0; i < batch.nevents; i++)
-	{
-		HeapTupleHeader row = DatumGetHeapTupleHeader(receipt(&batch.events[i], rsinfo->setDesc));
-		HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(row), .t_data = row};
+	return pointstore_answer_all(fcinfo, &batch);
+}
 
+/* The receipts of a decided batch as the result set of a function; of a refused one that of the refused event. */
+Datum
+pointstore_answer_all(FunctionCallInfo fcinfo, const Batch *batch)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			i;
+
+	pointstore_materialize(fcinfo);
+	for (i = 0; i < batch->nevents; i++)
+	{
+		HeapTupleHeader row;
+		HeapTupleData tuple = {0};
+
+		if (batch->refused != NULL && batch->refused != &batch->events[i])
+			continue;
+		row = DatumGetHeapTupleHeader(receipt(&batch->events[i], rsinfo->setDesc));
+		tuple.t_len = HeapTupleHeaderGetDatumLength(row);
+		tuple.t_data = row;
 		tuplestore_puttuple(rsinfo->setResult, &tuple);
 	}
 	return (Datum) 0;
+}
+
+/* Marks the events as the legs of one movement: each has its place, and the first as its cause. */
+void
+pointstore_link_legs(Batch *batch)
+{
+	int			i;
+
+	for (i = 0; i < batch->nevents; i++)
+	{
+		batch->events[i].leg = i;
+		batch->events[i].has_leg = true;
+		batch->events[i].first_leg = i > 0 ? &batch->events[0] : NULL;
+	}
 }
 
 /* Fills in the batch's events from a JSON array of objects: 22004, 22023, 22003. */
@@ -255,16 +286,17 @@ static void
 read_elements(Batch *batch, Jsonb *elements)
 {
 	int			n = JB_ROOT_COUNT(elements);
+	bool		own_requests = false;
 	int			i;
 
 	if (!JB_ROOT_IS_ARRAY(elements) || JB_ROOT_IS_SCALAR(elements))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("events must be a JSON array")));
-	if (batch->request_id != NULL && n > PG_INT16_MAX)
+	if ((batch->request_id != NULL || batch->balanced) && n > PG_INT16_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a request has at most %d events, this one %d", PG_INT16_MAX, n)));
+				 errmsg("a request, and a balanced call, has at most %d events, this one %d", PG_INT16_MAX, n)));
 	batch->nevents = n;
 	batch->events = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(ProposedEvent) * Max(n, 1),
 											   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
@@ -274,9 +306,10 @@ read_elements(Batch *batch, Jsonb *elements)
 
 		CHECK_FOR_INTERRUPTS();
 		read_element(event, getIthJsonbValueFromContainer(&elements->root, i));
+		own_requests |= event->request_id != NULL;
 		if (batch->request_id == NULL)
 			continue;
-		if (event->request_id != NULL)
+		if (own_requests)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("element %d has a request_id, and so has the call", i),
@@ -286,6 +319,8 @@ read_elements(Batch *batch, Jsonb *elements)
 	}
 	if (batch->balanced)
 		check_balanced(batch, false);
+	if (batch->balanced && !own_requests)
+		pointstore_link_legs(batch);
 }
 
 static void
@@ -470,7 +505,7 @@ pointstore_append(Batch *batch)
 	if (!batch->apart)
 		(void) pointstore_count(batch);
 	if (batch->refused != NULL &&
-		(!batch->refusals_are_outcomes || batch->refused->outcome > OUTCOME_NOT_ALLOWED))
+		(!batch->refusals_are_outcomes || batch->refused->outcome > OUTCOME_LAST_REFUSAL))
 		pointstore_raise(batch->refused);
 	for (i = 0; i < batch->nevents; i++)
 	{
@@ -628,8 +663,15 @@ attempt(Batch *batch, bool lock)
 	if (batch->naccounts == 1 && !batch->apart)
 		pointstore_read_account(&batch->accounts[0], batch->accounts[0].id, snapshot,
 								lock ? LOCK_BALANCE : LOCK_NOTHING);
+	if (lock && batch->naccounts == 1)
+	{
+		PopActiveSnapshot();	/* what goes with the row is read after its lock was waited for */
+		snapshot = pointstore_push_snapshot();
+	}
 	judge_batch(batch, snapshot);
-	if (batch->refused != NULL)
+	if (batch->again)
+		done = false;
+	else if (batch->refused != NULL)
 		done = lock;
 	else
 	{
@@ -710,6 +752,7 @@ judge_batch(Batch *batch, Snapshot snapshot)
 	int			i;
 
 	batch->refused = NULL;
+	batch->again = false;
 	if (batch->request_id != NULL && batch->nevents > 0 &&
 		pointstore_find_request(batch->events, batch->nevents, false, snapshot))
 	{
@@ -718,6 +761,8 @@ judge_batch(Batch *batch, Snapshot snapshot)
 				batch->refused = &batch->events[i];
 		return;
 	}
+	if (batch->same_unit)
+		refuse_other_units(batch, snapshot);
 	if (batch->request_id == NULL && batch->nevents > 1)
 	{
 		HASHCTL		control = {.keysize = POINTSTORE_MAX_NAME + 1, .entrysize = POINTSTORE_MAX_NAME + 1 + sizeof(ProposedEvent *) * 2, .hcxt = CurrentMemoryContext};
@@ -728,6 +773,8 @@ judge_batch(Batch *batch, Snapshot snapshot)
 	{
 		CHECK_FOR_INTERRUPTS();
 		judge_one(batch, &batch->events[i], requests, snapshot);
+		if (batch->again)
+			break;
 		if (batch->events[i].outcome > OUTCOME_REPLAYED && !batch->apart)
 			batch->refused = &batch->events[i];
 	}
@@ -755,15 +802,46 @@ judge_one(Batch *batch, ProposedEvent *event, HTAB *requests, Snapshot snapshot)
 	if (has_own)
 		known = (requests != NULL && seen_in_batch(event, requests)) ||
 			(!batch->trusting && pointstore_find_request(event, 1, false, snapshot));
+	if (!known && event->propose != NULL)
+	{
+		known = !event->propose(event, snapshot);
+		batch->again |= event->again;
+		event->again = false;
+	}
 	if (!known)
 		pointstore_judge(event, event->account, snapshot);
 	if (!known && has_own && batch->trusting && event->outcome != OUTCOME_APPENDED)
 		known = pointstore_find_request(event, 1, false, snapshot);
-	if (known && event->outcome == OUTCOME_REQUEST_MISMATCH)
+	if (known && event->outcome > OUTCOME_REPLAYED)
+		tell_account(event, snapshot);
+}
+
+/* A refusal's receipt says how the account stands. */
+static void
+tell_account(ProposedEvent *event, Snapshot snapshot)
+{
+	pointstore_know_expired(event->account, snapshot);
+	event->version = event->account->version;
+	event->balance = event->account->balance;
+	event->available = pointstore_available(event->account);
+}
+
+/* Accounts that count different things: the first event of another unit than the first one's is refused. */
+static void
+refuse_other_units(Batch *batch, Snapshot snapshot)
+{
+	const Kind *kind = batch->events[0].account->kind;
+	int			i;
+
+	for (i = 1; batch->refused == NULL && i < batch->nevents; i++)
 	{
-		event->version = event->account->version;
-		event->balance = event->account->balance;
-		event->available = event->account->balance - event->account->held;
+		ProposedEvent *event = &batch->events[i];
+
+		if (kind == NULL || event->account->kind == NULL || pointstore_same_text(kind->unit, event->account->kind->unit))
+			continue;
+		event->outcome = OUTCOME_NOT_ALLOWED;
+		tell_account(event, snapshot);
+		batch->refused = event;
 	}
 }
 
@@ -902,36 +980,41 @@ pointstore_judge(ProposedEvent *event, Account *account, Snapshot snapshot)
 void
 pointstore_judge_rules(ProposedEvent *event, Account *account, Snapshot snapshot)
 {
-	int64		version;
-	int64		balance;
+	Account		next;
 
+	pointstore_know_expired(account, snapshot);
 	event->outcome = check_account(event, account, snapshot);
+	next = *account;
 	if (event->outcome == OUTCOME_APPENDED && event->has_expected &&
 		event->expected_version != account->version)
 		event->outcome = OUTCOME_VERSION_CONFLICT;
 	if (event->outcome == OUTCOME_APPENDED &&
-		(pg_add_s64_overflow(account->version, 1, &version) ||
-		 pg_add_s64_overflow(account->balance, event->amount, &balance)))
+		(pg_add_s64_overflow(account->version, 1, &next.version) ||
+		 pg_add_s64_overflow(account->balance, event->amount, &next.balance) ||
+		 pg_add_s64_overflow(account->held, event->held, &next.held)))
 		event->outcome = OUTCOME_OVERFLOW;
+	if (event->hold != NULL && event->hold->has_expired)
+		next.expired += event->held;
 	if (event->outcome == OUTCOME_APPENDED)
-		event->outcome = check_limits(event, account, balance);
+		event->outcome = check_limits(event, &next);
 	if (event->outcome == OUTCOME_BALANCE_LIMIT)
 		event->ceiling = account->kind->ceiling;
 	if (event->outcome == OUTCOME_APPENDED)
 	{
-		account->version = version;
-		account->balance = balance;
-		account->nevents++;
+		next.nevents++;
+		*account = next;
 	}
 	event->version = account->version;
 	event->balance = account->balance;
-	event->available = account->balance - account->held;
+	event->available = pointstore_available(account);
 }
 
 /* Whether the account takes events at all. A missing one that may be opened gets its kind. */
 static Outcome
 check_account(const ProposedEvent *event, Account *account, Snapshot snapshot)
 {
+	if (account->pure && event->hold != NULL)
+		return OUTCOME_PURE;
 	if (!account->exists && account->nevents == 0)
 	{
 		account->kind = pointstore_require_kind(event->kind ? event->kind : cstring_to_text("default"));
@@ -946,29 +1029,29 @@ check_account(const ProposedEvent *event, Account *account, Snapshot snapshot)
 		(void) pointstore_require_kind(account->kind_name);	/* raises */
 	if (account->status == STATUS_CLOSED)
 		return OUTCOME_ACCOUNT_CLOSED;
-	if (account->status == STATUS_FROZEN)
+	if (account->status == STATUS_FROZEN && !event->any_status)
 		return OUTCOME_ACCOUNT_FROZEN;
 	if (event->kind != NULL && !pointstore_same_text(event->kind, account->kind_name))
 		return OUTCOME_WRONG_KIND;
 	return OUTCOME_APPENDED;
 }
 
-/* A debit keeps to the floor, a credit to the ceiling. balance: as it would be. */
+/* What takes keeps to the floor, a credit to the ceiling. account: as it would be. */
 static Outcome
-check_limits(const ProposedEvent *event, const Account *account, int64 balance)
+check_limits(const ProposedEvent *event, const Account *account)
 {
 	const Kind *kind = account->kind;
+	bool		takes = event->amount < 0 || event->held > 0;
 
-	if (event->amount < 0 && (kind->has_floor || event->has_floor))
+	if (takes && !event->any_floor && (kind->has_floor || event->has_floor))
 	{
 		int64		floor = !event->has_floor ? kind->floor :
 			!kind->has_floor ? event->floor : Max(kind->floor, event->floor);
-		int64		available;
 
-		if (pg_sub_s64_overflow(balance, account->held, &available) || available < floor)
+		if (pointstore_available(account) < floor)
 			return OUTCOME_INSUFFICIENT_BALANCE;
 	}
-	if (event->amount > 0 && kind->has_ceiling && balance > kind->ceiling)
+	if (event->amount > 0 && kind->has_ceiling && account->balance > kind->ceiling)
 		return OUTCOME_BALANCE_LIMIT;
 	return OUTCOME_APPENDED;
 }
@@ -990,8 +1073,9 @@ pointstore_raise(const ProposedEvent *event)
 		case OUTCOME_REQUEST_MISMATCH:
 			ereport(ERROR,
 					(errcode(ERRCODE_POINTSTORE_REQUEST_MISMATCH),
-					 errmsg("request \"%s\" for account \"%s\" was used for something else",
-							pointstore_cstring(event->request_id), id),
+					 errmsg("%s \"%s\" for account \"%s\" was used for something else",
+							event->hold ? "hold" : "request",
+							pointstore_cstring(event->hold ? event->hold->id : event->request_id), id),
 					 errdetail("It differs in %s from what it has written as version %lld.",
 							   event->mismatch, (long long) event->applied_version)));
 			break;
@@ -999,7 +1083,7 @@ pointstore_raise(const ProposedEvent *event)
 			ereport(ERROR,
 					(errcode(ERRCODE_POINTSTORE_INSUFFICIENT_BALANCE),
 					 errmsg("insufficient balance on account \"%s\": available %lld, requested %lld", id,
-							(long long) event->available, (long long) event->amount)));
+							(long long) event->available, (long long) (event->amount - event->held))));
 			break;
 		case OUTCOME_BALANCE_LIMIT:
 			ereport(ERROR,
@@ -1024,6 +1108,18 @@ pointstore_raise(const ProposedEvent *event)
 					 errmsg("account \"%s\" is missing", id),
 					 errhint("Its kind does not open accounts by an append: open_account() does.")));
 			break;
+		case OUTCOME_HOLD_NOT_OPEN:
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_HOLD_NOT_OPEN),
+					 errmsg("hold \"%s\" is not open", pointstore_cstring(event->hold->id)),
+					 errdetail("It is %s.", event->hold->has_expired ? "expired" : pointstore_hold_status[event->hold->status])));
+			break;
+		case OUTCOME_NOT_ALLOWED:
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+					 errmsg("account \"%s\" counts \"%s\", the other account something else", id,
+							pointstore_cstring(event->account->kind->unit))));
+			break;
 		default:
 			raise_bad_value(event, id);
 	}
@@ -1038,11 +1134,15 @@ raise_bad_value(const ProposedEvent *event, const char *id)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("account \"%s\" is of another kind than \"%s\"", id, pointstore_cstring(event->kind)),
 				 errhint("set_kind() changes the kind of an account.")));
+	if (event->outcome == OUTCOME_PURE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("account \"%s\" is pure and has no holds", id)));
 	if (event->outcome == OUTCOME_OVERFLOW)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("balance %lld of account \"%s\" and amount %lld are out of range for type bigint",
-						(long long) event->balance, id, (long long) event->amount)));
+						(long long) event->balance, id, (long long) (event->amount - event->held))));
 	elog(ERROR, "unexpected outcome %d", event->outcome);
 }
 
@@ -1050,8 +1150,9 @@ raise_bad_value(const ProposedEvent *event, const char *id)
 static bool
 write_batch(Batch *batch)
 {
-	static const PointstoreTableId tables[] = {TABLE_EVENT_STORE, TABLE_BALANCE};
+	static const PointstoreTableId tables[] = {TABLE_EVENT_STORE, TABLE_BALANCE, TABLE_HOLD};
 	RowWriter  *writer;
+	bool		holds = settle_holds(batch);
 	bool		speculative = false;
 	bool		hybrid = false;
 	bool		done;
@@ -1073,7 +1174,7 @@ write_batch(Batch *batch)
 	if (!hybrid && !speculative)
 		return true;			/* nothing but replays */
 	stamp_events(batch);
-	writer = pointstore_writer_begin(hybrid ? 2 : 1, tables, speculative);
+	writer = pointstore_writer_begin(holds ? 3 : hybrid ? 2 : 1, tables, speculative);
 	done = (!hybrid || write_balances(batch, writer)) && write_events_guarded(batch, writer);
 	pointstore_writer_end(writer);
 	for (i = 0; done && i < batch->naccounts; i++)
@@ -1085,6 +1186,41 @@ write_batch(Batch *batch)
 		pointstore_log_opening(account);
 	}
 	return done;
+}
+
+/*
+ * Brings the accounts' next_expiry to what it will be once the batch's holds are
+ * placed and closed. False: there is no step of a hold among its events.
+ */
+static bool
+settle_holds(Batch *batch)
+{
+	bool		holds = false;
+	int			i;
+
+	for (i = 0; i < batch->nevents; i++)
+	{
+		ProposedEvent *event = &batch->events[i];
+		Account    *account = event->account;
+
+		if (event->hold == NULL || event->outcome != OUTCOME_APPENDED)
+			continue;
+		holds = true;
+		if (event->hold->status != HOLD_OPEN)
+		{
+			if (!account->has_expiry || event->hold->expires_at <= account->next_expiry)
+				account->closing = lappend(account->closing, event->hold);
+		}
+		else if (!account->has_expiry || event->hold->expires_at < account->next_expiry)
+		{
+			account->has_expiry = true;
+			account->next_expiry = event->hold->expires_at;
+		}
+	}
+	for (i = 0; holds && i < batch->naccounts; i++)
+		if (batch->accounts[i].closing != NIL)
+			pointstore_find_next_expiry(&batch->accounts[i], batch->accounts[i].closing, GetActiveSnapshot());
+	return holds;
 }
 
 /* The clock for each event, never before the account's previous one. */
@@ -1167,7 +1303,8 @@ translate_duplicate(Batch *batch)
 		strcmp(error->schema_name, "pointstore") == 0;
 
 	MemoryContextSwitchTo(failed);
-	if (duplicate && strcmp(error->constraint_name, store->request_key_name) == 0)
+	if (duplicate && (strcmp(error->constraint_name, store->request_key_name) == 0 ||
+					  strcmp(error->constraint_name, store->hold_key_name) == 0))
 	{
 		FlushErrorState();
 		ereport(ERROR,
@@ -1195,8 +1332,18 @@ write_events(Batch *batch, RowWriter *writer)
 	int			i;
 
 	for (i = 0; i < batch->nevents; i++)
-		if (batch->events[i].outcome == OUTCOME_APPENDED)
-			batch->events[i].id = pointstore_draw_id();
+	{
+		ProposedEvent *event = &batch->events[i];
+
+		if (event->outcome != OUTCOME_APPENDED)
+			continue;
+		event->id = pointstore_draw_id();
+		if (event->first_leg != NULL)
+		{
+			event->has_cause = true;
+			event->cause_id = event->first_leg->id;
+		}
+	}
 	for (i = 0; i < batch->naccounts; i++)
 		if (batch->accounts[i].pure && batch->accounts[i].nevents > 0 &&
 			!claim(batch, writer, &batch->accounts[i]))
@@ -1209,8 +1356,27 @@ write_events(Batch *batch, RowWriter *writer)
 		if (event->outcome == OUTCOME_APPENDED &&
 			!(event->account->pure && event == event->account->claim))
 			(void) write_event(writer, event, NIL);
+		if (event->outcome == OUTCOME_APPENDED && event->hold != NULL)
+			write_hold(writer, event);
 	}
 	return true;
+}
+
+/* The row of the hold whose step an event is. */
+static void
+write_hold(RowWriter *writer, const ProposedEvent *event)
+{
+	Hold	   *hold = event->hold;
+
+	if (hold->status == HOLD_OPEN)
+	{
+		hold->event_id = event->id;
+		hold->has_event = true;
+		hold->created_at = event->created_at;
+	}
+	else
+		hold->closed_at = event->created_at;
+	(void) pointstore_write_hold(writer, hold, NIL);
 }
 
 /*
@@ -1278,6 +1444,8 @@ judge_again(Batch *batch, Account *account)
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(event->request_id)),
 					 errhint("Repeat the call to see what it has written.")));
+		if (event->propose != NULL)
+			(void) event->propose(event, snapshot);
 		pointstore_judge(event, account, snapshot);
 		if (event->outcome != OUTCOME_APPENDED)
 		{
@@ -1331,16 +1499,17 @@ write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters)
 	SET(EV_VERSION, Int64GetDatum(event->version));
 	SET(EV_EVENT_TYPE, PointerGetDatum(event->event_type));
 	SET(EV_AMOUNT, Int64GetDatum(event->amount));
-	SET(EV_HELD, Int64GetDatum(0));
+	SET(EV_HELD, Int64GetDatum(event->held));
 	SET(EV_BALANCE_AFTER, Int64GetDatum(event->balance));
 	SET(EV_PAYLOAD, JsonbPGetDatum(event->payload));
 	if (event->metadata != NULL)
 		SET(EV_METADATA, JsonbPGetDatum(event->metadata));
 	if (event->request_id != NULL)
-	{
 		SET(EV_REQUEST_ID, PointerGetDatum(event->request_id));
+	if (event->request_id != NULL || event->has_leg)
 		SET(EV_LEG, Int16GetDatum(event->leg));
-	}
+	if (event->has_cause)
+		SET(EV_CAUSE_ID, Int64GetDatum(event->cause_id));
 	SET(EV_OCCURRED_AT, TimestampTzGetDatum(event->has_occurred ? event->occurred_at : event->created_at));
 	SET(EV_CREATED_AT, TimestampTzGetDatum(event->created_at));
 #undef SET
@@ -1372,7 +1541,8 @@ check_stored(TupleTableSlot *slot, const ProposedEvent *event)
 		DatumGetInt64(slot_getattr(slot, att[EV_ID], &isnull)) != event->id ||
 		DatumGetInt64(slot_getattr(slot, att[EV_VERSION], &isnull)) != event->version ||
 		DatumGetInt64(slot_getattr(slot, att[EV_AMOUNT], &isnull)) != event->amount ||
-		DatumGetInt64(slot_getattr(slot, att[EV_HELD], &isnull)) != 0 ||
+		DatumGetInt64(slot_getattr(slot, att[EV_HELD], &isnull)) != event->held ||
+		(DatumGetInt64(slot_getattr(slot, att[EV_CAUSE_ID], &isnull)) != event->cause_id && event->has_cause) ||
 		DatumGetInt64(slot_getattr(slot, att[EV_BALANCE_AFTER], &isnull)) != event->balance ||
 		DatumGetTimestampTz(slot_getattr(slot, att[EV_CREATED_AT], &isnull)) != event->created_at)
 		ereport(ERROR,

@@ -42,6 +42,7 @@ PG_FUNCTION_INFO_V1(pointstore_guard_event_store);
 PG_FUNCTION_INFO_V1(pointstore_guard_balance);
 PG_FUNCTION_INFO_V1(pointstore_guard_pure_account);
 PG_FUNCTION_INFO_V1(pointstore_guard_account_kind);
+PG_FUNCTION_INFO_V1(pointstore_guard_hold);
 PG_FUNCTION_INFO_V1(pointstore_guard_append_only);
 PG_FUNCTION_INFO_V1(pointstore_check_version);
 
@@ -52,6 +53,7 @@ typedef struct RawEvent
 	bool		has_version;
 	bool		has_created;
 	bool		has_balance_after;
+	bool		has_cause;
 	bool		matched;		/* its change was made to the balance before */
 	int64		version;
 	int64		held;
@@ -170,6 +172,7 @@ read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger)
 	event->occurred_at = bigint_column(tuple, trigger, att[EV_OCCURRED_AT], &event->has_occurred);
 	value = column(tuple, trigger, att[EV_LEG], &isnull);
 	event->leg = isnull ? 0 : DatumGetInt16(value);
+	(void) bigint_column(tuple, trigger, att[EV_CAUSE_ID], &raw->has_cause);
 	raw->version = bigint_column(tuple, trigger, att[EV_VERSION], &raw->has_version);
 	raw->held = bigint_column(tuple, trigger, att[EV_HELD], NULL);
 	raw->balance_after = bigint_column(tuple, trigger, att[EV_BALANCE_AFTER], &raw->has_balance_after);
@@ -195,6 +198,11 @@ propose_event(const TriggerData *trigger)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("an event inserted by hand has no held and no negative leg")));
+	if (event->request_id != NULL && event->leg > 0 && raw.has_cause)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an event inserted by hand has a cause_id or a leg above 0, not both"),
+				 errdetail("That would make it a leg of a transfer.")));
 	while (!done)
 	{
 		Snapshot	snapshot = pointstore_push_snapshot();
@@ -555,17 +563,21 @@ check_changed_limits(const TriggerData *trigger, text *id)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
 	Snapshot	snapshot = pointstore_push_snapshot();
+	bool		has_expiry;
 	Account		account = {
 		.id = id, .exists = true,
 		.kind_name = text_column(trigger->tg_trigtuple, trigger, att[BAL_KIND]),
 		.status = pointstore_status(text_column(trigger->tg_trigtuple, trigger, att[BAL_STATUS])),
 		.version = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_VERSION], NULL),
 		.balance = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_BALANCE], NULL),
-		.held = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_HELD], NULL)
+		.held = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_HELD], NULL),
+		.updated_at = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_UPDATED_AT], NULL),
+		.next_expiry = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_NEXT_EXPIRY], &has_expiry)
 	};
 	ProposedEvent change = {.aggregate_id = id, .account = &account};
 	int64		balance = bigint_column(trigger->tg_newtuple, trigger, att[BAL_BALANCE], NULL);
 
+	account.has_expiry = has_expiry;
 	account.kind = pointstore_require_kind(account.kind_name);
 	if (pg_sub_s64_overflow(balance, account.balance, &change.amount))
 	{
@@ -722,6 +734,27 @@ refuse_used_kind(text *kind)
 				 errmsg("kind \"%s\" is used", pointstore_cstring(kind)),
 				 errdetail("A used kind keeps its name and mode and is not deleted.")));
 	SPI_finish();
+}
+
+/* Trigger of hold: AFTER INSERT OR UPDATE. */
+Datum
+pointstore_guard_hold(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_HOLD);
+	const AttrNumber *att = pointstore_store()->table[TABLE_HOLD].att;
+	bool		is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+	bool		differs = !is_update;
+	int			i;
+
+	if (pointstore_is_own_row(is_update ? trigger->tg_newtuple : trigger->tg_trigtuple))
+		return PointerGetDatum(NULL);
+	for (i = 0; !differs && i < N_HOLD_COLUMNS; i++)
+		differs = attribute_differs(trigger, att[i]);
+	if (differs)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("holds are placed and closed by functions, not by hand")));
+	return PointerGetDatum(NULL);
 }
 
 /* Trigger that refuses whatever fires it: PS006. */

@@ -32,6 +32,7 @@
 #define ERRCODE_POINTSTORE_ACCOUNT_FROZEN		MAKE_SQLSTATE('P','S','0','0','4')
 #define ERRCODE_POINTSTORE_ACCOUNT_CLOSED		MAKE_SQLSTATE('P','S','0','0','5')
 #define ERRCODE_POINTSTORE_APPEND_ONLY			MAKE_SQLSTATE('P','S','0','0','6')
+#define ERRCODE_POINTSTORE_HOLD_NOT_OPEN			MAKE_SQLSTATE('P','S','0','0','7')
 #define ERRCODE_POINTSTORE_ACCOUNT_MISSING		MAKE_SQLSTATE('P','S','0','0','8')
 #define ERRCODE_POINTSTORE_BALANCE_LIMIT		MAKE_SQLSTATE('P','S','0','0','9')
 #define ERRCODE_POINTSTORE_UNPAIRED_CHANGE		MAKE_SQLSTATE('P','S','0','1','0')
@@ -49,6 +50,7 @@ typedef enum PointstoreTableId
 	TABLE_BALANCE,
 	TABLE_PURE_ACCOUNT,
 	TABLE_ACCOUNT_KIND,
+	TABLE_HOLD,
 	N_STORE_TABLES
 } PointstoreTableId;
 
@@ -78,6 +80,13 @@ typedef enum KindColumn
 	N_KIND_COLUMNS
 } KindColumn;
 
+typedef enum HoldColumn
+{
+	HOLD_HOLD_ID, HOLD_AGGREGATE_ID, HOLD_AMOUNT, HOLD_CAPTURED, HOLD_STATUS, HOLD_CREATED_AT,
+	HOLD_EXPIRES_AT, HOLD_CLOSED_AT, HOLD_EVENT_ID,
+	N_HOLD_COLUMNS
+} HoldColumn;
+
 #define MAX_STORE_COLUMNS N_EVENT_COLUMNS
 
 /* One table of the store: att[our column] is its attribute number there. */
@@ -96,6 +105,8 @@ typedef struct PointstoreStore
 	Oid			owner;
 	bool		plain;			/* all tables that an append writes are */
 	Oid			request_key;	/* unique index of event_store on (request_id, leg) */
+	Oid			expiry_index;	/* of hold, on (aggregate_id, expires_at) */
+	char		hold_key_name[NAMEDATALEN];
 	char		event_key_name[NAMEDATALEN];
 	char		request_key_name[NAMEDATALEN];
 	Oid			id_sequence;
@@ -128,6 +139,7 @@ extern Oid	pointstore_kind_table(void);
 extern void pointstore_act_as_owner(PointstoreScope *scope);
 extern void pointstore_act_as_verifier(PointstoreScope *scope);
 extern void pointstore_act_as_owner_plainly(PointstoreScope *scope);
+extern void pointstore_act_as_owner_of_holds(PointstoreScope *scope);
 extern void pointstore_lock_tables(void);
 extern void pointstore_forget_locks(void);
 extern void pointstore_act_as_caller(const PointstoreScope *scope);
@@ -254,7 +266,7 @@ typedef struct RowWriter
 	bool		speculative;	/* indexes are opened for inserts with arbiters */
 	bool		plain;			/* no table has triggers to fire */
 	int			ntargets;
-	RowTarget	targets[2];
+	RowTarget	targets[3];
 	TupleTableSlot *firing;		/* the row whose BEFORE triggers are firing */
 } RowWriter;
 
@@ -268,6 +280,7 @@ typedef enum RowOutcome
 extern void pointstore_key_text(RowKey *key, text *value);
 extern void pointstore_key_smallint(RowKey *key, int16 value);
 extern void pointstore_key_at_most(RowKey *key, int64 value);
+extern void pointstore_key_until(RowKey *key, TimestampTz value);
 extern void pointstore_scan_begin(RowScan *scan, Oid table, Oid index, Snapshot snapshot, RowKey *key);
 extern bool pointstore_scan_next(RowScan *scan, ScanDirection direction);
 extern void pointstore_scan_end(RowScan *scan);
@@ -325,6 +338,10 @@ typedef struct Account
 	TimestampTz updated_at;		/* of a pure one: of its last event */
 	TimestampTz next_expiry;
 	bool		has_expiry;
+	int64		expired;		/* of what is held: reserves nothing any more */
+	bool		expiry_known;	/* expired has been looked up */
+	TimestampTz clock;			/* that its holds are judged by; 0: not read yet */
+	List	   *closing;		/* holds that the batch closes, and whose expiry was the next */
 	TupleTableSlot *row;		/* as read, with the user's columns; null when missing */
 	bool		busy;			/* LOCK_IF_FREE: its row is locked by another, nothing was read */
 	Oid			opened_by;		/* who opens it; InvalidOid: the session's role */
@@ -361,6 +378,44 @@ extern void pointstore_log(const char *action, text *reason, const Account *befo
 extern AccountStatus pointstore_status(text *status);
 
 /* ---------------------------------------------------------------------
+ * held.c: rows of holds, and what an account's open ones reserve
+ * ---------------------------------------------------------------------
+ */
+typedef enum HoldStatus
+{
+	HOLD_OPEN,
+	HOLD_CONFIRMED,
+	HOLD_CANCELLED,
+	HOLD_EXPIRED
+} HoldStatus;
+
+/* One hold: its row as read, or as it is to be written. */
+typedef struct Hold
+{
+	text	   *id;
+	text	   *aggregate_id;	/* empty: cancelled before it was placed, and no account was named */
+	int64		amount;
+	int64		captured;
+	HoldStatus	status;
+	TimestampTz created_at;
+	TimestampTz expires_at;
+	TimestampTz closed_at;
+	int64		event_id;		/* of its HoldPlaced */
+	bool		has_event;
+	TupleTableSlot *row;		/* as read; null when it is new */
+	bool		has_expired;	/* open, and reserves nothing any more */
+} Hold;
+
+extern const char *const pointstore_hold_status[];
+extern bool pointstore_read_hold(Hold *hold, text *id, Snapshot snapshot, bool *again);
+extern void pointstore_release_hold(Hold *hold);
+extern RowOutcome pointstore_write_hold(RowWriter *writer, Hold *hold, List *arbiters);
+extern TimestampTz pointstore_account_clock(Account *account);
+extern void pointstore_know_expired(Account *account, Snapshot snapshot);
+extern int64 pointstore_available(const Account *account);
+extern void pointstore_find_next_expiry(Account *account, List *closing, Snapshot snapshot);
+
+/* ---------------------------------------------------------------------
  * pair.c: balances changed by hand, and the events they wait for
  * ---------------------------------------------------------------------
  */
@@ -385,14 +440,23 @@ typedef enum Outcome
 	OUTCOME_ACCOUNT_CLOSED,
 	OUTCOME_ACCOUNT_MISSING,
 	OUTCOME_NOT_ALLOWED,
+	OUTCOME_HOLD_NOT_OPEN,		/* of the try_ forms: not_allowed too */
 	/* errors in every form of the call */
 	OUTCOME_OVERFLOW,
 	OUTCOME_WRONG_KIND,
+	OUTCOME_PURE,				/* a hold on a pure account */
 	/* undecided: another has locked the account, nothing was written */
 	OUTCOME_BUSY
 } Outcome;
 
-/* A proposed event, and from outcome on what the store decides about it. */
+#define OUTCOME_LAST_REFUSAL OUTCOME_HOLD_NOT_OPEN
+
+/*
+ * A proposed event, and from outcome on what the store decides about it. Where the
+ * proposal depends on what the store holds, propose() fills in the rest of it
+ * from the account's state, which stays as it is until the event is written;
+ * false: it has decided itself, and set the outcome.
+ */
 typedef struct ProposedEvent
 {
 	text	   *aggregate_id;
@@ -409,8 +473,18 @@ typedef struct ProposedEvent
 	bool		has_expected;
 	bool		has_floor;
 	bool		has_occurred;
+	bool		has_leg;		/* also without a request_id */
+	bool		has_cause;
+	bool		any_floor;		/* passes below the floor */
+	bool		any_status;		/* passes on a frozen account */
 	int16		leg;
 	Oid			role;			/* who appends it; InvalidOid: the session's role */
+	int64		held;			/* change of held */
+	int64		cause_id;
+	struct ProposedEvent *first_leg;	/* its cause, in the same batch */
+	Hold	   *hold;			/* whose step it is: its row is written with it */
+	bool		(*propose) (struct ProposedEvent *event, Snapshot snapshot);
+	void	   *subject;		/* what that is about */
 
 	Outcome		outcome;
 	Account    *account;
@@ -421,6 +495,7 @@ typedef struct ProposedEvent
 	int64		id;
 	TimestampTz created_at;
 	XLogRecPtr	durable;		/* replayed: where WAL must be flushed to before it is told */
+	bool		again;			/* propose() has waited for a twin: all is to be read again */
 	const char *mismatch;		/* first differing field of a request used otherwise */
 	int64		applied_version;	/* what that request has written */
 	struct ProposedEvent *same_as;	/* earlier event of the batch with the same request_id */
@@ -436,6 +511,7 @@ typedef struct Batch
 	int			nevents;
 	text	   *request_id;		/* of the whole; null = none */
 	bool		balanced;
+	bool		same_unit;		/* all accounts count the same */
 	bool		refusals_are_outcomes;
 	bool		apart;
 	bool		patient;		/* apart: locked accounts are waited for, else OUTCOME_BUSY */
@@ -445,6 +521,7 @@ typedef struct Batch
 	int			naccounts;
 	ProposedEvent **first;		/* of each account */
 	bool		written;		/* this attempt has written a row */
+	bool		again;			/* a twin was waited for: all is to be read again */
 	ProposedEvent *refused;		/* the first that failed */
 } Batch;
 
@@ -452,6 +529,8 @@ extern void pointstore_append(Batch *batch);
 extern int	pointstore_count(const Batch *batch);
 extern void pointstore_count_event(const ProposedEvent *event);
 extern Datum pointstore_append_one(ProposedEvent *event, bool refusals_are_outcomes);
+extern void pointstore_link_legs(Batch *batch);
+extern Datum pointstore_answer_all(FunctionCallInfo fcinfo, const Batch *batch);
 extern void pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event);
 extern Datum pointstore_answer(const ProposedEvent *event, bool refusals_are_outcomes);
 extern void pointstore_check_event(const ProposedEvent *event);
@@ -477,6 +556,12 @@ extern bool pointstore_rebuild(text *id, const char *action, text *reason, Accou
 
 /* what is called after so many events digested in this process; null: nothing */
 extern void (*pointstore_digest_pause) (void);
+
+/* ---------------------------------------------------------------------
+ * hold.c: holds
+ * ---------------------------------------------------------------------
+ */
+extern void pointstore_sweep(void);
 
 /* ---------------------------------------------------------------------
  * combine.c: submit_event, and the combiner

@@ -115,6 +115,8 @@ state_by_events(const Account *before, Account *after)
 	*after = *before;
 	if (before->pure)
 		return false;			/* what it holds is stored nowhere else */
+	pointstore_find_next_expiry(after, NIL, pointstore_push_snapshot());
+	PopActiveSnapshot();
 	if (!sum_events(after))
 	{
 		if (!before->exists)
@@ -123,7 +125,8 @@ state_by_events(const Account *before, Account *after)
 	else if (!before->exists)
 		restore_rules(after);
 	if (before->exists && before->version == after->version && before->balance == after->balance &&
-		before->held == after->held)
+		before->held == after->held && before->has_expiry == after->has_expiry &&
+		(!before->has_expiry || before->next_expiry == after->next_expiry))
 		return false;
 	after->updated_at = Max(after->updated_at, GetCurrentTimestamp());
 	return true;

@@ -153,6 +153,14 @@ pointstore_key_at_most(RowKey *key, int64 value)
 	ScanKeyInit(&key->columns[key->n - 1], key->n, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(value));
 }
 
+/* At most a time in the next column. */
+void
+pointstore_key_until(RowKey *key, TimestampTz value)
+{
+	key->n++;
+	ScanKeyInit(&key->columns[key->n - 1], key->n, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(value));
+}
+
 /*
  * Locks the row in scan->slot FOR NO KEY UPDATE and replaces the slot by its
  * newest version. False: it is gone; or, where busy is given and not waiting is

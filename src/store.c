@@ -23,6 +23,7 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
@@ -34,6 +35,7 @@
 #include "commands/trigger.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -69,7 +71,10 @@ static void load_table(PointstoreTable *table, const char *name, const StoreColu
 static AttrNumber store_column(Relation rel, const StoreColumn *column);
 static bool is_plain(Relation rel, const PointstoreTable *table);
 static bool index_runs_code(Oid index);
+static bool runs_code(Node *node, void *context);
+static bool is_users_function(Oid function, void *context);
 static Oid	unique_index(Relation rel, int natts, const AttrNumber *atts);
+static Oid	expiry_index(Oid schema);
 static void check_parts(void);
 static char *read_one_as(Oid role, PointstorePlan *plan);
 static void act_as(Oid owner, PointstoreScope *scope, bool plainly);
@@ -94,6 +99,11 @@ static const StoreColumn pure_columns[N_PURE_COLUMNS] = {
 static const StoreColumn kind_columns[N_KIND_COLUMNS] = {
 	{"kind", TEXTOID}, {"mode", TEXTOID}, {"unit", TEXTOID}, {"min_balance", INT8OID},
 	{"max_balance", INT8OID}, {"auto_open", BOOLOID}
+};
+static const StoreColumn hold_columns[N_HOLD_COLUMNS] = {
+	{"hold_id", TEXTOID}, {"aggregate_id", TEXTOID}, {"amount", INT8OID}, {"captured", INT8OID},
+	{"status", TEXTOID}, {"created_at", TIMESTAMPTZOID}, {"expires_at", TIMESTAMPTZOID},
+	{"closed_at", TIMESTAMPTZOID}, {"event_id", INT8OID}
 };
 
 /* Called once per backend: hears of changes to the store's relations. */
@@ -194,6 +204,7 @@ load_store(void)
 	load_table(&store.table[TABLE_BALANCE], "balance", balance_columns, N_BALANCE_COLUMNS);
 	load_table(&store.table[TABLE_PURE_ACCOUNT], "pure_account", pure_columns, N_PURE_COLUMNS);
 	load_table(&store.table[TABLE_ACCOUNT_KIND], "account_kind", kind_columns, N_KIND_COLUMNS);
+	load_table(&store.table[TABLE_HOLD], "hold", hold_columns, N_HOLD_COLUMNS);
 	store.plain = events->plain && store.table[TABLE_BALANCE].plain && store.table[TABLE_PURE_ACCOUNT].plain;
 	for (i = 0; i < lengthof(watched); i++)
 		watched[i] = store_relation(schema, watched_names[i]);
@@ -202,8 +213,10 @@ load_store(void)
 	events->key = unique_index(rel, 2, (AttrNumber[]) {att[EV_AGGREGATE_ID], att[EV_VERSION]});
 	store.request_key = unique_index(rel, 2, (AttrNumber[]) {att[EV_REQUEST_ID], att[EV_LEG]});
 	table_close(rel, AccessShareLock);
+	store.expiry_index = expiry_index(schema);
 	if (store.lacks_what == NULL)
 	{
+		strlcpy(store.hold_key_name, get_rel_name(store.table[TABLE_HOLD].key), NAMEDATALEN);
 		strlcpy(store.event_key_name, get_rel_name(events->key), NAMEDATALEN);
 		strlcpy(store.request_key_name, get_rel_name(store.request_key), NAMEDATALEN);
 	}
@@ -297,15 +310,33 @@ pointstore_is_store_column(const PointstoreTable *table, AttrNumber att)
 	return false;
 }
 
+/* A predicate of PostgreSQL's own functions, on its own types, is no code of the users'. */
 static bool
 index_runs_code(Oid index)
 {
 	Relation	rel = index_open(index, AccessShareLock);
-	bool		runs_code = !heap_attisnull(rel->rd_indextuple, Anum_pg_index_indexprs, NULL) ||
-		!heap_attisnull(rel->rd_indextuple, Anum_pg_index_indpred, NULL);
+	bool		result = !heap_attisnull(rel->rd_indextuple, Anum_pg_index_indexprs, NULL) ||
+		runs_code((Node *) RelationGetIndexPredicate(rel), NULL);
 
 	index_close(rel, AccessShareLock);
-	return runs_code;
+	return result;
+}
+
+static bool
+runs_code(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, List))
+		return expression_tree_walker(node, runs_code, context);
+	return exprType(node) >= FirstNormalObjectId || check_functions_in_node(node, is_users_function, context) ||
+		expression_tree_walker(node, runs_code, context);
+}
+
+static bool
+is_users_function(Oid function, void *context)
+{
+	return function >= FirstNormalObjectId;
 }
 
 /* The plain unique index on exactly these columns, texts by their bytes; where there is none that is noted. */
@@ -337,6 +368,29 @@ unique_index(Relation rel, int natts, const AttrNumber *atts)
 										   get_attname(RelationGetRelid(rel), atts[0], false),
 										   natts > 1 ? ", ..." : ""));
 	return found;
+}
+
+/* The index of the open holds, by its name: which rows are in it its columns do not say. */
+static Oid
+expiry_index(Oid schema)
+{
+	Oid			relid = get_relname_relid("hold_open_idx", schema);
+	const AttrNumber *att = store.table[TABLE_HOLD].att;
+	bool		matches = false;
+
+	if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_INDEX)
+	{
+		Relation	index = index_open(relid, AccessShareLock);
+		Form_pg_index form = index->rd_index;
+
+		matches = form->indisvalid && form->indrelid == store.table[TABLE_HOLD].relid &&
+			form->indnkeyatts == 2 && form->indkey.values[0] == att[HOLD_AGGREGATE_ID] &&
+			form->indkey.values[1] == att[HOLD_EXPIRES_AT];
+		index_close(index, AccessShareLock);
+	}
+	if (!matches)
+		note_lack("index", "hold_open_idx on hold (aggregate_id, expires_at) WHERE status = 'open'");
+	return relid;
 }
 
 /* Refuses a store of another version; notes a trigger that is missing. */
@@ -449,6 +503,15 @@ pointstore_act_as_owner_plainly(PointstoreScope *scope)
 {
 	pointstore_lock_tables();
 	act_as(pointstore_store()->owner, scope, pointstore_store()->plain);
+}
+
+/* The same where holds are written too. */
+void
+pointstore_act_as_owner_of_holds(PointstoreScope *scope)
+{
+	pointstore_lock_tables();
+	LockRelationOid(pointstore_store()->table[TABLE_HOLD].relid, RowExclusiveLock);
+	act_as(pointstore_store()->owner, scope, pointstore_store()->plain && store.table[TABLE_HOLD].plain);
 }
 
 /* Locks the tables that hold accounts and events for writing, once in a transaction. */

@@ -1,0 +1,258 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/held.c
+ *		Rows of pointstore.hold, and what an account's open holds reserve.
+ *
+ * A hold's row changes only together with the balance row of its account. So
+ * who has locked that row, or updates just the version of it that was read in
+ * the same snapshot, knows the account's holds as well, and locks none of
+ * them: the balance row is locked first and is lock enough.
+ *
+ * What has expired reserves nothing from that moment on, although the rows
+ * stay open, and balance.held counts them, until they are swept. An account's
+ * next_expiry is the time of the first of its open holds to expire: only once
+ * that has passed is the table of holds asked, and then for those that have
+ * expired alone. So an account with thousands of open holds costs an append
+ * nothing.
+ *
+ * Time is the wall clock, never before the account's last change: whatever has
+ * expired for an account stays so, also when the clock is set back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/int.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "pointstore.h"
+
+const char *const pointstore_hold_status[] = {"open", "confirmed", "cancelled", "expired"};
+
+static void fill_hold(Hold *hold, TupleTableSlot *row);
+static HoldStatus hold_status(text *status);
+static void fill_row(RowTarget *target, const Hold *hold);
+static bool is_open(TupleTableSlot *row, List *closing);
+
+/*
+ * Reads a hold by its name; false when there is none. *again: a transaction that
+ * has just written one of that name was waited for, or has committed after the
+ * snapshot, so that all is to be read again in a new one; 40001 where there is none.
+ */
+bool
+pointstore_read_hold(Hold *hold, text *id, Snapshot snapshot, bool *again)
+{
+	const PointstoreTable *table = &pointstore_store()->table[TABLE_HOLD];
+	SnapshotData dirty;
+	RowKey		key = {0};
+	RowScan		scan;
+
+	*again = false;
+	pointstore_key_text(&key, id);
+	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key);
+	if (pointstore_scan_next(&scan, ForwardScanDirection))
+	{
+		fill_hold(hold, pointstore_scan_keep(&scan));
+		return true;
+	}
+	pointstore_scan_end(&scan);
+	InitDirtySnapshot(dirty);
+	pointstore_scan_begin(&scan, table->relid, table->key, &dirty, &key);
+	*again = pointstore_scan_next(&scan, ForwardScanDirection);
+	if (!*again || !pointstore_scan_waits(&scan, &dirty))
+		pointstore_scan_end(&scan);
+	if (*again && IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("hold \"%s\" was placed or cancelled concurrently", pointstore_cstring(id))));
+	return false;
+}
+
+static void
+fill_hold(Hold *hold, TupleTableSlot *row)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_HOLD].att;
+	bool		isnull;
+
+	hold->row = row;
+	hold->id = DatumGetTextPP(slot_getattr(row, att[HOLD_HOLD_ID], &isnull));
+	hold->aggregate_id = DatumGetTextPP(slot_getattr(row, att[HOLD_AGGREGATE_ID], &isnull));
+	hold->amount = DatumGetInt64(slot_getattr(row, att[HOLD_AMOUNT], &isnull));
+	hold->captured = DatumGetInt64(slot_getattr(row, att[HOLD_CAPTURED], &isnull));
+	hold->status = hold_status(DatumGetTextPP(slot_getattr(row, att[HOLD_STATUS], &isnull)));
+	hold->created_at = DatumGetTimestampTz(slot_getattr(row, att[HOLD_CREATED_AT], &isnull));
+	hold->expires_at = DatumGetTimestampTz(slot_getattr(row, att[HOLD_EXPIRES_AT], &isnull));
+	hold->closed_at = DatumGetTimestampTz(slot_getattr(row, att[HOLD_CLOSED_AT], &isnull));
+	hold->event_id = DatumGetInt64(slot_getattr(row, att[HOLD_EVENT_ID], &isnull));
+	hold->has_event = !isnull;
+}
+
+/* A stored status; what it should not be counts as cancelled, so that nothing moves. */
+static HoldStatus
+hold_status(text *status)
+{
+	int			i;
+
+	for (i = HOLD_OPEN; i <= HOLD_EXPIRED; i++)
+		if (VARSIZE_ANY_EXHDR(status) == strlen(pointstore_hold_status[i]) &&
+			memcmp(VARDATA_ANY(status), pointstore_hold_status[i], strlen(pointstore_hold_status[i])) == 0)
+			return (HoldStatus) i;
+	return HOLD_CANCELLED;
+}
+
+/* Lets go of the row that was read. */
+void
+pointstore_release_hold(Hold *hold)
+{
+	if (hold->row != NULL)
+		ExecDropSingleTupleTableSlot(hold->row);
+	hold->row = NULL;
+}
+
+/*
+ * Writes a hold as it stands: updates the row that was read, or inserts one.
+ * ROW_CONFLICT: with arbiters, its name is taken. Where a user's trigger keeps the
+ * row from being written: PS010.
+ */
+RowOutcome
+pointstore_write_hold(RowWriter *writer, Hold *hold, List *arbiters)
+{
+	RowTarget  *target = pointstore_writer_target(writer, TABLE_HOLD);
+	RowOutcome	outcome;
+
+	fill_row(target, hold);
+	outcome = hold->row != NULL ? pointstore_row_update(writer, target, &hold->row->tts_tid)
+		: pointstore_row_insert(writer, target, arbiters);
+	if (outcome == ROW_SUPPRESSED)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+				 errmsg("the row of hold \"%s\" was not written", pointstore_cstring(hold->id)),
+				 errdetail("A BEFORE trigger of the table suppressed it.")));
+	if (outcome == ROW_CONFLICT && hold->row != NULL)
+		elog(ERROR, "the row of hold \"%s\" has changed without its account's", pointstore_cstring(hold->id));
+	return outcome;
+}
+
+/* The row to be written: ours from the hold, the user's columns from the row read. */
+static void
+fill_row(RowTarget *target, const Hold *hold)
+{
+	TupleTableSlot *slot = target->slot;
+	const AttrNumber *att = target->table->att;
+	int			natts = slot->tts_tupleDescriptor->natts;
+	Datum	   *values = slot->tts_values;
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, natts * sizeof(bool));
+	if (hold->row != NULL)
+	{
+		slot_getallattrs(hold->row);
+		memcpy(values, hold->row->tts_values, natts * sizeof(Datum));
+		memcpy(slot->tts_isnull, hold->row->tts_isnull, natts * sizeof(bool));
+	}
+#define SET(column, value, null) \
+	(values[att[column] - 1] = (value), slot->tts_isnull[att[column] - 1] = (null))
+	SET(HOLD_HOLD_ID, PointerGetDatum(hold->id), false);
+	SET(HOLD_AGGREGATE_ID, PointerGetDatum(hold->aggregate_id), false);
+	SET(HOLD_AMOUNT, Int64GetDatum(hold->amount), false);
+	SET(HOLD_CAPTURED, Int64GetDatum(hold->captured), false);
+	SET(HOLD_STATUS, CStringGetTextDatum(pointstore_hold_status[hold->status]), false);
+	SET(HOLD_CREATED_AT, TimestampTzGetDatum(hold->created_at), false);
+	SET(HOLD_EXPIRES_AT, TimestampTzGetDatum(hold->expires_at), !hold->has_event);
+	SET(HOLD_CLOSED_AT, TimestampTzGetDatum(hold->closed_at), hold->status == HOLD_OPEN);
+	SET(HOLD_EVENT_ID, Int64GetDatum(hold->event_id), !hold->has_event);
+#undef SET
+	ExecStoreVirtualTuple(slot);
+}
+
+/* The time that counts for an account's holds: read once for an account as read. */
+TimestampTz
+pointstore_account_clock(Account *account)
+{
+	if (account->clock == 0)
+		account->clock = Max(GetCurrentTimestamp(), account->updated_at);
+	return account->clock;
+}
+
+/*
+ * Looks up, once for an account as read, what of its held has expired. The
+ * snapshot is the one in which the row was read, or one taken under its lock.
+ */
+void
+pointstore_know_expired(Account *account, Snapshot snapshot)
+{
+	const PointstoreStore *store = pointstore_store();
+	RowKey		key = {0};
+	RowScan		scan;
+	bool		isnull;
+
+	if (account->expiry_known)
+		return;
+	account->expiry_known = true;
+	if (!account->has_expiry || account->next_expiry > pointstore_account_clock(account))
+		return;
+	pointstore_key_text(&key, account->id);
+	pointstore_key_until(&key, pointstore_account_clock(account));
+	pointstore_scan_begin(&scan, store->table[TABLE_HOLD].relid, store->expiry_index, snapshot, &key);
+	while (pointstore_scan_next(&scan, ForwardScanDirection))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (is_open(scan.slot, NIL))
+			account->expired += DatumGetInt64(slot_getattr(scan.slot, store->table[TABLE_HOLD].att[HOLD_AMOUNT], &isnull));
+	}
+	pointstore_scan_end(&scan);
+}
+
+/* What a debit may take, before the floor: at most what bigint holds. */
+int64
+pointstore_available(const Account *account)
+{
+	int64		reserved;
+	int64		available;
+
+	if (pg_sub_s64_overflow(account->held, account->expired, &reserved) ||
+		pg_sub_s64_overflow(account->balance, reserved, &available))
+		return account->held > 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	return available;
+}
+
+/* Sets next_expiry to that of the first open hold which is not among those about to be closed. */
+void
+pointstore_find_next_expiry(Account *account, List *closing, Snapshot snapshot)
+{
+	const PointstoreStore *store = pointstore_store();
+	RowKey		key = {0};
+	RowScan		scan;
+	bool		isnull;
+
+	account->has_expiry = false;
+	pointstore_key_text(&key, account->id);
+	pointstore_scan_begin(&scan, store->table[TABLE_HOLD].relid, store->expiry_index, snapshot, &key);
+	while (!account->has_expiry && pointstore_scan_next(&scan, ForwardScanDirection))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!is_open(scan.slot, closing))
+			continue;
+		account->has_expiry = true;
+		account->next_expiry = DatumGetTimestampTz(slot_getattr(scan.slot, store->table[TABLE_HOLD].att[HOLD_EXPIRES_AT], &isnull));
+	}
+	pointstore_scan_end(&scan);
+}
+
+static bool
+is_open(TupleTableSlot *row, List *closing)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_HOLD].att;
+	bool		isnull;
+	ListCell   *cell;
+
+	if (hold_status(DatumGetTextPP(slot_getattr(row, att[HOLD_STATUS], &isnull))) != HOLD_OPEN)
+		return false;
+	foreach(cell, closing)
+		if (pointstore_same_text(((Hold *) lfirst(cell))->id, DatumGetTextPP(slot_getattr(row, att[HOLD_HOLD_ID], &isnull))))
+			return false;
+	return true;
+}

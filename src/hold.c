@@ -1,0 +1,610 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/hold.c
+ *		Holds: placed, confirmed, cancelled, expired.
+ *
+ * Every step is a batch for append.c: an event that changes held, and, when a
+ * hold is confirmed, the balance, written together with the hold's row. What
+ * the step does depends on that row, so the event is proposed from inside the
+ * attempt, when the account is locked or its row is about to be (held.c).
+ *
+ * A step that has been done is not done again: the hold's row knows the event
+ * that placed it, and what closed it has that event as its cause. So a repeat
+ * finds the first receipt without any other name than the hold's.
+ *
+ * A hold that is cancelled before it was placed leaves a row without an event:
+ * of a cancellation that overtakes what it cancels, and comes first, the
+ * other learns when it comes.
+ *
+ * Expired holds are swept in batches, each a transaction, in the order of
+ * accounts. Accounts that others have locked are passed over; the next sweep
+ * comes by again. That expired holds reserve nothing does not wait for it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/typcache.h"
+
+#include "compat.h"
+#include "pointstore.h"
+
+PG_FUNCTION_INFO_V1(pointstore_hold);
+PG_FUNCTION_INFO_V1(pointstore_try_hold);
+PG_FUNCTION_INFO_V1(pointstore_confirm_hold);
+PG_FUNCTION_INFO_V1(pointstore_cancel_hold);
+PG_FUNCTION_INFO_V1(pointstore_sweep_holds);
+
+/* holds that are closed in one transaction */
+#define SWEEP_BATCH 1000
+
+/* What a caller asks for. */
+typedef struct Step
+{
+	text	   *hold_id;
+	text	   *aggregate_id;	/* closing: null = whatever it is */
+	HoldStatus	to;
+	bool		whole;			/* confirm: all of it */
+	int64		amount;
+	Interval   *expires_in;
+} Step;
+
+static const char *const step_types[] = {"HoldPlaced", "HoldConfirmed", "HoldCancelled", "HoldExpired"};
+
+static Datum place(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static text *draw_hold_id(void);
+static bool propose_placing(ProposedEvent *event, Snapshot snapshot);
+static bool repeat_placing(ProposedEvent *event, const Step *step);
+static Datum close_hold(Step *step);
+static bool read_committed_hold(Hold *hold, text *id);
+static bool leave_tombstone(const Step *step, Hold *hold);
+static Datum tombstone_receipt(const Hold *hold, bool replayed);
+static void refuse_other_account(const Hold *hold, const Step *step);
+static bool propose_closing(ProposedEvent *event, Snapshot snapshot);
+static bool repeat_closing(ProposedEvent *event, const Step *step);
+static bool decide(ProposedEvent *event, Outcome outcome);
+static bool replay(ProposedEvent *event, PointstorePlan *plan, Jsonb **payload);
+static ProposedEvent step_event(Step *step, Hold *hold, text *aggregate_id);
+static Jsonb *hold_metadata(text *hold_id);
+static int	find_expired(text **account, bool *inclusive, ProposedEvent **events);
+static void close_expired(ProposedEvent *events, int n);
+static bool close_batch(ProposedEvent *events, int n);
+
+/* hold(aggregate_id, amount, hold_id, expires_in, payload): see the install script. */
+Datum
+pointstore_hold(PG_FUNCTION_ARGS)
+{
+	return place(fcinfo, false);
+}
+
+/* try_hold(...): the same, refusals as outcomes. */
+Datum
+pointstore_try_hold(PG_FUNCTION_ARGS)
+{
+	return place(fcinfo, true);
+}
+
+static Datum
+place(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
+{
+	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
+	Step		step = {.to = HOLD_OPEN, .aggregate_id = id};
+	Hold		hold = {0};
+	ProposedEvent event;
+	PointstoreScope scope;
+	Datum		result;
+
+	PreventCommandIfReadOnly("hold()");
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(1) ? "amount" : PG_ARGISNULL(3) ? "expires_in" : "payload")));
+	step.amount = PG_GETARG_INT64(1);
+	if (step.amount <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the amount of a hold must be positive, is %lld", (long long) step.amount)));
+	step.hold_id = PG_ARGISNULL(2) ? draw_hold_id() : pointstore_name(fcinfo, 2, "hold_id");
+	step.expires_in = PG_GETARG_INTERVAL_P(3);
+	event = step_event(&step, &hold, id);
+	event.payload = PG_GETARG_JSONB_P(4);
+	event.propose = propose_placing;
+	pointstore_act_as_owner_of_holds(&scope);
+	result = pointstore_append_one(&event, refusals_are_outcomes);
+	pointstore_release_hold(&hold);
+	pointstore_act_as_caller(&scope);
+	return result;
+}
+
+/* A name for a hold whose caller has none. */
+static text *
+draw_hold_id(void)
+{
+	Datum		uuid = DirectFunctionCall1(gen_random_uuid, (Datum) 0);
+
+	return cstring_to_text(DatumGetCString(DirectFunctionCall1(uuid_out, uuid)));
+}
+
+/* An event of a step, but for what depends on the store. */
+static ProposedEvent
+step_event(Step *step, Hold *hold, text *aggregate_id)
+{
+	ProposedEvent event = {
+		.aggregate_id = aggregate_id,
+		.event_type = cstring_to_text(step_types[step->to]),
+		.payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))),
+		.metadata = hold_metadata(step->hold_id),
+		.hold = hold, .subject = step, .propose = propose_closing,
+		/* what was reserved is there, whatever became of the floor */
+		.any_floor = step->to == HOLD_CONFIRMED,
+		.any_status = step->to == HOLD_CANCELLED || step->to == HOLD_EXPIRED
+	};
+
+	return event;
+}
+
+/* {"hold_id": ...}: so the events by themselves tell whose steps they are. */
+static Jsonb *
+hold_metadata(text *hold_id)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	value = {.type = jbvString};
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	value.val.string.val = "hold_id";
+	value.val.string.len = 7;
+	(void) pushJsonbValue(&state, WJB_KEY, &value);
+	value.val.string.val = VARDATA_ANY(hold_id);
+	value.val.string.len = VARSIZE_ANY_EXHDR(hold_id);
+	(void) pushJsonbValue(&state, WJB_VALUE, &value);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* A new hold, unless there is one of that name. */
+static bool
+propose_placing(ProposedEvent *event, Snapshot snapshot)
+{
+	const Step *step = event->subject;
+	Hold	   *hold = event->hold;
+	TimestampTz now = pointstore_account_clock(event->account);
+
+	pointstore_release_hold(hold);
+	memset(hold, 0, sizeof(Hold));
+	if (pointstore_read_hold(hold, step->hold_id, snapshot, &event->again))
+		return repeat_placing(event, step);
+	if (event->again)
+		return decide(event, OUTCOME_REPLAYED);
+	hold->id = step->hold_id;
+	hold->aggregate_id = step->aggregate_id;
+	hold->amount = event->held = step->amount;
+	hold->expires_at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
+															   IntervalPGetDatum(step->expires_in)));
+	if (hold->expires_at <= now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a hold must expire in the future")));
+	return true;
+}
+
+/* The first receipt; a request mismatch where it was for something else; not open where it was cancelled before. */
+static bool
+repeat_placing(ProposedEvent *event, const Step *step)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT version, balance_after, id, created_at, CAST(xmin AS pg_catalog.text), payload"
+		" FROM pointstore.event_store WHERE id OPERATOR(pg_catalog.=) $1 AND aggregate_id OPERATOR(pg_catalog.=) $2",
+		.nargs = 2, .argtypes = {INT8OID, TEXTOID}
+	};
+	const Hold *hold = event->hold;
+	Jsonb	   *payload = NULL;
+
+	event->mismatch = NULL;
+	if (hold->has_event)
+		(void) replay(event, &plan, &payload);
+	if (VARSIZE_ANY_EXHDR(hold->aggregate_id) > 0 && !pointstore_same_text(hold->aggregate_id, step->aggregate_id))
+		event->mismatch = "aggregate_id";
+	else if (!hold->has_event)
+		return decide(event, OUTCOME_HOLD_NOT_OPEN);
+	else if (hold->amount != step->amount)
+		event->mismatch = "amount";
+	else if (payload != NULL && compareJsonbContainers(&payload->root, &event->payload->root) != 0)
+		event->mismatch = "payload";
+	return decide(event, event->mismatch ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED);
+}
+
+/* propose() has decided. */
+static bool
+decide(ProposedEvent *event, Outcome outcome)
+{
+	event->outcome = outcome;
+	return false;
+}
+
+/* The receipt of a step that was done before, by its event; false when that is gone, to which the verifier has more to say. */
+static bool
+replay(ProposedEvent *event, PointstorePlan *plan, Jsonb **payload)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[2];
+	HeapTuple	row;
+	TupleDesc	desc;
+	bool		found;
+	bool		isnull;
+
+	values[0] = Int64GetDatum(event->hold->event_id);
+	values[1] = PointerGetDatum(event->hold->aggregate_id);
+	SPI_connect();
+	pointstore_execute(plan, values, NULL, true);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		row = SPI_tuptable->vals[0];
+		desc = SPI_tuptable->tupdesc;
+		event->version = event->applied_version = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+		event->balance = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
+		event->id = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
+		event->created_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 4, &isnull));
+		event->durable = TransactionIdGetCommitLSN(strtoul(SPI_getvalue(row, desc, 5), NULL, 10));
+		if (payload != NULL)
+		{
+			Datum		value = SPI_getbinval(row, desc, 6, &isnull);
+			MemoryContext old = MemoryContextSwitchTo(context);
+
+			*payload = DatumGetJsonbPCopy(value);
+			MemoryContextSwitchTo(old);
+		}
+	}
+	SPI_finish();
+	return found;
+}
+
+/* confirm_hold(hold_id, amount, aggregate_id) */
+Datum
+pointstore_confirm_hold(PG_FUNCTION_ARGS)
+{
+	Step		step = {.to = HOLD_CONFIRMED, .hold_id = pointstore_name(fcinfo, 0, "hold_id")};
+
+	PreventCommandIfReadOnly("confirm_hold()");
+	step.whole = PG_ARGISNULL(1);
+	step.amount = step.whole ? 0 : PG_GETARG_INT64(1);
+	if (!step.whole && step.amount <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the amount to be confirmed must be positive, is %lld", (long long) step.amount),
+				 errhint("cancel_hold() releases all of it.")));
+	step.aggregate_id = PG_ARGISNULL(2) ? NULL : pointstore_name(fcinfo, 2, "aggregate_id");
+	return close_hold(&step);
+}
+
+/* cancel_hold(hold_id, aggregate_id) */
+Datum
+pointstore_cancel_hold(PG_FUNCTION_ARGS)
+{
+	Step		step = {.to = HOLD_CANCELLED, .hold_id = pointstore_name(fcinfo, 0, "hold_id")};
+
+	PreventCommandIfReadOnly("cancel_hold()");
+	step.aggregate_id = PG_ARGISNULL(1) ? NULL : pointstore_name(fcinfo, 1, "aggregate_id");
+	return close_hold(&step);
+}
+
+/* Confirms or cancels a hold and returns the receipt: PS002, PS004, PS007, PS008, PS011. */
+static Datum
+close_hold(Step *step)
+{
+	PointstoreScope scope;
+	Hold		hold = {0};
+	Datum		result;
+
+	pointstore_act_as_owner_of_holds(&scope);
+	while (!read_committed_hold(&hold, step->hold_id))
+	{
+		if (step->to != HOLD_CANCELLED)
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
+					 errmsg("hold \"%s\" is missing", pointstore_cstring(step->hold_id))));
+		if (leave_tombstone(step, &hold))
+		{
+			result = tombstone_receipt(&hold, false);
+			pointstore_act_as_caller(&scope);
+			return result;
+		}
+	}
+	refuse_other_account(&hold, step);
+	if (!hold.has_event && step->to == HOLD_CANCELLED)
+		result = tombstone_receipt(&hold, true);
+	else
+	{
+		/* of a tombstone the account may be unknown: there is nothing to lock then, nor to be done */
+		ProposedEvent event = step_event(step, &hold, DatumGetTextPCopy(PointerGetDatum(hold.aggregate_id)));
+
+		if (!hold.has_event)
+		{
+			event.outcome = OUTCOME_HOLD_NOT_OPEN;
+			pointstore_raise(&event);
+		}
+		result = pointstore_append_one(&event, false);
+	}
+	pointstore_release_hold(&hold);
+	pointstore_act_as_caller(&scope);
+	return result;
+}
+
+/* Reads a hold as it is now, after waiting for who is about to place or cancel it. */
+static bool
+read_committed_hold(Hold *hold, text *id)
+{
+	bool		again = true;
+	bool		found = false;
+
+	while (again)
+	{
+		CHECK_FOR_INTERRUPTS();
+		found = pointstore_read_hold(hold, id, pointstore_push_snapshot(), &again);
+		PopActiveSnapshot();
+	}
+	return found;
+}
+
+/* The row of a hold that is cancelled before it was placed; false when there is one of that name by now. */
+static bool
+leave_tombstone(const Step *step, Hold *hold)
+{
+	PointstoreTableId table = TABLE_HOLD;
+	RowWriter  *writer;
+	RowOutcome	outcome;
+
+	memset(hold, 0, sizeof(Hold));
+	hold->id = step->hold_id;
+	hold->aggregate_id = step->aggregate_id ? step->aggregate_id : cstring_to_text("");
+	hold->status = HOLD_CANCELLED;
+	hold->created_at = hold->closed_at = GetCurrentTimestamp();
+	(void) pointstore_push_snapshot();
+	writer = pointstore_writer_begin(1, &table, true);
+	outcome = pointstore_write_hold(writer, hold, list_make1_oid(pointstore_store()->table[TABLE_HOLD].key));
+	pointstore_writer_end(writer);
+	PopActiveSnapshot();
+	if (outcome == ROW_CONFLICT && IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("hold \"%s\" was placed or cancelled concurrently", pointstore_cstring(hold->id))));
+	return outcome == ROW_WRITTEN;
+}
+
+/* Nothing has happened to an account, so there is little to tell. */
+static Datum
+tombstone_receipt(const Hold *hold, bool replayed)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(pointstore_store()->receipt_type, -1);
+	Datum		values[7] = {0};
+	bool		nulls[7] = {false, false, true, true, true, true, false};
+	HeapTuple	row;
+
+	values[0] = CStringGetTextDatum(replayed ? "replayed" : "appended");
+	values[1] = PointerGetDatum(hold->aggregate_id);
+	nulls[1] = VARSIZE_ANY_EXHDR(hold->aggregate_id) == 0;
+	values[6] = TimestampTzGetDatum(hold->created_at);
+	row = heap_form_tuple(desc, values, nulls);
+	ReleaseTupleDesc(desc);
+	return HeapTupleGetDatum(row);
+}
+
+/* A caller who names the account means that one: PS002. */
+static void
+refuse_other_account(const Hold *hold, const Step *step)
+{
+	if (step->aggregate_id != NULL && VARSIZE_ANY_EXHDR(hold->aggregate_id) > 0 &&
+		!pointstore_same_text(hold->aggregate_id, step->aggregate_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_REQUEST_MISMATCH),
+				 errmsg("hold \"%s\" is not one of account \"%s\"", pointstore_cstring(hold->id),
+						pointstore_cstring(step->aggregate_id))));
+}
+
+/* What closes an open hold; a repeat, or a hold that is not open, is decided here. */
+static bool
+propose_closing(ProposedEvent *event, Snapshot snapshot)
+{
+	const Step *step = event->subject;
+	Hold	   *hold = event->hold;
+
+	pointstore_release_hold(hold);
+	memset(hold, 0, sizeof(Hold));
+	if (!pointstore_read_hold(hold, step->hold_id, snapshot, &event->again))
+		elog(ERROR, "hold \"%s\" is gone", pointstore_cstring(step->hold_id));
+	if (hold->status != HOLD_OPEN)
+		return repeat_closing(event, step);
+	hold->has_expired = hold->expires_at <= pointstore_account_clock(event->account);
+	if (step->to == HOLD_CONFIRMED ? hold->has_expired : step->to == HOLD_EXPIRED && !hold->has_expired)
+		return decide(event, OUTCOME_HOLD_NOT_OPEN);
+	if (step->to == HOLD_CONFIRMED)
+		hold->captured = step->whole ? hold->amount : step->amount;
+	if (hold->captured > hold->amount)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("hold \"%s\" reserves %lld, %lld is to be confirmed", pointstore_cstring(hold->id),
+						(long long) hold->amount, (long long) hold->captured)));
+	event->amount = -hold->captured;
+	event->held = -hold->amount;
+	event->has_cause = true;
+	event->cause_id = hold->event_id;
+	hold->status = step->to;
+	return true;
+}
+
+/* A hold that is closed: the first receipt, where the same was done, or it was given back by itself. */
+static bool
+repeat_closing(ProposedEvent *event, const Step *step)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT version, balance_after, id, created_at, CAST(xmin AS pg_catalog.text)"
+		" FROM pointstore.event_store WHERE cause_id OPERATOR(pg_catalog.=) $1 AND aggregate_id OPERATOR(pg_catalog.=) $2"
+		" AND event_type OPERATOR(pg_catalog.=) ANY (ARRAY['HoldConfirmed', 'HoldCancelled', 'HoldExpired'])",
+		.nargs = 2, .argtypes = {INT8OID, TEXTOID}
+	};
+	const Hold *hold = event->hold;
+	bool		same = hold->status == step->to || (step->to == HOLD_CANCELLED && hold->status == HOLD_EXPIRED);
+
+	if (!same)
+		return decide(event, OUTCOME_HOLD_NOT_OPEN);
+	(void) replay(event, &plan, NULL);
+	if (step->to == HOLD_CONFIRMED && hold->captured != (step->whole ? hold->amount : step->amount))
+	{
+		event->mismatch = "amount";
+		return decide(event, OUTCOME_REQUEST_MISMATCH);
+	}
+	return decide(event, OUTCOME_REPLAYED);
+}
+
+/* sweep_holds(): 2D000 in a transaction block. */
+Datum
+pointstore_sweep_holds(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("sweep_holds()");
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("sweep_holds() commits and cannot run inside a transaction block")));
+	pointstore_sweep();
+	PG_RETURN_VOID();
+}
+
+/*
+ * Closes what has expired, in transactions of its own; the caller is in one that has
+ * not written. What others have locked, and what cannot be closed, is passed over.
+ */
+void
+pointstore_sweep(void)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pointstore sweep", ALLOCSET_DEFAULT_SIZES);
+	text	   *account = cstring_to_text("");
+	bool		inclusive = false;
+	int			n = SWEEP_BATCH;
+
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	pointstore_next_step();
+	while (n == SWEEP_BATCH)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		PointstoreScope scope;
+		ProposedEvent *events;
+
+		pointstore_act_as_owner_of_holds(&scope);
+		n = find_expired(&account, &inclusive, &events);
+		if (n > 0)
+			close_expired(events, n);
+		inclusive = n > 0 && events[n - 1].outcome == OUTCOME_APPENDED;
+		pointstore_act_as_caller(&scope);
+		MemoryContextSwitchTo(old);
+		account = DatumGetTextPCopy(PointerGetDatum(account));
+		MemoryContextReset(context);
+		pointstore_next_step();
+	}
+	SPI_finish();
+	MemoryContextDelete(context);
+}
+
+/* The next expired holds, from an account on, as events to be appended; *account becomes the last one's. */
+static int
+find_expired(text **account, bool *inclusive, ProposedEvent **events)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT hold_id, aggregate_id FROM pointstore.hold"
+		" WHERE status OPERATOR(pg_catalog.=) 'open' AND expires_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+		"   AND aggregate_id OPERATOR(pg_catalog.>=) $1 AND ($2 OR aggregate_id OPERATOR(pg_catalog.>) $1)"
+		" ORDER BY aggregate_id, expires_at LIMIT $3",
+		.nargs = 3, .argtypes = {TEXTOID, BOOLOID, INT8OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[3];
+	int			n;
+	int			i;
+
+	values[0] = PointerGetDatum(*account);
+	values[1] = BoolGetDatum(*inclusive);
+	values[2] = Int64GetDatum(SWEEP_BATCH);
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, true);
+	n = SPI_processed;
+	MemoryContextSwitchTo(context);
+	*events = palloc0(sizeof(ProposedEvent) * Max(n, 1));
+	for (i = 0; i < n; i++)
+	{
+		Step	   *step = palloc0(sizeof(Step));
+
+		step->to = HOLD_EXPIRED;
+		step->hold_id = cstring_to_text(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+		*account = cstring_to_text(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
+		(*events)[i] = step_event(step, palloc0(sizeof(Hold)), *account);
+	}
+	SPI_finish();
+	return n;
+}
+
+/* Closes a batch; where something in it fails, each by itself, and what fails then stays open. */
+static void
+close_expired(ProposedEvent *events, int n)
+{
+	int			i;
+
+	if (close_batch(events, n) || n == 1)
+		return;
+	for (i = 0; i < n; i++)
+		(void) close_batch(&events[i], 1);
+}
+
+/* False, with a WARNING where it is a single one: an error, and nothing is done. */
+static bool
+close_batch(ProposedEvent *events, int n)
+{
+	Batch		batch = {.events = events, .nevents = n, .apart = true};
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resources = CurrentResourceOwner;
+	volatile bool done = true;
+	int			i;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		pointstore_append(&batch);
+		for (i = 0; i < n; i++)
+			pointstore_release_hold(events[i].hold);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			ReThrowError(error);
+		for (i = 0; i < n; i++)
+		{
+			events[i].hold->row = NULL; /* went with the subtransaction */
+			events[i].outcome = OUTCOME_BUSY;
+		}
+		if (n == 1)
+			ereport(WARNING,
+					(errcode(error->sqlerrcode),
+					 errmsg("hold \"%s\" has expired and cannot be closed: %s",
+							pointstore_cstring(((Step *) events->subject)->hold_id), error->message)));
+		done = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = resources;
+	return done;
+}

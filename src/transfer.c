@@ -1,0 +1,328 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/transfer.c
+ *		Transfers, and what takes an event back.
+ *
+ * A transfer is a batch of two events whose amounts are each other's negative.
+ * The second has the first as its cause, and each has its place in the batch as
+ * its leg: so whoever finds one of them finds the other. An event is the first
+ * leg of a movement when it has leg 0 and no cause, and another event is one of
+ * its legs when it has a larger leg, the first as its cause, and the same
+ * request, or none as that. Only the functions write such a pair.
+ *
+ * An event is taken back by events EventReversed, whose cause it is. How much
+ * of it has been taken back before is summed when the account is locked, or its
+ * row about to be (append.c), so that two at once never take back more than
+ * there was. A movement of several legs is taken back in all of them, in the
+ * same proportion.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "pointstore.h"
+
+PG_FUNCTION_INFO_V1(pointstore_transfer);
+PG_FUNCTION_INFO_V1(pointstore_try_transfer);
+PG_FUNCTION_INFO_V1(pointstore_reverse_event);
+
+#define EQ " OPERATOR(pg_catalog.=) "
+#define GE " OPERATOR(pg_catalog.>=) "
+
+/* What is to be taken back of one event. */
+typedef struct Reversal
+{
+	int64		id;
+	int64		version;
+	int64		amount;
+	int64		part;			/* of the amount, without sign; 0: whatever is left */
+	bool		is_asked;		/* the event that the caller has named */
+} Reversal;
+
+static Datum transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static void read_transfer(FunctionCallInfo fcinfo, ProposedEvent *events);
+static void append_or_leave(Batch *batch);
+static int	find_legs(text *id, int64 version, ProposedEvent **events);
+static void refuse_irreversible(const Reversal *reversal, const char *type, const char *id);
+static void share_out(ProposedEvent *events, int n, int64 amount);
+static bool propose_reversal(ProposedEvent *event, Snapshot snapshot);
+static int64 taken_back(int64 id);
+
+/* transfer(from_id, to_id, amount, request_id, event_type, payload, metadata): see the install script. */
+Datum
+pointstore_transfer(PG_FUNCTION_ARGS)
+{
+	return transfer(fcinfo, false);
+}
+
+/* try_transfer(...): the same, refusals as outcomes. */
+Datum
+pointstore_try_transfer(PG_FUNCTION_ARGS)
+{
+	return transfer(fcinfo, true);
+}
+
+static Datum
+transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
+{
+	ProposedEvent events[2] = {{0}, {0}};
+	Batch		batch = {
+		.events = events, .nevents = 2, .same_unit = true, .refusals_are_outcomes = refusals_are_outcomes
+	};
+
+	PreventCommandIfReadOnly("transfer()");
+	read_transfer(fcinfo, events);
+	batch.request_id = events[0].request_id;
+	pointstore_link_legs(&batch);
+	if (refusals_are_outcomes)
+		append_or_leave(&batch);
+	else
+		pointstore_append(&batch);
+	return pointstore_answer_all(fcinfo, &batch);
+}
+
+/* The two legs, checked: 22004, 22023. */
+static void
+read_transfer(FunctionCallInfo fcinfo, ProposedEvent *events)
+{
+	int			i;
+
+	events[0].aggregate_id = pointstore_name(fcinfo, 0, "from_id");
+	events[1].aggregate_id = pointstore_name(fcinfo, 1, "to_id");
+	if (PG_ARGISNULL(2) || PG_ARGISNULL(5))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(2) ? "amount" : "payload")));
+	events[1].amount = PG_GETARG_INT64(2);
+	if (events[1].amount <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the amount of a transfer must be positive, is %lld", (long long) events[1].amount)));
+	if (pointstore_same_text(events[0].aggregate_id, events[1].aggregate_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account \"%s\" does not transfer to itself", pointstore_cstring(events[0].aggregate_id))));
+	events[0].amount = -events[1].amount;
+	for (i = 0; i < 2; i++)
+	{
+		events[i].request_id = PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3);
+		events[i].event_type = pointstore_name(fcinfo, 4, "event_type");
+		events[i].payload = PG_GETARG_JSONB_P(5);
+		events[i].metadata = PG_ARGISNULL(6) ? NULL : PG_GETARG_JSONB_P(6);
+		pointstore_check_event(&events[i]);
+	}
+}
+
+/* Appends a batch; where it is refused nothing is left of it: no lock, and no account that it has opened. */
+static void
+append_or_leave(Batch *batch)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resources = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	pointstore_append(batch);
+	if (batch->refused != NULL)
+		RollbackAndReleaseCurrentSubTransaction();
+	else
+		ReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = resources;
+}
+
+/* reverse_event(aggregate_id, version, amount, request_id, allow_debt) */
+Datum
+pointstore_reverse_event(PG_FUNCTION_ARGS)
+{
+	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
+	Batch		batch = {0};
+	PointstoreScope scope;
+	int			i;
+
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(4))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(1) ? "version" : "allow_debt")));
+	if (!PG_ARGISNULL(2) && PG_GETARG_INT64(2) <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the amount to be reversed must be positive, is %lld", (long long) PG_GETARG_INT64(2))));
+	PreventCommandIfReadOnly("reverse_event()");
+	batch.request_id = PG_ARGISNULL(3) ? NULL : pointstore_name(fcinfo, 3, "request_id");
+	pointstore_act_as_owner(&scope);
+	batch.nevents = find_legs(id, PG_GETARG_INT64(1), &batch.events);
+	for (i = 0; i < batch.nevents; i++)
+	{
+		batch.events[i].request_id = batch.request_id;
+		batch.events[i].leg = i;
+		batch.events[i].any_amount = PG_ARGISNULL(2);
+		batch.events[i].any_floor = PG_GETARG_BOOL(4);
+	}
+	if (!PG_ARGISNULL(2))
+		share_out(batch.events, batch.nevents, PG_GETARG_INT64(2));
+	pointstore_append(&batch);
+	pointstore_act_as_caller(&scope);
+	return pointstore_answer_all(fcinfo, &batch);
+}
+
+/*
+ * What reverses an event and, where it is a leg, the others that moved something:
+ * PS008 when it is not there, PS011 when it is none to be reversed. Events do not
+ * change, so they are read before any lock is taken.
+ */
+static int
+find_legs(text *id, int64 version, ProposedEvent **events)
+{
+#define SAME_REQUEST(a, b) \
+	"(" a ".request_id" EQ b ".request_id OR (" a ".request_id IS NULL AND " b ".request_id IS NULL))"
+	static PointstorePlan plan = {
+		.sql = "WITH asked AS (SELECT * FROM pointstore.event_store WHERE aggregate_id" EQ "$1 AND version" EQ "$2),"
+		" first AS (SELECT f.* FROM asked a JOIN pointstore.event_store f"
+		"   ON f.id" EQ "CASE WHEN a.leg OPERATOR(pg_catalog.>) 0 THEN a.cause_id ELSE a.id END"
+		"  WHERE f.leg" EQ "0 AND f.cause_id IS NULL AND " SAME_REQUEST("f", "a") "),"
+		" legs AS (SELECT * FROM first UNION ALL"
+		"  SELECT l.* FROM first f JOIN pointstore.event_store l ON l.cause_id" EQ "f.id"
+		"   WHERE l.leg" GE "1 AND " SAME_REQUEST("l", "f") ")"
+		" SELECT id, version, amount, event_type, aggregate_id, id" EQ "(SELECT id FROM asked), leg FROM legs"
+		"  WHERE EXISTS (SELECT FROM first)"
+		" UNION ALL SELECT id, version, amount, event_type, aggregate_id, true, leg FROM asked WHERE NOT EXISTS (SELECT FROM first)"
+		" ORDER BY 7",
+		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[2];
+	int			n = 0;
+	uint64		i;
+	bool		isnull;
+
+	values[0] = PointerGetDatum(id);
+	values[1] = Int64GetDatum(version);
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, false);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
+				 errmsg("account \"%s\" has no version %lld", pointstore_cstring(id), (long long) version)));
+	MemoryContextSwitchTo(context);
+	*events = palloc0(sizeof(ProposedEvent) * SPI_processed);
+	for (i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		Reversal   *reversal = palloc0(sizeof(Reversal));
+		ProposedEvent *event = &(*events)[n];
+
+		reversal->id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+		reversal->version = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
+		reversal->amount = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
+		reversal->is_asked = DatumGetBool(SPI_getbinval(row, desc, 6, &isnull));
+		if (reversal->is_asked)
+			refuse_irreversible(reversal, SPI_getvalue(row, desc, 4), pointstore_cstring(id));
+		if (reversal->amount == 0)
+			continue;
+		event->aggregate_id = cstring_to_text(SPI_getvalue(row, desc, 5));
+		event->event_type = cstring_to_text("EventReversed");
+		event->payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(
+			psprintf("{\"version\": " INT64_FORMAT "}", reversal->version))));
+		event->propose = propose_reversal;
+		event->subject = reversal;
+		n++;
+	}
+	SPI_finish();
+	return n;
+}
+
+/* What has moved nothing has nothing to be taken back, and what takes back stands: PS011. */
+static void
+refuse_irreversible(const Reversal *reversal, const char *type, const char *id)
+{
+	bool		reverses = strcmp(type, "EventReversed") == 0;
+
+	if (!reverses && reversal->amount != 0 && reversal->amount != PG_INT64_MIN)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+			 errmsg("version %lld of account \"%s\" cannot be reversed", (long long) reversal->version, id),
+			 reverses ? errdetail("It is a reversal itself.") : errdetail("Its amount is %lld.", (long long) reversal->amount),
+			 reverses ? errhint("Append an event of your own.") : 0));
+}
+
+/* Gives each leg its part of an amount that is meant of the asked one: PS011 where that comes to fractions. */
+static void
+share_out(ProposedEvent *events, int n, int64 amount)
+{
+	int128		whole = 0;
+	int			i;
+
+	for (i = 0; i < n; i++)
+		if (((Reversal *) events[i].subject)->is_asked)
+			whole = ((Reversal *) events[i].subject)->amount;
+	for (i = 0; i < n; i++)
+	{
+		Reversal   *reversal = events[i].subject;
+		int128		part = (int128) reversal->amount * amount;
+
+		if (part % whole != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+					 errmsg("a part of %lld is not a whole amount in account \"%s\"", (long long) amount,
+							pointstore_cstring(events[i].aggregate_id)),
+					 errdetail("All legs are reversed in the same proportion.")));
+		part /= whole;
+		if (part < 0)
+			part = -part;
+		/* more than there is, where it is more than bigint has */
+		reversal->part = part > PG_INT64_MAX ? PG_INT64_MAX : (int64) part;
+		events[i].amount = reversal->amount < 0 ? reversal->part : -reversal->part;
+	}
+}
+
+/* What takes an event back, as far as it has not been taken back before: PS011. */
+static bool
+propose_reversal(ProposedEvent *event, Snapshot snapshot)
+{
+	const Reversal *reversal = event->subject;
+	int64		before = taken_back(reversal->id);
+	int64		left = reversal->amount < 0 ? -(reversal->amount + before) : reversal->amount + before;
+	int64		part = reversal->part > 0 ? reversal->part : left;
+
+	if (left <= 0 || part > left)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("version %lld of account \"%s\" has %lld left to be reversed, requested %lld",
+						(long long) reversal->version, pointstore_cstring(event->aggregate_id),
+						(long long) left, (long long) part)));
+	event->amount = reversal->amount < 0 ? part : -part;
+	event->has_cause = true;
+	event->cause_id = reversal->id;
+	return true;
+}
+
+/* The sum of an event's reversals, in the active snapshot. */
+static int64
+taken_back(int64 id)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT CAST(coalesce(pg_catalog.sum(amount), 0) AS pg_catalog.int8) FROM pointstore.event_store"
+		" WHERE cause_id" EQ "$1 AND event_type" EQ "'EventReversed'",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(id);
+	bool		isnull;
+	int64		sum;
+
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, true);
+	sum = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	return sum;
+}

@@ -654,7 +654,7 @@ BEGIN
         pointstore.account_proof, pointstore.reconciliation_checkpoint, pointstore.reconciliation_run, pointstore.reconciliation_status, pointstore.reconcile_progress,
         pointstore.pg_stat_pointstore TO %s', role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
-        pointstore.balance_as_of(text, bigint), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive(),
+        pointstore.balance_as_of(text, bigint), pointstore.statement(text, timestamptz, timestamptz), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive(),
         pointstore.stat() TO %s', role);
     IF level IN ('writer', 'operator') THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION
@@ -775,6 +775,14 @@ RETURNS bigint LANGUAGE c STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_balance_as_of';
 COMMENT ON FUNCTION pointstore.balance_as_of(text, bigint) IS
 'The balance after the event of that version, minor units; 0 for version 0. One index probe. 22004: null; 22023: a negative version; PS008: the account has no event of that version.';
+
+CREATE FUNCTION pointstore.statement(aggregate_id text, since timestamptz, until timestamptz,
+    OUT entry text, OUT version bigint, OUT event_type text, OUT amount bigint, OUT balance bigint, OUT payload jsonb,
+    OUT id bigint, OUT cause_id bigint, OUT occurred_at timestamptz, OUT created_at timestamptz)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_statement';
+COMMENT ON FUNCTION pointstore.statement(text, timestamptz, timestamptz) IS
+'What happened to an account from since to before until, by created_at: a row opening with the balance before, a row event for each event with its amount and the balance after it, a row closing with the balance at the end. Minor units. Of an account that is not there both balances are 0. 22004: null; 22023: since after until.';
 
 -- ---------------------------------------------------------------------------
 -- src/append.c

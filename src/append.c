@@ -1208,8 +1208,8 @@ settle_holds(Batch *batch)
 		holds = true;
 		if (event->hold->status != HOLD_OPEN)
 		{
-			if (!account->has_expiry || event->hold->expires_at <= account->next_expiry)
-				account->closing = lappend(account->closing, event->hold);
+			account->closing = lappend(account->closing, event->hold);
+			account->expiry_moves |= !account->has_expiry || event->hold->expires_at <= account->next_expiry;
 		}
 		else if (!account->has_expiry || event->hold->expires_at < account->next_expiry)
 		{
@@ -1218,7 +1218,7 @@ settle_holds(Batch *batch)
 		}
 	}
 	for (i = 0; holds && i < batch->naccounts; i++)
-		if (batch->accounts[i].closing != NIL)
+		if (batch->accounts[i].expiry_moves)
 			pointstore_find_next_expiry(&batch->accounts[i], batch->accounts[i].closing, GetActiveSnapshot());
 	return holds;
 }

@@ -341,7 +341,8 @@ typedef struct Account
 	int64		expired;		/* of what is held: reserves nothing any more */
 	bool		expiry_known;	/* expired has been looked up */
 	TimestampTz clock;			/* that its holds are judged by; 0: not read yet */
-	List	   *closing;		/* holds that the batch closes, and whose expiry was the next */
+	List	   *closing;		/* holds that the batch closes */
+	bool		expiry_moves;	/* among them is the next to expire */
 	TupleTableSlot *row;		/* as read, with the user's columns; null when missing */
 	bool		busy;			/* LOCK_IF_FREE: its row is locked by another, nothing was read */
 	Oid			opened_by;		/* who opens it; InvalidOid: the session's role */

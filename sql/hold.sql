@@ -1,0 +1,304 @@
+-- Holds: placed, confirmed, cancelled, expired; each step once, whatever is repeated.
+\set VERBOSITY sqlstate
+SET client_min_messages = error;
+INSERT INTO pointstore.account_kind (kind, mode, min_balance) VALUES ('hold-pure', 'pure', NULL);
+INSERT INTO pointstore.account_kind (kind, min_balance, max_balance) VALUES ('hold-free', NULL, 100), ('hold-floor', -50, NULL);
+INSERT INTO pointstore.account_kind (kind, auto_open) VALUES ('hold-shut', false);
+CREATE VIEW hold_row AS
+SELECT hold_id, aggregate_id, amount, captured, status, expires_at > created_at AS expires, closed_at >= created_at AS closed
+  FROM pointstore.hold WHERE hold_id LIKE 'hold-%';
+CREATE FUNCTION hold_state(id text, OUT version bigint, OUT balance bigint, OUT held bigint, OUT available bigint, OUT next_is_right boolean)
+LANGUAGE sql AS $$
+    SELECT g.version, g.balance, g.held, g.available,
+           b.next_expiry IS NOT DISTINCT FROM (SELECT min(h.expires_at) FROM pointstore.hold h WHERE h.aggregate_id = $1 AND h.status = 'open')
+      FROM pointstore.get_balance($1) g JOIN pointstore.balance b USING (aggregate_id)
+$$;
+
+-- in whole, in part, cancelled
+SELECT outcome, version, balance, available FROM pointstore.append_event('hold-1', 'Earned', 100);
+SELECT outcome, aggregate_id, version, balance, available, id > 0 AS id FROM pointstore.hold('hold-1', 30, 'hold-a', '1 hour', '{"order": 1}');
+SELECT outcome, version, balance, available FROM pointstore.hold('hold-1', 20, 'hold-b');
+SELECT outcome, version, balance, available FROM pointstore.hold('hold-1', 10, 'hold-c', '2 hours');
+SELECT * FROM hold_state('hold-1');
+SELECT pointstore.append_event('hold-1', 'Spent', -41);
+SELECT pointstore.hold('hold-1', 41, 'hold-d');
+SELECT outcome, version, balance, available FROM pointstore.try_append_event('hold-1', 'Spent', -41);
+SELECT outcome, version, balance, available FROM pointstore.try_hold('hold-1', 41, 'hold-d');
+SELECT outcome, version, balance, available FROM pointstore.confirm_hold('hold-a');
+SELECT outcome, version, balance, available FROM pointstore.confirm_hold('hold-b', 5);
+SELECT * FROM hold_state('hold-1');
+SELECT outcome, version, balance, available FROM pointstore.cancel_hold('hold-c');
+SELECT * FROM hold_state('hold-1');
+SELECT * FROM hold_row ORDER BY hold_id;
+SELECT e.version, e.event_type, e.amount, e.held, e.balance_after, e.payload, e.metadata, e.request_id, e.leg, c.version AS cause
+  FROM pointstore.event_store e LEFT JOIN pointstore.event_store c ON c.id = e.cause_id
+ WHERE e.aggregate_id = 'hold-1' ORDER BY e.version;
+SELECT h.hold_id, e.version FROM pointstore.hold h JOIN pointstore.event_store e ON e.id = h.event_id WHERE h.aggregate_id = 'hold-1' ORDER BY 1;
+
+-- repeated, each step is answered with its first receipt, also when all has moved on
+SELECT outcome, version, balance, available FROM pointstore.hold('hold-1', 30, 'hold-a', '7 days', '{"order": 1}');
+SELECT outcome, version, balance, available FROM pointstore.try_hold('hold-1', 20, 'hold-b');
+SELECT outcome, version, balance, available FROM pointstore.confirm_hold('hold-a');
+SELECT outcome, version, balance, available FROM pointstore.confirm_hold('hold-a', 30, 'hold-1');
+SELECT outcome, version, balance, available FROM pointstore.confirm_hold('hold-b', 5);
+SELECT outcome, version, balance, available FROM pointstore.cancel_hold('hold-c', 'hold-1');
+-- and for something else it is refused
+SELECT pointstore.hold('hold-1', 31, 'hold-a', payload => '{"order": 1}');
+SELECT pointstore.hold('hold-1', 30, 'hold-a');
+SELECT pointstore.hold('hold-2', 30, 'hold-a', payload => '{"order": 1}');
+SELECT outcome, version, balance, available FROM pointstore.try_hold('hold-1', 31, 'hold-a');
+SELECT pointstore.confirm_hold('hold-a', 29);
+SELECT pointstore.confirm_hold('hold-b');
+SELECT pointstore.confirm_hold('hold-a', aggregate_id => 'hold-2');
+SELECT pointstore.cancel_hold('hold-c', 'hold-2');
+-- one end only
+SELECT pointstore.cancel_hold('hold-a');
+SELECT pointstore.confirm_hold('hold-c');
+SELECT pointstore.confirm_hold('hold-none');
+SELECT count(*) FROM pointstore.event_store WHERE aggregate_id = 'hold-1';
+
+-- cancelled before it was placed
+SELECT outcome, aggregate_id, version, balance, available, id, created_at IS NOT NULL AS at FROM pointstore.cancel_hold('hold-t1');
+SELECT outcome, aggregate_id, version, balance, available, id, created_at IS NOT NULL AS at FROM pointstore.cancel_hold('hold-t2', 'hold-1');
+SELECT outcome, aggregate_id FROM pointstore.cancel_hold('hold-t1', 'hold-1');
+SELECT pointstore.cancel_hold('hold-t2', 'hold-2');
+SELECT pointstore.hold('hold-1', 1, 'hold-t1');
+SELECT pointstore.hold('hold-1', 1, 'hold-t2');
+SELECT pointstore.hold('hold-2', 1, 'hold-t2');
+SELECT outcome, version, balance, available FROM pointstore.try_hold('hold-1', 1, 'hold-t1');
+SELECT pointstore.confirm_hold('hold-t1');
+SELECT * FROM hold_row WHERE hold_id LIKE 'hold-t%' ORDER BY hold_id;
+SELECT count(*) FROM pointstore.get_balance('hold-2');
+
+-- from the moment it expires a hold reserves nothing, swept or not
+SELECT outcome, version, available FROM pointstore.append_event('hold-3', 'Earned', 64);
+SELECT outcome, available FROM pointstore.hold('hold-3', 32, 'hold-e1', '50 ms');
+SELECT outcome, available FROM pointstore.hold('hold-3', 16, 'hold-e2', '51 ms');
+SELECT outcome, available FROM pointstore.hold('hold-3', 8, 'hold-e3', '1 hour');
+SELECT outcome, available FROM pointstore.try_append_event('hold-3', 'Spent', -9);
+SELECT count(*) FROM pg_sleep(0.1);
+SELECT * FROM hold_state('hold-3');
+SELECT available FROM pointstore.account WHERE aggregate_id = 'hold-3';
+SELECT outcome, version, balance, available FROM pointstore.try_append_event('hold-3', 'Spent', -57);
+SELECT outcome, version, balance, available FROM pointstore.append_event('hold-3', 'Spent', -4);
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('hold-3', 'Spent', -4);
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('hold-3', 'Spent', -49);
+BEGIN;
+UPDATE pointstore.balance SET balance = balance - 49, version = version + 1 WHERE aggregate_id = 'hold-3';
+ROLLBACK;
+BEGIN;
+UPDATE pointstore.balance SET balance = balance - 48, version = version + 1 WHERE aggregate_id = 'hold-3';
+INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('hold-3', 'Spent') RETURNING version, amount, balance_after;
+ROLLBACK;
+SELECT outcome, version, balance, available FROM pointstore.hold('hold-3', 48, 'hold-e4');
+SELECT * FROM hold_state('hold-3');
+SELECT pointstore.confirm_hold('hold-e1');
+SELECT outcome, version, balance, available FROM pointstore.cancel_hold('hold-e2');
+SELECT * FROM hold_state('hold-3');
+CALL pointstore.sweep_holds();
+SELECT * FROM hold_state('hold-3');
+SELECT * FROM hold_row WHERE hold_id LIKE 'hold-e%' ORDER BY hold_id;
+SELECT version, event_type, amount, held FROM pointstore.event_store WHERE aggregate_id = 'hold-3' AND version > 6 ORDER BY version;
+SELECT pointstore.confirm_hold('hold-e1');
+SELECT outcome, version, balance FROM pointstore.cancel_hold('hold-e1');
+SELECT outcome, version, balance FROM pointstore.hold('hold-3', 32, 'hold-e1');
+CALL pointstore.sweep_holds();
+SELECT max(version) FROM pointstore.event_store WHERE aggregate_id = 'hold-3';
+-- a confirm does not ask the floor again
+INSERT INTO pointstore.account_kind (kind, min_balance) VALUES ('hold-higher', 1000);
+SELECT pointstore.set_kind('hold-3', 'hold-higher');
+SELECT outcome, version, balance, available FROM pointstore.confirm_hold('hold-e4');
+SELECT pointstore.append_event('hold-3', 'Spent', -1);
+
+-- floors and kinds
+SELECT outcome, available FROM pointstore.append_event('hold-4', 'Earned', 10, kind => 'hold-floor');
+SELECT outcome, available FROM pointstore.try_hold('hold-4', 61, 'hold-f1');
+SELECT outcome, available FROM pointstore.try_hold('hold-4', 60, 'hold-f1');
+SELECT outcome, balance, available FROM pointstore.confirm_hold('hold-f1');
+SELECT pointstore.open_account('hold-5', 'hold-free');
+SELECT outcome, available FROM pointstore.hold('hold-5', 9223372036854775807, 'hold-f2');
+SELECT pointstore.hold('hold-5', 1, 'hold-f3');
+SELECT outcome, available FROM pointstore.append_event('hold-5', 'Spent', -1);
+SELECT pointstore.append_event('hold-5', 'Earned', 102);
+SELECT outcome, available FROM pointstore.append_event('hold-5', 'Spent', -9223372036854775807);
+SELECT outcome, available FROM pointstore.cancel_hold('hold-f2');
+SELECT outcome, available FROM pointstore.try_hold('hold-6', 1, 'hold-f4');
+SELECT count(*) FROM pointstore.get_balance('hold-6');
+BEGIN;
+UPDATE pointstore.account_kind SET auto_open = false WHERE kind = 'default';
+SELECT outcome, available FROM pointstore.try_hold('hold-6', 1, 'hold-f4');
+SELECT pointstore.hold('hold-6', 1, 'hold-f4');
+ROLLBACK;
+SELECT count(*) FROM pointstore.append_event('hold-7', 'Earned', 1, kind => 'hold-pure');
+SELECT pointstore.hold('hold-7', 1, 'hold-f5');
+SELECT pointstore.try_hold('hold-7', 1, 'hold-f5');
+
+-- frozen: cancelled and expired, not placed or confirmed; and what was done is repeated
+SELECT count(pointstore.append_event('hold-8', 'Earned', 100));
+SELECT count(pointstore.hold('hold-8', 1, 'hold-g' || i, CASE i WHEN 3 THEN '1 ms' ELSE '1 hour' END::interval)) FROM generate_series(1, 4) i;
+SELECT count(pointstore.confirm_hold('hold-g4'));
+SELECT pointstore.freeze_account('hold-8', 'test');
+SELECT pointstore.hold('hold-8', 1, 'hold-g5');
+SELECT outcome, version FROM pointstore.try_hold('hold-8', 1, 'hold-g5');
+SELECT pointstore.confirm_hold('hold-g1');
+SELECT outcome FROM pointstore.confirm_hold('hold-g4');
+SELECT outcome FROM pointstore.hold('hold-8', 1, 'hold-g1');
+SELECT outcome, version FROM pointstore.cancel_hold('hold-g2');
+SELECT count(*) FROM pg_sleep(0.01);
+CALL pointstore.sweep_holds();
+SELECT hold_id, status FROM hold_row WHERE hold_id LIKE 'hold-g%' ORDER BY 1;
+SELECT pointstore.unfreeze_account('hold-8', 'test');
+SELECT count(pointstore.append_event('hold-8', 'Spent', -98));
+-- closing waits for the last of them
+SELECT pointstore.close_account('hold-8');
+SELECT outcome, balance FROM pointstore.confirm_hold('hold-g1');
+SELECT pointstore.close_account('hold-8');
+SELECT pointstore.hold('hold-8', 1, 'hold-g5');
+SELECT outcome, version FROM pointstore.try_hold('hold-8', 1, 'hold-g5');
+SELECT outcome, version FROM pointstore.confirm_hold('hold-g1');
+
+-- a name is drawn for who has none
+SELECT id AS placed FROM pointstore.hold('hold-1', 1) \gset
+SELECT hold_id AS drawn FROM pointstore.hold WHERE event_id = :placed \gset
+SELECT metadata ->> 'hold_id' = :'drawn' AS told FROM pointstore.event_store WHERE id = :placed;
+SELECT outcome FROM pointstore.cancel_hold(:'drawn');
+
+-- bad input
+SELECT pointstore.hold(NULL, 1, 'hold-x');
+SELECT pointstore.hold('', 1, 'hold-x');
+SELECT pointstore.hold('hold-1', NULL, 'hold-x');
+SELECT pointstore.hold('hold-1', 0, 'hold-x');
+SELECT pointstore.hold('hold-1', -1, 'hold-x');
+SELECT pointstore.hold('hold-1', 1, '');
+SELECT pointstore.hold('hold-1', 1, repeat('x', 513));
+SELECT pointstore.hold('hold-1', 1, 'hold-x', NULL);
+SELECT pointstore.hold('hold-1', 1, 'hold-x', '0');
+SELECT pointstore.hold('hold-1', 1, 'hold-x', '-1 s');
+SELECT pointstore.hold('hold-1', 1, 'hold-x', '300000 years');
+SELECT pointstore.hold('hold-1', 1, 'hold-x', payload => NULL);
+SELECT pointstore.confirm_hold(NULL);
+SELECT pointstore.confirm_hold('hold-x', 0);
+SELECT pointstore.confirm_hold('hold-x', -1);
+SELECT pointstore.confirm_hold('hold-x', aggregate_id => '');
+SELECT pointstore.cancel_hold(NULL);
+SELECT pointstore.cancel_hold('');
+SELECT count(pointstore.hold('hold-1', 10, 'hold-x'));
+SELECT pointstore.confirm_hold('hold-x', 11);
+SELECT status, captured FROM pointstore.hold WHERE hold_id = 'hold-x';
+BEGIN;
+CALL pointstore.sweep_holds();
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT pointstore.cancel_hold('hold-x');
+ROLLBACK;
+
+-- nobody else writes holds, or their events
+SELECT pointstore.append_event('hold-1', t) FROM unnest(ARRAY['HoldPlaced']) t;
+SELECT pointstore.append_event('hold-1', 'HoldConfirmed');
+SELECT * FROM pointstore.append_events('[{"aggregate_id": "hold-1", "event_type": "HoldCancelled"}]');
+INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('hold-1', 'HoldExpired');
+INSERT INTO pointstore.event_store (aggregate_id, event_type, held) VALUES ('hold-1', 'Earned', 1);
+INSERT INTO pointstore.hold (hold_id, aggregate_id, amount, captured, status, created_at) VALUES ('hold-y', 'hold-1', 1, 0, 'open', now());
+UPDATE pointstore.hold SET status = 'cancelled' WHERE hold_id = 'hold-x';
+UPDATE pointstore.hold SET expires_at = expires_at + interval '1 s' WHERE hold_id = 'hold-x';
+DELETE FROM pointstore.hold WHERE hold_id = 'hold-x';
+TRUNCATE pointstore.hold;
+UPDATE pointstore.balance SET held = 0, version = version + 1 WHERE aggregate_id = 'hold-1';
+
+-- a column and triggers of the user's on the table of holds, whose names are not looked up on the caller's path
+ALTER TABLE pointstore.hold ADD COLUMN note text DEFAULT 'mine';
+UPDATE pointstore.hold SET note = 'yours' WHERE hold_id = 'hold-x';
+CREATE TABLE hold_audit (path text, status text, note text);
+CREATE FUNCTION hold_audit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.hold_audit VALUES (current_setting('search_path'), NEW.status, NEW.note);
+    RETURN NEW;
+END$$;
+CREATE TRIGGER hold_audit AFTER INSERT OR UPDATE ON pointstore.hold FOR EACH ROW EXECUTE FUNCTION hold_audit();
+SELECT count(pointstore.hold('hold-1', 1, 'hold-u1'));
+SELECT outcome, available FROM pointstore.confirm_hold('hold-x', 2);
+SELECT outcome FROM pointstore.cancel_hold('hold-u2');
+SELECT * FROM hold_audit;
+DROP TRIGGER hold_audit ON pointstore.hold;
+CREATE FUNCTION hold_veto() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER hold_veto BEFORE INSERT OR UPDATE ON pointstore.hold FOR EACH ROW EXECUTE FUNCTION hold_veto();
+SELECT pointstore.hold('hold-1', 1, 'hold-u3');
+SELECT pointstore.cancel_hold('hold-u1');
+SELECT pointstore.cancel_hold('hold-u4');
+DROP TRIGGER hold_veto ON pointstore.hold;
+ALTER TABLE pointstore.hold DROP COLUMN note;
+DROP TABLE hold_audit;
+DROP FUNCTION hold_audit();
+DROP FUNCTION hold_veto();
+SELECT * FROM hold_state('hold-1');
+
+-- what is rolled back was never held
+BEGIN;
+SAVEPOINT s;
+SELECT count(pointstore.hold('hold-1', 1, 'hold-s1'));
+SELECT count(pointstore.cancel_hold('hold-u1'));
+ROLLBACK TO s;
+SELECT outcome FROM pointstore.hold('hold-1', 2, 'hold-s1');
+SELECT outcome FROM pointstore.confirm_hold('hold-u1');
+SELECT outcome FROM pointstore.confirm_hold('hold-s1');
+COMMIT;
+SELECT hold_id, status, amount FROM hold_row WHERE hold_id IN ('hold-s1', 'hold-u1') ORDER BY 1;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT outcome FROM pointstore.hold('hold-1', 2, 'hold-s2');
+SELECT outcome FROM pointstore.hold('hold-1', 2, 'hold-s2');
+SELECT outcome FROM pointstore.confirm_hold('hold-s2', 1);
+SELECT outcome FROM pointstore.cancel_hold('hold-s3');
+COMMIT;
+SELECT * FROM hold_state('hold-1');
+
+-- the row's held and next_expiry are put back
+SELECT count(pointstore.append_event('hold-9', 'Earned', 100));
+SELECT count(pointstore.hold('hold-9', 1, 'hold-r' || i, make_interval(hours => i))) FROM generate_series(1, 3) i;
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM pointstore.balance WHERE aggregate_id = 'hold-9';
+COMMIT;
+SELECT old_held, new_held, changed FROM pointstore.rebuild_balance('hold-9');
+SELECT * FROM hold_state('hold-9');
+SELECT changed FROM pointstore.rebuild_balance('hold-9');
+
+-- thousands of open holds: an append does not look at them, and asks for the expired ones alone
+SELECT count(pointstore.append_event('hold-10', 'Earned', 10000));
+SELECT count(pointstore.hold('hold-10', 1, 'hold-many-' || i, CASE WHEN i <= 3 THEN '200 ms' ELSE '1 hour' END::interval)) FROM generate_series(1, 3000) i;
+VACUUM ANALYZE pointstore.hold;
+BEGIN;
+SELECT coalesce(sum(seq_scan), 0) AS seq, coalesce(sum(idx_scan), 0) AS idx FROM pg_stat_xact_user_tables WHERE relid = 'pointstore.hold'::regclass \gset
+SELECT count(pointstore.append_event('hold-1', 'Spent', -1)), count(pointstore.append_event('hold-9', 'Spent', -1)) FROM generate_series(1, 10);
+SELECT coalesce(sum(seq_scan), 0) - :seq AS seq, coalesce(sum(idx_scan), 0) - :idx AS idx FROM pg_stat_xact_user_tables WHERE relid = 'pointstore.hold'::regclass;
+COMMIT;
+SELECT count(*) FROM pg_sleep(0.2);
+SELECT * FROM hold_state('hold-10');
+BEGIN;
+SELECT coalesce(sum(idx_tup_fetch), 0) AS rows FROM pg_stat_xact_user_tables WHERE relid = 'pointstore.hold'::regclass \gset
+SELECT available FROM pointstore.append_event('hold-10', 'Spent', -1);
+SELECT sum(idx_tup_fetch) - :rows AS rows FROM pg_stat_xact_user_tables WHERE relid = 'pointstore.hold'::regclass;
+COMMIT;
+CALL pointstore.sweep_holds();
+SELECT * FROM hold_state('hold-10');
+
+-- swept in batches, whatever their accounts; one that cannot be closed keeps no other from it
+SELECT count(pointstore.append_event('hold-s-' || a, 'Earned', 2000)) FROM generate_series(1, 3) a;
+SELECT count(pointstore.hold('hold-s-' || (1 + i % 3), 1, 'hold-sweep-' || i, '1 ms')) FROM generate_series(1, 2500) i;
+ALTER TABLE pointstore.event_store ADD CONSTRAINT hold_bad CHECK (aggregate_id <> 'hold-s-2' OR event_type <> 'HoldExpired') NOT VALID;
+CALL pointstore.sweep_holds();
+SELECT aggregate_id, status, count(*) FROM pointstore.hold WHERE aggregate_id LIKE 'hold-s-%' GROUP BY 1, 2 ORDER BY 1, 2;
+ALTER TABLE pointstore.event_store DROP CONSTRAINT hold_bad;
+CALL pointstore.sweep_holds();
+SELECT a, (hold_state('hold-s-' || a)).* FROM generate_series(1, 3) a;
+
+-- the store is sound, and as it was
+SELECT aggregate_id, code FROM pointstore.balance, pointstore.reconcile_account(aggregate_id) WHERE aggregate_id LIKE 'hold-%';
+DROP VIEW hold_row;
+DROP FUNCTION hold_state(text);
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM pointstore.event_store WHERE aggregate_id LIKE 'hold-%';
+DELETE FROM pointstore.balance WHERE aggregate_id LIKE 'hold-%';
+DELETE FROM pointstore.pure_account WHERE aggregate_id LIKE 'hold-%';
+DELETE FROM pointstore.hold;
+COMMIT;

@@ -126,12 +126,14 @@ SELECT pointstore.repair(id, 'balance') FROM pointstore.finding WHERE resolved_a
 SELECT pointstore.repair(id) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-p7';
 SELECT pointstore.repair(id, 'balance') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-03';
 SELECT pointstore.repair(id, 'balance') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-07';
+-- what an event says was held, and no hold knows of, is in the row then, and the finding stays
+SELECT pointstore.repair(id) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-30';
 SELECT pointstore.repair(id, 'oracle') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-07';
 SELECT pointstore.repair(NULL);
 SELECT pointstore.repair(0);
 SELECT pointstore.repair(id) FROM pointstore.finding WHERE aggregate_id = 'rec-01';
 SELECT count(pointstore.repair(id)) FROM pointstore.finding WHERE resolved_at IS NULL
-   AND aggregate_id IN ('rec-03', 'rec-04', 'rec-05', 'rec-06', 'rec-07', 'rec-08', 'rec-15', 'rec-27', 'rec-28', 'rec-29', 'rec-30', 'rec-34', 'rec-orphan', 'rec-p4', 'rec-p8', 'rec-p9')
+   AND aggregate_id IN ('rec-03', 'rec-04', 'rec-05', 'rec-06', 'rec-07', 'rec-08', 'rec-15', 'rec-27', 'rec-28', 'rec-29', 'rec-34', 'rec-orphan', 'rec-p4', 'rec-p8', 'rec-p9')
    AND id IN (SELECT min(id) FROM pointstore.finding WHERE resolved_at IS NULL GROUP BY aggregate_id);
 SELECT aggregate_id, code, action, resolved_by = current_user AS by_me FROM pointstore.finding
  WHERE resolved_at IS NOT NULL AND aggregate_id LIKE 'rec-%' ORDER BY aggregate_id, code COLLATE "C";
@@ -317,6 +319,87 @@ CALL pointstore.reconcile('full') \gset
 SELECT aggregate_id, code, action, resolved_by FROM pointstore.finding WHERE aggregate_id LIKE 'rec-dup-%' ORDER BY aggregate_id, code COLLATE "C";
 SELECT version, balance FROM pointstore.append_event('rec-dup-1', 'Earned', 1);
 
+-- holds, transfers and what takes back: a healthy store is clean, whatever steps it is in
+SELECT count(pointstore.append_event(a, 'Earned', 1000, kind => 'rec-report'))
+  FROM (SELECT 'rec-h' || i FROM generate_series(1, 9) i UNION ALL SELECT 'rec-t' || i FROM generate_series(1, 9) i) x(a);
+SELECT count(pointstore.hold('rec-h' || i, 100, 'rec-hold-' || i || k, CASE k WHEN 'e' THEN '1 ms' ELSE '1 day' END::interval))
+  FROM generate_series(1, 8) i, unnest(ARRAY['o', 'c', 'x', 'e', 'p']) k;
+SELECT count(pointstore.confirm_hold('rec-hold-' || i || 'c', 60)), count(pointstore.cancel_hold('rec-hold-' || i || 'x')) FROM generate_series(1, 8) i;
+SELECT count(pointstore.cancel_hold('rec-hold-tomb'));
+SELECT count(*) FROM generate_series(1, 8) i, pointstore.transfer('rec-t' || i, 'rec-t' || i + 1, 64, CASE WHEN i % 2 = 0 THEN 'rec-req-' || i END);
+SELECT count(*) FROM pointstore.append_events('[{"aggregate_id": "rec-t1", "event_type": "Split", "amount": -30}, {"aggregate_id": "rec-t2", "event_type": "Split", "amount": 10},
+    {"aggregate_id": "rec-t9", "event_type": "Split", "amount": 20}]', 'rec-req-split', true);
+SELECT count(*) FROM pointstore.reverse_event('rec-t7', 2, 20) a, pointstore.reverse_event('rec-t7', 2, 20, 'rec-req-back') b, pointstore.reverse_event('rec-h1', 1, 10) c;
+-- what merely follows from a leg is none, nor is what a first event of a request was the cause of
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, request_id, leg, cause_id)
+SELECT 'rec-h9', 'Followed', 5, CASE WHEN n = 1 THEN 'rec-req-follow' END, 0, id FROM pointstore.event_store, generate_series(1, 2) n WHERE aggregate_id = 'rec-t1' AND version = 2;
+CALL pointstore.reconcile() \gset
+CALL pointstore.reconcile('full') \gset
+SELECT * FROM rec_finding WHERE aggregate_id ~ '^rec-[ht]\d';
+CALL pointstore.sweep_holds();
+CALL pointstore.reconcile() \gset
+CALL pointstore.reconcile('full') \gset
+SELECT * FROM rec_finding WHERE aggregate_id ~ '^rec-[ht]\d';
+BEGIN;
+SET LOCAL session_replication_role = replica;
+-- an open hold: of more, of less, closed, gone; a closed one open again; one of nobody; one that row and event have forgotten, row alone
+UPDATE pointstore.hold SET amount = 101 WHERE hold_id = 'rec-hold-1o';
+UPDATE pointstore.hold SET amount = 99 WHERE hold_id = 'rec-hold-2o';
+UPDATE pointstore.hold SET status = 'cancelled' WHERE hold_id = 'rec-hold-3o';
+DELETE FROM pointstore.hold WHERE hold_id = 'rec-hold-4o';
+UPDATE pointstore.hold SET status = 'open' WHERE hold_id = 'rec-hold-5c';
+INSERT INTO pointstore.hold (hold_id, aggregate_id, amount, captured, status, created_at, expires_at, event_id) VALUES ('rec-hold-nobody', 'rec-hnobody', 7, 0, 'open', now(), now(), 0);
+UPDATE pointstore.event_store SET held = 0 WHERE aggregate_id = 'rec-h6' AND version = 2;
+UPDATE pointstore.balance SET held = held - 100 WHERE aggregate_id IN ('rec-h6', 'rec-h7');
+-- a leg's amount, with all of its account following: the second of two, the first, the third of three
+UPDATE pointstore.event_store SET amount = amount + 1, balance_after = balance_after + 1 WHERE aggregate_id = 'rec-t4' AND amount = 64;
+UPDATE pointstore.event_store SET balance_after = balance_after + 1 WHERE aggregate_id = 'rec-t4' AND amount = -64;
+UPDATE pointstore.event_store SET amount = amount - 1, balance_after = balance_after - 1 WHERE aggregate_id = 'rec-t8' AND amount = -64;
+UPDATE pointstore.event_store SET amount = amount + 1, balance_after = balance_after + 1 WHERE aggregate_id = 'rec-t9' AND amount = 20;
+UPDATE pointstore.balance SET balance = balance + CASE aggregate_id WHEN 'rec-t8' THEN -1 ELSE 1 END WHERE aggregate_id IN ('rec-t4', 'rec-t8', 'rec-t9');
+-- taken back by more than there was
+UPDATE pointstore.event_store SET amount = amount - 991, balance_after = balance_after - 991 WHERE aggregate_id = 'rec-h1' AND event_type = 'EventReversed';
+UPDATE pointstore.event_store SET balance_after = balance_after - 991 WHERE aggregate_id = 'rec-h1' AND version > (SELECT version FROM pointstore.event_store WHERE aggregate_id = 'rec-h1' AND event_type = 'EventReversed');
+UPDATE pointstore.balance SET balance = balance - 991 WHERE aggregate_id = 'rec-h1';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT * FROM rec_finding WHERE aggregate_id ~ '^rec-[ht](\d|nobody)' ORDER BY aggregate_id, code COLLATE "C";
+SELECT findings = (SELECT count(*) FROM pointstore.finding WHERE resolved_at IS NULL) AS each_once FROM pointstore.reconciliation_run WHERE id = :run_id;
+SELECT count(*) AS differ FROM rec_finding f
+  FULL JOIN (SELECT a.aggregate_id, r.* FROM (SELECT DISTINCT aggregate_id FROM rec_finding WHERE aggregate_id ~ '^rec-[ht]\d') a, pointstore.reconcile_account(a.aggregate_id) r) r
+    USING (aggregate_id, code)
+ WHERE (f.severity, f.expected, f.found, f.version) IS DISTINCT FROM (r.severity, r.expected, r.found, r.version) AND aggregate_id ~ '^rec-[ht]\d';
+-- repair sets a row to what the events say, and where that is not enough it says so
+SELECT pointstore.repair(id) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-h3';
+SELECT pointstore.repair(id) IS NOT NULL AS done FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-h7';
+UPDATE pointstore.account_kind SET on_mismatch = 'repair' WHERE kind = 'rec-report';
+CALL pointstore.reconcile() \gset
+SELECT aggregate_id, code, action FROM rec_finding WHERE aggregate_id ~ '^rec-h[1-7]' ORDER BY aggregate_id, code COLLATE "C";
+UPDATE pointstore.account_kind SET on_mismatch = 'report' WHERE kind = 'rec-report';
+-- put right by hand it is closed
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.hold SET status = 'open' WHERE hold_id = 'rec-hold-3o';
+UPDATE pointstore.event_store SET amount = amount - 1, balance_after = balance_after - 1 WHERE aggregate_id = 'rec-t9' AND amount = 21;
+UPDATE pointstore.balance SET balance = balance - 1 WHERE aggregate_id = 'rec-t9';
+COMMIT;
+CALL pointstore.reconcile() \gset
+SELECT aggregate_id, code, resolved_by FROM pointstore.finding WHERE aggregate_id IN ('rec-h3', 'rec-t1', 'rec-t9') ORDER BY aggregate_id, code COLLATE "C";
+-- and what came since is seen by an incremental run: a leg, what takes back, a hold
+SELECT count(pointstore.append_event('rec-n' || i, 'Earned', 1000, kind => 'rec-report')) FROM generate_series(1, 3) i;
+SELECT count(*) FROM pointstore.transfer('rec-n1', 'rec-n2', 64), pointstore.hold('rec-n3', 8, 'rec-hold-n3');
+SELECT count(*) FROM pointstore.reverse_event('rec-n3', 1, 600);
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.event_store SET amount = amount + 1, balance_after = balance_after + 1 WHERE aggregate_id = 'rec-n2' AND amount = 64;
+UPDATE pointstore.balance SET balance = balance + 1 WHERE aggregate_id = 'rec-n2';
+UPDATE pointstore.event_store SET amount = -1001, balance_after = -1 WHERE aggregate_id = 'rec-n3' AND event_type = 'EventReversed';
+UPDATE pointstore.balance SET balance = -1 WHERE aggregate_id = 'rec-n3';
+UPDATE pointstore.hold SET amount = 9 WHERE hold_id = 'rec-hold-n3';
+COMMIT;
+CALL pointstore.reconcile() \gset
+SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-n_' ORDER BY aggregate_id, code COLLATE "C";
+
 -- an event that no index of its table leads to, and with it the sum: who goes by the heap sees it
 SELECT count(pointstore.append_event('rec-hid-' || a, 'Earned', 10, kind => 'rec-report')) FROM generate_series(1, 2) a, generate_series(1, 3);
 BEGIN;
@@ -491,6 +574,7 @@ DELETE FROM pointstore.event_store WHERE aggregate_id LIKE 'rec-%';
 DELETE FROM pointstore.balance WHERE aggregate_id LIKE 'rec-%';
 DELETE FROM pointstore.pure_account WHERE aggregate_id LIKE 'rec-%';
 DELETE FROM pointstore.account_proof WHERE aggregate_id LIKE 'rec-%';
+DELETE FROM pointstore.hold WHERE hold_id LIKE 'rec-%';
 COMMIT;
 CALL pointstore.reconcile('full') \gset
 SELECT count(*) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id LIKE 'rec-%';

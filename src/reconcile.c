@@ -176,13 +176,24 @@ typedef struct Proofs
 	Datum		held[PROOFS_AT_ONCE];
 } Proofs;
 
+/* Whether l is a leg of the movement whose first leg f is (transfer.c). */
+#define IS_LEG(l, f) \
+" " l ".cause_id" EQ f ".id AND " l ".leg" GE "1 AND " f ".leg" EQ "0 AND " f ".cause_id IS NULL" \
+" AND (" l ".request_id" EQ f ".request_id OR (" l ".request_id IS NULL AND " f ".request_id IS NULL))"
+
+/* Whether what was taken back is more than there was, or of the other sign. */
+#define EXCEEDS(back, amount) \
+" CASE WHEN " amount GE "0 THEN " back GT amount " OR " back LT "0 ELSE " back LT amount " OR " back GT "0 END"
+
 /*
  * What is wrong with an account, from its first event, in a snapshot of now (in
- * READ COMMITTED). A break is looked for only where the event before is there.
+ * READ COMMITTED). A break is looked for only where the event before is there. An
+ * event that is taken back by more than it was breaks a chain too, that of causes; a
+ * transfer that does not come to zero is a finding of its first leg's account.
  */
 #define EXAMINE_SQL \
 "WITH e AS (" \
-" SELECT version, amount, held, balance_after," \
+" SELECT id, version, event_type, amount, held, balance_after, request_id, leg, cause_id," \
 "        pg_catalog.lag(version, 1, CAST(0 AS pg_catalog.int8)) OVER w AS before," \
 "        pg_catalog.lag(balance_after, 1, CAST(0 AS pg_catalog.int8)) OVER w AS balance_before" \
 "   FROM pointstore.event_store WHERE aggregate_id" EQ "$1 WINDOW w AS (ORDER BY version, id))," \
@@ -194,6 +205,11 @@ typedef struct Proofs
 " b AS (SELECT * FROM pointstore.balance WHERE aggregate_id" EQ "$1)," \
 " p AS (SELECT * FROM pointstore.pure_account WHERE aggregate_id" EQ "$1)," \
 " q AS (SELECT * FROM pointstore.account_proof WHERE aggregate_id" EQ "$1)," \
+" h AS (SELECT coalesce(pg_catalog.sum(amount), 0) AS open FROM pointstore.hold WHERE aggregate_id" EQ "$1 AND status" EQ "'open')," \
+" moved AS (SELECT e.version, pg_catalog.sum(l.amount)" PLUS "e.amount AS total" \
+"   FROM e JOIN pointstore.event_store l ON " IS_LEG("l", "e") " GROUP BY e.version, e.amount)," \
+" back AS (SELECT o.version, o.amount, CAST(0 AS pg_catalog.numeric)" MINUS "pg_catalog.sum(r.amount) AS total" \
+"   FROM e o JOIN e r ON r.cause_id" EQ "o.id AND r.event_type" EQ "'EventReversed' GROUP BY o.version, o.amount)," \
 " judged (code, severity, expected, found, version) AS (" \
 " SELECT 'version_gap', 'critical', CAST(e.before" PLUS "1 AS pg_catalog.numeric), CAST(e.version AS pg_catalog.numeric), e.version" \
 "   FROM s, LATERAL (SELECT * FROM links l WHERE l.gap AND l.version" EQ "s.gap LIMIT 1) e" \
@@ -204,6 +220,13 @@ typedef struct Proofs
 " SELECT 'chain_break', 'critical', CAST(e.balance_before AS pg_catalog.numeric)" PLUS "e.amount, e.balance_after, e.version" \
 "   FROM s, LATERAL (SELECT * FROM links l WHERE l.broken AND l.version" EQ "s.broken LIMIT 1) e" \
 " UNION ALL" \
+" SELECT 'chain_break', 'critical', x.amount, x.total, x.version" \
+"   FROM s, LATERAL (SELECT * FROM back WHERE " EXCEEDS("total", "amount") " ORDER BY version LIMIT 1) x" \
+"  WHERE s.broken IS NULL" \
+" UNION ALL" \
+" SELECT 'transfer_unbalanced', 'critical', 0, x.total, x.version" \
+"   FROM (SELECT * FROM moved WHERE total" NE "0 ORDER BY version LIMIT 1) x" \
+" UNION ALL" \
 " SELECT 'balance_mismatch', CASE WHEN b.balance" GT "s.total THEN 'error' ELSE 'warning' END, s.total, b.balance, s.last" \
 "   FROM s, b WHERE s.events" GT "0 AND b.balance" NE "s.total" \
 " UNION ALL" \
@@ -211,6 +234,10 @@ typedef struct Proofs
 " UNION ALL" \
 " SELECT 'held_mismatch', CASE WHEN b.held" LT "s.held THEN 'error' ELSE 'warning' END, s.held, b.held, s.last" \
 "   FROM s, b WHERE s.events" GT "0 AND b.held" NE "s.held" \
+" UNION ALL" \
+" SELECT 'held_mismatch', CASE WHEN h.open" GT "x.held THEN 'error' ELSE 'warning' END, x.held, h.open, coalesce(s.last, 0)" \
+"   FROM s CROSS JOIN h LEFT JOIN b ON true, LATERAL (SELECT CASE WHEN s.events" EQ "0 THEN 0 ELSE s.held END AS held) x" \
+"  WHERE h.open" NE "x.held AND (s.events" EQ "0 OR b.held IS NULL OR b.held" EQ "s.held)" \
 " UNION ALL" \
 " SELECT 'missing_balance', CASE WHEN s.total" LT "0 THEN 'error' ELSE 'warning' END, s.total, CAST(NULL AS pg_catalog.numeric), s.last" \
 "   FROM s WHERE s.events" GT "0 AND NOT EXISTS (SELECT FROM b) AND NOT EXISTS (SELECT FROM p)" \
@@ -222,7 +249,7 @@ typedef struct Proofs
 "        CAST(CASE WHEN j.expected" GE "-9223372036854775808 AND j.expected" LE "9223372036854775807 THEN j.expected END AS pg_catalog.int8)," \
 "        CAST(CASE WHEN j.found" GE "-9223372036854775808 AND j.found" LE "9223372036854775807 THEN j.found END AS pg_catalog.int8)," \
 "        j.version, pg_catalog.jsonb_build_object(" \
-"          'events', s.events, 'last_version', s.last, 'sum', s.total, 'held', s.held," \
+"          'events', s.events, 'last_version', s.last, 'sum', s.total, 'held', s.held, 'open_holds', (SELECT open FROM h)," \
 "          'row', (SELECT pg_catalog.jsonb_build_object('kind', b.kind, 'version', b.version, 'balance', b.balance, 'held', b.held, 'status', b.status) FROM b LIMIT 1))" \
 "   FROM judged j, s"
 
@@ -248,6 +275,7 @@ static void read_horizon(Run *run);
 static bool has_come_to_rest(const char *xmax);
 static void scan_new_events(Run *run);
 static void let_go(Run *run, Tuplestorestate *rows);
+static void examine_links(Run *run, Tuplestorestate *ids);
 static void use_no_index(void);
 static void use_indexes(void);
 static void tell(Run *run, const char *what);
@@ -577,22 +605,59 @@ static const char *const slice_sql =
 " proofs AS ("
 " SELECT * FROM pointstore.account_proof q"
 "  WHERE $2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(q.aggregate_id, 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3),"
+" reserved AS ("
+" SELECT h.aggregate_id, pg_catalog.sum(h.amount) AS open FROM pointstore.hold h"
+"  WHERE h.status" EQ "'open' AND ($2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(h.aggregate_id, 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3)"
+"  GROUP BY h.aggregate_id),"
 " compared AS ("
-" SELECT coalesce(e.aggregate_id, b.aggregate_id, q.aggregate_id) AS id,"
-"        CASE WHEN e.aggregate_id IS NULL THEN coalesce(b.version" NE "0 OR b.balance" NE "0 OR b.held" NE "0, false)"
+" SELECT coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id) AS id,"
+"        CASE WHEN e.aggregate_id IS NULL THEN coalesce(b.version" NE "0 OR b.balance" NE "0 OR b.held" NE "0, r.aggregate_id IS NOT NULL)"
 "             WHEN NOT (e.d).sound THEN true"
 "             WHEN b.aggregate_id IS NULL THEN p.aggregate_id IS NULL"
 "             ELSE b.version" NE "(e.d).last_version OR b.balance" NE "(e.d).total OR b.held" NE "(e.d).held"
 "                  OR p.aggregate_id IS NOT NULL END"
+"        OR coalesce(r.open, 0)" NE "coalesce((e.d).held, 0)"
 "        OR coalesce(q.version" GT "coalesce((e.d).last_version, 0), false) AS bad,"
 "        e.aggregate_id IS NOT NULL AND (q.aggregate_id IS NULL OR q.version" NE "(e.d).last_version"
 "        OR q.balance" NE "(e.d).total OR q.held" NE "(e.d).held) AS moved,"
 "        (e.d).last_version AS last, (e.d).total AS total, (e.d).held AS held, (e.d).events AS events"
 "   FROM digested e"
 "   FULL JOIN balances b ON b.aggregate_id" EQ "e.aggregate_id"
+"   FULL JOIN reserved r ON r.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id)"
 "   LEFT JOIN pointstore.pure_account p ON p.aggregate_id" EQ "e.aggregate_id"
-"   FULL JOIN proofs q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id))"
+"   FULL JOIN proofs q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id))"
 " SELECT id, bad, moved, last, total, held, events FROM compared";
+
+/*
+ * The accounts of first legs whose legs do not sum to zero, and of events that were
+ * taken back by more than they were: one part of them, by a hash of the cause.
+ * Both sides of a link were written together, so a snapshot has both or none.
+ */
+static const char *const links_sql =
+"WITH linked AS ("
+" SELECT l.cause_id, l.leg" GE "1 AND l.event_type" NE "'EventReversed' AS is_leg, l.request_id, pg_catalog.sum(l.amount) AS total"
+"   FROM pointstore.event_store l"
+"  WHERE l.cause_id IS NOT NULL AND (l.leg" GE "1 OR l.event_type" EQ "'EventReversed')"
+"    AND ($2" EQ "1 OR pg_catalog.mod(pg_catalog.hashint8extended(l.cause_id, 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3)"
+"  GROUP BY l.cause_id, l.leg" GE "1 AND l.event_type" NE "'EventReversed', l.request_id)"
+" SELECT DISTINCT x.aggregate_id FROM ("
+"  SELECT f.aggregate_id FROM linked l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id"
+"   WHERE l.is_leg AND f.leg" EQ "0 AND f.cause_id IS NULL AND f.amount" PLUS "l.total" NE "0"
+"     AND (l.request_id" EQ "f.request_id OR (l.request_id IS NULL AND f.request_id IS NULL))"
+"  UNION ALL"
+"  SELECT o.aggregate_id FROM (SELECT cause_id, CAST(0 AS pg_catalog.numeric)" MINUS "pg_catalog.sum(total) AS total FROM linked"
+"                             WHERE NOT is_leg GROUP BY cause_id) l JOIN pointstore.event_store o ON o.id" EQ "l.cause_id"
+"   WHERE " EXCEEDS("l.total", "o.amount") ") x";
+
+/* The same among the causes of events that have come since. */
+static const char *const new_links_sql =
+"WITH recent AS (SELECT DISTINCT cause_id FROM pointstore.event_store"
+"                 WHERE id" GT "$1 AND cause_id IS NOT NULL AND (leg" GE "1 OR event_type" EQ "'EventReversed'))"
+" SELECT DISTINCT f.aggregate_id FROM recent n JOIN pointstore.event_store f ON f.id" EQ "n.cause_id"
+"  CROSS JOIN LATERAL (SELECT pg_catalog.sum(l.amount) FILTER (WHERE " IS_LEG("l", "f") " AND l.event_type" NE "'EventReversed') AS moved,"
+"                             CAST(0 AS pg_catalog.numeric)" MINUS "pg_catalog.sum(l.amount) FILTER (WHERE l.event_type" EQ "'EventReversed') AS back"
+"                        FROM pointstore.event_store l WHERE l.cause_id" EQ "f.id) t"
+"  WHERE f.amount" PLUS "t.moved" NE "0 OR " EXCEEDS("t.back", "f.amount");
 
 static void
 scan_slice(Run *run)
@@ -616,6 +681,7 @@ scan_slice(Run *run)
 	}
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
 	take_proofs_and_candidates(run, collect(run, slice_sql, params, true));
+	examine_links(run, collect(run, links_sql, params, false));
 	run->slice++;
 	values[0] = Int64GetDatum(run->id);
 	values[1] = Int32GetDatum(run->slice);
@@ -966,6 +1032,45 @@ scan_new_events(Run *run)
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
 	prove_tails(run, collect(run,
 							 "SELECT DISTINCT aggregate_id FROM pointstore.event_store WHERE id" GT "$1", params, false));
+	examine_links(run, collect(run, new_links_sql, params, false));
+}
+
+/* Examines accounts that are merely named, but for those that this run has met already. */
+static void
+examine_links(Run *run, Tuplestorestate *ids)
+{
+	static PointstorePlan seen = {
+		.sql = "SELECT FROM pointstore.finding WHERE aggregate_id" EQ "$1 AND resolved_at IS NULL AND last_seen_at" GE "$2",
+		.nargs = 2, .argtypes = {TEXTOID, TIMESTAMPTZOID}
+	};
+	MemoryContext old = MemoryContextSwitchTo(run->context);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(row_desc(), &TTSOpsMinimalTuple);
+
+	MemoryContextSwitchTo(old);
+	while (tuplestore_gettupleslot(ids, true, false, slot))
+	{
+		Datum		values[2];
+		PointstoreScope owner;
+		char	   *id;
+		bool		met;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		id = TextDatumGetCString(slot->tts_values[0]);
+		values[0] = slot->tts_values[0];
+		values[1] = TimestampTzGetDatum(run->started_at);
+		pointstore_act_as_verifier(&owner);
+		SPI_connect();
+		pointstore_execute(&seen, values, NULL, false);
+		met = SPI_processed > 0;
+		SPI_finish();
+		pointstore_act_as_caller(&owner);
+		if (!met && !list_member(run->locked, makeString(id)))
+			confirm(run, id, run->full);
+		pfree(id);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	let_go(run, ids);
 }
 
 /* Accounts from the version up to which they are proved; the rows are as slice_sql's. */
@@ -975,7 +1080,9 @@ static const char *const tail_sql =
 "        CAST(coalesce(q.balance, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).total, 0) AS total,"
 "        CAST(coalesce(q.held, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).held, 0) AS held,"
 "        coalesce((t.d).sound, true) AS sound, b.aggregate_id AS balance_id, b.version, b.balance, b.held AS row_held,"
-"        p.aggregate_id AS pure_id"
+"        p.aggregate_id AS pure_id,"
+"        (SELECT coalesce(pg_catalog.sum(h.amount), 0) FROM pointstore.hold h"
+"          WHERE h.aggregate_id" EQ "n.id AND h.status" EQ "'open') AS open"
 "   FROM pg_catalog.unnest($1) AS n (id)"
 "   LEFT JOIN pointstore.account_proof q ON q.aggregate_id" EQ "n.id"
 "   LEFT JOIN pointstore.balance b ON b.aggregate_id" EQ "n.id"
@@ -984,7 +1091,7 @@ static const char *const tail_sql =
 "                             coalesce(q.version, 0), coalesce(q.balance, 0), $2) AS d"
 "                        FROM pointstore.event_store e"
 "                       WHERE e.aggregate_id" EQ "n.id AND e.version" GT "coalesce(q.version, 0)) t),"
-" judged AS (SELECT c.*, NOT sound OR (balance_id IS NULL AND pure_id IS NULL)"
+" judged AS (SELECT c.*, NOT sound OR (balance_id IS NULL AND pure_id IS NULL) OR c.open" NE "c.held"
 "        OR (balance_id IS NOT NULL AND (c.version" NE "last OR c.balance" NE "total OR c.row_held" NE "c.held)) AS bad"
 "   FROM compared c)"
 " SELECT id, bad, coalesce(events, 0)" GT "0 AS moved, CASE WHEN NOT bad THEN last END,"

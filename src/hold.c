@@ -485,12 +485,15 @@ pointstore_sweep_holds(PG_FUNCTION_ARGS)
 void
 pointstore_sweep(void)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pointstore sweep", ALLOCSET_DEFAULT_SIZES);
-	text	   *account = cstring_to_text("");
+	MemoryContext context;
+	text	   *account;
 	bool		inclusive = false;
 	int			n = SWEEP_BATCH;
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	/* a child of SPI's, which outlives transactions */
+	context = AllocSetContextCreate(CurrentMemoryContext, "pointstore sweep", ALLOCSET_DEFAULT_SIZES);
+	account = cstring_to_text("");
 	pointstore_next_step();
 	while (n == SWEEP_BATCH)
 	{
@@ -510,7 +513,6 @@ pointstore_sweep(void)
 		pointstore_next_step();
 	}
 	SPI_finish();
-	MemoryContextDelete(context);
 }
 
 /* The next expired holds, from an account on, as events to be appended; *account becomes the last one's. */

@@ -1,11 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * src/launcher.c
- *		Who reconciles when. With the library preloaded a launcher, which holds
- *		no database connection, starts a worker for each database of
+ *		Who reconciles and who sweeps when. With the library preloaded a launcher,
+ *		which holds no database connection, starts a worker for each database of
  *		pointstore.databases every pointstore.reconcile_interval. The worker makes one
  *		run and leaves: a full one when the last is older than
- *		pointstore.full_reconcile_interval, else an incremental one.
+ *		pointstore.full_reconcile_interval, else an incremental one. Another closes
+ *		expired holds every pointstore.sweep_interval: a full run may take hours, and
+ *		these do not wait for it.
  *
  * The launcher starts when recovery is over, so a standby has none until it is
  * promoted. It is connected to the shared catalogs alone, to see whether a database is
@@ -22,6 +24,9 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
@@ -57,12 +62,19 @@ PGDLLEXPORT void pointstore_worker_main(Datum arg);
 #define DEFAULT_INTERVAL 60		/* s */
 #define LONGEST_PAUSE 3600		/* s, after failures */
 
+typedef enum Task
+{
+	TASK_RECONCILE,
+	TASK_SWEEP,
+	N_TASKS
+} Task;
+
 /* A database that is served. */
 typedef struct Served
 {
 	char		name[NAMEDATALEN];
-	BackgroundWorkerHandle *worker; /* null: none is running */
-	TimestampTz due;
+	BackgroundWorkerHandle *worker[N_TASKS];	/* null: none is running */
+	TimestampTz due[N_TASKS];
 	bool		listed;
 	bool		refuses;		/* it was not there, or let nobody in */
 } Served;
@@ -70,22 +82,23 @@ typedef struct Served
 /* What a worker is told, in bgw_extra. */
 typedef struct Order
 {
-	char		scope;			/* 'f'ull, 'i'ncremental, or what is 'd'ue */
+	char		scope;			/* 'f'ull, 'i'ncremental, what is 'd'ue; or 's'weep */
 	char		database[NAMEDATALEN];
 } Order;
 
 static char *databases = NULL;
 static int	reconcile_interval = 60;
 static int	full_reconcile_interval = 86400;
+static int	sweep_interval = 10;
 
 static void serve(List **served);
 static void take_list(List **served);
-static void look_after(Served *database, TimestampTz now);
+static void look_after(Served *database, Task task, TimestampTz now);
 static bool lets_in(Served *database);
 static int	tick(void);
-static int	interval(void);
+static int	interval(Task task);
 static bool start_worker(const char *database, char scope, BackgroundWorkerHandle **handle);
-static void run_guarded(bool full);
+static void run_guarded(char order, bool full);
 static bool choose_scope(char order, bool *full);
 static bool is_due(bool *full);
 static void mark_ended(int64 id, const ErrorData *error);
@@ -113,6 +126,9 @@ pointstore_launcher_init(void)
 	DefineCustomIntVariable("pointstore.full_reconcile_interval",
 							"How often every event of a store is read; 0 turns it off.",
 							NULL, &full_reconcile_interval, 86400, 0, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("pointstore.sweep_interval",
+							"How often a worker closes holds that have expired; 0 turns it off.",
+							NULL, &sweep_interval, 10, 0, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 		RegisterBackgroundWorker(&launcher);
 }
@@ -140,7 +156,7 @@ pointstore_launcher_main(Datum arg)
 static int
 tick(void)
 {
-	return reconcile_interval > 0 && reconcile_interval < 5 ? 200 : 1000;
+	return (reconcile_interval > 0 && reconcile_interval < 5) || (sweep_interval > 0 && sweep_interval < 5) ? 200 : 1000;
 }
 
 static void
@@ -151,7 +167,10 @@ serve(List **served)
 
 	take_list(served);
 	foreach(cell, *served)
-		look_after(lfirst(cell), now);
+	{
+		look_after(lfirst(cell), TASK_RECONCILE, now);
+		look_after(lfirst(cell), TASK_SWEEP, now);
+	}
 }
 
 /* Brings the list of databases up to the setting; a wrong one serves none, with a WARNING once. */
@@ -199,50 +218,60 @@ take_list(List **served)
 	pfree(setting);
 }
 
-/* Starts a database's worker when one is due and none is running. */
+/* Starts a database's worker for a task when one is due and none is running. */
 static void
-look_after(Served *database, TimestampTz now)
+look_after(Served *database, Task task, TimestampTz now)
 {
 	pid_t		pid;
 
-	if (database->worker != NULL)
+	if (database->worker[task] != NULL)
 	{
-		if (GetBackgroundWorkerPid(database->worker, &pid) != BGWH_STOPPED)
+		if (GetBackgroundWorkerPid(database->worker[task], &pid) != BGWH_STOPPED)
 			return;
-		pfree(database->worker);
-		database->worker = NULL;
+		pfree(database->worker[task]);
+		database->worker[task] = NULL;
 	}
-	if (!database->listed || (reconcile_interval == 0 && full_reconcile_interval == 0) || now < database->due)
+	if (!database->listed || interval(task) == 0 || now < database->due[task])
 		return;
-	database->due = TimestampTzPlusMilliseconds(now, (int64) interval() * 1000);
-	if (lets_in(database) && !start_worker(database->name, 'd', &database->worker))
+	database->due[task] = TimestampTzPlusMilliseconds(now, (int64) interval(task) * 1000);
+	if (lets_in(database) && !start_worker(database->name, task == TASK_SWEEP ? 's' : 'd', &database->worker[task]))
 		ereport(LOG,
-				(errmsg("no background worker is free to reconcile database \"%s\"", database->name),
+				(errmsg("no background worker is free for database \"%s\"", database->name),
 				 errhint("max_worker_processes may be too small.")));
 }
 
-/* Seconds between two looks at a database. */
+/* Seconds between two looks at a database; 0: it is not looked at. */
 static int
-interval(void)
+interval(Task task)
 {
-	return reconcile_interval > 0 ? reconcile_interval : DEFAULT_INTERVAL;
+	if (task == TASK_SWEEP)
+		return sweep_interval;
+	return reconcile_interval > 0 ? reconcile_interval : full_reconcile_interval > 0 ? DEFAULT_INTERVAL : 0;
 }
 
-/* Whether a database is there and accepts connections; a change of that is logged, once. */
+/*
+ * Whether a database is there and accepts connections; a change of that is logged,
+ * once. By the heap: who is in no database may have no index of a catalog, as
+ * long as nobody else has connected since the server was started.
+ */
 static bool
 lets_in(Served *database)
 {
 	bool		refused = database->refuses;
-	HeapTuple	row = NULL;
-	Oid			oid;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	row;
 
 	StartTransactionCommand();
-	oid = get_database_oid(database->name, true);
-	if (OidIsValid(oid))
-		row = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(oid));
-	database->refuses = !HeapTupleIsValid(row) || !((Form_pg_database) GETSTRUCT(row))->datallowconn;
-	if (HeapTupleIsValid(row))
-		ReleaseSysCache(row);
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	database->refuses = true;
+	while (database->refuses && (row = heap_getnext(scan, ForwardScanDirection)) != NULL)
+		database->refuses = strncmp(NameStr(((Form_pg_database) GETSTRUCT(row))->datname), database->name, NAMEDATALEN) != 0 ||
+			!((Form_pg_database) GETSTRUCT(row))->datallowconn;
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
 	CommitTransactionCommand();
 	if (database->refuses != refused)
 		ereport(LOG,
@@ -258,7 +287,6 @@ start_worker(const char *database, char scope, BackgroundWorkerHandle **handle)
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
 		.bgw_start_time = BgWorkerStart_RecoveryFinished,
 		.bgw_restart_time = BGW_NEVER_RESTART,
-		.bgw_type = "pointstore reconciler",
 		.bgw_library_name = "pointstore", .bgw_function_name = "pointstore_worker_main",
 		.bgw_notify_pid = MyProcPid
 	};
@@ -267,11 +295,12 @@ start_worker(const char *database, char scope, BackgroundWorkerHandle **handle)
 	StaticAssertStmt(sizeof(Order) <= BGW_EXTRALEN, "the order fits");
 	strlcpy(order.database, database, NAMEDATALEN);
 	memcpy(worker.bgw_extra, &order, sizeof(order));
-	snprintf(worker.bgw_name, BGW_MAXLEN, "pointstore reconciler of %s", database);
+	strlcpy(worker.bgw_type, scope == 's' ? "pointstore sweeper" : "pointstore reconciler", BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "%s of %s", worker.bgw_type, database);
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
-/* The worker: one run in one database. */
+/* The worker: one run, or one sweep, in one database. */
 void
 pointstore_worker_main(Datum arg)
 {
@@ -283,7 +312,7 @@ pointstore_worker_main(Datum arg)
 	BackgroundWorkerInitializeConnection(order.database, NULL, 0);
 	pointstore_worker_connected();
 	if (choose_scope(order.scope, &full))
-		run_guarded(full);
+		run_guarded(order.scope, full);
 	proc_exit(0);
 }
 
@@ -302,7 +331,7 @@ choose_scope(char order, bool *full)
 		pointstore_act_as_verifier(&scope);
 		owner = GetUserId();
 		*full = order == 'f';
-		due = order != 'd' || is_due(full);
+		due = order == 's' ? pointstore_store_is_complete() : order != 'd' || is_due(full);
 		pointstore_act_as_caller(&scope);
 		SetSessionAuthorization(owner, superuser_arg(owner));
 	}
@@ -333,7 +362,7 @@ is_due(bool *full)
 		" NOT EXISTS (SELECT FROM paused WHERE scope OPERATOR(pg_catalog.=) 'incremental')",
 		.nargs = 3, .argtypes = {FLOAT8OID, FLOAT8OID, FLOAT8OID}
 	};
-	Datum		values[3] = {Float8GetDatum(full_reconcile_interval), Float8GetDatum(interval()),
+	Datum		values[3] = {Float8GetDatum(full_reconcile_interval), Float8GetDatum(interval(TASK_RECONCILE)),
 	Float8GetDatum(LONGEST_PAUSE)};
 	bool		incremental;
 	bool		isnull;
@@ -348,19 +377,22 @@ is_due(bool *full)
 	return *full || incremental;
 }
 
-/* A run whose error is logged and stands in its row. */
+/* A run whose error is logged and stands in its row; or a sweep. */
 static void
-run_guarded(bool full)
+run_guarded(char order, bool full)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pointstore run", ALLOCSET_DEFAULT_SIZES);
 	static int64 id;
 
-	pgstat_report_activity(STATE_RUNNING, full ? "pointstore: full reconciliation" : "pointstore: incremental reconciliation");
+	pgstat_report_activity(STATE_RUNNING, order == 's' ? "pointstore: sweeping holds" : full ? "pointstore: full reconciliation" : "pointstore: incremental reconciliation");
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
 		StartTransactionCommand();
-		(void) pointstore_run_reconciliation(full, "worker", &id);
+		if (order == 's')
+			pointstore_sweep();
+		else
+			(void) pointstore_run_reconciliation(full, "worker", &id);
 		CommitTransactionCommand();
 	}
 	PG_CATCH();

@@ -15,6 +15,7 @@ SELECT pointstore.grant_access('pointstore_test_reader', 'reader') AS granted,
        pointstore.grant_access('pointstore_test_writer', 'writer') AS granted,
        pointstore.grant_access('pointstore_test_operator', 'operator') AS granted \gset
 SELECT pointstore.append_event('grants-1', 'PointEarned', 100) AS receipt \gset
+SELECT pointstore.hold('grants-1', 10, 'grants-hold') AS receipt \gset
 SELECT pointstore.open_account('grants-2') AS opened \gset
 
 -- The SQLSTATE of a statement run by a role, ok when it works. Its effects are undone.
@@ -47,6 +48,20 @@ INSERT INTO matrix VALUES
     (2, 'ok', $$SELECT pointstore.append_events('[{"aggregate_id": "grants-1", "event_type": "Noted"}]')$$),
     (2, '25001', $$SELECT pointstore.submit_event('grants-1', 'PointSpent', -1)$$),
     (2, '25001', $$SELECT pointstore.try_submit_event('grants-1', 'PointSpent', -1000)$$),
+    (1, 'ok', $$SELECT count(*) FROM pointstore.hold$$),
+    (1, 'ok', $$SELECT pointstore.statement('grants-1', '-infinity', 'infinity')$$),
+    (2, 'ok', $$SELECT pointstore.hold('grants-1', 1)$$),
+    (2, 'ok', $$SELECT pointstore.try_hold('grants-1', 1)$$),
+    (2, 'ok', $$SELECT pointstore.confirm_hold('grants-hold')$$),
+    (2, 'ok', $$SELECT pointstore.cancel_hold('grants-none')$$),
+    (2, 'ok', $$SELECT pointstore.transfer('grants-1', 'grants-2', 1)$$),
+    (2, 'ok', $$SELECT pointstore.try_transfer('grants-1', 'grants-2', 1)$$),
+    (2, 'ok', $$SELECT pointstore.reverse_event('grants-1', 1, 1)$$),
+    (3, '2D000', $$CALL pointstore.sweep_holds()$$),
+    (4, '42P07', $$SELECT pointstore.create_holds()$$),
+    (4, '22023', $$UPDATE pointstore.hold SET status = 'cancelled' WHERE hold_id = 'grants-hold'$$),
+    (4, 'PS006', $$DELETE FROM pointstore.hold$$),
+    (4, 'PS006', $$TRUNCATE pointstore.hold$$),
     (2, 'ok', $$SELECT pointstore.open_account('grants-3')$$),
     (2, 'ok', $$CREATE TEMP TABLE cart (version int);
                 CREATE TRIGGER t BEFORE UPDATE ON cart FOR EACH ROW EXECUTE FUNCTION pointstore.check_version('version')$$),
@@ -85,7 +100,7 @@ INSERT INTO matrix VALUES
     (4, 'ok', $$INSERT INTO pointstore.account_kind (kind) VALUES ('grants')$$),
     (4, 'ok', $$INSERT INTO pointstore.account_log (aggregate_id, action, by_role) VALUES ('grants-1', 'open', 'x')$$),
     (4, 'PS006', 'UPDATE pointstore.event_store SET amount = 0'),
-    (4, 'ok', $$UPDATE pointstore.balance SET balance = 99, version = 2 WHERE aggregate_id = 'grants-1'$$),
+    (4, 'ok', $$UPDATE pointstore.balance SET balance = 99, version = 3 WHERE aggregate_id = 'grants-1'$$),
     (4, 'ok', $$UPDATE pointstore.account_kind SET max_balance = 1000000 WHERE kind = 'default'$$),
     (4, 'PS006', $$DELETE FROM pointstore.event_store$$),
     (4, 'PS006', $$DELETE FROM pointstore.balance$$),

@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS pointstore;
 SELECT pointstore.create_store() AS store \gset
 SELECT * FROM no_plan();
 
-SELECT tables_are('pointstore', ARRAY['account_kind', 'account_log', 'account_proof', 'balance', 'event_store', 'finding', 'pure_account',
+SELECT tables_are('pointstore', ARRAY['account_kind', 'account_log', 'account_proof', 'balance', 'event_store', 'finding', 'hold', 'pure_account',
     'reconciliation', 'reconciliation_checkpoint']);
 SELECT views_are('pointstore', ARRAY['account', 'pg_stat_pointstore', 'reconcile_progress', 'reconciliation_run', 'reconciliation_status', 'store_version']);
 SELECT has_sequence('pointstore', 'event_store_id_seq', 'event_store_id_seq');
@@ -41,6 +41,10 @@ SELECT results_eq($$SELECT * FROM pg_temp.columns_of('account_kind')$$, ARRAY[
 SELECT results_eq($$SELECT * FROM pg_temp.columns_of('account_log')$$, ARRAY[
     'id bigint not null identity', 'aggregate_id text C not null', 'action text not null', 'reason text', 'before jsonb', 'after jsonb',
     'by_role text not null', 'at timestamp with time zone not null default clock_timestamp()'], 'columns of account_log');
+SELECT results_eq($$SELECT * FROM pg_temp.columns_of('hold')$$, ARRAY[
+    'hold_id text C not null', 'aggregate_id text C not null', 'amount bigint not null', 'captured bigint not null', 'status text not null',
+    'created_at timestamp with time zone not null', 'expires_at timestamp with time zone', 'closed_at timestamp with time zone',
+    'event_id bigint'], 'columns of hold');
 SELECT columns_are('pointstore', 'account', ARRAY['aggregate_id', 'kind', 'mode', 'unit', 'version', 'balance', 'held', 'available', 'status', 'updated_at']);
 SELECT columns_are('pointstore', 'pg_stat_pointstore', ARRAY['database', 'appends', 'replays', 'version_conflicts', 'request_mismatches', 'insufficient_balance',
     'balance_limit', 'account_frozen', 'account_closed', 'account_missing', 'not_allowed', 'combined_batches', 'combined_events', 'avg_batch', 'avg_wait',
@@ -59,6 +63,11 @@ SELECT col_is_pk('pointstore', 'account_log', ARRAY['id'], 'key of account_log')
 SELECT col_is_unique('pointstore', 'event_store', ARRAY['request_id', 'leg'], 'a request and leg once');
 SELECT is_indexed('pointstore', 'event_store', ARRAY['id'], 'event_store.id');
 SELECT is_indexed('pointstore', 'event_store', ARRAY['aggregate_id', 'created_at', 'version'], 'history by time');
+SELECT col_is_pk('pointstore', 'hold', ARRAY['hold_id'], 'key of hold');
+SELECT is_indexed('pointstore', 'hold', ARRAY['aggregate_id', 'expires_at'], 'open holds by account');
+SELECT is_indexed('pointstore', 'event_store', ARRAY['cause_id'], 'what follows from an event');
+SELECT is(pg_get_indexdef(indexrelid, 0, false) ~ '\(hold_id, aggregate_id\)', true, 'the replica identity has the account in it')
+  FROM pg_index WHERE indisreplident AND indrelid = 'pointstore.hold'::regclass;
 SELECT is_indexed('pointstore', 'account_log', ARRAY['aggregate_id', 'id'], 'log by account');
 
 -- the kind that is there from the start
@@ -85,6 +94,13 @@ SELECT is(pg_temp.signature(name), signature, name) FROM (VALUES
     ('submit_event', 'aggregate_id text, event_type text, amount bigint DEFAULT 0, payload jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, min_balance bigint DEFAULT NULL::bigint, occurred_at timestamp with time zone DEFAULT NULL::timestamp with time zone, kind text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb -> receipt'),
     ('try_submit_event', 'aggregate_id text, event_type text, amount bigint DEFAULT 0, payload jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, min_balance bigint DEFAULT NULL::bigint, occurred_at timestamp with time zone DEFAULT NULL::timestamp with time zone, kind text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb -> receipt'),
     ('append_events', 'events jsonb, request_id text DEFAULT NULL::text, balanced boolean DEFAULT false -> SETOF receipt'),
+    ('hold', 'aggregate_id text, amount bigint, hold_id text DEFAULT NULL::text, expires_in interval DEFAULT ''00:15:00''::interval, payload jsonb DEFAULT ''{}''::jsonb -> receipt'),
+    ('try_hold', 'aggregate_id text, amount bigint, hold_id text DEFAULT NULL::text, expires_in interval DEFAULT ''00:15:00''::interval, payload jsonb DEFAULT ''{}''::jsonb -> receipt'),
+    ('confirm_hold', 'hold_id text, amount bigint DEFAULT NULL::bigint, aggregate_id text DEFAULT NULL::text -> receipt'),
+    ('cancel_hold', 'hold_id text, aggregate_id text DEFAULT NULL::text -> receipt'),
+    ('transfer', 'from_id text, to_id text, amount bigint, request_id text DEFAULT NULL::text, event_type text DEFAULT ''Transferred''::text, payload jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb -> SETOF receipt'),
+    ('try_transfer', 'from_id text, to_id text, amount bigint, request_id text DEFAULT NULL::text, event_type text DEFAULT ''Transferred''::text, payload jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb -> SETOF receipt'),
+    ('reverse_event', 'aggregate_id text, version bigint, amount bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, allow_debt boolean DEFAULT false -> SETOF receipt'),
     ('open_account', 'aggregate_id text, kind text DEFAULT ''default''::text -> void'),
     ('close_account', 'aggregate_id text, reason text DEFAULT NULL::text -> void'),
     ('freeze_account', 'aggregate_id text, reason text -> void'),

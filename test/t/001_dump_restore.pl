@@ -48,6 +48,9 @@ SELECT count(*) FROM pointstore.append_events('[{"aggregate_id": "h1", "event_ty
     {"aggregate_id": "d", "event_type": "Received", "amount": 5, "kind": "debt"}]', 'batch', false);
 INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, shop, occurred_at)
 VALUES ('h2', 'Earned', 1, 'Busan', '2024-02-29 12:00+09');
+SELECT count(pointstore.hold('h5', n, 'hold' || n, n * interval '1 hour')) FROM generate_series(1, 3) n;
+SELECT pointstore.confirm_hold('hold2', 1), pointstore.cancel_hold('tomb');
+SELECT count(*) FROM pointstore.transfer('h5', 'h6', 7);
 UPDATE pointstore.balance SET note = 'mind the gap' WHERE aggregate_id = 'h3';
 SELECT pointstore.freeze_account('h4', 'fraud?'), pointstore.open_account('empty'), pointstore.close_account('empty', 'moved');
 END
@@ -55,12 +58,13 @@ is(faults($node, 'original'), '', 'the original is sound');
 
 # Everything there is to compare of a store, as text.
 my @contents = map { "SELECT * FROM pointstore.$_ t ORDER BY t::text" }
-  qw(account_kind balance pure_account event_store account_log store_version account);
+  qw(account_kind balance pure_account event_store account_log hold store_version account);
 push @contents,
   q{SELECT tgrelid::regclass, tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger
      WHERE tgrelid::regclass::text LIKE 'pointstore.%' AND NOT tgisinternal ORDER BY tgrelid::regclass::text, tgname},
   q{SELECT indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index
      WHERE indrelid::regclass::text LIKE 'pointstore.%' ORDER BY indexrelid::regclass::text},
+  q{SELECT indexrelid::regclass FROM pg_index WHERE indisreplident AND indrelid = 'pointstore.hold'::regclass},
   q{SELECT c.relname, c.relowner::regrole, a.grantee::regrole, a.privilege_type
       FROM pg_class c, aclexplode(c.relacl) a WHERE c.relnamespace = 'pointstore'::regnamespace
      ORDER BY 1, 2, 3, 4},
@@ -169,15 +173,15 @@ is($node->safe_psql('data_only', q{SELECT version FROM pointstore.append_event('
 
 # DROP EXTENSION: the guards go, which takes CASCADE; the data stays
 is(sqlstate($node, 'plain', 'DROP EXTENSION pointstore'), '2BP01', 'DROP EXTENSION says what depends on it');
-my @data = map { $node->safe_psql('plain', $_) } @contents[ 0 .. 4 ];
+my @data = map { $node->safe_psql('plain', $_) } @contents[ 0 .. 5 ];
 $node->safe_psql('plain', 'SET client_min_messages = warning; DROP EXTENSION pointstore CASCADE');
-is($node->safe_psql('plain', $contents[$_]), $data[$_], "DROP EXTENSION leaves the data ($_)") foreach 0 .. 4;
+is($node->safe_psql('plain', $contents[$_]), $data[$_], "DROP EXTENSION leaves the data ($_)") foreach 0 .. 5;
 is($node->safe_psql('plain', 'SELECT count(*) FROM pointstore.account'), '15', 'and the view of accounts');
 
 # CREATE EXTENSION: unguarded tables are no store until upgrade_store() has been there
 $node->safe_psql('plain', 'CREATE EXTENSION pointstore');
 is(sqlstate($node, 'plain', q{SELECT pointstore.append_event('h1', 'Earned', 1)}), '55000', 'no append without the guards');
-like($node->safe_psql('plain', 'SELECT pointstore.upgrade_store()'), qr/15 triggers/, 'upgrade_store() puts the guards back');
+like($node->safe_psql('plain', 'SELECT pointstore.upgrade_store()'), qr/18 triggers/, 'upgrade_store() puts the guards back');
 is($node->safe_psql('plain', 'SELECT pointstore.upgrade_store()'), 'current', 'and finds nothing to do then');
 is(sqlstate($node, 'plain', q{SELECT pointstore.append_event('h1', 'Earned', 1)}, extra_params => [ '-U', 'clerk' ]),
 	'42501', 'the grants on functions went with them');

@@ -53,7 +53,7 @@ sub request
 		$to = $from eq 'house' ? 'a1' : 'house' if $to eq $from;
 		return "pointstore.try_transfer('$from', '$to', $amount, 'r$n')";
 	}
-	my $ms = (20, 100, 400, 60000)[$pick->(4)];
+	my $ms = (5, 10, 50, 60000)[$pick->(4)];
 	return sprintf "pointstore.try_hold('a%d', %d, 'h%d', '%d ms')", 1 + $pick->(8), $amount, $n, $ms;
 }
 
@@ -81,7 +81,7 @@ sub script
 		push @lines, 'BEGIN;' if $undone;
 		push @lines, "SELECT '" . ($undone ? 'x' : '') . "' || outcome, aggregate_id, version, balance, id FROM $call;";
 		push @lines, 'ROLLBACK;' if $undone;
-		push @lines, 'CALL pointstore.sweep_holds();' if rand() < 0.02;
+		push @lines, 'CALL pointstore.sweep_holds();' if rand() < 0.002;
 	}
 	return join("\n", @lines) . "\n";
 }
@@ -150,7 +150,7 @@ BEGIN
         IF e.event_type = 'HoldPlaced' THEN
             INSERT INTO open_hold VALUES (e.id, e.held, e.expiry);
         ELSIF e.event_type LIKE 'Hold%' THEN
-            IF e.event_type = 'HoldConfirmed' AND e.created_at > (SELECT o.expires_at + interval '1 s' FROM open_hold o WHERE o.id = e.cause_id) THEN
+            IF e.event_type = 'HoldConfirmed' AND e.created_at > (SELECT o.expires_at + interval '50 ms' FROM open_hold o WHERE o.id = e.cause_id) THEN
                 RETURN NEXT format('%s %s: confirmed after it expired', account, version);
             ELSIF e.event_type = 'HoldExpired' AND e.created_at < (SELECT o.expires_at FROM open_hold o WHERE o.id = e.cause_id) THEN
                 RETURN NEXT format('%s %s: expired before its time', account, version);

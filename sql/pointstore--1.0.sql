@@ -373,7 +373,7 @@ BEGIN
     -- FULL a subscriber before PostgreSQL 16 would read the whole table for each of them
     CREATE UNIQUE INDEX hold_identity_idx ON pointstore.hold (hold_id, aggregate_id);
     ALTER TABLE pointstore.hold REPLICA IDENTITY USING INDEX hold_identity_idx;
-    CREATE INDEX event_store_cause_id_idx ON pointstore.event_store (cause_id) WHERE cause_id IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS event_store_cause_id_idx ON pointstore.event_store (cause_id) WHERE cause_id IS NOT NULL;
 
     COMMENT ON TABLE pointstore.hold IS 'What is or was reserved, one row per hold; written by functions alone (22023, PS006)';
     COMMENT ON COLUMN pointstore.hold.hold_id IS 'name of the hold, 1 to 512 bytes, unique in the store';

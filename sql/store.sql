@@ -29,6 +29,22 @@ BEGIN;
 ALTER TABLE pointstore.event_store DROP CONSTRAINT event_store_request_id_leg_key;
 SELECT pointstore.append_event('store-1', 'PointEarned', 1);
 ROLLBACK;
+-- what holds need: the index by which the open ones are found, by its name and on these columns; a store from before there were holds gets all of it
+BEGIN;
+DROP INDEX pointstore.hold_open_idx;
+SELECT pointstore.append_event('store-1', 'PointEarned', 1);
+CREATE INDEX hold_open_idx ON pointstore.hold (aggregate_id, created_at);
+SELECT pointstore.append_event('store-1', 'PointEarned', 1);
+ROLLBACK;
+BEGIN;
+DROP TABLE pointstore.hold CASCADE;
+DROP INDEX pointstore.event_store_cause_id_idx;
+SELECT pointstore.append_event('store-1', 'PointEarned', 1);
+SELECT pointstore.upgrade_store() <> 'current' AS upgraded;
+SELECT pointstore.upgrade_store();
+SELECT balance, available FROM pointstore.hold('store-1', 1, 'store-hold');
+SELECT available FROM pointstore.account WHERE aggregate_id = 'store-1';
+ROLLBACK;
 -- one of another type
 BEGIN;
 ALTER TABLE pointstore.event_store ALTER COLUMN amount TYPE numeric;

@@ -266,7 +266,7 @@ my $terminated = 0;
 foreach (1 .. 6)
 {
 	$terminated += value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE $is_combiner");
-	is(sqlstate($node, 'postgres', submit('hot', 'Poison', 1)), '22012', 'poison among them');
+	is(sqlstate($node, 'postgres', submit('hot', $_, 1)), '22012', "poison among them: $_") foreach qw(Poison Late);
 	sleep 1;
 }
 ok($load->{run}->finish, 'no client has met an error') or diag($load->{err});

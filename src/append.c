@@ -78,7 +78,8 @@ static int64 parse_bigint(const char *key, const char *digits);
 static void check_balanced(const Batch *batch, bool per_unit);
 static void gather_accounts(Batch *batch);
 static int	compare_events(const void *a, const void *b);
-static bool attempt_trusting(Batch *batch, bool lock);
+static bool attempt_trusting(Batch *batch);
+static void trust(void *arg);
 static bool attempt(Batch *batch, bool lock);
 static void lock_accounts(Batch *batch);
 static void lock_existing(Batch *batch);
@@ -495,7 +496,7 @@ pointstore_append(Batch *batch)
 	pointstore_act_as_owner_plainly(&scope);
 	gather_accounts(batch);
 	lock = batch->naccounts > 1 || !pointstore_store()->table[TABLE_BALANCE].plain;
-	done = batch->nevents >= TRUSTED_EVENTS && !batch->apart && attempt_trusting(batch, lock);
+	done = batch->nevents >= TRUSTED_EVENTS && !batch->apart && attempt_trusting(batch);
 	while (!done && !attempt(batch, lock))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -605,43 +606,34 @@ compare_events(const void *a, const void *b)
 /*
  * An attempt in a subtransaction that looks no request up: nearly always none was applied
  * before, and to look for each costs a fifth of the whole. False: nothing is left of
- * it, and it has to be done again.
+ * it, and it has to be done again under a lock.
  */
 static bool
-attempt_trusting(Batch *batch, bool lock)
+attempt_trusting(Batch *batch)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
-	volatile bool done = false;
+	ErrorData  *error;
+	bool		done;
 
 	batch->trusting = true;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		/* a refusal may be due to a request that was applied before */
-		done = attempt(batch, lock) && batch->refused == NULL;
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		/* as translate_duplicate() tells of a request that is known */
-		if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
-			ReThrowError(error);
-		FreeErrorData(error);
+	error = pointstore_attempt(trust, batch);
+	/* as translate_duplicate() tells of a request that is known */
+	if (error != NULL && error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
+		ReThrowError(error);
+	if (error != NULL)
 		gather_accounts(batch);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = resources;
+	/* a refusal may be due to a request that was applied before */
+	done = error == NULL && !batch->trusting && batch->refused == NULL;
 	batch->trusting = false;
 	return done;
+}
+
+/* What attempt_trusting() does in a subtransaction; trusting stays where it was in vain. */
+static void
+trust(void *arg)
+{
+	Batch	   *batch = arg;
+
+	batch->trusting = !attempt(batch, true);
 }
 
 /*

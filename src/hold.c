@@ -31,7 +31,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
@@ -78,6 +77,7 @@ static Jsonb *hold_metadata(text *hold_id);
 static int	find_expired(text **account, bool *inclusive, ProposedEvent **events);
 static void close_expired(ProposedEvent *events, int n);
 static bool close_batch(ProposedEvent *events, int n);
+static void append_closings(void *arg);
 
 /* hold(aggregate_id, amount, hold_id, expires_in, payload): see the install script. */
 Datum
@@ -569,44 +569,31 @@ static bool
 close_batch(ProposedEvent *events, int n)
 {
 	Batch		batch = {.events = events, .nevents = n, .apart = true};
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
-	volatile bool done = true;
+	ErrorData  *error = pointstore_attempt(append_closings, &batch);
 	int			i;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
+	if (error == NULL)
+		return true;
+	for (i = 0; i < n; i++)
 	{
-		pointstore_append(&batch);
-		for (i = 0; i < n; i++)
-			pointstore_release_hold(events[i].hold);
-		ReleaseCurrentSubTransaction();
+		events[i].hold->row = NULL; /* went with the subtransaction */
+		events[i].outcome = OUTCOME_BUSY;
 	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
+	if (n == 1)
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("hold \"%s\" has expired and cannot be closed: %s",
+						pointstore_cstring(((Step *) events->subject)->hold_id), error->message)));
+	return false;
+}
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			ReThrowError(error);
-		for (i = 0; i < n; i++)
-		{
-			events[i].hold->row = NULL; /* went with the subtransaction */
-			events[i].outcome = OUTCOME_BUSY;
-		}
-		if (n == 1)
-			ereport(WARNING,
-					(errcode(error->sqlerrcode),
-					 errmsg("hold \"%s\" has expired and cannot be closed: %s",
-							pointstore_cstring(((Step *) events->subject)->hold_id), error->message)));
-		done = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = resources;
-	return done;
+static void
+append_closings(void *arg)
+{
+	Batch	   *batch = arg;
+	int			i;
+
+	pointstore_append(batch);
+	for (i = 0; i < batch->nevents; i++)
+		pointstore_release_hold(batch->events[i].hold);
 }

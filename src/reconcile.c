@@ -41,7 +41,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
@@ -293,8 +292,7 @@ static void examine_open_findings(Run *run);
 static char *next_open_finding(Run *run, char *after);
 static void finish_run(Run *run);
 static void confirm(Run *run, const char *account, bool by_heap);
-static ErrorData *attempt(void (*what) (Case *), Case *wrong);
-static void decide(Case *wrong);
+static void decide(void *wrong);
 static void leave_unverified(Run *run, const char *account);
 static void count_repaired(Run *run, int findings);
 static void lock_account(text *id);
@@ -304,7 +302,7 @@ static void forget_proof(text *id);
 static void announce(int64 id, text *account, const Finding *finding, const char *action);
 static void resolve(text *id, Findings *found, const char *by, const char *action);
 static const char *act(Case *wrong);
-static void follow_policy(Case *wrong);
+static void follow_policy(void *wrong);
 static void require_right(text *id);
 static Policy read_policy(text *id);
 static bool is_shut(text *id);
@@ -1258,7 +1256,7 @@ confirm(Run *run, const char *account, bool by_heap)
 	set_option("lock_timeout", LOCK_TIMEOUT);
 	use_indexes();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	error = attempt(decide, &wrong);
+	error = pointstore_attempt(decide, &wrong);
 	if (error != NULL && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 		ReThrowError(error);
 	if (error != NULL || wrong.unsure)
@@ -1275,40 +1273,11 @@ confirm(Run *run, const char *account, bool by_heap)
 	next_step();
 }
 
-/* Does something about an account, or nothing at all: then returns the error, unless it is a cancellation. */
-static ErrorData *
-attempt(void (*what) (Case *), Case *wrong)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		what(wrong);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = resources;
-	return error;
-}
-
 /* What confirm() does in a subtransaction. */
 static void
-decide(Case *wrong)
+decide(void *arg)
 {
+	Case	   *wrong = arg;
 	Run		   *run = wrong->run;
 	bool		hidden;
 
@@ -1583,7 +1552,7 @@ act(Case *wrong)
 		run->breaker = true;
 		return "reported";
 	}
-	error = attempt(follow_policy, wrong);
+	error = pointstore_attempt(follow_policy, wrong);
 	if (error != NULL)
 	{
 		ereport(WARNING,
@@ -1598,8 +1567,9 @@ act(Case *wrong)
 
 /* Freezes an account, or puts it right altogether. */
 static void
-follow_policy(Case *wrong)
+follow_policy(void *arg)
 {
+	Case	   *wrong = arg;
 	text	   *reason = cstring_to_text(OUR_REASON);
 	Account		before;
 	Account		after;

@@ -43,6 +43,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -587,6 +588,39 @@ pointstore_next_step(void)
 	SPI_commit();
 	XactIsoLevel = XACT_READ_COMMITTED;
 	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Does something in a subtransaction, or nothing at all: then returns the error, in the
+ * caller's memory. A cancellation is raised.
+ */
+ErrorData *
+pointstore_attempt(void (*what) (void *), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resources = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		what(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = resources;
+	return error;
 }
 
 /* Prepares a statement, if that is not done, for those who execute it themselves. */

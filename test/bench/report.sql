@@ -43,7 +43,7 @@ SELECT substring(s.workload FROM 10) AS "accounts, clients", s.contender,
 SELECT s.workload, s.contender, s.unit, s.runs,
        to_char(s.median, f.format) AS median, to_char(s.min, f.format) AS min, to_char(s.max, f.format) AS max,
        (SELECT string_agg(to_char(r.ratio, 'FM990.00') || ' x ' || r.against, ', ' ORDER BY y.n)
-          FROM unnest(ARRAY['update', 'lock', 'floor', 'append_event', 'indexed', 'G', 'G + W', 'full', 'undisturbed']) WITH ORDINALITY y(contender, n)
+          FROM unnest(ARRAY['update', 'lock', 'floor', 'append_event', 'indexed', 'G', 'G + W', 'full', 'undisturbed', 'double_entry', 'two_appends', 'append_unheld']) WITH ORDINALITY y(contender, n)
           JOIN ratio r ON (r.workload, r.contender, r.unit, r.against) = (s.workload, s.contender, s.unit, y.contender)) AS ratios
   FROM summary s, LATERAL (SELECT CASE WHEN s.median >= 1000 THEN 'FM99,999,990' WHEN s.unit = 's' THEN 'FM990.000' ELSE 'FM999,990.0' END) f(format)
  WHERE s.workload NOT LIKE 'clients: %' OR s.unit IN ('WAL bytes/event', 'updates of the row/event')
@@ -53,7 +53,8 @@ SELECT s.workload, s.contender, s.unit, s.runs,
                                'disturbed', 'undisturbed', 'full run meanwhile'], s.contender);
 
 \echo 'contenders: append_event, submit_event, append_events, COPY = pointstore; update = hand-written PL/pgSQL, conditional UPDATE; lock = the same with SELECT FOR UPDATE;'
-\echo '            optimistic = the same with versions and a retry loop;'
+\echo '            optimistic = the same with versions and a retry loop; double_entry = a transfer in hand-written PL/pgSQL;'
+\echo '            held, unheld = appends to an account with 10,000 open holds, and with none;'
 \echo '            floor = INSERT into an unindexed table; indexed = COPY of the same rows into a table with the same indexes, without triggers;'
 \echo '            full, incremental = CALL reconcile(); first = the full run that proves every account for the first time; watched = while memory was read;'
 \echo '            G = FULL JOIN of balances with a GROUP BY of the events; W = window function over each account''s versions'
@@ -82,6 +83,9 @@ SELECT t.target || coalesce(substring(s.workload FROM ', [0-9]+ accounts$'), '')
         (21, 'append_events of 1,000, one hot account', 'batches of 1000, one hot account', 'append_events', 'rows/s', 'indexed', true, 0.8),
         (22, 'dead rows of the hot account, per event', 'clients: one hot account, 64', 'submit_event', 'updates of the row/event', 'append_event', false, 0.2),
         (23, 'WAL on the hot account, per event', 'clients: one hot account, 64', 'submit_event', 'WAL bytes/event', 'append_event', false, 1),
+        (24, 'transfer, 8 clients', 'transfers, 8 clients, uniform', 'transfer', 'tps', 'double_entry', true, 3),
+        (25, 'hold and confirm in 2.2 times the time of two appends', 'hold and confirm, 8 clients, uniform', 'hold_confirm', 'tps', 'two_appends', true, 0.45),
+        (26, 'append beside 10,000 open holds in 1.1 times the time', '10,000 open holds, 1 client', 'append_held', 'tps', 'append_unheld', true, 0.91),
         (5, 'full run', 'full run, %', 'full', 's', 'G', false, 1.5),
         (6, 'full run', 'full run, %', 'full', 's', 'G + W', false, 0.33),
         (7, 'first full run, memory beside shared memory', 'full run, %', 'first, watched', 'MB, largest process', null, false, 256),

@@ -1,0 +1,34 @@
+# test/bench/holds.sh
+# The holds' part of the run: a transfer against a hand-written one (rival_transfer.sql),
+# hold and confirm against two appends, and an append to an account with 10,000 open
+# holds against one with none. To be sourced by run.
+
+measure_holds()
+{
+	run_sql -v accounts="$accounts" -f "$bench/rival_transfer.sql" >/dev/null
+	measure_pair 'transfers, 8 clients, uniform' 8 transfer double_entry
+	measure_pair 'transfers, 1 client, uniform' 1 transfer double_entry
+	measure_pair 'hold and confirm, 8 clients, uniform' 8 hold_confirm two_appends
+	measure_pair 'hold and confirm, 1 client, uniform' 1 hold_confirm two_appends
+	measure_pair '10,000 open holds, 1 client' 1 append_held append_unheld
+	local found
+	found=$(run_sql -c 'SET client_min_messages = error' -c "CALL pointstore.reconcile('full')" -c 'SELECT count(*) FROM pointstore.finding')
+	[[ ${found##*$'\n'} == 0 ]] || fail "holds: $found findings"
+	found=$(run_sql -c 'SELECT sum(balance) - count(*) * 1000000 FROM rival.party')
+	[[ $found == 0 ]] || fail "double_entry: $found more than there was"
+}
+
+# measure_pair WORKLOAD CLIENTS CONTENDER...
+measure_pair()
+{
+	local workload=$1 clients=$2 round contender _ tps
+	shift 2
+	progress "$workload"
+	for ((round = 1; round <= rounds; round++)); do
+		for contender in $(in_turn "$round" "$@"); do
+			read -r _ tps < <(pgbench_run "$contender" "$clients" "$accounts" '' -T "$seconds")
+			record "$workload" "$contender" tps "$round" "$tps"
+		done
+	done
+	run_sql -c VACUUM
+}

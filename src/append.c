@@ -93,7 +93,7 @@ static void compare_with_stored(ProposedEvent *event, TupleTableSlot *stored);
 static const char *first_difference(const ProposedEvent *a, const ProposedEvent *b);
 static Outcome check_account(const ProposedEvent *event, Account *account, Snapshot snapshot);
 static Outcome check_limits(const ProposedEvent *event, const Account *account);
-pg_noreturn static void raise_bad_value(const ProposedEvent *event, const char *id);
+pg_noreturn static void raise_other(const ProposedEvent *event, const char *id);
 static bool write_batch(Batch *batch);
 static bool write_balances(Batch *batch, RowWriter *writer);
 static bool write_events(Batch *batch, RowWriter *writer);
@@ -1100,27 +1100,25 @@ pointstore_raise(const ProposedEvent *event)
 					 errmsg("account \"%s\" is missing", id),
 					 errhint("Its kind does not open accounts by an append: open_account() does.")));
 			break;
-		case OUTCOME_HOLD_NOT_OPEN:
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_HOLD_NOT_OPEN),
-					 errmsg("hold \"%s\" is not open", pointstore_cstring(event->hold->id)),
-					 errdetail("It is %s.", event->hold->has_expired ? "expired" : pointstore_hold_status[event->hold->status])));
-			break;
-		case OUTCOME_NOT_ALLOWED:
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-					 errmsg("account \"%s\" counts \"%s\", the other account something else", id,
-							pointstore_cstring(event->account->kind->unit))));
-			break;
 		default:
-			raise_bad_value(event, id);
+			raise_other(event, id);
 	}
 }
 
 /* What is an error in the try_ form too. */
 static void
-raise_bad_value(const ProposedEvent *event, const char *id)
+raise_other(const ProposedEvent *event, const char *id)
 {
+	if (event->outcome == OUTCOME_HOLD_NOT_OPEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_HOLD_NOT_OPEN),
+				 errmsg("hold \"%s\" is not open", pointstore_cstring(event->hold->id)),
+				 errdetail("It is %s.", event->hold->has_expired ? "expired" : pointstore_hold_status[event->hold->status])));
+	if (event->outcome == OUTCOME_NOT_ALLOWED)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("account \"%s\" counts \"%s\", the other account something else", id,
+						pointstore_cstring(event->account->kind->unit))));
 	if (event->outcome == OUTCOME_WRONG_KIND)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

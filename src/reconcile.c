@@ -260,6 +260,7 @@ static void run_under_lock(Run *run, const LOCKTAG *tag);
 static void leave(const LOCKTAG *tag);
 static void run_all(Run *run);
 static void start_run(Run *run, const char *scope);
+static void take_over(Run *run, HeapTuple row, TupleDesc desc);
 static void require_stored(void);
 static void show_size(Run *run);
 static void show_done(Run *run);
@@ -502,9 +503,6 @@ start_run(Run *run, const char *scope)
 	};
 	Datum		values[3];
 	PointstoreScope owner;
-	bool		isnull;
-	HeapTuple	row;
-	TupleDesc	desc;
 
 	if (!pg_strong_random(&run->key, sizeof(run->key)))
 		elog(ERROR, "could not draw a random key");
@@ -518,8 +516,19 @@ start_run(Run *run, const char *scope)
 	if (SPI_processed == 0 || !run->full)
 		pointstore_execute(&start, values, NULL, false);
 	require_stored();
-	row = SPI_tuptable->vals[0];
-	desc = SPI_tuptable->tupdesc;
+	take_over(run, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
+	SPI_finish();
+	pointstore_act_as_caller(&owner);
+	*run->reported_id = run->id;
+	next_step();
+}
+
+/* What the run's row says, as start_run() returns it. */
+static void
+take_over(Run *run, HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+
 	run->id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
 	run->slices = DatumGetInt32(SPI_getbinval(row, desc, 2, &isnull));
 	run->slice = DatumGetInt32(SPI_getbinval(row, desc, 3, &isnull));
@@ -530,10 +539,6 @@ start_run(Run *run, const char *scope)
 	run->unverified = DatumGetInt64(SPI_getbinval(row, desc, 8, &isnull));
 	run->acted = DatumGetInt64(SPI_getbinval(row, desc, 9, &isnull));
 	run->resumed = run->slice > 0;
-	SPI_finish();
-	pointstore_act_as_caller(&owner);
-	*run->reported_id = run->id;
-	next_step();
 }
 
 /* 09000 where a trigger of the user's has let no row in for the run. */

@@ -200,7 +200,7 @@ static void refuse_in_transaction(void);
 static bool combine(ProposedEvent *event);
 static void count_wait(instr_time since);
 static Size size_of_texts(const ProposedEvent *event);
-static Slot *enqueue(const ProposedEvent *event);
+static pg_noinline Slot *enqueue(const ProposedEvent *event);
 static Combiner *find_combiner(void);
 static void fill_slot(Slot *slot, const ProposedEvent *event);
 static void *put(Slot *slot, const void *data, Size size);
@@ -437,8 +437,11 @@ size_of_texts(const ProposedEvent *event)
 	return size;
 }
 
-/* Puts the event into a slot at the end of its database's queue; NULL: no combiner can be had. */
-static Slot *
+/*
+ * Puts the event into a slot at the end of its database's queue; NULL: no combiner can be
+ * had. Not inlined: compilers then see its variables beside the caller's PG_TRY, and warn.
+ */
+static pg_noinline Slot *
 enqueue(const ProposedEvent *event)
 {
 	Combiner   *mine;

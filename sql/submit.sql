@@ -109,7 +109,7 @@ SELECT version, payload -> 'size' AS size, length(payload ->> 'text') AS length 
 BEGIN;
 SELECT pointstore.submit_event('submit-9', 'PointEarned');
 ROLLBACK;
-SELECT 1 AS one\; SELECT pointstore.submit_event('submit-9', 'PointEarned');
+DO 'BEGIN END'\; SELECT pointstore.submit_event('submit-9', 'PointEarned');
 CREATE TABLE submit_written (n bigint);
 INSERT INTO submit_written VALUES (1);
 INSERT INTO submit_written SELECT version FROM pointstore.submit_event('submit-10', 'PointEarned');

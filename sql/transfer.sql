@@ -181,6 +181,24 @@ SELECT sum(idx_scan) - :scans AS scans, sum(seq_scan) - :seq AS seq FROM pg_stat
 COMMIT;
 RESET timezone;
 
+-- an error in a block that catches it takes back the whole block, and no more
+SELECT outcome FROM pointstore.append_event('tr-ox', 'Earned', 5);
+SELECT outcome FROM pointstore.append_event('tr-oy', 'Earned', 9223372036854775807);
+DO $$
+BEGIN
+    PERFORM pointstore.append_event('tr-ox', 'Before', 1);
+    BEGIN
+        PERFORM pointstore.append_event('tr-ox', 'InBlock', 1);
+        PERFORM * FROM pointstore.try_transfer('tr-ox', 'tr-oy', 2);
+    EXCEPTION WHEN numeric_value_out_of_range THEN
+        PERFORM pointstore.append_event('tr-ox', 'Caught', 1);
+    END;
+    PERFORM * FROM pointstore.try_transfer('tr-ox', 'tr-none', 1000);
+    PERFORM pointstore.append_event('tr-ox', 'After', 1);
+END $$;
+SELECT version, event_type, balance_after FROM pointstore.event_store WHERE aggregate_id = 'tr-ox' ORDER BY version;
+SELECT count(*) FROM pointstore.account WHERE aggregate_id = 'tr-none';
+
 -- nothing was made or lost, the store is sound, and as it was
 SELECT sum(amount) FROM pointstore.event_store WHERE event_type IN ('Transferred', 'Gift', 'Split') AND aggregate_id LIKE 'tr-%';
 SELECT aggregate_id, code FROM pointstore.account, pointstore.reconcile_account(aggregate_id) WHERE aggregate_id LIKE 'tr-%';

@@ -79,7 +79,7 @@ static void check_balanced(const Batch *batch, bool per_unit);
 static void gather_accounts(Batch *batch);
 static int	compare_events(const void *a, const void *b);
 static bool attempt_trusting(Batch *batch);
-static void trust(void *arg);
+static bool trust(void *arg);
 static bool attempt(Batch *batch, bool lock);
 static void lock_accounts(Batch *batch);
 static void lock_existing(Batch *batch);
@@ -619,21 +619,24 @@ attempt_trusting(Batch *batch)
 	/* as translate_duplicate() tells of a request that is known */
 	if (error != NULL && error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
 		ReThrowError(error);
-	if (error != NULL)
+	done = !batch->trusting;
+	if (!done)
 		gather_accounts(batch);
-	/* a refusal may be due to a request that was applied before */
-	done = error == NULL && !batch->trusting && batch->refused == NULL;
 	batch->trusting = false;
 	return done;
 }
 
-/* What attempt_trusting() does in a subtransaction; trusting stays where it was in vain. */
-static void
+/*
+ * What attempt_trusting() does in a subtransaction; trusting stays where it was in
+ * vain. A refusal, too: it may be due to a request that was applied before.
+ */
+static bool
 trust(void *arg)
 {
 	Batch	   *batch = arg;
 
-	batch->trusting = !attempt(batch, true);
+	batch->trusting = !attempt(batch, true) || batch->refused != NULL;
+	return !batch->trusting;
 }
 
 /*

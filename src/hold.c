@@ -77,7 +77,7 @@ static Jsonb *hold_metadata(text *hold_id);
 static int	find_expired(text **account, bool *inclusive, ProposedEvent **events);
 static void close_expired(ProposedEvent *events, int n);
 static bool close_batch(ProposedEvent *events, int n);
-static void append_closings(void *arg);
+static bool append_closings(void *arg);
 
 /* hold(aggregate_id, amount, hold_id, expires_in, payload): see the install script. */
 Datum
@@ -587,7 +587,7 @@ close_batch(ProposedEvent *events, int n)
 	return false;
 }
 
-static void
+static bool
 append_closings(void *arg)
 {
 	Batch	   *batch = arg;
@@ -596,4 +596,5 @@ append_closings(void *arg)
 	pointstore_append(batch);
 	for (i = 0; i < batch->nevents; i++)
 		pointstore_release_hold(batch->events[i].hold);
+	return true;
 }

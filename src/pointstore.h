@@ -145,7 +145,7 @@ extern void pointstore_forget_locks(void);
 extern void pointstore_act_as_caller(const PointstoreScope *scope);
 extern bool pointstore_is_store_column(const PointstoreTable *table, AttrNumber att);
 extern void pointstore_next_step(void);
-extern ErrorData *pointstore_attempt(void (*what) (void *), void *arg);
+extern ErrorData *pointstore_attempt(bool (*what) (void *), void *arg);
 extern void pointstore_prepare(PointstorePlan *plan);
 extern void pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only);
 extern text *pointstore_name(FunctionCallInfo fcinfo, int argno, const char *what);

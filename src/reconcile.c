@@ -293,7 +293,7 @@ static void examine_open_findings(Run *run);
 static char *next_open_finding(Run *run, char *after);
 static void finish_run(Run *run);
 static void confirm(Run *run, const char *account, bool by_heap);
-static void decide(void *wrong);
+static bool decide(void *arg);
 static void leave_unverified(Run *run, const char *account);
 static void count_repaired(Run *run, int findings);
 static void lock_account(text *id);
@@ -303,7 +303,7 @@ static void forget_proof(text *id);
 static void announce(int64 id, text *account, const Finding *finding, const char *action);
 static void resolve(text *id, Findings *found, const char *by, const char *action);
 static const char *act(Case *wrong);
-static void follow_policy(void *wrong);
+static bool follow_policy(void *arg);
 static void require_right(text *id);
 static Policy read_policy(text *id);
 static bool is_shut(text *id);
@@ -1279,7 +1279,7 @@ confirm(Run *run, const char *account, bool by_heap)
 }
 
 /* What confirm() does in a subtransaction. */
-static void
+static bool
 decide(void *arg)
 {
 	Case	   *wrong = arg;
@@ -1293,7 +1293,7 @@ decide(void *arg)
 	if (hidden && run->heap_looks == MAX_HEAP_LOOKS)
 	{
 		wrong->unsure = true;
-		return;
+		return true;
 	}
 	if (hidden)
 	{
@@ -1316,6 +1316,7 @@ decide(void *arg)
 	else
 		forget_proof(wrong->id);	/* what looked wrong was the proof */
 	resolve(wrong->id, wrong->found, "reconcile", NULL);
+	return true;
 }
 
 /* Counts an account that nothing certain is known of; it is not tried again in this run. */
@@ -1571,7 +1572,7 @@ act(Case *wrong)
 }
 
 /* Freezes an account, or puts it right altogether. */
-static void
+static bool
 follow_policy(void *arg)
 {
 	Case	   *wrong = arg;
@@ -1582,13 +1583,14 @@ follow_policy(void *arg)
 	if (wrong->policy.freeze)
 	{
 		pointstore_freeze(wrong->id, reason);
-		return;
+		return true;
 	}
 	if (wrong->policy.by_events)
 		(void) pointstore_rebuild(wrong->id, "repair", reason, &before, &after);
 	else
 		adjust(wrong->id, reason);
 	require_right(wrong->id);
+	return true;
 }
 
 /* PS011 where something is wrong with an account still. */

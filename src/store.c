@@ -591,11 +591,11 @@ pointstore_next_step(void)
 }
 
 /*
- * Does something in a subtransaction, or nothing at all: then returns the error, in the
- * caller's memory. A cancellation is raised.
+ * Does something in a subtransaction, or nothing at all: where it fails returns the
+ * error, in the caller's memory, where it says false undoes it. A cancellation is raised.
  */
 ErrorData *
-pointstore_attempt(void (*what) (void *), void *arg)
+pointstore_attempt(bool (*what) (void *), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner resources = CurrentResourceOwner;
@@ -605,8 +605,10 @@ pointstore_attempt(void (*what) (void *), void *arg)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		what(arg);
-		ReleaseCurrentSubTransaction();
+		if (what(arg))
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{

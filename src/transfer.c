@@ -24,7 +24,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
@@ -49,7 +48,7 @@ typedef struct Reversal
 
 static Datum transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static void read_transfer(FunctionCallInfo fcinfo, ProposedEvent *events);
-static void append_or_leave(Batch *batch);
+static bool append_or_leave(void *arg);
 static int	find_legs(text *id, int64 version, ProposedEvent **events);
 static void refuse_irreversible(const Reversal *reversal, const char *type, const char *id);
 static void share_out(ProposedEvent *events, int n, int64 amount);
@@ -77,15 +76,18 @@ transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	Batch		batch = {
 		.events = events, .nevents = 2, .same_unit = true, .refusals_are_outcomes = refusals_are_outcomes
 	};
+	ErrorData  *error = NULL;
 
 	PreventCommandIfReadOnly("transfer()");
 	read_transfer(fcinfo, events);
 	batch.request_id = events[0].request_id;
 	pointstore_link_legs(&batch);
 	if (refusals_are_outcomes)
-		append_or_leave(&batch);
+		error = pointstore_attempt(append_or_leave, &batch);
 	else
 		pointstore_append(&batch);
+	if (error != NULL)
+		ReThrowError(error);
 	return pointstore_answer_all(fcinfo, &batch);
 }
 
@@ -121,22 +123,14 @@ read_transfer(FunctionCallInfo fcinfo, ProposedEvent *events)
 	}
 }
 
-/* Appends a batch; where it is refused nothing is left of it: no lock, and no account that it has opened. */
-static void
-append_or_leave(Batch *batch)
+/* Appends a batch; of one that is refused nothing is to be left: no lock, and no account that it has opened. */
+static bool
+append_or_leave(void *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
+	Batch	   *batch = arg;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
 	pointstore_append(batch);
-	if (batch->refused != NULL)
-		RollbackAndReleaseCurrentSubTransaction();
-	else
-		ReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = resources;
+	return batch->refused == NULL;
 }
 
 /* reverse_event(aggregate_id, version, amount, request_id, allow_debt) */

@@ -184,3 +184,32 @@ SELECT balance FROM pointstore.append_events('[{"aggregate_id": "batch-w2", "eve
 -- none of it left a trace
 SELECT version, balance FROM pointstore.get_balance('batch-a');
 SELECT count(*) FROM pointstore.account WHERE aggregate_id = 'batch-n';
+
+-- calls of many events, whose requests the unique index looks for
+CREATE FUNCTION batch_many(a text, first integer, last integer, amount bigint) RETURNS jsonb LANGUAGE sql AS $$
+SELECT jsonb_agg(jsonb_build_object('aggregate_id', a, 'event_type', 'Many', 'amount', amount, 'request_id', a || '-' || i) ORDER BY i)
+  FROM generate_series(first, last) i
+$$;
+SELECT outcome, count(*), max(version) FROM pointstore.append_events(batch_many('batch-many', 1, 12, 5)) GROUP BY 1;
+SELECT outcome, count(*), max(version) FROM pointstore.append_events(batch_many('batch-many', 1, 12, 5)) GROUP BY 1;
+SELECT outcome, count(*), max(version) FROM pointstore.append_events(batch_many('batch-many', 7, 20, 5)) GROUP BY 1 ORDER BY 1;
+SELECT pointstore.append_events(batch_many('batch-many', 15, 30, 6));
+-- debits that were applied before leave the rest its balance, and a refusal is one still
+SELECT outcome, count(*), min(balance) FROM pointstore.append_events(batch_many('batch-few', 1, 1, 120)) GROUP BY 1;
+SELECT outcome, count(*), min(balance) FROM pointstore.append_events(batch_many('batch-few', 2, 13, -5)) GROUP BY 1;
+SELECT outcome, count(*), min(balance) FROM pointstore.append_events(batch_many('batch-few', 2, 25, -5)) GROUP BY 1 ORDER BY 1;
+SELECT pointstore.append_events(batch_many('batch-few', 26, 40, -5));
+SELECT version, balance FROM pointstore.get_balance('batch-few');
+-- in a block that catches an error of theirs the block is taken back, and no more
+DO $$
+BEGIN
+    PERFORM pointstore.append_event('batch-few', 'Before', 1);
+    BEGIN
+        PERFORM pointstore.append_event('batch-few', 'InBlock', 1);
+        PERFORM pointstore.append_events(batch_many('batch-few', 41, 60, 9223372036854775807));
+    EXCEPTION WHEN numeric_value_out_of_range THEN
+        PERFORM pointstore.append_event('batch-few', 'Caught', 1);
+    END;
+END $$;
+SELECT version, event_type, balance_after FROM pointstore.event_store WHERE aggregate_id = 'batch-few' AND version > 25 ORDER BY version;
+DROP FUNCTION batch_many;

@@ -735,11 +735,7 @@ log_side(Datum *values, char *nulls, const Account *account)
 AccountStatus
 pointstore_status(text *status)
 {
-	int			i;
+	int			place = pointstore_place(status, status_names, lengthof(status_names));
 
-	for (i = 0; i < lengthof(status_names); i++)
-		if (VARSIZE_ANY_EXHDR(status) == strlen(status_names[i]) &&
-			memcmp(VARDATA_ANY(status), status_names[i], strlen(status_names[i])) == 0)
-			return (AccountStatus) i;
-	return STATUS_FROZEN;
+	return place < 0 ? STATUS_FROZEN : (AccountStatus) place;
 }

@@ -85,6 +85,7 @@ static void lock_accounts(Batch *batch);
 static void lock_existing(Batch *batch);
 static bool open_missing(Batch *batch, Account *account, Snapshot snapshot);
 static void judge_batch(Batch *batch, Snapshot snapshot);
+static bool has_requests(const Batch *batch);
 static void judge_one(Batch *batch, ProposedEvent *event, HTAB *requests, Snapshot snapshot);
 static bool seen_in_batch(ProposedEvent *event, HTAB *requests);
 static void tell_account(ProposedEvent *event, Snapshot snapshot);
@@ -184,8 +185,6 @@ pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event)
 void
 pointstore_check_event(const ProposedEvent *event)
 {
-	int			i;
-
 	pointstore_check_name("aggregate_id", event->aggregate_id);
 	pointstore_check_name("event_type", event->event_type);
 	if (event->request_id != NULL)
@@ -196,12 +195,10 @@ pointstore_check_event(const ProposedEvent *event)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("expected_version must not be negative, is %lld", (long long) event->expected_version)));
-	for (i = 0; event->propose == NULL && i < lengthof(reserved_types); i++)
-		if (VARSIZE_ANY_EXHDR(event->event_type) == strlen(reserved_types[i]) &&
-			memcmp(VARDATA_ANY(event->event_type), reserved_types[i], strlen(reserved_types[i])) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("event type \"%s\" is reserved", reserved_types[i])));
+	if (event->propose == NULL && pointstore_place(event->event_type, reserved_types, lengthof(reserved_types)) >= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("event type \"%s\" is reserved", pointstore_cstring(event->event_type))));
 }
 
 /* An event's receipt as a row of the given type. */
@@ -758,7 +755,7 @@ judge_batch(Batch *batch, Snapshot snapshot)
 	}
 	if (batch->same_unit)
 		refuse_other_units(batch, snapshot);
-	if (batch->request_id == NULL && batch->nevents > 1)
+	if (batch->request_id == NULL && batch->nevents > 1 && has_requests(batch))
 	{
 		HASHCTL		control = {.keysize = POINTSTORE_MAX_NAME + 1, .entrysize = POINTSTORE_MAX_NAME + 1 + sizeof(ProposedEvent *) * 2, .hcxt = CurrentMemoryContext};
 
@@ -775,6 +772,17 @@ judge_batch(Batch *batch, Snapshot snapshot)
 	}
 	if (requests != NULL)
 		hash_destroy(requests);
+}
+
+static bool
+has_requests(const Batch *batch)
+{
+	int			i;
+
+	for (i = 0; i < batch->nevents; i++)
+		if (batch->events[i].request_id != NULL)
+			return true;
+	return false;
 }
 
 /*

@@ -176,8 +176,6 @@ static int	combine_lock_timeout = 100; /* ms */
 static int	combine_idle_timeout = 10;	/* s */
 
 static Shared *shared = NULL;	/* null: not preloaded, or turned off */
-static shmem_request_hook_type earlier_request_hook = NULL;
-static shmem_startup_hook_type earlier_startup_hook = NULL;
 static bool appended_plainly = false;	/* in this transaction */
 static bool appending = false;	/* plainly, so that who submits now is a trigger */
 static uint32 submit_wait = 0;
@@ -192,9 +190,6 @@ static int	idle_ticks = 0;
 static TimestampTz wary_until = 0;
 static TransactionId committing = InvalidTransactionId; /* until its events are answered */
 
-static void request_memory(void);
-static void set_up_memory(void);
-static Size shared_size(void);
 static Datum submit(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static void refuse_in_transaction(void);
 static bool combine(ProposedEvent *event);
@@ -252,43 +247,30 @@ pointstore_combine_init(void)
 	DefineCustomIntVariable("pointstore.combine_slots",
 							"Callers of submit_event that are served at once; 0 lets them append plainly.",
 							NULL, &combine_slots, 256, 0, 10000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
-	pointstore_on_shmem_request(request_memory, &earlier_request_hook);
-	earlier_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = set_up_memory;
 }
 
-static void
-request_memory(void)
-{
-	if (earlier_request_hook != NULL)
-		earlier_request_hook();
-	RequestAddinShmemSpace(shared_size());
-}
-
-/* There are never more combiners than workers. */
-static Size
-shared_size(void)
+/* What it needs of shared memory. There are never more combiners than workers. */
+Size
+pointstore_combine_memory(void)
 {
 	return add_size(MAXALIGN(sizeof(Shared)),
 					add_size(MAXALIGN(mul_size(sizeof(Combiner), max_worker_processes)),
 							 mul_size(sizeof(Slot), combine_slots)));
 }
 
-static void
-set_up_memory(void)
+/* Finds its shared memory, made where it is not yet, under AddinShmemInitLock. */
+void
+pointstore_combine_set_up(void)
 {
 	bool		found;
 	int			i;
 
-	if (earlier_startup_hook != NULL)
-		earlier_startup_hook();
 	if (combine_slots == 0 || max_worker_processes == 0)
 		return;
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("pointstore combine", shared_size(), &found);
+	shared = ShmemInitStruct("pointstore combine", pointstore_combine_memory(), &found);
 	if (!found)
 	{
-		memset(shared, 0, shared_size());
+		memset(shared, 0, pointstore_combine_memory());
 		LWLockInitialize(&shared->lock, LWLockNewTrancheId());
 		ConditionVariableInit(&shared->freed);
 		shared->ncombiners = max_worker_processes;
@@ -302,7 +284,6 @@ set_up_memory(void)
 			shared->slots[i].next = i + 1 < combine_slots ? i + 1 : -1;
 		}
 	}
-	LWLockRelease(AddinShmemInitLock);
 	LWLockRegisterTranche(shared->lock.tranche, "pointstore_combine");
 }
 

@@ -45,7 +45,6 @@ pointstore_on_shmem_request(shmem_request_hook_type request, shmem_request_hook_
 	*earlier = shmem_request_hook;
 	shmem_request_hook = request;
 #else
-	*earlier = NULL;
 	request();
 #endif
 }
@@ -81,12 +80,6 @@ pointstore_wait_event(uint32 *event, const char *name)
 /* an entry of the statistics of sessions, from 1; renamed in 16 */
 #if PG_VERSION_NUM < 160000
 #define pgstat_get_local_beentry_by_index(entry) pgstat_fetch_stat_local_beentry(entry)
-#endif
-
-/* wait events of extensions have names since 17 */
-#if PG_VERSION_NUM < 170000
-#include "utils/wait_event.h"
-#define WaitEventExtensionNew(name) PG_WAIT_EXTENSION
 #endif
 
 /* index_beginscan took its instrumentation in 18 */

@@ -86,22 +86,22 @@ pointstore_digest_add(PG_FUNCTION_ARGS)
 	/* what follows from no balance there can be has no beginning, which spoils the chain */
 	if (!pg_sub_s64_overflow(PG_GETARG_INT64(4), PG_GETARG_INT64(2), &before))
 		digest->chain -= hash_link(digest->key, (uint64) version - 1, (uint64) before - (uint64) PG_GETARG_INT64(6));
-	pointstore_progress_count(1);
 	pace();
 	PG_RETURN_POINTER(digest);
 }
 
-/* Pauses, where that is wanted, after every so many events. */
+/* After every so many events: tells of them, and pauses where that is wanted. */
 static void
 pace(void)
 {
 	static int	events = 0;
 
-	if (pointstore_digest_pause != NULL && ++events >= POINTSTORE_DIGEST_PACE)
-	{
-		events = 0;
+	if (++events < POINTSTORE_DIGEST_PACE)
+		return;
+	events = 0;
+	pointstore_progress_count(POINTSTORE_DIGEST_PACE);
+	if (pointstore_digest_pause != NULL)
 		pointstore_digest_pause();
-	}
 }
 
 /* A keyed hash of two numbers: three rounds of a 64-bit finalizer. */

@@ -94,13 +94,9 @@ fill_hold(Hold *hold, TupleTableSlot *row)
 static HoldStatus
 hold_status(text *status)
 {
-	int			i;
+	int			place = pointstore_place(status, pointstore_hold_status, lengthof(pointstore_hold_status));
 
-	for (i = HOLD_OPEN; i <= HOLD_EXPIRED; i++)
-		if (VARSIZE_ANY_EXHDR(status) == strlen(pointstore_hold_status[i]) &&
-			memcmp(VARDATA_ANY(status), pointstore_hold_status[i], strlen(pointstore_hold_status[i])) == 0)
-			return (HoldStatus) i;
-	return HOLD_CANCELLED;
+	return place < 0 ? HOLD_CANCELLED : (HoldStatus) place;
 }
 
 /* Lets go of the row that was read. */

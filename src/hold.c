@@ -468,12 +468,7 @@ repeat_closing(ProposedEvent *event, const Step *step)
 Datum
 pointstore_sweep_holds(PG_FUNCTION_ARGS)
 {
-	PreventCommandIfReadOnly("sweep_holds()");
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("sweep_holds() commits and cannot run inside a transaction block")));
+	pointstore_begin_procedure(fcinfo, "sweep_holds()");
 	pointstore_sweep();
 	PG_RETURN_VOID();
 }

@@ -42,7 +42,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 #include "utils/wait_event.h"
@@ -138,14 +137,15 @@ void
 pointstore_launcher_main(Datum arg)
 {
 	List	   *served = NIL;
-	uint32		wait_event = WaitEventExtensionNew("PointstoreLauncherMain");
+	uint32		wait_event = 0;
 
 	pointstore_worker_signals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	for (;;)
 	{
 		serve(&served);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, tick(), wait_event);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, tick(),
+						 pointstore_wait_event(&wait_event, "PointstoreLauncherMain"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		(void) pointstore_worker_reload();
@@ -465,9 +465,7 @@ pointstore_reconcile_now(PG_FUNCTION_ARGS)
 Datum
 pointstore_worker_alive(PG_FUNCTION_ARGS)
 {
-	bool		scheduled = reconcile_interval > 0 || full_reconcile_interval > 0;
-
-	PG_RETURN_BOOL(scheduled && is_listed(get_database_name(MyDatabaseId)) && launcher_runs());
+	PG_RETURN_BOOL(interval(TASK_RECONCILE) > 0 && is_listed(get_database_name(MyDatabaseId)) && launcher_runs());
 }
 
 static bool

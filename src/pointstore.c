@@ -9,6 +9,10 @@
 
 #include "access/xact.h"
 #include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
 #include "utils/guc.h"
 
 #include "compat.h"
@@ -18,7 +22,11 @@ PG_MODULE_MAGIC;
 
 void		_PG_init(void);
 
-static void define_settings(void);
+static shmem_request_hook_type earlier_request_hook = NULL;
+static shmem_startup_hook_type earlier_startup_hook = NULL;
+
+static void request_memory(void);
+static void set_up_memory(void);
 static void at_transaction(XactEvent event, void *arg);
 static void at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
 							  void *arg);
@@ -26,31 +34,39 @@ static void at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTran
 void
 _PG_init(void)
 {
-	define_settings();
 	pointstore_store_init();
-	pointstore_stat_init();
 	pointstore_account_init();
 	pointstore_combine_init();
+	pointstore_reconcile_init();
 	pointstore_launcher_init();
 	MarkGUCPrefixReserved("pointstore");
 	RegisterXactCallback(at_transaction, NULL);
 	RegisterSubXactCallback(at_subtransaction, NULL);
+	if (process_shared_preload_libraries_in_progress)
+	{
+		pointstore_on_shmem_request(request_memory, &earlier_request_hook);
+		earlier_startup_hook = shmem_startup_hook;
+		shmem_startup_hook = set_up_memory;
+	}
 }
 
 static void
-define_settings(void)
+request_memory(void)
 {
-	DefineCustomIntVariable("pointstore.max_auto_actions",
-							"Accounts that one reconciliation may repair or freeze by itself; the rest is reported.",
-							NULL, &pointstore_max_auto_actions, 100, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("pointstore.reconcile_delay",
-							"How long the reconciling worker rests between two steps.",
-							NULL, &pointstore_reconcile_delay, 10, 0, 60000, PGC_SIGHUP, GUC_UNIT_MS,
-							NULL, NULL, NULL);
-	DefineCustomIntVariable("pointstore.reconcile_max_transaction",
-							"How long one transaction of a full reconciliation should take at most; a larger store is cut into slices.",
-							NULL, &pointstore_reconcile_max_transaction, 300000, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MS,
-							NULL, NULL, NULL);
+	if (earlier_request_hook != NULL)
+		earlier_request_hook();
+	RequestAddinShmemSpace(add_size(pointstore_stat_memory(), pointstore_combine_memory()));
+}
+
+static void
+set_up_memory(void)
+{
+	if (earlier_startup_hook != NULL)
+		earlier_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	pointstore_stat_set_up();
+	pointstore_combine_set_up();
+	LWLockRelease(AddinShmemInitLock);
 }
 
 /* Balances changed by hand have their events before commit and prepare. */

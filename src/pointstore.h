@@ -144,12 +144,14 @@ extern void pointstore_lock_tables(void);
 extern void pointstore_forget_locks(void);
 extern void pointstore_act_as_caller(const PointstoreScope *scope);
 extern bool pointstore_is_store_column(const PointstoreTable *table, AttrNumber att);
+extern void pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name);
 extern void pointstore_next_step(void);
 extern ErrorData *pointstore_attempt(bool (*what) (void *), void *arg);
 extern void pointstore_prepare(PointstorePlan *plan);
 extern void pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only);
 extern text *pointstore_name(FunctionCallInfo fcinfo, int argno, const char *what);
 extern void pointstore_check_name(const char *what, text *name);
+extern int	pointstore_place(text *name, const char *const *names, int n);
 extern char *pointstore_cstring(text *name);
 extern void pointstore_store_init(void);
 
@@ -219,7 +221,8 @@ typedef enum PointstoreStat
 	N_STATS
 } PointstoreStat;
 
-extern void pointstore_stat_init(void);
+extern Size pointstore_stat_memory(void);
+extern void pointstore_stat_set_up(void);
 extern void pointstore_stat_add(PointstoreStat counter, int64 n);
 
 /* ---------------------------------------------------------------------
@@ -570,15 +573,15 @@ extern void pointstore_sweep(void);
  * ---------------------------------------------------------------------
  */
 extern void pointstore_combine_init(void);
+extern Size pointstore_combine_memory(void);
+extern void pointstore_combine_set_up(void);
 extern void pointstore_forget_plain_submits(void);
 
 /* ---------------------------------------------------------------------
  * reconcile.c: compare, confirm, act
  * ---------------------------------------------------------------------
  */
-extern int	pointstore_max_auto_actions;
-extern int	pointstore_reconcile_max_transaction;	/* ms */
-extern int	pointstore_reconcile_delay; /* ms */
+extern void pointstore_reconcile_init(void);
 extern bool pointstore_run_reconciliation(bool full, const char *triggered_by, int64 *id);
 
 /* ---------------------------------------------------------------------

@@ -204,12 +204,7 @@ pointstore_rebuild_balances(PG_FUNCTION_ARGS)
 	int64		rebuilt = 0;
 	int			batches = 0;
 
-	PreventCommandIfReadOnly("rebuild_balances()");
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("rebuild_balances() commits and cannot run inside a transaction block")));
+	pointstore_begin_procedure(fcinfo, "rebuild_balances()");
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	pointstore_next_step();
 	while ((after = rebuild_batch(after, &rebuilt)) != NULL)

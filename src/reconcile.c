@@ -79,9 +79,9 @@ PG_FUNCTION_INFO_V1(pointstore_repair);
 #define PLUS " OPERATOR(pg_catalog.+) "
 #define MINUS " OPERATOR(pg_catalog.-) "
 
-int			pointstore_max_auto_actions = 100;
-int			pointstore_reconcile_max_transaction = 300000;
-int			pointstore_reconcile_delay = 10;
+static int	max_auto_actions = 100;
+static int	reconcile_max_transaction = 300000; /* ms */
+static int	reconcile_delay = 10;	/* ms */
 
 /* the reason that account_log gives for what policy does */
 #define OUR_REASON "reconciliation"
@@ -315,6 +315,21 @@ static void put_right(text *id, Findings *found, bool by_events);
 static void log_as_it_is(text *id);
 static Datum text_array(Datum *elements, int n, Oid type);
 
+/* Called once when the library is loaded. */
+void
+pointstore_reconcile_init(void)
+{
+	DefineCustomIntVariable("pointstore.max_auto_actions",
+							"Accounts that one reconciliation may repair or freeze by itself; the rest is reported.",
+							NULL, &max_auto_actions, 100, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("pointstore.reconcile_delay",
+							"How long the reconciling worker rests between two steps.",
+							NULL, &reconcile_delay, 10, 0, 60000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("pointstore.reconcile_max_transaction",
+							"How long one transaction of a full reconciliation should take at most; a larger store is cut into slices.",
+							NULL, &reconcile_max_transaction, 300000, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
 /* reconcile(scope, INOUT run_id) */
 Datum
 pointstore_reconcile(PG_FUNCTION_ARGS)
@@ -330,12 +345,7 @@ pointstore_reconcile(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("scope must be incremental or full, is \"%s\"", scope)));
-	PreventCommandIfReadOnly("reconcile()");
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("reconcile() commits and cannot run inside a transaction block")));
+	pointstore_begin_procedure(fcinfo, "reconcile()");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	desc = BlessTupleDesc(CreateTupleDescCopy(desc));
@@ -434,7 +444,7 @@ next_step(void)
 static bool
 is_throttled(void)
 {
-	return AmBackgroundWorkerProcess() && pointstore_reconcile_delay > 0;
+	return AmBackgroundWorkerProcess() && reconcile_delay > 0;
 }
 
 /*
@@ -451,9 +461,8 @@ rest(void)
 	(void) pointstore_worker_reload();
 	if (!is_throttled())
 		return;
-	if (wait_event == 0)
-		wait_event = WaitEventExtensionNew("PointstoreReconcileDelay");
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pointstore_reconcile_delay, wait_event);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, reconcile_delay,
+					 pointstore_wait_event(&wait_event, "PointstoreReconcileDelay"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }
@@ -462,9 +471,9 @@ rest(void)
 static double
 events_per_slice(void)
 {
-	double		pause = is_throttled() ? (double) pointstore_reconcile_delay / POINTSTORE_DIGEST_PACE : 0;
+	double		pause = is_throttled() ? (double) reconcile_delay / POINTSTORE_DIGEST_PACE : 0;
 
-	return pointstore_reconcile_max_transaction / (0.001 + pause);
+	return reconcile_max_transaction / (0.001 + pause);
 }
 
 /*
@@ -1550,7 +1559,7 @@ act(Case *wrong)
 		!policy->repair || wrong->found->critical ||
 		(policy->by_events ? !wrong->by_heap && lack_events(wrong->found) : !can_adjust(wrong->found)))
 		return "reported";
-	if (run->acted >= pointstore_max_auto_actions)
+	if (run->acted >= max_auto_actions)
 	{
 		if (!run->breaker)
 			ereport(WARNING,

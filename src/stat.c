@@ -50,46 +50,28 @@ typedef union Entry
 } Entry;
 
 static Entry *entries = NULL;	/* null: not preloaded */
-static shmem_request_hook_type earlier_request_hook = NULL;
-static shmem_startup_hook_type earlier_startup_hook = NULL;
 static DatabaseStats *own = NULL;
 static bool has_looked = false; /* for own, which may be in vain */
 
-static void request_memory(void);
-static void set_up_memory(void);
 static DatabaseStats *own_stats(void);
 static void put_row(ReturnSetInfo *rsinfo, DatabaseStats *stats);
 
-/* Called once when the library is loaded. */
+/* What it needs of shared memory. */
+Size
+pointstore_stat_memory(void)
+{
+	return sizeof(Entry) * MAX_DATABASES;
+}
+
+/* Finds its shared memory, made where it is not yet, under AddinShmemInitLock. */
 void
-pointstore_stat_init(void)
-{
-	if (!process_shared_preload_libraries_in_progress)
-		return;
-	pointstore_on_shmem_request(request_memory, &earlier_request_hook);
-	earlier_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = set_up_memory;
-}
-
-static void
-request_memory(void)
-{
-	if (earlier_request_hook != NULL)
-		earlier_request_hook();
-	RequestAddinShmemSpace(sizeof(Entry) * MAX_DATABASES);
-}
-
-static void
-set_up_memory(void)
+pointstore_stat_set_up(void)
 {
 	bool		found;
 	int			i;
 	int			j;
 
-	if (earlier_startup_hook != NULL)
-		earlier_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	entries = ShmemInitStruct("pointstore statistics", sizeof(Entry) * MAX_DATABASES, &found);
+	entries = ShmemInitStruct("pointstore statistics", pointstore_stat_memory(), &found);
 	for (i = 0; !found && i < MAX_DATABASES; i++)
 	{
 		pg_atomic_init_u32(&entries[i].stats.database, InvalidOid);
@@ -97,7 +79,6 @@ set_up_memory(void)
 		for (j = 0; j < N_STATS; j++)
 			pg_atomic_init_u64(&entries[i].stats.counts[j], 0);
 	}
-	LWLockRelease(AddinShmemInitLock);
 }
 
 /* Adds to a counter of this database. Nothing happens where none is kept. */

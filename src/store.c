@@ -577,6 +577,18 @@ pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool 
 		elog(ERROR, "could not execute \"%s\": %s", plan->sql, SPI_result_code_string(result));
 }
 
+/* A procedure of that name commits as it goes: 25006 where it must not write, 2D000 in a transaction block. */
+void
+pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name)
+{
+	PreventCommandIfReadOnly(name);
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("%s commits and cannot run inside a transaction block", name)));
+}
+
 /*
  * Ends the transaction of a procedure's step and begins the next, which is READ
  * COMMITTED whatever the session's default: a step that waits for a lock reads
@@ -668,6 +680,18 @@ pointstore_check_name(const char *what, text *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be at most %d bytes, has %zu", what, POINTSTORE_MAX_NAME, length)));
+}
+
+/* The place of a text among names, or -1. */
+int
+pointstore_place(text *name, const char *const *names, int n)
+{
+	int			i;
+
+	for (i = 0; i < n; i++)
+		if (VARSIZE_ANY_EXHDR(name) == strlen(names[i]) && memcmp(VARDATA_ANY(name), names[i], strlen(names[i])) == 0)
+			return i;
+	return -1;
 }
 
 /* For messages. */

@@ -47,7 +47,7 @@ $(error $(PG_CONFIG) names no PostgreSQL with server headers (Debian: postgresql
 endif
 include $(PGXS)
 
-$(OBJS): src/pointstore.h src/compat.h .built-for
+$(OBJS): src/pointstore.h src/compat.h src/sql.h .built-for
 
 # the installation the objects are for: with another PG_CONFIG they are made anew
 .built-for: FORCE

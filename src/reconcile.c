@@ -46,6 +46,7 @@
 
 #include "compat.h"
 #include "pointstore.h"
+#include "sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_reconcile);
 PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
@@ -69,15 +70,6 @@ PG_FUNCTION_INFO_V1(pointstore_repair);
 /* kilobytes of a sort, and how many times as much a hash table may have: a process has a few of these */
 #define WORK_MEM_LIMIT 32768
 #define HASH_MEM_LIMIT 2
-
-#define EQ " OPERATOR(pg_catalog.=) "
-#define NE " OPERATOR(pg_catalog.<>) "
-#define LT " OPERATOR(pg_catalog.<) "
-#define LE " OPERATOR(pg_catalog.<=) "
-#define GT " OPERATOR(pg_catalog.>) "
-#define GE " OPERATOR(pg_catalog.>=) "
-#define PLUS " OPERATOR(pg_catalog.+) "
-#define MINUS " OPERATOR(pg_catalog.-) "
 
 static int	max_auto_actions = 100;
 static int	reconcile_max_transaction = 300000; /* ms */
@@ -175,11 +167,6 @@ typedef struct Proofs
 	Datum		held[PROOFS_AT_ONCE];
 } Proofs;
 
-/* Whether l is a leg of the movement whose first leg f is (transfer.c). */
-#define IS_LEG(l, f) \
-" " l ".cause_id" EQ f ".id AND " l ".leg" GE "1 AND " f ".leg" EQ "0 AND " f ".cause_id IS NULL" \
-" AND (" l ".request_id" EQ f ".request_id OR (" l ".request_id IS NULL AND " f ".request_id IS NULL))"
-
 /* Whether what was taken back is more than there was, or of the other sign. */
 #define EXCEEDS(back, amount) \
 " CASE WHEN " amount GE "0 THEN " back GT amount " OR " back LT "0 ELSE " back LT amount " OR " back GT "0 END"
@@ -206,7 +193,7 @@ typedef struct Proofs
 " q AS (SELECT * FROM pointstore.account_proof WHERE aggregate_id" EQ "$1)," \
 " h AS (SELECT coalesce(pg_catalog.sum(amount), 0) AS open FROM pointstore.hold WHERE aggregate_id" EQ "$1 AND status" EQ "'open')," \
 " moved AS (SELECT e.version, pg_catalog.sum(l.amount)" PLUS "e.amount AS total" \
-"   FROM e JOIN pointstore.event_store l ON " IS_LEG("l", "e") " GROUP BY e.version, e.amount)," \
+"   FROM e JOIN pointstore.event_store l ON " IS_LEG("l", "e") " AND " IS_FIRST_LEG("e") " GROUP BY e.version, e.amount)," \
 " back AS (SELECT o.version, o.amount, CAST(0 AS pg_catalog.numeric)" MINUS "pg_catalog.sum(r.amount) AS total" \
 "   FROM e o JOIN e r ON r.cause_id" EQ "o.id AND r.event_type" EQ "'EventReversed' GROUP BY o.version, o.amount)," \
 " judged (code, severity, expected, found, version) AS (" \
@@ -279,7 +266,7 @@ static void examine_links(Run *run, Tuplestorestate *ids);
 static void use_no_index(void);
 static void use_indexes(void);
 static void tell(Run *run, const char *what);
-static Tuplestorestate *collect(Run *run, const char *sql, ParamListInfo params, bool compared);
+static Tuplestorestate *collect(Run *run, const char *sql, int n, const Oid *types, const Datum *values, bool compared);
 static DestReceiver *create_receiver(Run *run, Tuplestorestate *rows);
 static bool count_account(TupleTableSlot *slot, DestReceiver *self);
 static bool is_true(TupleTableSlot *slot, int column);
@@ -300,19 +287,18 @@ static void lock_account(text *id);
 static Findings *examine(text *id, PointstorePlan *plan);
 static void record(const Case *wrong, const char *action, bool hidden);
 static void forget_proof(text *id);
-static void announce(int64 id, text *account, const Finding *finding, const char *action);
 static void resolve(text *id, Findings *found, const char *by, const char *action);
 static const char *act(Case *wrong);
 static bool follow_policy(void *arg);
+static void put_right(text *id, const Findings *found, bool by_events, text *reason);
 static void require_right(text *id);
+static void log_as_it_is(text *id);
 static Policy read_policy(text *id);
 static bool is_shut(text *id);
 static bool lack_events(const Findings *found);
 static bool can_adjust(const Findings *found);
 static void adjust(text *id, text *reason);
 static text *lock_account_of(int64 finding);
-static void put_right(text *id, Findings *found, bool by_events);
-static void log_as_it_is(text *id);
 static Datum text_array(Datum *elements, int n, Oid type);
 
 /* Called once when the library is loaded. */
@@ -599,6 +585,10 @@ show_done(Run *run)
 	pointstore_progress_set(PROGRESS_EVENTS_DONE, run->events);
 }
 
+/* Whether an account is of part $3 of $2. */
+#define IN_SLICE(account) \
+"($2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(" account ", 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3)"
+
 /*
  * One part of the store, by a hash of the account: every event of it, every
  * balance row, and every account that was proved once, in one snapshot and by their
@@ -609,17 +599,17 @@ static const char *const slice_sql =
 "WITH digested AS ("
 " SELECT e.aggregate_id, pointstore.digest(e.version, e.amount, e.held, e.balance_after, 0, 0, $1) AS d"
 "   FROM pointstore.event_store e"
-"  WHERE $2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(e.aggregate_id, 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3"
+"  WHERE " IN_SLICE("e.aggregate_id")
 "  GROUP BY e.aggregate_id),"
 " balances AS ("
 " SELECT * FROM pointstore.balance b"
-"  WHERE $2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(b.aggregate_id, 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3),"
+"  WHERE " IN_SLICE("b.aggregate_id") "),"
 " proofs AS ("
 " SELECT * FROM pointstore.account_proof q"
-"  WHERE $2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(q.aggregate_id, 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3),"
+"  WHERE " IN_SLICE("q.aggregate_id") "),"
 " reserved AS ("
 " SELECT h.aggregate_id, pg_catalog.sum(h.amount) AS open FROM pointstore.hold h"
-"  WHERE h.status" EQ "'open' AND ($2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(h.aggregate_id, 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3)"
+"  WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id")
 "  GROUP BY h.aggregate_id),"
 " compared AS ("
 " SELECT coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id) AS id,"
@@ -640,6 +630,11 @@ static const char *const slice_sql =
 "   FULL JOIN proofs q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id))"
 " SELECT id, bad, moved, last, total, held, events FROM compared";
 
+/* Whether this run, which began then, has found something about an account: it is not examined again. */
+#define NOT_SEEN(account, started) \
+" NOT EXISTS (SELECT FROM pointstore.finding s WHERE s.aggregate_id" EQ account \
+" AND s.resolved_at IS NULL AND s.last_seen_at" GE started ")"
+
 /*
  * The accounts of first legs whose legs do not sum to zero, and of events that were
  * taken back by more than they were: one part of them, by a hash of the cause.
@@ -654,22 +649,22 @@ static const char *const links_sql =
 "  GROUP BY l.cause_id, l.leg" GE "1 AND l.event_type" NE "'EventReversed', l.request_id)"
 " SELECT DISTINCT x.aggregate_id FROM ("
 "  SELECT f.aggregate_id FROM linked l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id"
-"   WHERE l.is_leg AND f.leg" EQ "0 AND f.cause_id IS NULL AND f.amount" PLUS "l.total" NE "0"
-"     AND (l.request_id" EQ "f.request_id OR (l.request_id IS NULL AND f.request_id IS NULL))"
+"   WHERE l.is_leg AND " IS_FIRST_LEG("f") " AND " SAME_REQUEST("l", "f") " AND f.amount" PLUS "l.total" NE "0"
 "  UNION ALL"
 "  SELECT o.aggregate_id FROM (SELECT cause_id, CAST(0 AS pg_catalog.numeric)" MINUS "pg_catalog.sum(total) AS total FROM linked"
 "                             WHERE NOT is_leg GROUP BY cause_id) l JOIN pointstore.event_store o ON o.id" EQ "l.cause_id"
-"   WHERE " EXCEEDS("l.total", "o.amount") ") x";
+"   WHERE " EXCEEDS("l.total", "o.amount") ") x"
+" WHERE" NOT_SEEN("x.aggregate_id", "$4");
 
 /* The same among the causes of events that have come since. */
 static const char *const new_links_sql =
 "WITH recent AS (SELECT DISTINCT cause_id FROM pointstore.event_store"
 "                 WHERE id" GT "$1 AND cause_id IS NOT NULL AND (leg" GE "1 OR event_type" EQ "'EventReversed'))"
 " SELECT DISTINCT f.aggregate_id FROM recent n JOIN pointstore.event_store f ON f.id" EQ "n.cause_id"
-"  CROSS JOIN LATERAL (SELECT pg_catalog.sum(l.amount) FILTER (WHERE " IS_LEG("l", "f") " AND l.event_type" NE "'EventReversed') AS moved,"
+"  CROSS JOIN LATERAL (SELECT pg_catalog.sum(l.amount) FILTER (WHERE " IS_LEG("l", "f") " AND " IS_FIRST_LEG("f") " AND l.event_type" NE "'EventReversed') AS moved,"
 "                             CAST(0 AS pg_catalog.numeric)" MINUS "pg_catalog.sum(l.amount) FILTER (WHERE l.event_type" EQ "'EventReversed') AS back"
 "                        FROM pointstore.event_store l WHERE l.cause_id" EQ "f.id) t"
-"  WHERE f.amount" PLUS "t.moved" NE "0 OR " EXCEEDS("t.back", "f.amount");
+"  WHERE (f.amount" PLUS "t.moved" NE "0 OR " EXCEEDS("t.back", "f.amount") ") AND" NOT_SEEN("f.aggregate_id", "$2");
 
 static void
 scan_slice(Run *run)
@@ -679,21 +674,15 @@ scan_slice(Run *run)
 		" findings = $5, unverified = $6 WHERE id" EQ "$1",
 		.nargs = 6, .argtypes = {INT8OID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID}
 	};
-	ParamListInfo params = makeParamList(3);
+	static const Oid types[] = {INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID};
+	Datum		part[] = {Int64GetDatum(run->key), Int64GetDatum(run->slices), Int64GetDatum(run->slice),
+	TimestampTzGetDatum(run->started_at)};
 	Datum		values[6];
 	PointstoreScope owner;
-	int			i;
 
-	for (i = 0; i < 3; i++)
-	{
-		params->params[i].ptype = INT8OID;
-		params->params[i].pflags = PARAM_FLAG_CONST;
-		params->params[i].isnull = false;
-		params->params[i].value = Int64GetDatum(i == 0 ? run->key : i == 1 ? run->slices : run->slice);
-	}
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
-	take_proofs_and_candidates(run, collect(run, slice_sql, params, true));
-	examine_links(run, collect(run, links_sql, params, false));
+	take_proofs_and_candidates(run, collect(run, slice_sql, 3, types, part, true));
+	examine_links(run, collect(run, links_sql, 4, types, part, false));
 	run->slice++;
 	values[0] = Int64GetDatum(run->id);
 	values[1] = Int32GetDatum(run->slice);
@@ -728,14 +717,18 @@ tell(Run *run, const char *what)
  * do. The statement may be run by parallel workers; in a full run it uses no index.
  */
 static Tuplestorestate *
-collect(Run *run, const char *sql, ParamListInfo params, bool compared)
+collect(Run *run, const char *sql, int n, const Oid *types, const Datum *values, bool compared)
 {
+	ParamListInfo params = makeParamList(n);
 	MemoryContext old = MemoryContextSwitchTo(run->context);
 	Tuplestorestate *rows = tuplestore_begin_heap(false, true, Min(work_mem, WORK_MEM_LIMIT));
 	DestReceiver *dest = compared ? create_receiver(run, rows) : CreateTuplestoreDestReceiver();
 	SPIExecuteOptions options = {.params = params, .read_only = true, .dest = dest};
 	PointstoreScope owner;
+	int			i;
 
+	for (i = 0; i < n; i++)
+		params->params[i] = (ParamExternData) {.value = values[i], .pflags = PARAM_FLAG_CONST, .ptype = types[i]};
 	run->rows = lappend(run->rows, rows);
 	MemoryContextSwitchTo(old);
 	if (!compared)
@@ -1035,49 +1028,31 @@ has_come_to_rest(const char *xmax)
 static void
 scan_new_events(Run *run)
 {
-	ParamListInfo params = makeParamList(1);
+	static const Oid types[] = {INT8OID, TIMESTAMPTZOID};
+	Datum		since[] = {Int64GetDatum(run->since_id), TimestampTzGetDatum(run->started_at)};
 
-	params->params[0].ptype = INT8OID;
-	params->params[0].pflags = PARAM_FLAG_CONST;
-	params->params[0].isnull = false;
-	params->params[0].value = Int64GetDatum(run->since_id);
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
-	prove_tails(run, collect(run,
-							 "SELECT DISTINCT aggregate_id FROM pointstore.event_store WHERE id" GT "$1", params, false));
-	examine_links(run, collect(run, new_links_sql, params, false));
+	prove_tails(run, collect(run, "SELECT DISTINCT aggregate_id FROM pointstore.event_store WHERE id" GT "$1",
+							 1, types, since, false));
+	examine_links(run, collect(run, new_links_sql, 2, types, since, false));
 }
 
-/* Examines accounts that are merely named, but for those that this run has met already. */
+/* Examines accounts that are merely named, but for those that this run left unverified. */
 static void
 examine_links(Run *run, Tuplestorestate *ids)
 {
-	static PointstorePlan seen = {
-		.sql = "SELECT FROM pointstore.finding WHERE aggregate_id" EQ "$1 AND resolved_at IS NULL AND last_seen_at" GE "$2",
-		.nargs = 2, .argtypes = {TEXTOID, TIMESTAMPTZOID}
-	};
 	MemoryContext old = MemoryContextSwitchTo(run->context);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(row_desc(), &TTSOpsMinimalTuple);
 
 	MemoryContextSwitchTo(old);
 	while (tuplestore_gettupleslot(ids, true, false, slot))
 	{
-		Datum		values[2];
-		PointstoreScope owner;
 		char	   *id;
-		bool		met;
 
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(slot);
 		id = TextDatumGetCString(slot->tts_values[0]);
-		values[0] = slot->tts_values[0];
-		values[1] = TimestampTzGetDatum(run->started_at);
-		pointstore_act_as_verifier(&owner);
-		SPI_connect();
-		pointstore_execute(&seen, values, NULL, false);
-		met = SPI_processed > 0;
-		SPI_finish();
-		pointstore_act_as_caller(&owner);
-		if (!met && !list_member(run->locked, makeString(id)))
+		if (!list_member(run->locked, makeString(id)))
 			confirm(run, id, run->full);
 		pfree(id);
 	}
@@ -1123,7 +1098,8 @@ prove_tails(Run *run, Tuplestorestate *ids)
 	pointstore_progress_set(PROGRESS_ACCOUNTS_TOTAL, tuplestore_tuple_count(ids));
 	while (more)
 	{
-		ParamListInfo params = makeParamList(2);
+		static const Oid types[] = {TEXTARRAYOID, INT8OID};
+		Datum		values[2];
 		int			n = 0;
 
 		old = MemoryContextSwitchTo(batch);
@@ -1132,15 +1108,11 @@ prove_tails(Run *run, Tuplestorestate *ids)
 			slot_getallattrs(slot);
 			id[n++] = PointerGetDatum(DatumGetTextPCopy(slot->tts_values[0]));
 		}
-		params->params[0].value = text_array(id, n, TEXTOID);
+		values[0] = text_array(id, n, TEXTOID);
+		values[1] = Int64GetDatum(run->key);
 		MemoryContextSwitchTo(old);
-		params->params[0].ptype = TEXTARRAYOID;
-		params->params[1].ptype = INT8OID;
-		params->params[1].value = Int64GetDatum(run->key);
-		params->params[0].pflags = params->params[1].pflags = PARAM_FLAG_CONST;
-		params->params[0].isnull = params->params[1].isnull = false;
 		if (n > 0)
-			take_proofs_and_candidates(run, collect(run, tail_sql, params, true));
+			take_proofs_and_candidates(run, collect(run, tail_sql, 2, types, values, true));
 		ExecClearTuple(slot);	/* its tuple, read from a file, is of that memory */
 		MemoryContextReset(batch);
 	}
@@ -1157,7 +1129,7 @@ examine_open_findings(Run *run)
 
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_FINDINGS);
 	while ((id = next_open_finding(run, id)) != NULL)
-		if (run->locked == NIL || !list_member(run->locked, makeString(id)))
+		if (!list_member(run->locked, makeString(id)))
 			confirm(run, id, false);
 }
 
@@ -1409,7 +1381,9 @@ examine(text *id, PointstorePlan *plan)
 }
 
 /*
- * Records an account's findings: new ones are announced, open ones are seen again.
+ * Records an account's findings: open ones are seen again, new ones and what is done
+ * about any are announced by a WARNING in the server's log and by NOTIFY
+ * pointstore_finding with JSON.
  * Those that an index hides say so, for only a full run can see them again.
  */
 static void
@@ -1423,7 +1397,9 @@ record(const Case *wrong, const char *action, bool hidden)
 		" SET last_seen_at = pg_catalog.clock_timestamp(), severity = EXCLUDED.severity, expected = EXCLUDED.expected,"
 		" found = EXCLUDED.found, version = EXCLUDED.version, detail = EXCLUDED.detail,"
 		" action = CASE WHEN EXCLUDED.action" EQ "'reported' THEN f.action ELSE EXCLUDED.action END"
-		" RETURNING id, f.xmax" EQ "0",	/* true: inserted just now */
+		" RETURNING id, f.xmax" EQ "0,"	/* true: inserted just now */
+		" CAST(pg_catalog.jsonb_build_object('id', id, 'aggregate_id', $2, 'code', $3, 'severity', $4,"
+		" 'expected', $5, 'found', $6, 'version', $7, 'action', $9) AS pg_catalog.text)",
 		.nargs = 10,
 		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, BOOLOID}
 	};
@@ -1434,9 +1410,7 @@ record(const Case *wrong, const char *action, bool hidden)
 		Finding    *finding = &wrong->found->findings[i];
 		Datum		values[10];
 		char		nulls[11] = "          ";
-		int64		number;
 		bool		isnull;
-		bool		is_new;
 
 		values[0] = Int64GetDatum(wrong->run->id);
 		values[1] = PointerGetDatum(wrong->id);
@@ -1453,17 +1427,19 @@ record(const Case *wrong, const char *action, bool hidden)
 		nulls[6] = finding->no_version ? 'n' : ' ';
 		SPI_connect();
 		pointstore_execute(&plan, values, nulls, false);
-		if (SPI_processed == 0)
+		/* no row where a trigger of the user's does not want it */
+		if (SPI_processed > 0 &&
+			(strcmp(action, "reported") != 0 ||
+			 DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull))))
 		{
-			/* a trigger of the user's does not want it */
-			SPI_finish();
-			continue;
+			Async_Notify("pointstore_finding", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3));
+			ereport(WARNING,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("finding %s: %s of account \"%s\" (%s), %s",
+							SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), finding->code,
+							pointstore_cstring(wrong->id), finding->severity, action)));
 		}
-		number = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-		is_new = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 		SPI_finish();
-		if (is_new || strcmp(action, "reported") != 0)
-			announce(number, wrong->id, finding, action);
 	}
 }
 
@@ -1479,40 +1455,6 @@ forget_proof(text *id)
 	SPI_connect();
 	pointstore_execute(&plan, &value, NULL, false);
 	SPI_finish();
-}
-
-/* A WARNING in the server's log, and NOTIFY pointstore_finding with JSON. */
-static void
-announce(int64 id, text *account, const Finding *finding, const char *action)
-{
-	static PointstorePlan plan = {
-		.sql = "SELECT CAST(pg_catalog.jsonb_build_object('id', $1, 'aggregate_id', $2, 'code', $3, 'severity', $4,"
-		" 'expected', $5, 'found', $6, 'version', $7, 'action', $8) AS pg_catalog.text)",
-		.nargs = 8,
-		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID}
-	};
-	Datum		values[8];
-	char		nulls[9] = "        ";
-
-	values[0] = Int64GetDatum(id);
-	values[1] = PointerGetDatum(account);
-	values[2] = CStringGetTextDatum(finding->code);
-	values[3] = CStringGetTextDatum(finding->severity);
-	values[4] = Int64GetDatum(finding->expected);
-	values[5] = Int64GetDatum(finding->found);
-	values[6] = Int64GetDatum(finding->version);
-	values[7] = CStringGetTextDatum(action);
-	nulls[4] = finding->no_expected ? 'n' : ' ';
-	nulls[5] = finding->no_found ? 'n' : ' ';
-	nulls[6] = finding->no_version ? 'n' : ' ';
-	SPI_connect();
-	pointstore_execute(&plan, values, nulls, false);
-	Async_Notify("pointstore_finding", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
-	SPI_finish();
-	ereport(WARNING,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("finding %lld: %s of account \"%s\" (%s), %s", (long long) id, finding->code,
-					pointstore_cstring(account), finding->severity, action)));
 }
 
 /* Closes an account's open findings that are not among these, by an action or, null, by the way of the world. */
@@ -1586,20 +1528,38 @@ follow_policy(void *arg)
 {
 	Case	   *wrong = arg;
 	text	   *reason = cstring_to_text(OUR_REASON);
+
+	if (wrong->policy.freeze)
+		pointstore_freeze(wrong->id, reason);
+	else
+		put_right(wrong->id, wrong->found, wrong->policy.by_events, reason);
+	return true;
+}
+
+/*
+ * Sets the row to what the events say, or brings the events to the balance: PS011
+ * where that cannot be the truth, or something stays wrong.
+ */
+static void
+put_right(text *id, const Findings *found, bool by_events, text *reason)
+{
 	Account		before;
 	Account		after;
 
-	if (wrong->policy.freeze)
+	if (by_events)
 	{
-		pointstore_freeze(wrong->id, reason);
-		return true;
+		if (!pointstore_rebuild(id, "repair", reason, &before, &after))
+			log_as_it_is(id);
+		forget_proof(id);
 	}
-	if (wrong->policy.by_events)
-		(void) pointstore_rebuild(wrong->id, "repair", reason, &before, &after);
+	else if (can_adjust(found))
+		adjust(id, reason);
 	else
-		adjust(wrong->id, reason);
-	require_right(wrong->id);
-	return true;
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("the balance of account \"%s\" cannot be the truth", pointstore_cstring(id)),
+				 errdetail("Only a balance that is off, in an account that is in order otherwise, is taken for it.")));
+	require_right(id);
 }
 
 /* PS011 where something is wrong with an account still. */
@@ -1614,6 +1574,19 @@ require_right(text *id)
 				 errmsg("account \"%s\" cannot be repaired", pointstore_cstring(id)),
 				 errdetail("Its %s at version %lld would stay.", left->findings[0].code,
 						   (long long) left->findings[0].version)));
+}
+
+/* The operator's word that an account is right as it is, where what was wrong is that events are gone. */
+static void
+log_as_it_is(text *id)
+{
+	Account		account;
+
+	pointstore_read_account(&account, id, pointstore_push_snapshot(), LOCK_NOTHING);
+	if (account.exists)
+		pointstore_log("repair", cstring_to_text("taken as it is"), &account, &account);
+	pointstore_release_account(&account);
+	PopActiveSnapshot();
 }
 
 /* The policy of the account's kind; of a missing account the kind it had by the log, else the default kind. */
@@ -1769,8 +1742,7 @@ pointstore_repair(PG_FUNCTION_ARGS)
 	by_events = source == NULL ? read_policy(id).by_events : strcmp(source, "events") == 0;
 	found = examine(id, &examine_plan);
 	if (found->n > 0)
-		put_right(id, found, by_events);
-	require_right(id);
+		put_right(id, found, by_events, NULL);
 	resolve(id, &(Findings) {0}, GetUserNameFromId(GetOuterUserId(), true), found->n > 0 ? "repaired" : NULL);
 	pointstore_act_as_caller(&owner);
 	PG_RETURN_TEXT_P(cstring_to_text(found->n == 0 ? "nothing was wrong any more" :
@@ -1803,39 +1775,4 @@ lock_account_of(int64 finding)
 	pointstore_release_account(&account);
 	PopActiveSnapshot();
 	return account.id;
-}
-
-/* Sets the row to what the events say, or brings the events to the balance: PS011 where that cannot be the truth. */
-static void
-put_right(text *id, Findings *found, bool by_events)
-{
-	Account		before;
-	Account		after;
-
-	if (by_events)
-	{
-		if (!pointstore_rebuild(id, "repair", NULL, &before, &after))
-			log_as_it_is(id);
-		forget_proof(id);
-		return;
-	}
-	if (!can_adjust(found))
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("the balance of account \"%s\" cannot be the truth", pointstore_cstring(id)),
-				 errdetail("Only a balance that is off, in an account that is in order otherwise, is taken for it.")));
-	adjust(id, NULL);
-}
-
-/* The operator's word that an account is right as it is, where what was wrong is that events are gone. */
-static void
-log_as_it_is(text *id)
-{
-	Account		account;
-
-	pointstore_read_account(&account, id, pointstore_push_snapshot(), LOCK_NOTHING);
-	if (account.exists)
-		pointstore_log("repair", cstring_to_text("taken as it is"), &account, &account);
-	pointstore_release_account(&account);
-	PopActiveSnapshot();
 }

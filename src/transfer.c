@@ -28,13 +28,11 @@
 
 #include "compat.h"
 #include "pointstore.h"
+#include "sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_transfer);
 PG_FUNCTION_INFO_V1(pointstore_try_transfer);
 PG_FUNCTION_INFO_V1(pointstore_reverse_event);
-
-#define EQ " OPERATOR(pg_catalog.=) "
-#define GE " OPERATOR(pg_catalog.>=) "
 
 /* What is to be taken back of one event. */
 typedef struct Reversal
@@ -176,16 +174,13 @@ pointstore_reverse_event(PG_FUNCTION_ARGS)
 static int
 find_legs(text *id, int64 version, ProposedEvent **events)
 {
-#define SAME_REQUEST(a, b) \
-	"(" a ".request_id" EQ b ".request_id OR (" a ".request_id IS NULL AND " b ".request_id IS NULL))"
 	static PointstorePlan plan = {
 		.sql = "WITH asked AS (SELECT * FROM pointstore.event_store WHERE aggregate_id" EQ "$1 AND version" EQ "$2),"
 		" first AS (SELECT f.* FROM asked a JOIN pointstore.event_store f"
-		"   ON f.id" EQ "CASE WHEN a.leg OPERATOR(pg_catalog.>) 0 THEN a.cause_id ELSE a.id END"
-		"  WHERE f.leg" EQ "0 AND f.cause_id IS NULL AND " SAME_REQUEST("f", "a") "),"
+		"   ON f.id" EQ "CASE WHEN a.leg" GT "0 THEN a.cause_id ELSE a.id END"
+		"  WHERE " IS_FIRST_LEG("f") " AND " SAME_REQUEST("f", "a") "),"
 		" legs AS (SELECT * FROM first UNION ALL"
-		"  SELECT l.* FROM first f JOIN pointstore.event_store l ON l.cause_id" EQ "f.id"
-		"   WHERE l.leg" GE "1 AND " SAME_REQUEST("l", "f") ")"
+		"  SELECT l.* FROM first f JOIN pointstore.event_store l ON " IS_LEG("l", "f") ")"
 		" SELECT id, version, amount, event_type, aggregate_id, id" EQ "(SELECT id FROM asked), leg FROM legs"
 		"  WHERE EXISTS (SELECT FROM first)"
 		" UNION ALL SELECT id, version, amount, event_type, aggregate_id, true, leg FROM asked WHERE NOT EXISTS (SELECT FROM first)"

@@ -1,0 +1,30 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/sql.h
+ *		What the SQL text of several files is made of.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_SQL_H
+#define POINTSTORE_SQL_H
+
+/* operators, whatever the search_path */
+#define EQ " OPERATOR(pg_catalog.=) "
+#define NE " OPERATOR(pg_catalog.<>) "
+#define LT " OPERATOR(pg_catalog.<) "
+#define LE " OPERATOR(pg_catalog.<=) "
+#define GT " OPERATOR(pg_catalog.>) "
+#define GE " OPERATOR(pg_catalog.>=) "
+#define PLUS " OPERATOR(pg_catalog.+) "
+#define MINUS " OPERATOR(pg_catalog.-) "
+
+/*
+ * The legs of a movement: what caused the others is the first; these name it, and
+ * are of the same request. Who only names a cause is no leg.
+ */
+#define IS_FIRST_LEG(f) "(" f ".leg" EQ "0 AND " f ".cause_id IS NULL)"
+#define IS_LEG(l, f) "(" l ".cause_id" EQ f ".id AND " l ".leg" GE "1 AND " SAME_REQUEST(l, f) ")"
+#define SAME_REQUEST(a, b) \
+"(" a ".request_id" EQ b ".request_id OR (" a ".request_id IS NULL AND " b ".request_id IS NULL))"
+
+#endif

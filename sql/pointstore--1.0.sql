@@ -190,10 +190,10 @@ BEGIN
     COMMENT ON COLUMN pointstore.pg_stat_pointstore.account_closed IS 'events refused: the account is closed (PS005)';
     COMMENT ON COLUMN pointstore.pg_stat_pointstore.account_missing IS 'events refused: the account is missing (PS008)';
     COMMENT ON COLUMN pointstore.pg_stat_pointstore.not_allowed IS 'events refused: not allowed (PS011)';
-    COMMENT ON COLUMN pointstore.pg_stat_pointstore.combined_batches IS 'transactions in which the combiner has decided about events of submit_event()';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.combined_batches IS 'transactions in which the combiner has decided about events of submit_event() and submit_transfer()';
     COMMENT ON COLUMN pointstore.pg_stat_pointstore.combined_events IS 'events that it has decided about in them, appended, replayed and refused; each is in its own column too';
     COMMENT ON COLUMN pointstore.pg_stat_pointstore.avg_batch IS 'combined_events / combined_batches, events; null = none';
-    COMMENT ON COLUMN pointstore.pg_stat_pointstore.avg_wait IS 'mean time from a caller''s arrival in submit_event() to its answer by the combiner, flush and standbys included, milliseconds; null = none';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.avg_wait IS 'mean time from a caller''s arrival in submit_event() or submit_transfer() to its answer by the combiner, flush and standbys included, milliseconds; null = none';
     COMMENT ON COLUMN pointstore.pg_stat_pointstore.given_back IS 'events that the combiner did not decide about, so that the caller appended plainly: an account locked for long, or no combiner came';
     COMMENT ON COLUMN pointstore.pg_stat_pointstore.stats_reset IS 'since when it is counted: the last reset, else the first append since the server''s start';
 
@@ -663,6 +663,8 @@ BEGIN
             pointstore.append_events(jsonb, text, boolean),
             pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
             pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
+            pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb),
+            pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb),
             pointstore.hold(text, bigint, text, interval, jsonb),
             pointstore.try_hold(text, bigint, text, interval, jsonb),
             pointstore.confirm_hold(text, bigint, text),
@@ -712,7 +714,7 @@ CREATE FUNCTION pointstore.stat(OUT database_id oid, OUT appends bigint, OUT rep
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL SAFE ROWS 10
 AS 'MODULE_PATHNAME', 'pointstore_stat';
 COMMENT ON FUNCTION pointstore.stat() IS
-'The counters of the view pg_stat_pointstore as they stand in shared memory, a row for each database, dropped ones included. answers: callers of submit_event() that the combiner answered; waited: how long they have waited, all together, microseconds. No row where the library is not preloaded.';
+'The counters of the view pg_stat_pointstore as they stand in shared memory, a row for each database, dropped ones included. answers: callers of submit_event() and submit_transfer() that the combiner answered; waited: how long they have waited, all together, microseconds. No row where the library is not preloaded.';
 
 CREATE FUNCTION pointstore.pg_stat_pointstore_reset()
 RETURNS void LANGUAGE c VOLATILE PARALLEL SAFE
@@ -1005,6 +1007,32 @@ RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_try_submit_event';
 COMMENT ON FUNCTION pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb) IS
 'submit_event() that answers a refusal with a receipt instead of an error, as try_append_event() does. Malformed input and overflow are errors still (22003, 22004, 22023), and so is 25001.';
+
+CREATE FUNCTION pointstore.submit_transfer(
+    from_id    text,
+    to_id      text,
+    amount     bigint,
+    request_id text = NULL,
+    event_type text = 'Transferred',
+    payload    jsonb = '{}',
+    metadata   jsonb = NULL)
+RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
+AS 'MODULE_PATHNAME', 'pointstore_submit_transfer';
+COMMENT ON FUNCTION pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb) IS
+'transfer() that commits by itself, together with the events of other callers, as submit_event() does. Amount in minor units; arguments, receipts and refusals as for transfer(), and 25001 as for submit_event().';
+
+CREATE FUNCTION pointstore.try_submit_transfer(
+    from_id    text,
+    to_id      text,
+    amount     bigint,
+    request_id text = NULL,
+    event_type text = 'Transferred',
+    payload    jsonb = '{}',
+    metadata   jsonb = NULL)
+RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
+AS 'MODULE_PATHNAME', 'pointstore_try_submit_transfer';
+COMMENT ON FUNCTION pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb) IS
+'submit_transfer() that answers a refusal with one receipt instead of an error, as try_transfer() does. Malformed input and overflow are errors still (22003, 22004, 22023), and so is 25001.';
 
 -- ---------------------------------------------------------------------------
 -- src/digest.c

@@ -1,4 +1,4 @@
--- submit_event and try_submit_event: append_event's answers, committed by themselves.
+-- submit_event, submit_transfer and their try_ forms: the answers of append_event and transfer, committed by themselves.
 \set VERBOSITY sqlstate
 
 INSERT INTO pointstore.account_kind (kind, mode, min_balance, max_balance, auto_open) VALUES
@@ -170,6 +170,79 @@ COMMIT;
 SELECT pointstore.try_submit_event('submit-2', 'PointEarned', 1);
 SELECT changed FROM pointstore.rebuild_balance('submit-2');
 SELECT outcome, version FROM pointstore.submit_event('submit-2', 'PointEarned', 1);
+
+-- transfers: both legs or none, linked, in the name of who called, once by their request
+INSERT INTO pointstore.account_kind (kind, unit, min_balance) VALUES ('submit-seat', 'seat', NULL);
+SELECT count(pointstore.append_event('submit-6', 'PointEarned', 100));
+SELECT outcome, aggregate_id, version, balance, available, id > 0 AS id FROM pointstore.submit_transfer('submit-6', 'submit-20', 30);
+CREATE ROLE submit_writer;
+SELECT pointstore.grant_access('submit_writer', 'writer');
+SET ROLE submit_writer;
+SELECT outcome, aggregate_id, version, balance, available
+  FROM pointstore.submit_transfer('submit-6', 'submit-21', 5, 'submit-t1', 'Gift', '{"for": "you"}', '{"actor": "me"}');
+RESET ROLE;
+DROP OWNED BY submit_writer;
+SELECT aggregate_id, action, by_role = 'submit_writer' AS by_writer FROM pointstore.account_log WHERE aggregate_id IN ('submit-20', 'submit-21') ORDER BY 1;
+DROP ROLE submit_writer;
+SELECT e.aggregate_id, e.event_type, e.amount, e.balance_after, e.payload, e.metadata, e.request_id, e.leg, c.aggregate_id AS cause
+  FROM pointstore.event_store e LEFT JOIN pointstore.event_store c ON c.id = e.cause_id
+ WHERE e.event_type IN ('Transferred', 'Gift') AND e.aggregate_id LIKE 'submit-%' ORDER BY e.id;
+SELECT outcome, aggregate_id, version, balance, available FROM pointstore.submit_transfer('submit-6', 'submit-21', 5, 'submit-t1', 'Gift', '{"for": "you"}');
+SELECT outcome, aggregate_id, version, balance, available FROM pointstore.transfer('submit-6', 'submit-21', 5, 'submit-t1', 'Gift', '{"for": "you"}');
+SELECT outcome, aggregate_id FROM pointstore.transfer('submit-6', 'submit-21', 6, 'submit-t2');
+SELECT outcome, aggregate_id, version, balance FROM pointstore.try_submit_transfer('submit-6', 'submit-21', 6, 'submit-t2');
+SELECT pointstore.submit_transfer('submit-6', 'submit-21', 7, 'submit-t2');
+SELECT pointstore.submit_transfer('submit-21', 'submit-6', 6, 'submit-t2');
+SELECT outcome, aggregate_id, version, balance FROM pointstore.try_submit_transfer('submit-6', 'submit-20', 6, 'submit-t2');
+SELECT outcome FROM pointstore.try_submit_event('submit-6', 'Transferred', -6, request_id => 'submit-t2');
+-- refusals name the leg, with how its account stands, and nothing is left of them
+SELECT pointstore.submit_transfer('submit-6', 'submit-new', 1000);
+SELECT outcome, aggregate_id, version, balance, available, id, created_at FROM pointstore.try_submit_transfer('submit-6', 'submit-new', 1000);
+SELECT outcome, aggregate_id, version, balance, available FROM pointstore.try_submit_transfer('submit-new', 'submit-6', 1);
+SELECT pointstore.unfreeze_account('submit-3', 'why');
+SELECT count(pointstore.append_event('submit-3', 'PointEarned', 1000));
+SELECT count(pointstore.append_event('submit-11', 'PointEarned', 1000));
+SELECT outcome, aggregate_id, version, balance, available FROM pointstore.try_submit_transfer('submit-11', 'submit-3', 101);
+SELECT pointstore.submit_transfer('submit-11', 'submit-3', 101);
+SELECT pointstore.freeze_account('submit-3', 'why');
+SELECT outcome, aggregate_id, version, balance, available FROM pointstore.try_submit_transfer('submit-11', 'submit-3', 1);
+SELECT outcome, aggregate_id, version, balance, available FROM pointstore.try_submit_transfer('submit-3', 'submit-11', 1);
+SELECT outcome, aggregate_id, version, balance, available FROM pointstore.try_submit_transfer('submit-11', 'submit-4', 1);
+SELECT pointstore.open_account('submit-22', 'submit-seat');
+SELECT outcome, aggregate_id, version, balance, available FROM pointstore.try_submit_transfer('submit-11', 'submit-22', 1);
+SELECT outcome, aggregate_id, version, balance, available FROM pointstore.try_submit_transfer('submit-22', 'submit-new', 1);
+SELECT pointstore.submit_transfer('submit-22', 'submit-new', 1);
+SELECT count(*) FROM pointstore.account WHERE aggregate_id = 'submit-new';
+-- between accounts of both modes
+SELECT outcome, aggregate_id, version, balance FROM pointstore.submit_transfer('submit-5', 'submit-20', 10);
+SELECT outcome, aggregate_id, version, balance FROM pointstore.submit_transfer('submit-20', 'submit-12', 10);
+-- errors
+SELECT pointstore.submit_transfer('submit-6', 'submit-6', 1);
+SELECT pointstore.submit_transfer('submit-6', 'submit-20', 0);
+SELECT pointstore.try_submit_transfer('submit-6', 'submit-20', -1);
+SELECT pointstore.submit_transfer('submit-6', 'submit-20', NULL);
+SELECT pointstore.submit_transfer(NULL, 'submit-20', 1);
+SELECT pointstore.submit_transfer('submit-6', 'submit-20', 1, event_type => 'EventReversed');
+SELECT pointstore.try_submit_transfer('submit-22', 'submit-20', 9223372036854775807);
+SELECT count(pointstore.append_event('submit-22', 'Taken', -2)), pointstore.open_account('submit-23', 'submit-seat');
+SELECT pointstore.try_submit_transfer('submit-22', 'submit-23', 9223372036854775807);
+BEGIN;
+SELECT pointstore.submit_transfer('submit-6', 'submit-20', 1);
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT pointstore.try_submit_transfer('submit-6', 'submit-20', 1);
+ROLLBACK;
+-- larger than what is handed over; the texts that the legs share count once
+SELECT n, outcome, aggregate_id, version FROM unnest(ARRAY[5000, 7000, 10000]) n,
+       pointstore.submit_transfer('submit-6', 'submit-20', 1, 'submit-both-' || n, payload => jsonb_build_object('text', repeat('x', n)));
+SELECT version, length(payload ->> 'text') AS length FROM pointstore.event_store WHERE aggregate_id = 'submit-20' AND payload ? 'text' ORDER BY version;
+-- one that fails is the caller's alone, and all of it
+ALTER TABLE pointstore.event_store ADD CONSTRAINT submit_small CHECK (amount < 900) NOT VALID;
+SELECT count(pointstore.append_event('submit-6', 'PointEarned', 899)), count(pointstore.append_event('submit-6', 'PointEarned', 899));
+SELECT pointstore.submit_transfer('submit-6', 'submit-20', 900);
+ALTER TABLE pointstore.event_store DROP CONSTRAINT submit_small;
+-- it is taken back as any transfer
+SELECT outcome, aggregate_id, version FROM pointstore.reverse_event('submit-21', 1);
 
 SELECT aggregate_id, version, balance FROM pointstore.account WHERE aggregate_id ~ '^submit-[0-9]' ORDER BY aggregate_id;
 DROP TABLE submit_written;

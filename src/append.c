@@ -69,7 +69,7 @@ static const char *const reserved_types[] = {
 
 static Datum append_one(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static Datum receipt(const ProposedEvent *event, TupleDesc desc);
-static void read_elements(Batch *batch, Jsonb *elements);
+static void read_elements(Batch *batch, Jsonb *elements, text *request_id);
 static void read_element(ProposedEvent *event, JsonbValue *element);
 static void read_key(ProposedEvent *event, const char *key, JsonbValue *value);
 static text *json_text(const char *key, JsonbValue *value);
@@ -85,11 +85,17 @@ static void lock_accounts(Batch *batch);
 static void lock_existing(Batch *batch);
 static bool open_missing(Batch *batch, Account *account, Snapshot snapshot);
 static void judge_batch(Batch *batch, Snapshot snapshot);
-static bool has_requests(const Batch *batch);
-static void judge_one(Batch *batch, ProposedEvent *event, HTAB *requests, Snapshot snapshot);
-static bool seen_in_batch(ProposedEvent *event, HTAB *requests);
+static HTAB *begin_requests(const Batch *batch);
+static ProposedEvent *judge_request(Batch *batch, ProposedEvent *events, HTAB *requests, Snapshot snapshot);
+static bool is_busy(ProposedEvent *events);
+static ProposedEvent *find_refused(ProposedEvent *events, Snapshot snapshot);
+static ProposedEvent *judge_events(Batch *batch, ProposedEvent *events, Snapshot snapshot);
+static void judge_event(Batch *batch, ProposedEvent *event, Snapshot snapshot);
+static bool seen_in_batch(ProposedEvent *events, HTAB *requests);
 static void tell_account(ProposedEvent *event, Snapshot snapshot);
-static void refuse_other_units(Batch *batch, Snapshot snapshot);
+static ProposedEvent *refuse_other_unit(ProposedEvent *events, Snapshot snapshot);
+static const Kind *kind_of(const ProposedEvent *event);
+static void compare_numbers(ProposedEvent *events, int nevents, int found);
 static void compare_with_stored(ProposedEvent *event, TupleTableSlot *stored);
 static const char *first_difference(const ProposedEvent *a, const ProposedEvent *b);
 static Outcome check_account(const ProposedEvent *event, Account *account, Snapshot snapshot);
@@ -228,16 +234,16 @@ Datum
 pointstore_append_events(PG_FUNCTION_ARGS)
 {
 	Batch		batch = {0};
+	text	   *request_id;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "events" : "balanced")));
 	PreventCommandIfReadOnly("append_events()");
-	if (!PG_ARGISNULL(1))
-		batch.request_id = pointstore_name(fcinfo, 1, "request_id");
+	request_id = PG_ARGISNULL(1) ? NULL : pointstore_name(fcinfo, 1, "request_id");
 	batch.balanced = PG_GETARG_BOOL(2);
-	read_elements(&batch, PG_GETARG_JSONB_P(0));
+	read_elements(&batch, PG_GETARG_JSONB_P(0), request_id);
 	pointstore_append(&batch);
 	return pointstore_answer_all(fcinfo, &batch);
 }
@@ -265,23 +271,33 @@ pointstore_answer_all(FunctionCallInfo fcinfo, const Batch *batch)
 	return (Datum) 0;
 }
 
-/* Marks the events as the legs of one movement: each has its place, and the first as its cause. */
+/* Makes one request of these events, of that id or without one: each has its place in it. */
 void
-pointstore_link_legs(Batch *batch)
+pointstore_make_request(ProposedEvent *events, int n, text *request_id)
 {
 	int			i;
 
-	for (i = 0; i < batch->nevents; i++)
+	for (i = 0; i < n; i++)
 	{
-		batch->events[i].leg = i;
-		batch->events[i].has_leg = true;
-		batch->events[i].first_leg = i > 0 ? &batch->events[0] : NULL;
+		events[i].request_id = request_id;
+		events[i].leg = i;
+		events[i].further = n - 1 - i;
 	}
+}
+
+/* Marks the events as the legs of one movement: the first is the cause of the others. */
+void
+pointstore_link_legs(ProposedEvent *events, int n)
+{
+	int			i;
+
+	for (i = 0; i < n; i++)
+		events[i].is_linked = true;
 }
 
 /* Fills in the batch's events from a JSON array of objects: 22004, 22023, 22003. */
 static void
-read_elements(Batch *batch, Jsonb *elements)
+read_elements(Batch *batch, Jsonb *elements, text *request_id)
 {
 	int			n = JB_ROOT_COUNT(elements);
 	bool		own_requests = false;
@@ -291,7 +307,7 @@ read_elements(Batch *batch, Jsonb *elements)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("events must be a JSON array")));
-	if ((batch->request_id != NULL || batch->balanced) && n > PG_INT16_MAX)
+	if ((request_id != NULL || batch->balanced) && n > PG_INT16_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a request, and a balanced call, has at most %d events, this one %d", PG_INT16_MAX, n)));
@@ -305,20 +321,18 @@ read_elements(Batch *batch, Jsonb *elements)
 		CHECK_FOR_INTERRUPTS();
 		read_element(event, getIthJsonbValueFromContainer(&elements->root, i));
 		own_requests |= event->request_id != NULL;
-		if (batch->request_id == NULL)
-			continue;
-		if (own_requests)
+		if (own_requests && request_id != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("element %d has a request_id, and so has the call", i),
 					 errdetail("Either the call has a request_id or its elements have.")));
-		event->request_id = batch->request_id;
-		event->leg = i;
 	}
 	if (batch->balanced)
 		check_balanced(batch, false);
+	if (request_id != NULL || (batch->balanced && !own_requests))
+		pointstore_make_request(batch->events, n, request_id);
 	if (batch->balanced && !own_requests)
-		pointstore_link_legs(batch);
+		pointstore_link_legs(batch->events, n);
 }
 
 static void
@@ -502,9 +516,7 @@ pointstore_append(Batch *batch)
 	}
 	if (!batch->apart)
 		(void) pointstore_count(batch);
-	if (batch->refused != NULL &&
-		(!batch->refusals_are_outcomes || batch->refused->outcome > OUTCOME_LAST_REFUSAL))
-		pointstore_raise(batch->refused);
+	pointstore_raise_refused(batch);
 	for (i = 0; i < batch->nevents; i++)
 	{
 		ProposedEvent *event = &batch->events[i];
@@ -734,89 +746,145 @@ open_missing(Batch *batch, Account *account, Snapshot snapshot)
 }
 
 /*
- * Decides about every event, in input order, up to the first refusal. Writes
- * nothing but the structs: the accounts' versions and balances move on.
+ * Decides about every event, in input order, up to the first refusal, or apart all
+ * of them. Writes nothing but the structs: the accounts' versions and balances move on.
  */
 static void
 judge_batch(Batch *batch, Snapshot snapshot)
 {
-	HTAB	   *requests = NULL;
+	HTAB	   *requests = begin_requests(batch);
 	int			i;
 
 	batch->refused = NULL;
 	batch->again = false;
-	if (batch->request_id != NULL && batch->nevents > 0 &&
-		pointstore_find_request(batch->events, batch->nevents, false, snapshot))
+	for (i = 0; i < batch->nevents && batch->refused == NULL && !batch->again; i += 1 + batch->events[i].further)
 	{
-		for (i = 0; batch->refused == NULL && i < batch->nevents; i++)
-			if (batch->events[i].outcome != OUTCOME_REPLAYED)
-				batch->refused = &batch->events[i];
-		return;
-	}
-	if (batch->same_unit)
-		refuse_other_units(batch, snapshot);
-	if (batch->request_id == NULL && batch->nevents > 1 && has_requests(batch))
-	{
-		HASHCTL		control = {.keysize = POINTSTORE_MAX_NAME + 1, .entrysize = POINTSTORE_MAX_NAME + 1 + sizeof(ProposedEvent *) * 2, .hcxt = CurrentMemoryContext};
+		ProposedEvent *refused = judge_request(batch, &batch->events[i], requests, snapshot);
 
-		requests = hash_create("pointstore requests", 256, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-	}
-	for (i = 0; batch->refused == NULL && i < batch->nevents; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		judge_one(batch, &batch->events[i], requests, snapshot);
-		if (batch->again)
-			break;
-		if (batch->events[i].outcome > OUTCOME_REPLAYED && !batch->apart)
-			batch->refused = &batch->events[i];
+		if (!batch->apart)
+			batch->refused = refused;
 	}
 	if (requests != NULL)
 		hash_destroy(requests);
 }
 
-static bool
-has_requests(const Batch *batch)
+/* For the requests of a batch to be found again in it; NULL: it has no two. */
+static HTAB *
+begin_requests(const Batch *batch)
 {
+	HASHCTL		control = {
+		.keysize = POINTSTORE_MAX_NAME + 1,
+		.entrysize = POINTSTORE_MAX_NAME + 1 + sizeof(ProposedEvent *) * 2,
+		.hcxt = CurrentMemoryContext
+	};
+	int			n = 0;
 	int			i;
 
-	for (i = 0; i < batch->nevents; i++)
-		if (batch->events[i].request_id != NULL)
-			return true;
-	return false;
+	for (i = 0; i < batch->nevents && n < 2; i += 1 + batch->events[i].further)
+		n += batch->events[i].request_id != NULL;
+	if (n < 2)
+		return NULL;
+	return hash_create("pointstore requests", 256, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 }
 
 /*
- * One event of a batch: its request first, when it has one of its own, then the
- * rules. A trusting batch leaves it to the unique index to find a request that
- * has been applied, and looks itself only where the event would be refused.
+ * Decides about the events of one request, or about one without: the request first, then
+ * the rules, up to the first refusal, which is returned. A trusting batch leaves
+ * it to the unique index to find a request that has been applied, and looks itself
+ * only where an event would be refused. Apart, what is refused leaves nothing behind.
  */
-static void
-judge_one(Batch *batch, ProposedEvent *event, HTAB *requests, Snapshot snapshot)
+static ProposedEvent *
+judge_request(Batch *batch, ProposedEvent *events, HTAB *requests, Snapshot snapshot)
 {
-	bool		has_own = batch->request_id == NULL && event->request_id != NULL;
-	bool		known = false;
+	int			n = 1 + events->further;
+	ProposedEvent *refused;
+	int			i;
 
-	event->same_as = NULL;
-	if (event->account->busy)
+	if (is_busy(events))
+		return events;
+	for (i = 0; i < n; i++)
+		events[i].same_as = NULL;
+	if (events->request_id != NULL &&
+		((requests != NULL && seen_in_batch(events, requests)) ||
+		 (!batch->trusting && pointstore_find_request(events, n, false, snapshot))))
+		refused = find_refused(events, snapshot);
+	else
 	{
-		event->outcome = OUTCOME_BUSY;
-		return;
+		refused = judge_events(batch, events, snapshot);
+		if (refused != NULL && events->request_id != NULL && batch->trusting &&
+			pointstore_find_request(events, n, false, snapshot))
+			refused = find_refused(events, snapshot);
 	}
-	if (has_own)
-		known = (requests != NULL && seen_in_batch(event, requests)) ||
-			(!batch->trusting && pointstore_find_request(event, 1, false, snapshot));
-	if (!known && event->propose != NULL)
+	for (i = 0; refused != NULL && i < n; i++)
+		if (&events[i] != refused)
+			events[i].outcome = OUTCOME_WITHDRAWN;
+	return refused;
+}
+
+/* Whether an account of the request is locked by another: then nothing is decided about any of its events. */
+static bool
+is_busy(ProposedEvent *events)
+{
+	bool		busy = false;
+	int			i;
+
+	for (i = 0; i <= events->further; i++)
+		busy |= events[i].account->busy;
+	for (i = 0; busy && i <= events->further; i++)
+		events[i].outcome = OUTCOME_BUSY;
+	return busy;
+}
+
+/* The first event that differs from what its request has written; NULL: none. */
+static ProposedEvent *
+find_refused(ProposedEvent *events, Snapshot snapshot)
+{
+	int			i;
+
+	for (i = 0; i <= events->further; i++)
+		if (events[i].outcome > OUTCOME_REPLAYED)
+		{
+			tell_account(&events[i], snapshot);
+			return &events[i];
+		}
+	return NULL;
+}
+
+/*
+ * The rules, for the events of one request. Returns the refused one; then, where the
+ * batch may go on, the accounts stand as before.
+ */
+static ProposedEvent *
+judge_events(Batch *batch, ProposedEvent *events, Snapshot snapshot)
+{
+	int			n = 1 + events->further;
+	Account    *before = (batch->apart || batch->trusting) && n > 1 ? palloc(sizeof(Account) * n) : NULL;
+	ProposedEvent *refused = batch->same_unit ? refuse_other_unit(events, snapshot) : NULL;
+	int			i;
+
+	for (i = 0; refused == NULL && !batch->again && i < n; i++)
 	{
-		known = !event->propose(event, snapshot);
-		batch->again |= event->again;
-		event->again = false;
+		CHECK_FOR_INTERRUPTS();
+		if (before != NULL)
+			before[i] = *events[i].account;
+		judge_event(batch, &events[i], snapshot);
+		if (events[i].outcome > OUTCOME_REPLAYED)
+			refused = &events[i];
 	}
-	if (!known)
+	while (refused != NULL && before != NULL && i-- > 0)
+		*events[i].account = before[i];
+	return refused;
+}
+
+static void
+judge_event(Batch *batch, ProposedEvent *event, Snapshot snapshot)
+{
+	if (event->propose == NULL || event->propose(event, snapshot))
 		pointstore_judge(event, event->account, snapshot);
-	if (!known && has_own && batch->trusting && event->outcome != OUTCOME_APPENDED)
-		known = pointstore_find_request(event, 1, false, snapshot);
-	if (known && event->outcome > OUTCOME_REPLAYED)
+	else if (event->outcome > OUTCOME_REPLAYED)
 		tell_account(event, snapshot);
+	batch->again |= event->again;
+	event->again = false;
 }
 
 /* A refusal's receipt says how the account stands. */
@@ -830,46 +898,79 @@ tell_account(ProposedEvent *event, Snapshot snapshot)
 }
 
 /* Accounts that count different things: the first event of another unit than the first one's is refused. */
-static void
-refuse_other_units(Batch *batch, Snapshot snapshot)
+static ProposedEvent *
+refuse_other_unit(ProposedEvent *events, Snapshot snapshot)
 {
-	const Kind *kind = batch->events[0].account->kind;
+	const Kind *first = kind_of(events);
 	int			i;
 
-	for (i = 1; batch->refused == NULL && i < batch->nevents; i++)
+	for (i = 1; i <= events->further; i++)
 	{
-		ProposedEvent *event = &batch->events[i];
+		const Kind *kind = kind_of(&events[i]);
 
-		if (kind == NULL || event->account->kind == NULL || pointstore_same_text(kind->unit, event->account->kind->unit))
+		if (first == NULL || kind == NULL || pointstore_same_text(first->unit, kind->unit))
 			continue;
-		event->outcome = OUTCOME_NOT_ALLOWED;
-		tell_account(event, snapshot);
-		batch->refused = event;
+		events[i].outcome = OUTCOME_NOT_ALLOWED;
+		events[i].mismatch = pointstore_cstring(kind->unit);
+		tell_account(&events[i], snapshot);
+		return &events[i];
 	}
+	return NULL;
 }
 
-/* Whether an earlier event of the batch, not refused, has the same request_id: then it decides. */
+/* The kind of an event's account, or that it would be opened with; NULL: it will be refused anyway. */
+static const Kind *
+kind_of(const ProposedEvent *event)
+{
+	const Kind *kind = event->account->kind;
+
+	if (kind != NULL || event->account->exists)
+		return kind;
+	kind = pointstore_read_kind(event->kind ? event->kind : cstring_to_text("default"));
+	return kind != NULL && kind->auto_open ? kind : NULL;
+}
+
+/* Whether an earlier request of the batch, not refused, has the same id: then it decides. */
 static bool
-seen_in_batch(ProposedEvent *event, HTAB *requests)
+seen_in_batch(ProposedEvent *events, HTAB *requests)
 {
 	struct
 	{
 		char		request_id[POINTSTORE_MAX_NAME + 1];
-		ProposedEvent *event;
+		ProposedEvent *events;
 	}		   *entry;
 	bool		found;
+	int			i;
 
-	entry = hash_search(requests, text_to_cstring(event->request_id), HASH_ENTER, &found);
-	if (!found || entry->event->outcome > OUTCOME_REPLAYED)
+	entry = hash_search(requests, text_to_cstring(events->request_id), HASH_ENTER, &found);
+	if (!found || entry->events->outcome > OUTCOME_REPLAYED)
 	{
-		entry->event = event;
+		entry->events = events;
 		return false;
 	}
-	event->mismatch = first_difference(event, entry->event);
-	event->outcome = event->mismatch ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED;
-	event->applied_version = entry->event->version;
-	event->same_as = event->mismatch ? NULL : entry->event;
+	for (i = 0; i <= Min(events->further, entry->events->further); i++)
+	{
+		const char *difference = first_difference(&events[i], &entry->events[i]);
+
+		events[i].mismatch = difference;
+		events[i].outcome = difference ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED;
+		events[i].applied_version = entry->events[i].version;
+		events[i].same_as = difference ? NULL : &entry->events[i];
+	}
+	compare_numbers(events, 1 + events->further, 1 + entry->events->further);
 	return true;
+}
+
+/* A request that has written more or fewer events is another one. */
+static void
+compare_numbers(ProposedEvent *events, int nevents, int found)
+{
+	ProposedEvent *last = &events[Min(found, nevents) - 1];
+
+	if (found == nevents || last->outcome != OUTCOME_REPLAYED)
+		return;
+	last->outcome = OUTCOME_REQUEST_MISMATCH;
+	last->mismatch = "number of events";
 }
 
 static const char *
@@ -931,11 +1032,8 @@ pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapsh
 		}
 	} while (waited);
 	pointstore_scan_end(&scan);
-	if (found > 0 && found != nevents && events[Min(found, nevents) - 1].outcome == OUTCOME_REPLAYED)
-	{
-		events[Min(found, nevents) - 1].outcome = OUTCOME_REQUEST_MISMATCH;
-		events[Min(found, nevents) - 1].mismatch = "number of events";
-	}
+	if (found > 0)
+		compare_numbers(events, nevents, found);
 	return found > 0;
 }
 
@@ -1059,6 +1157,15 @@ check_limits(const ProposedEvent *event, const Account *account)
 	return OUTCOME_APPENDED;
 }
 
+/* Raises a batch's refusal, unless it is to be an outcome. */
+void
+pointstore_raise_refused(const Batch *batch)
+{
+	if (batch->refused != NULL &&
+		(!batch->refusals_are_outcomes || batch->refused->outcome > OUTCOME_LAST_REFUSAL))
+		pointstore_raise(batch->refused);
+}
+
 /* Raises a refusal as the error it stands for. */
 void
 pointstore_raise(const ProposedEvent *event)
@@ -1128,8 +1235,7 @@ raise_other(const ProposedEvent *event, const char *id)
 	if (event->outcome == OUTCOME_NOT_ALLOWED)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("account \"%s\" counts \"%s\", the other account something else", id,
-						pointstore_cstring(event->account->kind->unit))));
+				 errmsg("account \"%s\" counts \"%s\", the other account something else", id, event->mismatch)));
 	if (event->outcome == OUTCOME_WRONG_KIND)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -1339,10 +1445,10 @@ write_events(Batch *batch, RowWriter *writer)
 		if (event->outcome != OUTCOME_APPENDED)
 			continue;
 		event->id = pointstore_draw_id();
-		if (event->first_leg != NULL)
+		if (event->is_linked && event->leg > 0)
 		{
 			event->has_cause = true;
-			event->cause_id = event->first_leg->id;
+			event->cause_id = event[-event->leg].id;
 		}
 	}
 	for (i = 0; i < batch->naccounts; i++)
@@ -1440,7 +1546,7 @@ judge_again(Batch *batch, Account *account)
 		if (event->account != account || event->outcome != OUTCOME_APPENDED)
 			continue;
 		if (event->request_id != NULL &&
-			pointstore_find_request(event, 1, batch->request_id != NULL, snapshot))
+			pointstore_find_request(event, 1, true, snapshot))
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(event->request_id)),
@@ -1507,7 +1613,7 @@ write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters)
 		SET(EV_METADATA, JsonbPGetDatum(event->metadata));
 	if (event->request_id != NULL)
 		SET(EV_REQUEST_ID, PointerGetDatum(event->request_id));
-	if (event->request_id != NULL || event->has_leg)
+	if (event->request_id != NULL || event->is_linked)
 		SET(EV_LEG, Int16GetDatum(event->leg));
 	if (event->has_cause)
 		SET(EV_CAUSE_ID, Int64GetDatum(event->cause_id));

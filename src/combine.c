@@ -1,44 +1,45 @@
 /*-------------------------------------------------------------------------
  *
  * src/combine.c
- *		Combined append: submit_event() hands its event to a background worker,
- *		the combiner of its database, which appends what all waiting callers
- *		have brought in one transaction and answers each by itself.
+ *		Combined append: submit_event() hands its event, and submit_transfer()
+ *		its two legs, to a background worker, the combiner of its database, which
+ *		appends what all waiting callers have brought in one transaction and
+ *		answers each by itself.
  *
  * Under a row lock an account takes one commit after another. The combiner
  * takes the lock once for all that wait, and it does not wait for the disk: it
  * commits asynchronously and goes on with the next batch, while one of the
  * callers, the leader, flushes WAL for all of that batch and wakes the others.
  * Each then waits for the standbys that must confirm, and returns. The rules are those of append.c, to which a batch goes
- * as events that stand apart.
+ * as requests that stand apart.
  *
- * Slots. A caller's event lies in a slot of shared memory. All states change
+ * Slots. What a caller brings, called his request here, lies in a slot of shared memory. All states change
  * under one lock, held for a few instructions:
  *
  *	free		in the list of free slots
  *	waiting		in the queue of its database; the caller's. A caller who gives up
  *				takes it back, and nothing has happened
  *	taken		the combiner's: its transaction may be under way
- *	abandoned	taken, and the caller is gone: the event is appended or refused
+ *	abandoned	taken, and the caller is gone: the request is applied or refused
  *				as if he were there, then the combiner frees the slot
  *	decided		answered, but not durable yet: it follows a leader
  *	answered	the caller's again: he takes the answer and frees the slot. The
  *				leader of a batch answers those that follow him before all
  *				else, whether he is still there to be answered or not
  *
- * An answer is a decision (an applied event or a refusal, of which the caller
+ * An answer is a decision (an applied request or a refusal, of which the caller
  * makes a receipt or an error), an error (which the caller raises as his own), or
- * the event given back, undecided: then the caller appends plainly, waiting
- * where append_event() would wait, and gets the answer that it would get.
+ * the request given back, undecided: then the caller appends plainly, waiting
+ * where append_event() or transfer() would wait, and gets the answer that it would get.
  *
  * Errors. A batch whose transaction fails has written nothing. Perhaps one of its
  * requests was applied before, which is left to the unique index to find: so it is
  * tried again with all its requests looked up, as are all for a second. Then its halves are
- * tried as batches, down to the event that fails alone, which gets the error.
- * After a lock timeout, a deadlock or the like all its events are given back.
+ * tried as batches, down to the request that fails alone, which gets the error.
+ * After a lock timeout, a deadlock or the like all are given back.
  *
- * Locked accounts. The events of an account that another session has locked are
- * put off, while those of other accounts are appended. When only such are left the
+ * Locked accounts. The requests on an account that another session has locked are
+ * put off, while those on other accounts are applied. When only such are left the
  * combiner waits for the lock. Who has been put off for
  * pointstore.combine_lock_timeout is given back.
  *
@@ -89,10 +90,13 @@
 
 PG_FUNCTION_INFO_V1(pointstore_submit_event);
 PG_FUNCTION_INFO_V1(pointstore_try_submit_event);
+PG_FUNCTION_INFO_V1(pointstore_submit_transfer);
+PG_FUNCTION_INFO_V1(pointstore_try_submit_transfer);
 
 PGDLLEXPORT void pointstore_combiner_main(Datum arg);
 
-#define SLOT_TEXT		7680	/* bytes of an event's texts, or of an error's */
+#define SLOT_EVENTS		POINTSTORE_TRANSFER_LEGS	/* events of a request, at most */
+#define SLOT_TEXT		7680	/* bytes of its texts, or of an error's */
 #define TICK			200		/* ms, between two looks of an idle combiner */
 #define START_PATIENCE	1000	/* ms that callers wait for a combiner to come */
 #define START_TIMEOUT	5000	/* ms after which another is asked for, when some did not come */
@@ -112,12 +116,12 @@ typedef enum SlotState
 
 typedef enum AnswerKind
 {
-	ANSWER_DECIDED,				/* slot->event has the outcome */
+	ANSWER_DECIDED,				/* the slot's events have the outcome */
 	ANSWER_ERROR,				/* slot->error */
 	ANSWER_GIVEN_BACK
 } AnswerKind;
 
-/* Pointers in event and error are into text: shared memory has one address in all processes. */
+/* Pointers in events and error are into text: shared memory has one address in all processes. */
 typedef struct Slot
 {
 	pg_atomic_uint32 state;		/* SlotState, changed under the lock */
@@ -127,7 +131,8 @@ typedef struct Slot
 	TimestampTz put_off;		/* by the combiner, since when; 0: not */
 	AnswerKind	answer;
 	XLogRecPtr	flush;			/* WAL up to here comes before the answer */
-	ProposedEvent event;
+	int			nevents;
+	ProposedEvent events[SLOT_EVENTS];
 	ErrorData	error;
 	Size		used;			/* of text */
 	char		text[SLOT_TEXT];
@@ -190,21 +195,24 @@ static int	idle_ticks = 0;
 static TimestampTz wary_until = 0;
 static TransactionId committing = InvalidTransactionId; /* until its events are answered */
 
-static Datum submit(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
-static void refuse_in_transaction(void);
-static bool combine(ProposedEvent *event);
+static Datum submit_event(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static Datum submit_transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static void begin_submit(const char *function);
+static bool submit(ProposedEvent *events, int n);
+static bool combine(ProposedEvent *events, int n);
 static void count_wait(instr_time since);
-static Size size_of_texts(const ProposedEvent *event);
-static pg_noinline Slot *enqueue(const ProposedEvent *event);
+static Size size_of_texts(const ProposedEvent *events, int n);
+static Size size_of_text(const void *text, const void *first);
+static pg_noinline Slot *enqueue(const ProposedEvent *events, int n);
 static Combiner *find_combiner(void);
-static void fill_slot(Slot *slot, const ProposedEvent *event);
+static void fill_slot(Slot *slot, const ProposedEvent *events, int n);
 static void *put(Slot *slot, const void *data, Size size);
 static bool await_answer(Slot *slot);
 static bool look_after_combiner(Slot *slot);
 static bool needs_start(const Combiner *entry, TimestampTz now);
 static void start_combiner(Combiner *wanted, uint32 generation);
 static void wake_queue(Combiner *of);
-static ErrorData *read_answer(Slot *slot, ProposedEvent *event);
+static ErrorData *read_answer(Slot *slot, ProposedEvent *events);
 static ErrorData *copy_error(const ErrorData *error);
 static void abandon(int code, Datum slot);
 static void withdraw(Slot *slot);
@@ -218,11 +226,14 @@ static void leave(int code, Datum arg);
 static int	take_waiting(void);
 static void serve(bool patient);
 static void run(Slot **slots, int n, bool patient);
+static void gather_events(Batch *batch, Slot **slots, int n);
+static void settle(Slot **slots, int n, const Batch *batch, const ErrorData *error);
 static ErrorData *append_batch(Batch *batch);
 static void count_batch(const Batch *batch);
 static bool is_passing(int sqlerrcode);
 static bool has_waited(int sqlerrcode);
-static bool decide(Slot *slot, const ProposedEvent *event, XLogRecPtr commit);
+static bool put_off(Slot *slot);
+static void decide(Slot *slot, const ProposedEvent *events, XLogRecPtr commit);
 static void answer_error(Slot *slot, const ErrorData *error);
 static void answer(Slot **slots, int n);
 static bool idle(void);
@@ -291,49 +302,103 @@ pointstore_combine_set_up(void)
 Datum
 pointstore_submit_event(PG_FUNCTION_ARGS)
 {
-	return submit(fcinfo, false);
+	return submit_event(fcinfo, false);
 }
 
 /* try_submit_event(...): the same, refusals as outcomes. */
 Datum
 pointstore_try_submit_event(PG_FUNCTION_ARGS)
 {
-	return submit(fcinfo, true);
+	return submit_event(fcinfo, true);
 }
 
-/*
- * Appends plainly where it cannot be combined, and in a transaction that has
- * done so already, whose locks a combiner would wait for.
- */
 static Datum
-submit(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
+submit_event(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 {
-	ProposedEvent event = {.role = GetOuterUserId()};
+	ProposedEvent event = {0};
 	Datum		result;
 
-	PreventCommandIfReadOnly("submit_event()");
-	refuse_in_transaction();
+	begin_submit("submit_event()");
 	pointstore_read_arguments(fcinfo, &event);
-	if (!appended_plainly && combine(&event))
+	if (submit(&event, 1))
 		return pointstore_answer(&event, refusals_are_outcomes);
-	appended_plainly = appending = true;
-	ForceSyncCommit();
+	appending = true;
 	result = pointstore_append_one(&event, refusals_are_outcomes);
 	appending = false;
 	return result;
 }
 
+/* submit_transfer(...): see the install script. */
+Datum
+pointstore_submit_transfer(PG_FUNCTION_ARGS)
+{
+	return submit_transfer(fcinfo, false);
+}
+
+/* try_submit_transfer(...): the same, refusals as outcomes. */
+Datum
+pointstore_try_submit_transfer(PG_FUNCTION_ARGS)
+{
+	return submit_transfer(fcinfo, true);
+}
+
+static Datum
+submit_transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
+{
+	ProposedEvent legs[POINTSTORE_TRANSFER_LEGS] = {{0}};
+	Batch		batch = {
+		.events = legs, .nevents = POINTSTORE_TRANSFER_LEGS, .refusals_are_outcomes = refusals_are_outcomes
+	};
+	Datum		result;
+	int			i;
+
+	begin_submit("submit_transfer()");
+	pointstore_read_transfer(fcinfo, legs);
+	if (!submit(legs, POINTSTORE_TRANSFER_LEGS))
+	{
+		appending = true;
+		result = pointstore_append_transfer(fcinfo, legs, refusals_are_outcomes);
+		appending = false;
+		return result;
+	}
+	for (i = 0; i < POINTSTORE_TRANSFER_LEGS; i++)
+		if (legs[i].outcome > OUTCOME_REPLAYED && legs[i].outcome != OUTCOME_WITHDRAWN)
+			batch.refused = &legs[i];
+	pointstore_raise_refused(&batch);
+	return pointstore_answer_all(fcinfo, &batch);
+}
+
 /* What is submitted stays, so it cannot be part of a transaction that may be rolled back: 25001. */
 static void
-refuse_in_transaction(void)
+begin_submit(const char *function)
 {
+	PreventCommandIfReadOnly(function);
 	if (combiner != NULL || appending || IsTransactionBlock() || IsSubTransaction() ||
 		(MyXactFlags & XACT_FLAGS_PIPELINING) ||
 		(!appended_plainly && TransactionIdIsValid(GetTopTransactionIdIfAny())))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("submit_event() commits by itself and cannot run inside a transaction block, nor after a write"),
-				 errhint("append_event() is part of the transaction that it is called in.")));
+				 errmsg("%s commits by itself and cannot run inside a transaction block, nor after a write", function),
+				 errhint("append_event() and transfer() are part of the transaction that they are called in.")));
+}
+
+/*
+ * Has a request decided. False: it is the caller's to be appended plainly, as it is where
+ * it cannot be combined, and in a transaction that has done so already, whose locks a
+ * combiner would wait for.
+ */
+static bool
+submit(ProposedEvent *events, int n)
+{
+	int			i;
+
+	for (i = 0; i < n; i++)
+		events[i].role = GetOuterUserId();
+	if (!appended_plainly && combine(events, n))
+		return true;
+	appended_plainly = true;
+	ForceSyncCommit();
+	return false;
 }
 
 /* At the end of each transaction. */
@@ -344,12 +409,11 @@ pointstore_forget_plain_submits(void)
 }
 
 /*
- * Has the event decided by the combiner: true, and its outcome is durable; an
- * error of it is raised here. False: nothing has been done, and the
- * caller has to append it himself.
+ * Has a request decided by the combiner: true, and its outcome is durable; an
+ * error of it is raised here. False: nothing has been done.
  */
 static bool
-combine(ProposedEvent *event)
+combine(ProposedEvent *events, int n)
 {
 	Slot	   *slot;
 	ErrorData  *volatile error = NULL;
@@ -358,10 +422,10 @@ combine(ProposedEvent *event)
 	volatile AnswerKind answer = ANSWER_GIVEN_BACK;
 	volatile XLogRecPtr flush = InvalidXLogRecPtr;
 
-	if (shared == NULL || IsBinaryUpgrade || size_of_texts(event) > SLOT_TEXT)
+	if (shared == NULL || IsBinaryUpgrade || size_of_texts(events, n) > SLOT_TEXT)
 		return false;
 	INSTR_TIME_SET_CURRENT(since);
-	slot = enqueue(event);
+	slot = enqueue(events, n);
 	if (slot == NULL)
 		return false;
 	PG_ENSURE_ERROR_CLEANUP(abandon, PointerGetDatum(slot));
@@ -371,7 +435,7 @@ combine(ProposedEvent *event)
 		{
 			answer = slot->answer;
 			flush = slot->flush;
-			error = read_answer(slot, event);
+			error = read_answer(slot, events);
 		}
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(abandon, PointerGetDatum(slot));
@@ -405,25 +469,34 @@ count_wait(instr_time since)
 
 /* What fill_slot() puts. */
 static Size
-size_of_texts(const ProposedEvent *event)
+size_of_texts(const ProposedEvent *events, int n)
 {
-	const void *texts[] = {event->aggregate_id, event->event_type, event->payload, event->metadata,
-	event->request_id, event->kind};
 	Size		size = 0;
 	int			i;
 
-	for (i = 0; i < lengthof(texts); i++)
-		if (texts[i] != NULL)
-			size += MAXALIGN(VARSIZE_ANY(texts[i]));
+	for (i = 0; i < n; i++)
+	{
+#define SIZE(field) size_of_text(events[i].field, i > 0 ? events[0].field : NULL)
+		size += SIZE(aggregate_id) + SIZE(event_type) + SIZE(payload) + SIZE(metadata) +
+			SIZE(request_id) + SIZE(kind);
+#undef SIZE
+	}
 	return size;
 }
 
+/* Nothing where the request's first event has the same. */
+static Size
+size_of_text(const void *text, const void *first)
+{
+	return text == NULL || text == first ? 0 : MAXALIGN(VARSIZE_ANY(text));
+}
+
 /*
- * Puts the event into a slot at the end of its database's queue; NULL: no combiner can be
+ * Puts a request into a slot at the end of its database's queue; NULL: no combiner can be
  * had. Not inlined: compilers then see its variables beside the caller's PG_TRY, and warn.
  */
 static pg_noinline Slot *
-enqueue(const ProposedEvent *event)
+enqueue(const ProposedEvent *events, int n)
 {
 	Combiner   *mine;
 	Slot	   *slot;
@@ -445,7 +518,7 @@ enqueue(const ProposedEvent *event)
 	}
 	slot = &shared->slots[shared->free];
 	shared->free = slot->next;
-	fill_slot(slot, event);
+	fill_slot(slot, events, n);
 	slot->combiner = mine - shared->combiners;
 	if (mine->first < 0)
 		mine->first = slot - shared->slots;
@@ -491,24 +564,31 @@ find_combiner(void)
 }
 
 static void
-fill_slot(Slot *slot, const ProposedEvent *event)
+fill_slot(Slot *slot, const ProposedEvent *events, int n)
 {
-#define PUT(field) \
-	if (event->field != NULL) \
-		slot->event.field = put(slot, event->field, VARSIZE_ANY(event->field))
+	int			i;
+
 	slot->next = -1;
 	slot->latch = MyLatch;
 	slot->put_off = 0;
 	slot->flush = InvalidXLogRecPtr;
 	slot->used = 0;
-	slot->event = *event;
-	PUT(aggregate_id);
-	PUT(event_type);
-	PUT(payload);
-	PUT(metadata);
-	PUT(request_id);
-	PUT(kind);
+	slot->nevents = n;
+	for (i = 0; i < n; i++)
+	{
+		slot->events[i] = events[i];
+#define PUT(field) \
+		if (events[i].field != NULL) \
+			slot->events[i].field = i > 0 && events[i].field == events[0].field ? slot->events[0].field \
+				: put(slot, events[i].field, VARSIZE_ANY(events[i].field))
+		PUT(aggregate_id);
+		PUT(event_type);
+		PUT(payload);
+		PUT(metadata);
+		PUT(request_id);
+		PUT(kind);
 #undef PUT
+	}
 }
 
 /* Copies data into the slot's text, where there is room for it. */
@@ -623,17 +703,20 @@ wake_queue(Combiner *of)
 		SetLatch(shared->slots[i].latch);
 }
 
-/* Copies an answer out of its slot: a decision into the event, an error as the result. */
+/* Copies an answer out of its slot: a decision into the events, an error as the result. */
 static ErrorData *
-read_answer(Slot *slot, ProposedEvent *event)
+read_answer(Slot *slot, ProposedEvent *events)
 {
-	ProposedEvent asked = *event;
+	int			i;
 
 	if (slot->answer == ANSWER_ERROR)
 		return copy_error(&slot->error);
-	if (slot->answer == ANSWER_DECIDED)
+	for (i = 0; slot->answer == ANSWER_DECIDED && i < slot->nevents; i++)
 	{
-		*event = slot->event;
+		ProposedEvent asked = events[i];
+		ProposedEvent *event = &events[i];
+
+		*event = slot->events[i];
 		event->aggregate_id = asked.aggregate_id;
 		event->event_type = asked.event_type;
 		event->payload = asked.payload;
@@ -917,50 +1000,73 @@ serve(bool patient)
 }
 
 /*
- * Appends the events of some slots in one transaction. A slot that is answered
+ * Applies the requests of some slots in one transaction. A slot that is answered
  * becomes NULL in the array; one that is put off stays. When the transaction fails,
  * each half of them goes by itself.
  */
 static void
 run(Slot **slots, int n, bool patient)
 {
-	Batch		batch = {.nevents = n, .apart = true, .patient = patient, .trusting = GetCurrentTimestamp() >= wary_until};
+	Batch		batch = {.apart = true, .same_unit = true, .patient = patient, .trusting = GetCurrentTimestamp() >= wary_until};
 	bool		trusting = batch.trusting;
 	ErrorData  *error;
-	int			i;
 
-	batch.events = palloc(sizeof(ProposedEvent) * n);
-	for (i = 0; i < n; i++)
-		batch.events[i] = slots[i]->event;
+	gather_events(&batch, slots, n);
 	error = append_batch(&batch);
 	if (error != NULL && trusting && !has_waited(error->sqlerrcode))
 	{
 		wary_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WARINESS);
 		run(slots, n, patient);
-		return;
 	}
-	if (error == NULL || is_passing(error->sqlerrcode) || n == 1)
+	else if (error == NULL || is_passing(error->sqlerrcode) || n == 1)
+		settle(slots, n, &batch, error);
+	else
 	{
-		int			ndecided = 0;
-
-		if (error == NULL)
-			count_batch(&batch);
-		for (i = 0; i < n; i++)
-		{
-			slots[i]->answer = ANSWER_GIVEN_BACK;
-			if (error != NULL && !is_passing(error->sqlerrcode))
-				answer_error(slots[i], error);
-			if (error == NULL && !decide(slots[i], &batch.events[i], XactLastCommitEnd))
-				continue;
-			decided[ndecided++] = slots[i];
-			slots[i] = NULL;
-		}
-		answer(decided, ndecided);
-		committing = InvalidTransactionId;
-		return;
+		run(slots, n / 2, patient);
+		run(slots + n / 2, n - n / 2, patient);
 	}
-	run(slots, n / 2, patient);
-	run(slots + n / 2, n - n / 2, patient);
+}
+
+static void
+gather_events(Batch *batch, Slot **slots, int n)
+{
+	int			i;
+
+	batch->events = palloc(sizeof(ProposedEvent) * SLOT_EVENTS * n);
+	for (i = 0; i < n; i++)
+	{
+		memcpy(&batch->events[batch->nevents], slots[i]->events, sizeof(ProposedEvent) * slots[i]->nevents);
+		batch->nevents += slots[i]->nevents;
+	}
+}
+
+/* Answers the slots of a batch that is committed, or has failed for good. */
+static void
+settle(Slot **slots, int n, const Batch *batch, const ErrorData *error)
+{
+	const ProposedEvent *events = batch->events;
+	int			ndecided = 0;
+	int			i;
+
+	if (error == NULL)
+		count_batch(batch);
+	for (i = 0; i < n; i++)
+	{
+		Slot	   *slot = slots[i];
+
+		slot->answer = ANSWER_GIVEN_BACK;
+		if (error == NULL && events->outcome != OUTCOME_BUSY)
+			decide(slot, events, XactLastCommitEnd);
+		else if (error != NULL && !is_passing(error->sqlerrcode))
+			answer_error(slot, error);
+		events += slot->nevents;
+		if (error == NULL && slot->answer == ANSWER_GIVEN_BACK && put_off(slot))
+			continue;
+		decided[ndecided++] = slot;
+		slots[i] = NULL;
+	}
+	answer(decided, ndecided);
+	committing = InvalidTransactionId;
 }
 
 /* One transaction. Its error, after which nothing of it is left, or NULL. */
@@ -1017,28 +1123,39 @@ has_waited(int sqlerrcode)
 	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_QUERY_CANCELED;
 }
 
-/* The answer for an event that a committed batch has decided. False: its account is locked, it is put off. */
+/* Whether a slot, one of whose accounts is locked, is to be tried again; false: it has been for long. */
 static bool
-decide(Slot *slot, const ProposedEvent *event, XLogRecPtr commit)
+put_off(Slot *slot)
 {
-	if (event->outcome == OUTCOME_BUSY)
-	{
-		TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = GetCurrentTimestamp();
 
-		if (slot->put_off == 0)
-			slot->put_off = now;
-		return TimestampDifferenceExceeds(slot->put_off, now, combine_lock_timeout);
-	}
-	slot->event = *event;
-	slot->used = 0;
-	if (event->mismatch != NULL)
-		slot->event.mismatch = put(slot, event->mismatch, strlen(event->mismatch) + 1);
+	if (slot->put_off == 0)
+		slot->put_off = now;
+	return !TimestampDifferenceExceeds(slot->put_off, now, combine_lock_timeout);
+}
+
+/* The answer for a request that a committed batch has decided. */
+static void
+decide(Slot *slot, const ProposedEvent *events, XLogRecPtr commit)
+{
+	int			i;
+
 	slot->answer = ANSWER_DECIDED;
-	slot->flush = event->outcome == OUTCOME_REPLAYED ? event->durable : InvalidXLogRecPtr;
-	if (event->outcome == OUTCOME_APPENDED ||
-		(event->same_as != NULL && event->same_as->outcome == OUTCOME_APPENDED))
-		slot->flush = commit;
-	return true;
+	slot->flush = InvalidXLogRecPtr;
+	slot->used = 0;
+	for (i = 0; i < slot->nevents; i++)
+	{
+		const ProposedEvent *event = &events[i];
+
+		slot->events[i] = *event;
+		if (event->mismatch != NULL)
+			slot->events[i].mismatch = put(slot, event->mismatch, strlen(event->mismatch) + 1);
+		if (event->outcome == OUTCOME_REPLAYED)
+			slot->flush = Max(slot->flush, event->durable);
+		if (event->outcome == OUTCOME_APPENDED ||
+			(event->same_as != NULL && event->same_as->outcome == OUTCOME_APPENDED))
+			slot->flush = commit;
+	}
 }
 
 /* Puts an error into a slot, its texts as far as they fit. */

@@ -450,6 +450,7 @@ typedef enum Outcome
 	OUTCOME_OVERFLOW,
 	OUTCOME_WRONG_KIND,
 	OUTCOME_PURE,				/* a hold on a pure account */
+	OUTCOME_WITHDRAWN,			/* with another event of its request, which was refused */
 	/* undecided: another has locked the account, nothing was written */
 	OUTCOME_BUSY
 } Outcome;
@@ -478,15 +479,15 @@ typedef struct ProposedEvent
 	bool		has_expected;
 	bool		has_floor;
 	bool		has_occurred;
-	bool		has_leg;		/* also without a request_id */
+	bool		is_linked;		/* has its leg also without a request_id, and the first leg as its cause */
 	bool		has_cause;
 	bool		any_floor;		/* passes below the floor */
 	bool		any_status;		/* passes on a frozen account */
 	int16		leg;
+	int			further;		/* events of its request that come after it, and next to it */
 	Oid			role;			/* who appends it; InvalidOid: the session's role */
 	int64		held;			/* change of held */
 	int64		cause_id;
-	struct ProposedEvent *first_leg;	/* its cause, in the same batch */
 	Hold	   *hold;			/* whose step it is: its row is written with it */
 	bool		(*propose) (struct ProposedEvent *event, Snapshot snapshot);
 	void	   *subject;		/* what that is about */
@@ -501,22 +502,21 @@ typedef struct ProposedEvent
 	TimestampTz created_at;
 	XLogRecPtr	durable;		/* replayed: where WAL must be flushed to before it is told */
 	bool		again;			/* propose() has waited for a twin: all is to be read again */
-	const char *mismatch;		/* first differing field of a request used otherwise */
+	const char *mismatch;		/* first differing field of a request used otherwise; a unit that differs */
 	int64		applied_version;	/* what that request has written */
 	struct ProposedEvent *same_as;	/* earlier event of the batch with the same request_id */
 } ProposedEvent;
 
 /*
- * Proposed events that stand or fall together; or apart: then a refused event is
- * passed over with its outcome in it, and only an error takes all back.
+ * Proposed events that stand or fall together; or apart: then a refused request is
+ * passed over with its outcome in its events, and only an error takes all back.
  */
 typedef struct Batch
 {
 	ProposedEvent *events;
 	int			nevents;
-	text	   *request_id;		/* of the whole; null = none */
 	bool		balanced;
-	bool		same_unit;		/* all accounts count the same */
+	bool		same_unit;		/* all accounts of a request count the same */
 	bool		refusals_are_outcomes;
 	bool		apart;
 	bool		patient;		/* apart: locked accounts are waited for, else OUTCOME_BUSY */
@@ -534,7 +534,8 @@ extern void pointstore_append(Batch *batch);
 extern int	pointstore_count(const Batch *batch);
 extern void pointstore_count_event(const ProposedEvent *event);
 extern Datum pointstore_append_one(ProposedEvent *event, bool refusals_are_outcomes);
-extern void pointstore_link_legs(Batch *batch);
+extern void pointstore_make_request(ProposedEvent *events, int n, text *request_id);
+extern void pointstore_link_legs(ProposedEvent *events, int n);
 extern Datum pointstore_answer_all(FunctionCallInfo fcinfo, const Batch *batch);
 extern void pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event);
 extern Datum pointstore_answer(const ProposedEvent *event, bool refusals_are_outcomes);
@@ -542,6 +543,7 @@ extern void pointstore_check_event(const ProposedEvent *event);
 extern bool pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapshot snapshot);
 extern void pointstore_judge(ProposedEvent *event, Account *account, Snapshot snapshot);
 extern void pointstore_judge_rules(ProposedEvent *event, Account *account, Snapshot snapshot);
+extern void pointstore_raise_refused(const Batch *batch);
 pg_noreturn extern void pointstore_raise(const ProposedEvent *event);
 extern int64 pointstore_draw_id(void);
 
@@ -569,7 +571,16 @@ extern void (*pointstore_digest_pause) (void);
 extern void pointstore_sweep(void);
 
 /* ---------------------------------------------------------------------
- * combine.c: submit_event, and the combiner
+ * transfer.c: transfers and reversals
+ * ---------------------------------------------------------------------
+ */
+#define POINTSTORE_TRANSFER_LEGS 2
+
+extern void pointstore_read_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs);
+extern Datum pointstore_append_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs, bool refusals_are_outcomes);
+
+/* ---------------------------------------------------------------------
+ * combine.c: submit_event, submit_transfer, and the combiner
  * ---------------------------------------------------------------------
  */
 extern void pointstore_combine_init(void);

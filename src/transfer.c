@@ -45,7 +45,6 @@ typedef struct Reversal
 } Reversal;
 
 static Datum transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
-static void read_transfer(FunctionCallInfo fcinfo, ProposedEvent *events);
 static bool append_or_leave(void *arg);
 static int	find_legs(text *id, int64 version, ProposedEvent **events);
 static void refuse_irreversible(const Reversal *reversal, const char *type, const char *id);
@@ -70,16 +69,56 @@ pointstore_try_transfer(PG_FUNCTION_ARGS)
 static Datum
 transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 {
-	ProposedEvent events[2] = {{0}, {0}};
+	ProposedEvent legs[POINTSTORE_TRANSFER_LEGS] = {{0}};
+
+	PreventCommandIfReadOnly("transfer()");
+	pointstore_read_transfer(fcinfo, legs);
+	return pointstore_append_transfer(fcinfo, legs, refusals_are_outcomes);
+}
+
+/* The arguments of transfer(), checked, as its two legs: 22004, 22023. */
+void
+pointstore_read_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs)
+{
+	ProposedEvent *from = &legs[0];
+	ProposedEvent *to = &legs[1];
+
+	from->aggregate_id = pointstore_name(fcinfo, 0, "from_id");
+	if (PG_ARGISNULL(2) || PG_ARGISNULL(5))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(2) ? "amount" : "payload")));
+	from->event_type = pointstore_name(fcinfo, 4, "event_type");
+	from->payload = PG_GETARG_JSONB_P(5);
+	from->metadata = PG_ARGISNULL(6) ? NULL : PG_GETARG_JSONB_P(6);
+	*to = *from;
+	to->aggregate_id = pointstore_name(fcinfo, 1, "to_id");
+	to->amount = PG_GETARG_INT64(2);
+	if (to->amount <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the amount of a transfer must be positive, is %lld", (long long) to->amount)));
+	from->amount = -to->amount;
+	if (pointstore_same_text(from->aggregate_id, to->aggregate_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account \"%s\" does not transfer to itself", pointstore_cstring(from->aggregate_id))));
+	pointstore_make_request(legs, POINTSTORE_TRANSFER_LEGS, PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3));
+	pointstore_link_legs(legs, POINTSTORE_TRANSFER_LEGS);
+	pointstore_check_event(from);
+	pointstore_check_event(to);
+}
+
+/* Appends the legs in the caller's transaction and returns the receipts. */
+Datum
+pointstore_append_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs, bool refusals_are_outcomes)
+{
 	Batch		batch = {
-		.events = events, .nevents = 2, .same_unit = true, .refusals_are_outcomes = refusals_are_outcomes
+		.events = legs, .nevents = POINTSTORE_TRANSFER_LEGS, .same_unit = true,
+		.refusals_are_outcomes = refusals_are_outcomes
 	};
 	ErrorData  *error = NULL;
 
-	PreventCommandIfReadOnly("transfer()");
-	read_transfer(fcinfo, events);
-	batch.request_id = events[0].request_id;
-	pointstore_link_legs(&batch);
 	if (refusals_are_outcomes)
 		error = pointstore_attempt(append_or_leave, &batch);
 	else
@@ -87,38 +126,6 @@ transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	if (error != NULL)
 		ReThrowError(error);
 	return pointstore_answer_all(fcinfo, &batch);
-}
-
-/* The two legs, checked: 22004, 22023. */
-static void
-read_transfer(FunctionCallInfo fcinfo, ProposedEvent *events)
-{
-	int			i;
-
-	events[0].aggregate_id = pointstore_name(fcinfo, 0, "from_id");
-	events[1].aggregate_id = pointstore_name(fcinfo, 1, "to_id");
-	if (PG_ARGISNULL(2) || PG_ARGISNULL(5))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", PG_ARGISNULL(2) ? "amount" : "payload")));
-	events[1].amount = PG_GETARG_INT64(2);
-	if (events[1].amount <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the amount of a transfer must be positive, is %lld", (long long) events[1].amount)));
-	if (pointstore_same_text(events[0].aggregate_id, events[1].aggregate_id))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("account \"%s\" does not transfer to itself", pointstore_cstring(events[0].aggregate_id))));
-	events[0].amount = -events[1].amount;
-	for (i = 0; i < 2; i++)
-	{
-		events[i].request_id = PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3);
-		events[i].event_type = pointstore_name(fcinfo, 4, "event_type");
-		events[i].payload = PG_GETARG_JSONB_P(5);
-		events[i].metadata = PG_ARGISNULL(6) ? NULL : PG_GETARG_JSONB_P(6);
-		pointstore_check_event(&events[i]);
-	}
 }
 
 /* Appends a batch; of one that is refused nothing is to be left: no lock, and no account that it has opened. */
@@ -136,6 +143,7 @@ Datum
 pointstore_reverse_event(PG_FUNCTION_ARGS)
 {
 	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
+	text	   *request_id;
 	Batch		batch = {0};
 	PointstoreScope scope;
 	int			i;
@@ -149,13 +157,12 @@ pointstore_reverse_event(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the amount to be reversed must be positive, is %lld", (long long) PG_GETARG_INT64(2))));
 	PreventCommandIfReadOnly("reverse_event()");
-	batch.request_id = PG_ARGISNULL(3) ? NULL : pointstore_name(fcinfo, 3, "request_id");
+	request_id = PG_ARGISNULL(3) ? NULL : pointstore_name(fcinfo, 3, "request_id");
 	pointstore_act_as_owner(&scope);
 	batch.nevents = find_legs(id, PG_GETARG_INT64(1), &batch.events);
+	pointstore_make_request(batch.events, batch.nevents, request_id);
 	for (i = 0; i < batch.nevents; i++)
 	{
-		batch.events[i].request_id = batch.request_id;
-		batch.events[i].leg = i;
 		batch.events[i].any_amount = PG_ARGISNULL(2);
 		batch.events[i].any_floor = PG_GETARG_BOOL(4);
 	}

@@ -48,7 +48,7 @@ SELECT s.workload, s.contender, s.unit, s.runs,
   FROM summary s, LATERAL (SELECT CASE WHEN s.median >= 1000 THEN 'FM99,999,990' WHEN s.unit = 's' THEN 'FM990.000' ELSE 'FM999,990.0' END) f(format)
  WHERE s.workload NOT LIKE 'clients: %' OR s.unit IN ('WAL bytes/event', 'updates of the row/event')
  ORDER BY (SELECT min(w.id) FROM summary w WHERE w.workload = s.workload AND w.unit = s.unit),
-          array_position(ARRAY['append_event', 'submit_event', 'append_events', 'optimistic', 'update', 'lock', 'floor', 'COPY', 'indexed',
+          array_position(ARRAY['append_event', 'submit_event', 'append_events', 'transfer', 'submit_transfer', 'double_entry', 'optimistic', 'update', 'lock', 'floor', 'COPY', 'indexed',
                                'first, watched', 'full, watched', 'incremental', 'tenth of the history', 'full', 'G', 'W', 'G + W',
                                'disturbed', 'undisturbed', 'full run meanwhile'], s.contender);
 

@@ -2,7 +2,8 @@
 -- A transfer as it is written by hand, with the guarantees of pointstore.transfer():
 -- both accounts locked in one order, a request once, compared when it is repeated,
 -- floor, ceiling, unit and status of both, two numbered entries with the balance
--- after them; and the two accounts for appends beside open holds.
+-- after them; account 0, to which many transfer; and the two accounts for appends
+-- beside open holds.
 -- Variable: accounts.
 
 CREATE TABLE rival.party (LIKE pointstore.balance INCLUDING ALL) WITH (fillfactor = 80);
@@ -17,6 +18,7 @@ CREATE TABLE rival.transfer (
 );
 CREATE TABLE rival.entry (LIKE pointstore.event_store INCLUDING INDEXES);
 CREATE SEQUENCE rival.entry_id_seq;
+SELECT pointstore.append_event('0', 'Opened', 1000000);
 INSERT INTO rival.party SELECT * FROM pointstore.balance WHERE aggregate_id ~ '^\d+$';
 UPDATE rival.party SET balance = 1000000;
 INSERT INTO rival.entry SELECT nextval('rival.entry_id_seq'), aggregate_id, version, 'Opened', balance, 0, balance, '{}', NULL, NULL, NULL, NULL, now(), now()
@@ -61,6 +63,9 @@ BEGIN
     RETURN QUERY VALUES (payer.version + 1, payer.balance - p_amount), (payee.version + 1, payee.balance + p_amount);
 END
 $$;
+
+-- a table that is empty when it is planned for would be scanned by the first sessions
+INSERT INTO rival.transfer SELECT 'before-' || i, '1', '2', 1, 'Transferred', '{}', now() FROM generate_series(1, 10000) i;
 
 SELECT pointstore.append_event('held', 'Opened', 1000000000), pointstore.append_event('unheld', 'Opened', 1000000000);
 SELECT count(pointstore.hold('held', 1, 'held-' || i, '1 day')) FROM generate_series(1, 10000) i;

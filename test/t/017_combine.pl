@@ -86,7 +86,7 @@ sub wait_for
 sub wait_for_callers
 {
 	my ($n, $what) = @_;
-	wait_for($what // "$n callers wait", "SELECT count(*) >= $n FROM pg_stat_activity WHERE query ~ 'submit_event' AND wait_event_type = 'Extension' AND pid <> pg_backend_pid() AND NOT $is_combiner");
+	wait_for($what // "$n callers wait", "SELECT count(*) >= $n FROM pg_stat_activity WHERE query ~ 'submit_' AND wait_event_type = 'Extension' AND pid <> pg_backend_pid() AND NOT $is_combiner");
 	return;
 }
 
@@ -94,6 +94,12 @@ sub submit
 {
 	my ($account, $type, $amount, $more) = @_;
 	return "SELECT outcome FROM pointstore.submit_event('$account', '$type', $amount" . ($more ? ", $more" : '') . ')';
+}
+
+sub move
+{
+	my ($from, $to, $amount, $more) = @_;
+	return "SELECT string_agg(outcome || ' ' || version || ' ' || balance, ', ') FROM pointstore.submit_transfer('$from', '$to', $amount" . ($more ? ", $more" : '') . ')';
 }
 
 # A session of its own is at an event that takes two seconds, so that others gather.
@@ -160,6 +166,28 @@ ok((join(' ', @told) eq 'appended replayed replayed replayed' && done($odd) eq '
 	"of twins in one batch one is appended: @told");
 is(value(q{SELECT count(*) FROM pointstore.event_store WHERE request_id = 'twin'}), '1', 'once');
 
+#
+# transfers among them: both legs or none, whatever became of those before them in the batch
+#
+value(q{SELECT pointstore.append_event('tight', 'Opened', 5), pointstore.append_event('shut', 'Opened'), pointstore.freeze_account('shut', 'test')});
+$slow = start_slow();
+my @moves;
+foreach my $sql (move('tight', 'shut', 5), move('tight', 'moved', 5, q{'move-1'}), move('tight', 'moved', 5, q{'move-1'}), move('moved', 'tight', 2, q{'move-2'}),
+	move('tight', 'moved', 2, q{'move-2'}), move('tight', 'moved', 3), move('free', 'moved', 1, q{event_type => 'Poison'}), submit('moved', 'Good', 1))
+{
+	push @moves, start($sql);
+	wait_for_callers(@moves + 1);
+}
+is(done($slow), 'appended', 'a batch with transfers');
+my @moved = map { done($_) } @moves;
+is(join('; ', @moved[0, 5, 6, 7]), 'PS004; PS003; 22012; appended', 'refused at the second leg and at the first, poison, an event');
+is(join('; ', @moved[1, 2]), 'appended 2 0, appended 1 5; replayed 2 0, replayed 1 5', 'twins, of what a refused one before them would have spent');
+is(join('; ', @moved[3, 4]), 'appended 2 3, appended 3 2; PS002', 'back again; and its request the other way round');
+is(value(q{SELECT string_agg(aggregate_id || ' ' || version || ' ' || balance, ', ' ORDER BY aggregate_id) FROM pointstore.account WHERE aggregate_id IN ('moved', 'shut', 'tight')}),
+	'moved 3 4, shut 1 0, tight 3 2', 'nothing else');
+is(value(q{SELECT string_agg(l.aggregate_id || ' ' || c.aggregate_id, ', ' ORDER BY l.id) FROM pointstore.event_store l JOIN pointstore.event_store c ON c.id = l.cause_id WHERE l.leg = 1}),
+	'moved tight, tight moved', 'each pair linked');
+
 # in order of arrival
 $slow = start_slow();
 my @ordered;
@@ -175,6 +203,12 @@ is(join(' ', map { done($_) } @ordered), '1 2 3 4 5 6', 'in order of arrival');
 # a locked account
 #
 my $holder = $node->background_psql('postgres');
+$holder->query_safe(q{BEGIN; SELECT pointstore.append_event('moved', 'Kept', 1)});
+my $put_off = start(move('free', 'moved', 1));
+is(value("SET statement_timeout = '30s'; " . submit('free', 'Good', 1)), 'appended', 'who waits for one account of a transfer does not keep the other');
+wait_for('the transfer waits for itself', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'submit_transfer' AND wait_event_type = 'Lock'});
+$holder->query_safe('COMMIT');
+like(done($put_off), qr/^appended .*, appended 5 6$/, 'and is then made');
 $holder->query_safe(q{BEGIN; SELECT pointstore.append_event('held', 'Kept', 1)});
 my $waiting = start(submit('held', 'Good', 1));
 my $limited = start(submit('held', 'Good', 1, q{request_id => 'limited'}), statement_timeout => 1000);
@@ -255,10 +289,12 @@ is(value(q{SELECT version FROM pointstore.get_balance('piped')}), '1', 'but for 
 #
 # 32 clients in every way, 12 slots, a combiner that is terminated again and again
 #
+value(q{SELECT count(pointstore.append_event('m' || n, 'Opened', 1000)) FROM generate_series(0, 9) n});
 value('SELECT pointstore.pg_stat_pointstore_reset()');
 my $load = pgbench(32, 8,
 	hot => "\\set n :n + 1\n" . submit('hot', 'Acked', 1, q{request_id => 'hot-' || :client_id || '-' || :n}) . ";\n",
 	uniform => "\\set n :n + 1\n\\set a random(1, 500)\n" . submit(q{u' || :a || '}, 'Acked', 1, q{request_id => 'uniform-' || :client_id || '-' || :n}) . ";\n",
+	moved => "\\set n :n + 1\n\\set a random(0, 9)\n\\set b (:a + random(1, 9)) % 10\n" . move(q{m' || :a || '}, q{m' || :b || '}, 1, q{'moved-' || :client_id || '-' || :n, 'Acked'}) . ";\n",
 	append => "\\set n :n + 1\n" . q{SELECT outcome FROM pointstore.append_event('hot', 'Acked', 1, request_id => 'append-' || :client_id || '-' || :n)} . ";\n",
 	refused => q{SELECT outcome FROM pointstore.try_submit_event('hot', 'Refused', -1000000);} . "\n",
 	repeated => "\\set r random(1, 300)\n" . submit(q{r' || :r || '}, 'Repeated', ':r', q{request_id => 'repeated-' || :r}) . ";\n");
@@ -292,14 +328,17 @@ my $refused = 0;
 my $repeated = 0;
 foreach my $client (values %acks)
 {
-	$acked += $client->{$_} // 0 foreach 0, 1, 4;
-	$refused += $client->{2} // 0;
-	$repeated += $client->{3} // 0;
+	# by the names of the scripts; a transfer has two events
+	$acked += $client->{$_} // 0 foreach 0, 1, 2, 2, 5;
+	$refused += $client->{3} // 0;
+	$repeated += $client->{4} // 0;
 }
 is(value(q{SELECT count(*) FROM pointstore.event_store WHERE event_type = 'Acked'}), $acked, 'acknowledged = stored');
 is(value(q{SELECT count(*) FROM pointstore.event_store WHERE event_type = 'Repeated'}), value(q{SELECT count(DISTINCT request_id) FROM pointstore.event_store WHERE event_type = 'Repeated'}), 'each request once');
 is(value(q{SELECT count(*) FROM pointstore.event_store WHERE event_type IN ('Refused', 'Poison', 'Late')}), '0', 'nothing that was refused');
 is(faults($node, 'postgres'), '', 'the store is sound');
+is(value(q{SELECT sum(balance) FROM pointstore.balance WHERE aggregate_id ~ '^m[0-9]$'}), '10000', 'what was moved is neither more nor less');
+is(value(q{SELECT count(*) FROM (SELECT FROM pointstore.event_store WHERE request_id ~ '^moved-' GROUP BY request_id HAVING count(*) <> 2 OR sum(amount) <> 0) r}), '0', 'by pairs');
 my $applied = value(q{SELECT count(*) FROM pointstore.event_store WHERE event_type = 'Repeated'});
 is(value("SELECT appends, replays, insufficient_balance FROM $stat"), join('|', $acked + $applied, $repeated - $applied, $refused),
 	'the statistics say what the clients were told');
@@ -414,13 +453,16 @@ foreach my $case ([ 'no worker', 'max_worker_processes = 1' ], [ 'no slots', 'po
 	is($plain->safe_psql('postgres', submit('a', 'Good', 1, q{request_id => 'r'})), 'appended', "$name: appended");
 	is($plain->safe_psql('postgres', submit('a', 'Good', 1, q{request_id => 'r'})), 'replayed', "$name: replayed");
 	is($plain->safe_psql('postgres', q{SELECT outcome FROM pointstore.try_submit_event('a', 'Spent', -2)}), 'insufficient_balance', "$name: refused");
+	is($plain->safe_psql('postgres', move('t', 'u', 1, q{'t'}) =~ s/submit_/try_submit_/r), 'insufficient_balance 0 0', "$name: a transfer refused");
+	is($plain->safe_psql('postgres', q{SELECT FROM pointstore.append_event('t', 'Opened', 1);} . move('t', 'u', 1, q{'t'})), "appended 2 0, appended 1 1", "$name: and made");
+	is($plain->safe_psql('postgres', move('t', 'u', 1, q{'t'})), 'replayed 2 0, replayed 1 1', "$name: once");
 	is($plain->safe_psql('postgres', q{SELECT (pointstore.submit_event('a', 'Good', 1)).version FROM generate_series(1, 3)}), "2\n3\n4", "$name: several in one statement");
 	is(sqlstate($plain, 'postgres', 'BEGIN; ' . submit('a', 'Good', 1)), '25001', "$name: not in a transaction block");
 	is(sqlstate($plain, 'postgres', q{DO $$ BEGIN PERFORM pointstore.append_event('b', 'Good'); PERFORM pointstore.submit_event('a', 'Good'); END $$}), '25001', "$name: nor after a write");
 	my @many = map { start(submit('a', 'Good', 1), node => $plain) } 1 .. 20;
 	is(join(' ', map { done($_) } @many), join(' ', ('appended') x 20), "$name: many at once");
 	is($plain->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE $is_combiner"), '0', "$name: there is no combiner");
-	is($plain->safe_psql('postgres', "SELECT appends, replays, insufficient_balance, combined_events FROM $stat"), $name eq 'not preloaded' ? '' : '25|1|1|0', "$name: statistics");
+	is($plain->safe_psql('postgres', "SELECT appends, replays, insufficient_balance, combined_events FROM $stat"), $name eq 'not preloaded' ? '' : '28|3|2|0', "$name: statistics");
 	is(sqlstate($plain, 'postgres', 'SELECT pointstore.pg_stat_pointstore_reset()'), $name eq 'not preloaded' ? '55000' : '00000', "$name: their reset");
 	is(faults($plain, 'postgres'), '', "$name: the store is sound");
 	$plain->stop;

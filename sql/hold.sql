@@ -30,7 +30,7 @@ SELECT * FROM hold_state('hold-1');
 SELECT outcome, version, balance, available FROM pointstore.cancel_hold('hold-c');
 SELECT * FROM hold_state('hold-1');
 SELECT * FROM hold_row ORDER BY hold_id;
-SELECT e.version, e.event_type, e.amount, e.held, e.balance_after, e.payload, e.metadata, e.request_id, e.leg, c.version AS cause
+SELECT e.version, e.event_type, e.amount, e.held, e.balance_after, e.payload, e.metadata - 'expires_at' AS metadata, e.request_id, e.leg, c.version AS cause
   FROM pointstore.event_store e LEFT JOIN pointstore.event_store c ON c.id = e.cause_id
  WHERE e.aggregate_id = 'hold-1' ORDER BY e.version;
 SELECT h.hold_id, e.version FROM pointstore.hold h JOIN pointstore.event_store e ON e.id = h.event_id WHERE h.aggregate_id = 'hold-1' ORDER BY 1;
@@ -160,7 +160,8 @@ SELECT outcome, version FROM pointstore.confirm_hold('hold-g1');
 -- a name is drawn for who has none
 SELECT id AS placed FROM pointstore.hold('hold-1', 1) \gset
 SELECT hold_id AS drawn FROM pointstore.hold WHERE event_id = :placed \gset
-SELECT metadata ->> 'hold_id' = :'drawn' AS told FROM pointstore.event_store WHERE id = :placed;
+SELECT metadata ->> 'hold_id' = :'drawn' AS told, (metadata ->> 'expires_at')::timestamptz = expires_at AS expiry_told
+  FROM pointstore.event_store e JOIN pointstore.hold h ON h.event_id = e.id WHERE e.id = :placed;
 SELECT outcome FROM pointstore.cancel_hold(:'drawn');
 
 -- bad input
@@ -261,6 +262,17 @@ COMMIT;
 SELECT old_held, new_held, changed FROM pointstore.rebuild_balance('hold-9');
 SELECT * FROM hold_state('hold-9');
 SELECT changed FROM pointstore.rebuild_balance('hold-9');
+-- and next_expiry alone, also by way of all accounts
+SELECT count(pointstore.append_event('hold-9' || x, 'Earned', 100)), count(pointstore.hold('hold-9' || x, 1, 'hold-r' || x)) FROM unnest(ARRAY['b', 'c']) x;
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET next_expiry = next_expiry + interval '1 day' WHERE aggregate_id = 'hold-9';
+UPDATE pointstore.balance SET next_expiry = NULL WHERE aggregate_id = 'hold-9b';
+UPDATE pointstore.balance SET next_expiry = 'infinity' WHERE aggregate_id = 'hold-8';
+COMMIT;
+CALL pointstore.rebuild_balances();
+SELECT s.* FROM unnest(ARRAY['hold-8', 'hold-9', 'hold-9b', 'hold-9c']) a, hold_state(a) s;
+SELECT aggregate_id, count(*) FROM pointstore.account_log WHERE aggregate_id IN ('hold-8', 'hold-9', 'hold-9b', 'hold-9c') AND action = 'rebuild' GROUP BY 1 ORDER BY 1;
 
 -- thousands of open holds: an append does not look at them, and asks for the expired ones alone
 SELECT count(pointstore.append_event('hold-10', 'Earned', 10000));

@@ -29,7 +29,9 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
@@ -73,7 +75,8 @@ static bool repeat_closing(ProposedEvent *event, const Step *step);
 static bool decide(ProposedEvent *event, Outcome outcome);
 static bool replay(ProposedEvent *event, PointstorePlan *plan, Jsonb **payload);
 static ProposedEvent step_event(Step *step, Hold *hold, text *aggregate_id);
-static Jsonb *hold_metadata(text *hold_id);
+static Jsonb *hold_metadata(const Step *step, const Hold *hold);
+static void push_member(JsonbParseState **state, const char *key, const char *value, int length);
 static int	find_expired(text **account, bool *inclusive, ProposedEvent **events);
 static void close_expired(ProposedEvent *events, int n);
 static bool close_batch(ProposedEvent *events, int n);
@@ -142,7 +145,7 @@ step_event(Step *step, Hold *hold, text *aggregate_id)
 		.aggregate_id = aggregate_id,
 		.event_type = cstring_to_text(step_types[step->to]),
 		.payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))),
-		.metadata = hold_metadata(step->hold_id),
+		.metadata = hold_metadata(step, NULL),
 		.hold = hold, .subject = step, .propose = propose_closing,
 		/* what was reserved is there, whatever became of the floor */
 		.any_floor = step->to == HOLD_CONFIRMED,
@@ -152,21 +155,35 @@ step_event(Step *step, Hold *hold, text *aggregate_id)
 	return event;
 }
 
-/* {"hold_id": ...}: so the events by themselves tell whose steps they are. */
+/* {"hold_id": ...}, and of a new hold "expires_at": so the events by themselves tell what became of each. */
 static Jsonb *
-hold_metadata(text *hold_id)
+hold_metadata(const Step *step, const Hold *hold)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	value = {.type = jbvString};
+	char		expiry[MAXDATELEN + 1];
+	int			utc = 0;
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	value.val.string.val = "hold_id";
-	value.val.string.len = 7;
-	(void) pushJsonbValue(&state, WJB_KEY, &value);
-	value.val.string.val = VARDATA_ANY(hold_id);
-	value.val.string.len = VARSIZE_ANY_EXHDR(hold_id);
-	(void) pushJsonbValue(&state, WJB_VALUE, &value);
+	push_member(&state, "hold_id", VARDATA_ANY(step->hold_id), VARSIZE_ANY_EXHDR(step->hold_id));
+	if (hold != NULL)
+	{
+		JsonEncodeDateTime(expiry, TimestampTzGetDatum(hold->expires_at), TIMESTAMPTZOID, &utc);
+		push_member(&state, "expires_at", expiry, strlen(expiry));
+	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+static void
+push_member(JsonbParseState **state, const char *key, const char *value, int length)
+{
+	JsonbValue	text = {.type = jbvString};
+
+	text.val.string.val = unconstify(char *, key);
+	text.val.string.len = strlen(key);
+	(void) pushJsonbValue(state, WJB_KEY, &text);
+	text.val.string.val = unconstify(char *, value);
+	text.val.string.len = length;
+	(void) pushJsonbValue(state, WJB_VALUE, &text);
 }
 
 /* A new hold, unless there is one of that name. */
@@ -192,6 +209,7 @@ propose_placing(ProposedEvent *event, Snapshot snapshot)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a hold must expire in the future")));
+	event->metadata = hold_metadata(step, hold);
 	return true;
 }
 

@@ -279,7 +279,7 @@ rebuild_range(char *after, char *end)
 		.sql = "SELECT coalesce(b.aggregate_id, e.aggregate_id),"
 		" e.balance OPERATOR(pg_catalog.>) 9223372036854775807 OR e.balance OPERATOR(pg_catalog.<) -9223372036854775808"
 		"   OR e.held OPERATOR(pg_catalog.>) 9223372036854775807 OR e.held OPERATOR(pg_catalog.<) -9223372036854775808"
-		" FROM (SELECT aggregate_id, version, balance, held FROM pointstore.balance"
+		" FROM (SELECT aggregate_id, version, balance, held, next_expiry FROM pointstore.balance"
 		"        WHERE aggregate_id OPERATOR(pg_catalog.>) $1"
 		"          AND aggregate_id OPERATOR(pg_catalog.<=) $2) b"
 		" FULL JOIN (SELECT aggregate_id, pg_catalog.max(version) AS version, pg_catalog.sum(amount) AS balance,"
@@ -288,13 +288,21 @@ rebuild_range(char *after, char *end)
 		"             WHERE aggregate_id OPERATOR(pg_catalog.>) $1"
 		"               AND aggregate_id OPERATOR(pg_catalog.<=) $2"
 		"             GROUP BY aggregate_id) e ON e.aggregate_id OPERATOR(pg_catalog.=) b.aggregate_id"
+		" LEFT JOIN (SELECT aggregate_id, pg_catalog.min(expires_at) AS next_expiry"
+		"              FROM pointstore.hold"
+		"             WHERE aggregate_id OPERATOR(pg_catalog.>) $1"
+		"               AND aggregate_id OPERATOR(pg_catalog.<=) $2"
+		"               AND status OPERATOR(pg_catalog.=) 'open'"
+		"             GROUP BY aggregate_id) h ON h.aggregate_id OPERATOR(pg_catalog.=) b.aggregate_id"
 		" WHERE b.aggregate_id IS NULL"
 		"       AND NOT EXISTS (SELECT FROM pointstore.pure_account p"
 		"                        WHERE p.aggregate_id OPERATOR(pg_catalog.=) e.aggregate_id)"
 		"    OR b.aggregate_id IS NOT NULL"
 		"       AND (b.version OPERATOR(pg_catalog.<>) coalesce(e.version, 0)"
 		"            OR b.balance OPERATOR(pg_catalog.<>) coalesce(e.balance, 0)"
-		"            OR b.held OPERATOR(pg_catalog.<>) coalesce(e.held, 0))",
+		"            OR b.held OPERATOR(pg_catalog.<>) coalesce(e.held, 0)"
+		"            OR b.next_expiry OPERATOR(pg_catalog.<>) h.next_expiry"
+		"            OR (b.next_expiry IS NULL) OPERATOR(pg_catalog.<>) (h.next_expiry IS NULL))",
 		.nargs = 2,
 		.argtypes = {TEXTOID, TEXTOID}
 	};

@@ -154,9 +154,8 @@ DECLARE
     min_balance bigint;
 BEGIN
     CREATE TEMP TABLE open_hold (id bigint PRIMARY KEY, amount numeric, expires_at timestamptz) ON COMMIT DROP;
-    FOR e IN SELECT s.*, k.min_balance AS floor, h.expires_at AS expiry, o.amount AS original, o.event_type AS original_type
+    FOR e IN SELECT s.*, k.min_balance AS floor, (s.metadata ->> 'expires_at')::timestamptz AS expiry, o.amount AS original, o.event_type AS original_type
                FROM pointstore.event_store s JOIN pointstore.account a USING (aggregate_id) JOIN pointstore.account_kind k USING (kind)
-               LEFT JOIN pointstore.hold h ON h.event_id = s.id
                LEFT JOIN pointstore.event_store o ON o.id = s.cause_id
               ORDER BY s.aggregate_id, s.version
     LOOP

@@ -76,14 +76,15 @@ BEGIN
 
     CREATE OR REPLACE VIEW pointstore.account AS
     SELECT b.aggregate_id, b.kind, 'hybrid'::text AS mode, k.unit, b.version, b.balance, b.held,
-           b.balance - b.held + coalesce(x.expired, 0) AS available, b.status, b.updated_at
+           -- the first of its holds to expire tells whether any has; at most what bigint holds
+           least(greatest(b.balance - b.held::numeric + CASE WHEN b.next_expiry <= greatest(clock_timestamp(), b.updated_at)
+               THEN (SELECT coalesce(sum(h.amount), 0)
+                       FROM pointstore.hold h
+                      WHERE h.aggregate_id = b.aggregate_id AND h.status = 'open'
+                        AND h.expires_at <= greatest(clock_timestamp(), b.updated_at))
+               ELSE 0 END, -9223372036854775808), 9223372036854775807)::bigint AS available, b.status, b.updated_at
       FROM pointstore.balance b
       LEFT JOIN pointstore.account_kind k ON k.kind = b.kind
-      LEFT JOIN LATERAL (SELECT sum(h.amount)::bigint AS expired
-                           FROM pointstore.hold h
-                          WHERE h.aggregate_id = b.aggregate_id AND h.status = 'open'
-                            AND h.expires_at <= greatest(clock_timestamp(), b.updated_at)) x
-             ON b.next_expiry <= greatest(clock_timestamp(), b.updated_at)
     UNION ALL
     SELECT p.aggregate_id, p.kind, 'pure'::text, k.unit, coalesce(e.version, 0), coalesce(e.balance_after, 0), 0,
            coalesce(e.balance_after, 0), p.status, e.created_at

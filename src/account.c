@@ -23,7 +23,6 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
@@ -51,7 +50,6 @@ static void hear_of_kinds(Datum arg, Oid relid);
 static Kind *find_kind(text *name);
 static RowOutcome insert_row(RowWriter *writer, RowTarget *target);
 static void fill_row(RowTarget *target, const Account *account);
-static void check_stored(RowTarget *target, const Account *account);
 static void log_side(Datum *values, char *nulls, const Account *account);
 
 /* open_account(aggregate_id, kind): opens an account, see the install script. */
@@ -339,7 +337,7 @@ find_row(Account *account, PointstoreTableId id, Snapshot snapshot, AccountLock 
 	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key);
 	found = pointstore_scan_next(&scan, ForwardScanDirection) &&
 		(lock == LOCK_NOTHING ||
-		 pointstore_lock_row(&scan, snapshot, lock == LOCK_IF_FREE ? &account->busy : NULL));
+		 pointstore_lock_row(scan.heap, scan.slot, snapshot, lock == LOCK_IF_FREE ? &account->busy : NULL));
 	if (found)
 		account->row = pointstore_scan_keep(&scan);
 	else
@@ -508,35 +506,14 @@ pointstore_write_account(RowWriter *writer, Account *account)
 				 errmsg("the row of account \"%s\" was not written", pointstore_cstring(account->id)),
 				 errdetail("A BEFORE trigger of the table suppressed it.")));
 	if (outcome == ROW_WRITTEN && !target->table->plain)
-		check_stored(target, account);
-	return outcome;
-}
-
-/* Users' triggers may change the columns of their own alone: PS010. */
-static void
-check_stored(RowTarget *target, const Account *account)
-{
-	TupleDesc	desc = target->slot->tts_tupleDescriptor;
-	HeapTuple	stored = ExecCopySlotHeapTuple(target->slot);
-	int			i;
-
-	fill_row(target, account);
-	for (i = 0; i < target->table->ncolumns; i++)
 	{
-		AttrNumber	att = target->table->att[i];
-		Form_pg_attribute form = TupleDescAttr(desc, att - 1);
-		bool		is_null;
-		Datum		value = heap_getattr(stored, att, desc, &is_null);
+		HeapTuple	stored = ExecCopySlotHeapTuple(target->slot);
 
-		if (is_null != target->slot->tts_isnull[att - 1] ||
-			(!is_null && !datum_image_eq(value, target->slot->tts_values[att - 1], form->attbyval, form->attlen)))
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
-					 errmsg("the row of account \"%s\" was changed on its way into the table",
-							pointstore_cstring(account->id)),
-					 errdetail("A BEFORE trigger may change columns of the user's own alone.")));
+		fill_row(target, account);
+		pointstore_refuse_changed(target, stored, "account", account->id);
+		heap_freetuple(stored);
 	}
-	heap_freetuple(stored);
+	return outcome;
 }
 
 static RowOutcome

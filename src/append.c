@@ -93,8 +93,7 @@ static ProposedEvent *judge_events(Batch *batch, ProposedEvent *events, Snapshot
 static void judge_event(Batch *batch, ProposedEvent *event, Snapshot snapshot);
 static bool seen_in_batch(ProposedEvent *events, HTAB *requests);
 static void tell_account(ProposedEvent *event, Snapshot snapshot);
-static ProposedEvent *refuse_other_unit(ProposedEvent *events, Snapshot snapshot);
-static const Kind *kind_of(const ProposedEvent *event);
+static ProposedEvent *find_other_unit(ProposedEvent *events);
 static void compare_numbers(ProposedEvent *events, int nevents, int found);
 static void compare_with_stored(ProposedEvent *event, TupleTableSlot *stored);
 static const char *first_difference(const ProposedEvent *a, const ProposedEvent *b);
@@ -112,6 +111,7 @@ static void stamp_events(Batch *batch);
 static bool claim(Batch *batch, RowWriter *writer, Account *account);
 static void judge_again(Batch *batch, Account *account);
 static RowOutcome write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters);
+static bool is_numbered(const ProposedEvent *event);
 static void check_stored(TupleTableSlot *slot, const ProposedEvent *event);
 
 /* append_event(...): see the install script. */
@@ -201,10 +201,17 @@ pointstore_check_event(const ProposedEvent *event)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("expected_version must not be negative, is %lld", (long long) event->expected_version)));
-	if (event->propose == NULL && pointstore_place(event->event_type, reserved_types, lengthof(reserved_types)) >= 0)
+	if (event->propose == NULL && pointstore_is_reserved(event->event_type))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("event type \"%s\" is reserved", pointstore_cstring(event->event_type))));
+}
+
+/* Whether events of that type are written by functions of ours alone. */
+bool
+pointstore_is_reserved(text *event_type)
+{
+	return pointstore_place(event_type, reserved_types, lengthof(reserved_types)) >= 0;
 }
 
 /* An event's receipt as a row of the given type. */
@@ -458,7 +465,7 @@ parse_bigint(const char *key, const char *digits)
 
 /*
  * The amounts of a balanced batch sum to zero: 22023. First in all, which needs
- * no account; then in each unit.
+ * no account; then those that are about to be appended, in each unit.
  */
 static void
 check_balanced(const Batch *batch, bool per_unit)
@@ -476,6 +483,8 @@ check_balanced(const Batch *batch, bool per_unit)
 	{
 		const Kind *kind = per_unit ? batch->events[i].account->kind : NULL;
 
+		if (per_unit && batch->events[i].outcome != OUTCOME_APPENDED)
+			continue;
 		for (j = 0; j < nsums && kind != NULL && !pointstore_same_text(sums[j].unit, kind->unit); j++)
 			 /* look on */ ;
 		if (j == nsums)
@@ -506,7 +515,9 @@ pointstore_append(Batch *batch)
 
 	pointstore_act_as_owner_plainly(&scope);
 	gather_accounts(batch);
-	lock = batch->naccounts > 1 || !pointstore_store()->table[TABLE_BALANCE].plain;
+	lock = batch->naccounts > 1 || !pointstore_store()->table[TABLE_BALANCE].plain ||
+		/* a hold may expire while its account is waited for */
+		(batch->nevents > 0 && batch->events->hold != NULL);
 	done = batch->nevents >= TRUSTED_EVENTS && !batch->apart && attempt_trusting(batch);
 	while (!done && !attempt(batch, lock))
 	{
@@ -554,9 +565,9 @@ pointstore_count(const Batch *batch)
 		return 1;
 	}
 	for (i = 0; i < batch->nevents; i++)
-		if (batch->events[i].outcome <= OUTCOME_NOT_ALLOWED)
+		if (batch->events[i].outcome <= OUTCOME_LAST_REFUSAL)
 		{
-			counts[batch->events[i].outcome]++;
+			counts[Min(batch->events[i].outcome, OUTCOME_NOT_ALLOWED)]++;
 			total++;
 		}
 	for (i = 0; i < lengthof(counts); i++)
@@ -570,8 +581,8 @@ void
 pointstore_count_event(const ProposedEvent *event)
 {
 	StaticAssertStmt((int) STAT_NOT_ALLOWED == (int) OUTCOME_NOT_ALLOWED, "outcomes are the first counters");
-	if (event->outcome <= OUTCOME_NOT_ALLOWED)
-		pointstore_stat_add((PointstoreStat) event->outcome, 1);
+	if (event->outcome <= OUTCOME_LAST_REFUSAL)
+		pointstore_stat_add((PointstoreStat) Min(event->outcome, OUTCOME_NOT_ALLOWED), 1);
 }
 
 /* The batch's accounts, each once, in the order of the bytes of their ids. */
@@ -679,7 +690,7 @@ attempt(Batch *batch, bool lock)
 		done = lock;
 	else
 	{
-		if (batch->balanced && batch->nevents > 0 && batch->events[0].outcome == OUTCOME_APPENDED)
+		if (batch->balanced)
 			check_balanced(batch, true);
 		done = write_batch(batch);
 	}
@@ -850,16 +861,13 @@ find_refused(ProposedEvent *events, Snapshot snapshot)
 	return NULL;
 }
 
-/*
- * The rules, for the events of one request. Returns the refused one; then, where the
- * batch may go on, the accounts stand as before.
- */
+/* The rules, for the events of one request. Returns the refused one; then the accounts stand as before. */
 static ProposedEvent *
 judge_events(Batch *batch, ProposedEvent *events, Snapshot snapshot)
 {
 	int			n = 1 + events->further;
-	Account    *before = (batch->apart || batch->trusting) && n > 1 ? palloc(sizeof(Account) * n) : NULL;
-	ProposedEvent *refused = batch->same_unit ? refuse_other_unit(events, snapshot) : NULL;
+	Account    *before = n > 1 ? palloc(sizeof(Account) * n) : NULL;
+	ProposedEvent *refused = NULL;
 	int			i;
 
 	for (i = 0; refused == NULL && !batch->again && i < n; i++)
@@ -871,8 +879,12 @@ judge_events(Batch *batch, ProposedEvent *events, Snapshot snapshot)
 		if (events[i].outcome > OUTCOME_REPLAYED)
 			refused = &events[i];
 	}
+	if (refused == NULL && !batch->again && batch->same_unit)
+		refused = find_other_unit(events);
 	while (refused != NULL && before != NULL && i-- > 0)
 		*events[i].account = before[i];
+	if (refused != NULL && refused->outcome == OUTCOME_NOT_ALLOWED)
+		tell_account(refused, snapshot);
 	return refused;
 }
 
@@ -897,37 +909,24 @@ tell_account(ProposedEvent *event, Snapshot snapshot)
 	event->available = pointstore_available(event->account);
 }
 
-/* Accounts that count different things: the first event of another unit than the first one's is refused. */
+/* Of accounts that count different things: the first event of another unit than the first one's, refused. */
 static ProposedEvent *
-refuse_other_unit(ProposedEvent *events, Snapshot snapshot)
+find_other_unit(ProposedEvent *events)
 {
-	const Kind *first = kind_of(events);
+	text	   *unit = events->account->kind->unit;
 	int			i;
 
 	for (i = 1; i <= events->further; i++)
 	{
-		const Kind *kind = kind_of(&events[i]);
+		ProposedEvent *event = &events[i];
 
-		if (first == NULL || kind == NULL || pointstore_same_text(first->unit, kind->unit))
+		if (pointstore_same_text(unit, event->account->kind->unit))
 			continue;
-		events[i].outcome = OUTCOME_NOT_ALLOWED;
-		events[i].mismatch = pointstore_cstring(kind->unit);
-		tell_account(&events[i], snapshot);
-		return &events[i];
+		event->outcome = OUTCOME_NOT_ALLOWED;
+		event->mismatch = pointstore_cstring(event->account->kind->unit);
+		return event;
 	}
 	return NULL;
-}
-
-/* The kind of an event's account, or that it would be opened with; NULL: it will be refused anyway. */
-static const Kind *
-kind_of(const ProposedEvent *event)
-{
-	const Kind *kind = event->account->kind;
-
-	if (kind != NULL || event->account->exists)
-		return kind;
-	kind = pointstore_read_kind(event->kind ? event->kind : cstring_to_text("default"));
-	return kind != NULL && kind->auto_open ? kind : NULL;
 }
 
 /* Whether an earlier request of the batch, not refused, has the same id: then it decides. */
@@ -1411,7 +1410,8 @@ translate_duplicate(Batch *batch)
 
 	MemoryContextSwitchTo(failed);
 	if (duplicate && (strcmp(error->constraint_name, store->request_key_name) == 0 ||
-					  strcmp(error->constraint_name, store->hold_key_name) == 0))
+					  strcmp(error->constraint_name, store->hold_key_name) == 0 ||
+					  strcmp(error->constraint_name, store->hold_identity_name) == 0))
 	{
 		FlushErrorState();
 		ereport(ERROR,
@@ -1613,7 +1613,7 @@ write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters)
 		SET(EV_METADATA, JsonbPGetDatum(event->metadata));
 	if (event->request_id != NULL)
 		SET(EV_REQUEST_ID, PointerGetDatum(event->request_id));
-	if (event->request_id != NULL || event->is_linked)
+	if (is_numbered(event))
 		SET(EV_LEG, Int16GetDatum(event->leg));
 	if (event->has_cause)
 		SET(EV_CAUSE_ID, Int64GetDatum(event->cause_id));
@@ -1630,6 +1630,13 @@ write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters)
 	if (outcome == ROW_WRITTEN && !target->table->plain)
 		check_stored(slot, event);
 	return outcome;
+}
+
+/* Whether an event has its leg: as part of a request, or of a movement. */
+static bool
+is_numbered(const ProposedEvent *event)
+{
+	return event->request_id != NULL || event->is_linked;
 }
 
 /* Users' triggers may add to an event; what the rules were checked on stays as it was: PS010. */
@@ -1650,6 +1657,9 @@ check_stored(TupleTableSlot *slot, const ProposedEvent *event)
 		DatumGetInt64(slot_getattr(slot, att[EV_AMOUNT], &isnull)) != event->amount ||
 		DatumGetInt64(slot_getattr(slot, att[EV_HELD], &isnull)) != event->held ||
 		(DatumGetInt64(slot_getattr(slot, att[EV_CAUSE_ID], &isnull)) != event->cause_id && event->has_cause) ||
+		isnull == event->has_cause ||
+		(DatumGetInt16(slot_getattr(slot, att[EV_LEG], &isnull)) != event->leg && is_numbered(event)) ||
+		isnull == is_numbered(event) ||
 		DatumGetInt64(slot_getattr(slot, att[EV_BALANCE_AFTER], &isnull)) != event->balance ||
 		DatumGetTimestampTz(slot_getattr(slot, att[EV_CREATED_AT], &isnull)) != event->created_at)
 		ereport(ERROR,

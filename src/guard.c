@@ -54,6 +54,7 @@ typedef struct RawEvent
 	bool		has_created;
 	bool		has_balance_after;
 	bool		has_cause;
+	bool		has_leg;
 	bool		matched;		/* its change was made to the balance before */
 	int64		version;
 	int64		held;
@@ -75,6 +76,7 @@ static void refuse_damaged_row(const Account *account, const Account *last);
 static void stamp_event(RawEvent *raw, const Account *account, const Account *last);
 static HeapTuple filled_in(const RawEvent *raw, const TriggerData *trigger);
 static void settle_event(const TriggerData *trigger);
+static void refuse_changed_links(const RawEvent *raw);
 static bool is_last_of_chain(const RawEvent *raw, Snapshot snapshot);
 static void refuse_changed_event(const RawEvent *raw);
 static bool balance_columns_differ(const TriggerData *trigger, int from, int to);
@@ -172,6 +174,7 @@ read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger)
 	event->occurred_at = bigint_column(tuple, trigger, att[EV_OCCURRED_AT], &event->has_occurred);
 	value = column(tuple, trigger, att[EV_LEG], &isnull);
 	event->leg = isnull ? 0 : DatumGetInt16(value);
+	raw->has_leg = !isnull;
 	(void) bigint_column(tuple, trigger, att[EV_CAUSE_ID], &raw->has_cause);
 	raw->version = bigint_column(tuple, trigger, att[EV_VERSION], &raw->has_version);
 	raw->held = bigint_column(tuple, trigger, att[EV_HELD], NULL);
@@ -397,6 +400,7 @@ settle_event(const TriggerData *trigger)
 	Account		account;
 
 	read_raw_event(&raw, trigger->tg_trigtuple, trigger);
+	refuse_changed_links(&raw);
 	if (!is_last_of_chain(&raw, snapshot))
 	{
 		PopActiveSnapshot();
@@ -415,6 +419,17 @@ settle_event(const TriggerData *trigger)
 	}
 	pointstore_release_account(&account);
 	PopActiveSnapshot();
+}
+
+/* What propose_event() has not let in, or has not made of it, a trigger that came after has: PS010. */
+static void
+refuse_changed_links(const RawEvent *raw)
+{
+	const ProposedEvent *event = &raw->event;
+
+	if (raw->has_leg != (event->request_id != NULL) || event->leg < 0 ||
+		(event->leg > 0 && raw->has_cause) || pointstore_is_reserved(event->event_type))
+		refuse_changed_event(raw);
 }
 
 /*

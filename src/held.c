@@ -22,6 +22,7 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "common/int.h"
 #include "miscadmin.h"
@@ -34,6 +35,8 @@ const char *const pointstore_hold_status[] = {"open", "confirmed", "cancelled", 
 
 static void fill_hold(Hold *hold, TupleTableSlot *row);
 static HoldStatus hold_status(text *status);
+static RowOutcome update_row(RowWriter *writer, RowTarget *target, Hold *hold);
+static bool renew_row(Relation heap, Hold *hold, Snapshot snapshot, bool *busy);
 static void fill_row(RowTarget *target, const Hold *hold);
 static bool is_open(TupleTableSlot *row, List *closing);
 
@@ -109,27 +112,105 @@ pointstore_release_hold(Hold *hold)
 }
 
 /*
+ * Locks the row that was read, unless another has it: false, and nothing is known of
+ * what he makes of it.
+ */
+bool
+pointstore_lock_hold_if_free(Hold *hold, Snapshot snapshot)
+{
+	Relation	heap = table_open(pointstore_store()->table[TABLE_HOLD].relid, RowExclusiveLock);
+	bool		busy = false;
+	bool		locked = renew_row(heap, hold, snapshot, &busy);
+
+	table_close(heap, NoLock);
+	return locked;
+}
+
+/*
  * Writes a hold as it stands: updates the row that was read, or inserts one.
  * ROW_CONFLICT: with arbiters, its name is taken. Where a user's trigger keeps the
- * row from being written: PS010.
+ * row from being written, or changes it: PS010.
  */
 RowOutcome
 pointstore_write_hold(RowWriter *writer, Hold *hold, List *arbiters)
 {
 	RowTarget  *target = pointstore_writer_target(writer, TABLE_HOLD);
-	RowOutcome	outcome;
+	RowOutcome	outcome = hold->row != NULL ? update_row(writer, target, hold) : ROW_WRITTEN;
 
-	fill_row(target, hold);
-	outcome = hold->row != NULL ? pointstore_row_update(writer, target, &hold->row->tts_tid)
-		: pointstore_row_insert(writer, target, arbiters);
+	if (hold->row == NULL)
+	{
+		fill_row(target, hold);
+		outcome = pointstore_row_insert(writer, target, arbiters);
+	}
 	if (outcome == ROW_SUPPRESSED)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
 				 errmsg("the row of hold \"%s\" was not written", pointstore_cstring(hold->id)),
 				 errdetail("A BEFORE trigger of the table suppressed it.")));
-	if (outcome == ROW_CONFLICT && hold->row != NULL)
-		elog(ERROR, "the row of hold \"%s\" has changed without its account's", pointstore_cstring(hold->id));
+	if (outcome == ROW_WRITTEN && !target->table->plain)
+	{
+		HeapTuple	stored = ExecCopySlotHeapTuple(target->slot);
+
+		fill_row(target, hold);
+		pointstore_refuse_changed(target, stored, "hold", hold->id);
+		heap_freetuple(stored);
+	}
 	return outcome;
+}
+
+/*
+ * Updates the row that was read. Its account's lock keeps it as it is, but for columns
+ * of the user's, which anybody may change meanwhile: then it is its newest version
+ * that is updated. Where users' triggers fire first it has to be locked for them.
+ */
+static RowOutcome
+update_row(RowWriter *writer, RowTarget *target, Hold *hold)
+{
+	Relation	heap = target->rel->ri_RelationDesc;
+	RowOutcome	outcome = ROW_CONFLICT;
+
+	if (target->table->plain)
+	{
+		fill_row(target, hold);
+		outcome = pointstore_row_update(writer, target, &hold->row->tts_tid);
+	}
+	if (outcome == ROW_CONFLICT)
+	{
+		(void) renew_row(heap, hold, writer->estate->es_snapshot, NULL);
+		fill_row(target, hold);
+		outcome = pointstore_row_update(writer, target, &hold->row->tts_tid);
+	}
+	return outcome;
+}
+
+/*
+ * Locks the row that was read and takes its newest version for it; false: another has
+ * it, where busy is given. What the hold is about to become stays as it is.
+ */
+static bool
+renew_row(Relation heap, Hold *hold, Snapshot snapshot, bool *busy)
+{
+	Hold		was = {0};
+	Hold		now = {0};
+
+	fill_hold(&was, hold->row);
+	was.id = DatumGetTextPCopy(PointerGetDatum(was.id));
+	was.aggregate_id = DatumGetTextPCopy(PointerGetDatum(was.aggregate_id));
+	hold->id = was.id;
+	hold->aggregate_id = was.aggregate_id;
+	if (!pointstore_lock_row(heap, hold->row, snapshot, busy))
+	{
+		if (busy != NULL && *busy)
+			return false;
+		elog(ERROR, "the row of hold \"%s\" is gone", pointstore_cstring(was.id));
+	}
+	ExecMaterializeSlot(hold->row);
+	fill_hold(&now, hold->row);
+	if (!pointstore_same_text(was.id, now.id) || !pointstore_same_text(was.aggregate_id, now.aggregate_id) ||
+		was.amount != now.amount || was.captured != now.captured || was.status != now.status ||
+		was.expires_at != now.expires_at || was.has_event != now.has_event || was.event_id != now.event_id)
+		elog(ERROR, "the row of hold \"%s\" has changed without its account's", pointstore_cstring(was.id));
+	return true;
 }
 
 /* The row to be written: ours from the hold, the user's columns from the row read. */

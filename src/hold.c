@@ -38,6 +38,7 @@
 
 #include "compat.h"
 #include "pointstore.h"
+#include "sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_hold);
 PG_FUNCTION_INFO_V1(pointstore_try_hold);
@@ -59,6 +60,15 @@ typedef struct Step
 	Interval   *expires_in;
 } Step;
 
+/* How far a sweep is. */
+typedef struct Place
+{
+	text	   *account;
+	bool		may_stay;		/* further holds of that account are tried */
+	TimestampTz expires_at;
+	text	   *hold;
+} Place;
+
 static const char *const step_types[] = {"HoldPlaced", "HoldConfirmed", "HoldCancelled", "HoldExpired"};
 
 static Datum place(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
@@ -73,11 +83,11 @@ static void refuse_other_account(const Hold *hold, const Step *step);
 static bool propose_closing(ProposedEvent *event, Snapshot snapshot);
 static bool repeat_closing(ProposedEvent *event, const Step *step);
 static bool decide(ProposedEvent *event, Outcome outcome);
-static bool replay(ProposedEvent *event, PointstorePlan *plan, Jsonb **payload);
+static void replay(ProposedEvent *event, PointstorePlan *plan, bool *same_payload);
 static ProposedEvent step_event(Step *step, Hold *hold, text *aggregate_id);
 static Jsonb *hold_metadata(const Step *step, const Hold *hold);
 static void push_member(JsonbParseState **state, const char *key, const char *value, int length);
-static int	find_expired(text **account, bool *inclusive, ProposedEvent **events);
+static int	find_expired(Place *place, ProposedEvent **events);
 static void close_expired(ProposedEvent *events, int n);
 static bool close_batch(ProposedEvent *events, int n);
 static bool append_closings(void *arg);
@@ -218,23 +228,22 @@ static bool
 repeat_placing(ProposedEvent *event, const Step *step)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT version, balance_after, id, created_at, CAST(xmin AS pg_catalog.text), payload"
-		" FROM pointstore.event_store WHERE id OPERATOR(pg_catalog.=) $1 AND aggregate_id OPERATOR(pg_catalog.=) $2",
+		.sql = "SELECT version FROM pointstore.event_store WHERE id" EQ "$1 AND aggregate_id" EQ "$2",
 		.nargs = 2, .argtypes = {INT8OID, TEXTOID}
 	};
 	const Hold *hold = event->hold;
-	Jsonb	   *payload = NULL;
+	bool		same_payload = true;
 
 	event->mismatch = NULL;
 	if (hold->has_event)
-		(void) replay(event, &plan, &payload);
+		replay(event, &plan, &same_payload);
 	if (VARSIZE_ANY_EXHDR(hold->aggregate_id) > 0 && !pointstore_same_text(hold->aggregate_id, step->aggregate_id))
 		event->mismatch = "aggregate_id";
 	else if (!hold->has_event)
 		return decide(event, OUTCOME_HOLD_NOT_OPEN);
 	else if (hold->amount != step->amount)
 		event->mismatch = "amount";
-	else if (payload != NULL && compareJsonbContainers(&payload->root, &event->payload->root) != 0)
+	else if (!same_payload)
 		event->mismatch = "payload";
 	return decide(event, event->mismatch ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED);
 }
@@ -247,14 +256,19 @@ decide(ProposedEvent *event, Outcome outcome)
 	return false;
 }
 
-/* The receipt of a step that was done before, by its event; false when that is gone, to which the verifier has more to say. */
-static bool
-replay(ProposedEvent *event, PointstorePlan *plan, Jsonb **payload)
+/*
+ * The receipt of a step that was done before, by its event, whose version the plan
+ * finds; XX001 when that is gone. same_payload, where wanted, says whether it has the
+ * payload of the one proposed now.
+ */
+static void
+replay(ProposedEvent *event, PointstorePlan *plan, bool *same_payload)
 {
-	MemoryContext context = CurrentMemoryContext;
+	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
+	const AttrNumber *att = events->att;
 	Datum		values[2];
-	HeapTuple	row;
-	TupleDesc	desc;
+	RowKey		key = {0};
+	RowScan		scan;
 	bool		found;
 	bool		isnull;
 
@@ -264,25 +278,30 @@ replay(ProposedEvent *event, PointstorePlan *plan, Jsonb **payload)
 	pointstore_execute(plan, values, NULL, true);
 	found = SPI_processed > 0;
 	if (found)
-	{
-		row = SPI_tuptable->vals[0];
-		desc = SPI_tuptable->tupdesc;
-		event->version = event->applied_version = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
-		event->balance = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
-		event->id = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
-		event->created_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 4, &isnull));
-		event->durable = TransactionIdGetCommitLSN(strtoul(SPI_getvalue(row, desc, 5), NULL, 10));
-		if (payload != NULL)
-		{
-			Datum		value = SPI_getbinval(row, desc, 6, &isnull);
-			MemoryContext old = MemoryContextSwitchTo(context);
-
-			*payload = DatumGetJsonbPCopy(value);
-			MemoryContextSwitchTo(old);
-		}
-	}
+		event->applied_version = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
-	return found;
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the event of a step of hold \"%s\" is gone", pointstore_cstring(event->hold->id)),
+				 errhint("SELECT * FROM pointstore.reconcile_account('%s'); says what else is wrong.",
+						 pointstore_cstring(event->hold->aggregate_id))));
+	pointstore_key_text(&key, event->hold->aggregate_id);
+	pointstore_key_at_most(&key, event->applied_version);
+	pointstore_scan_begin(&scan, events->relid, events->key, GetActiveSnapshot(), &key);
+	if (!pointstore_scan_next(&scan, BackwardScanDirection))
+		elog(ERROR, "version %lld is gone", (long long) event->applied_version);
+	event->version = event->applied_version;
+	event->balance = DatumGetInt64(slot_getattr(scan.slot, att[EV_BALANCE_AFTER], &isnull));
+	event->id = DatumGetInt64(slot_getattr(scan.slot, att[EV_ID], &isnull));
+	event->created_at = DatumGetTimestampTz(slot_getattr(scan.slot, att[EV_CREATED_AT], &isnull));
+	/* not SQL's xmin: of an old row that names a transaction of which nothing is known any more */
+	event->durable = TransactionIdGetCommitLSN(HeapTupleHeaderGetXmin(
+		ExecFetchSlotHeapTuple(scan.slot, false, NULL)->t_data));
+	if (same_payload != NULL)
+		*same_payload = compareJsonbContainers(&DatumGetJsonbP(slot_getattr(scan.slot, att[EV_PAYLOAD], &isnull))->root,
+											   &event->payload->root) == 0;
+	pointstore_scan_end(&scan);
 }
 
 /* confirm_hold(hold_id, amount, aggregate_id) */
@@ -387,7 +406,8 @@ leave_tombstone(const Step *step, Hold *hold)
 	hold->created_at = hold->closed_at = GetCurrentTimestamp();
 	(void) pointstore_push_snapshot();
 	writer = pointstore_writer_begin(1, &table, true);
-	outcome = pointstore_write_hold(writer, hold, list_make1_oid(pointstore_store()->table[TABLE_HOLD].key));
+	outcome = pointstore_write_hold(writer, hold, list_make2_oid(pointstore_store()->table[TABLE_HOLD].key,
+																 pointstore_store()->hold_identity));
 	pointstore_writer_end(writer);
 	PopActiveSnapshot();
 	if (outcome == ROW_CONFLICT && IsolationUsesXactSnapshot())
@@ -441,6 +461,9 @@ propose_closing(ProposedEvent *event, Snapshot snapshot)
 	if (hold->status != HOLD_OPEN)
 		return repeat_closing(event, step);
 	hold->has_expired = hold->expires_at <= pointstore_account_clock(event->account);
+	/* a sweep waits for nobody */
+	if (step->to == HOLD_EXPIRED && !pointstore_lock_hold_if_free(hold, snapshot))
+		return decide(event, OUTCOME_BUSY);
 	if (step->to == HOLD_CONFIRMED ? hold->has_expired : step->to == HOLD_EXPIRED && !hold->has_expired)
 		return decide(event, OUTCOME_HOLD_NOT_OPEN);
 	if (step->to == HOLD_CONFIRMED)
@@ -463,9 +486,8 @@ static bool
 repeat_closing(ProposedEvent *event, const Step *step)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT version, balance_after, id, created_at, CAST(xmin AS pg_catalog.text)"
-		" FROM pointstore.event_store WHERE cause_id OPERATOR(pg_catalog.=) $1 AND aggregate_id OPERATOR(pg_catalog.=) $2"
-		" AND event_type OPERATOR(pg_catalog.=) ANY (ARRAY['HoldConfirmed', 'HoldCancelled', 'HoldExpired'])",
+		.sql = "SELECT version FROM pointstore.event_store WHERE cause_id" EQ "$1 AND aggregate_id" EQ "$2"
+		" AND event_type" EQ "ANY (ARRAY['HoldConfirmed', 'HoldCancelled', 'HoldExpired'])",
 		.nargs = 2, .argtypes = {INT8OID, TEXTOID}
 	};
 	const Hold *hold = event->hold;
@@ -473,7 +495,7 @@ repeat_closing(ProposedEvent *event, const Step *step)
 
 	if (!same)
 		return decide(event, OUTCOME_HOLD_NOT_OPEN);
-	(void) replay(event, &plan, NULL);
+	replay(event, &plan, NULL);
 	if (step->to == HOLD_CONFIRMED && hold->captured != (step->whole ? hold->amount : step->amount))
 	{
 		event->mismatch = "amount";
@@ -499,14 +521,14 @@ void
 pointstore_sweep(void)
 {
 	MemoryContext context;
-	text	   *account;
-	bool		inclusive = false;
+	Place		place = {.may_stay = false};
 	int			n = SWEEP_BATCH;
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	/* a child of SPI's, which outlives transactions */
 	context = AllocSetContextCreate(CurrentMemoryContext, "pointstore sweep", ALLOCSET_DEFAULT_SIZES);
-	account = cstring_to_text("");
+	place.account = cstring_to_text("");
+	place.hold = cstring_to_text("");
 	pointstore_next_step();
 	while (n == SWEEP_BATCH)
 	{
@@ -515,38 +537,46 @@ pointstore_sweep(void)
 		ProposedEvent *events;
 
 		pointstore_act_as_owner_of_holds(&scope);
-		n = find_expired(&account, &inclusive, &events);
+		n = find_expired(&place, &events);
 		if (n > 0)
+		{
 			close_expired(events, n);
-		inclusive = n > 0 && events[n - 1].outcome == OUTCOME_APPENDED;
+			/* the other holds of an account that is locked are locked too */
+			place.may_stay = events[n - 1].outcome != OUTCOME_BUSY;
+		}
 		pointstore_act_as_caller(&scope);
 		MemoryContextSwitchTo(old);
-		account = DatumGetTextPCopy(PointerGetDatum(account));
+		place.account = DatumGetTextPCopy(PointerGetDatum(place.account));
+		place.hold = DatumGetTextPCopy(PointerGetDatum(place.hold));
 		MemoryContextReset(context);
 		pointstore_next_step();
 	}
 	SPI_finish();
 }
 
-/* The next expired holds, from an account on, as events to be appended; *account becomes the last one's. */
+/* The next expired holds as events to be appended; *place becomes that of the last one. */
 static int
-find_expired(text **account, bool *inclusive, ProposedEvent **events)
+find_expired(Place *place, ProposedEvent **events)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT hold_id, aggregate_id FROM pointstore.hold"
-		" WHERE status OPERATOR(pg_catalog.=) 'open' AND expires_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
-		"   AND aggregate_id OPERATOR(pg_catalog.>=) $1 AND ($2 OR aggregate_id OPERATOR(pg_catalog.>) $1)"
-		" ORDER BY aggregate_id, expires_at LIMIT $3",
-		.nargs = 3, .argtypes = {TEXTOID, BOOLOID, INT8OID}
+		.sql = "SELECT hold_id, aggregate_id, expires_at FROM pointstore.hold"
+		" WHERE status" EQ "'open' AND expires_at" LE "pg_catalog.clock_timestamp()"
+		"   AND aggregate_id" GE "$1"
+		"   AND (aggregate_id" GT "$1 OR ($2 AND (expires_at" GT "$3 OR (expires_at" EQ "$3 AND hold_id" GT "$4))))"
+		" ORDER BY aggregate_id, expires_at, hold_id LIMIT $5",
+		.nargs = 5, .argtypes = {TEXTOID, BOOLOID, TIMESTAMPTZOID, TEXTOID, INT8OID}
 	};
 	MemoryContext context = CurrentMemoryContext;
-	Datum		values[3];
+	Datum		values[5];
 	int			n;
 	int			i;
+	bool		isnull;
 
-	values[0] = PointerGetDatum(*account);
-	values[1] = BoolGetDatum(*inclusive);
-	values[2] = Int64GetDatum(SWEEP_BATCH);
+	values[0] = PointerGetDatum(place->account);
+	values[1] = BoolGetDatum(place->may_stay);
+	values[2] = TimestampTzGetDatum(place->expires_at);
+	values[3] = PointerGetDatum(place->hold);
+	values[4] = Int64GetDatum(SWEEP_BATCH);
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, true);
 	n = SPI_processed;
@@ -557,9 +587,10 @@ find_expired(text **account, bool *inclusive, ProposedEvent **events)
 		Step	   *step = palloc0(sizeof(Step));
 
 		step->to = HOLD_EXPIRED;
-		step->hold_id = cstring_to_text(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
-		*account = cstring_to_text(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
-		(*events)[i] = step_event(step, palloc0(sizeof(Hold)), *account);
+		step->hold_id = place->hold = cstring_to_text(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+		place->account = cstring_to_text(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
+		place->expires_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3, &isnull));
+		(*events)[i] = step_event(step, palloc0(sizeof(Hold)), place->account);
 	}
 	SPI_finish();
 	return n;
@@ -588,10 +619,7 @@ close_batch(ProposedEvent *events, int n)
 	if (error == NULL)
 		return true;
 	for (i = 0; i < n; i++)
-	{
 		events[i].hold->row = NULL; /* went with the subtransaction */
-		events[i].outcome = OUTCOME_BUSY;
-	}
 	if (n == 1)
 		ereport(WARNING,
 				(errcode(error->sqlerrcode),
@@ -608,6 +636,11 @@ append_closings(void *arg)
 
 	pointstore_append(batch);
 	for (i = 0; i < batch->nevents; i++)
+	{
 		pointstore_release_hold(batch->events[i].hold);
+		/* what somebody else has closed meanwhile is no refusal */
+		if (batch->events[i].outcome == OUTCOME_APPENDED)
+			pointstore_count_event(&batch->events[i]);
+	}
 	return true;
 }

@@ -106,7 +106,9 @@ typedef struct PointstoreStore
 	bool		plain;			/* all tables that an append writes are */
 	Oid			request_key;	/* unique index of event_store on (request_id, leg) */
 	Oid			expiry_index;	/* of hold, on (aggregate_id, expires_at) */
+	Oid			hold_identity;	/* unique index of hold on (hold_id, aggregate_id) */
 	char		hold_key_name[NAMEDATALEN];
+	char		hold_identity_name[NAMEDATALEN];
 	char		event_key_name[NAMEDATALEN];
 	char		request_key_name[NAMEDATALEN];
 	Oid			id_sequence;
@@ -142,6 +144,7 @@ extern void pointstore_act_as_owner_plainly(PointstoreScope *scope);
 extern void pointstore_act_as_owner_of_holds(PointstoreScope *scope);
 extern void pointstore_lock_tables(void);
 extern void pointstore_forget_locks(void);
+extern void pointstore_set_option(const char *name, const char *value);
 extern void pointstore_act_as_caller(const PointstoreScope *scope);
 extern bool pointstore_is_store_column(const PointstoreTable *table, AttrNumber att);
 extern void pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name);
@@ -291,7 +294,7 @@ extern void pointstore_scan_end(RowScan *scan);
 extern TupleTableSlot *pointstore_scan_keep(RowScan *scan);
 extern bool pointstore_row_is_ours(TupleTableSlot *slot);
 extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);
-extern bool pointstore_lock_row(RowScan *scan, Snapshot snapshot, bool *busy);
+extern bool pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool *busy);
 
 extern RowWriter *pointstore_writer_begin(int ntargets, const PointstoreTableId *tables,
 										  bool speculative);
@@ -299,6 +302,7 @@ extern void pointstore_writer_end(RowWriter *writer);
 extern RowTarget *pointstore_writer_target(RowWriter *writer, PointstoreTableId table);
 extern RowOutcome pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters);
 extern RowOutcome pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid);
+extern void pointstore_refuse_changed(RowTarget *target, HeapTuple stored, const char *what, text *id);
 extern bool pointstore_is_own_slot(TupleTableSlot *slot);
 extern bool pointstore_is_own_row(HeapTuple tuple);
 extern void pointstore_forget_writers(int nest_level);
@@ -413,6 +417,7 @@ typedef struct Hold
 
 extern const char *const pointstore_hold_status[];
 extern bool pointstore_read_hold(Hold *hold, text *id, Snapshot snapshot, bool *again);
+extern bool pointstore_lock_hold_if_free(Hold *hold, Snapshot snapshot);
 extern void pointstore_release_hold(Hold *hold);
 extern RowOutcome pointstore_write_hold(RowWriter *writer, Hold *hold, List *arbiters);
 extern TimestampTz pointstore_account_clock(Account *account);
@@ -540,6 +545,7 @@ extern Datum pointstore_answer_all(FunctionCallInfo fcinfo, const Batch *batch);
 extern void pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event);
 extern Datum pointstore_answer(const ProposedEvent *event, bool refusals_are_outcomes);
 extern void pointstore_check_event(const ProposedEvent *event);
+extern bool pointstore_is_reserved(text *event_type);
 extern bool pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapshot snapshot);
 extern void pointstore_judge(ProposedEvent *event, Account *account, Snapshot snapshot);
 extern void pointstore_judge_rules(ProposedEvent *event, Account *account, Snapshot snapshot);

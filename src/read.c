@@ -177,6 +177,10 @@ read_statement(ReturnSetInfo *rsinfo, Datum *values)
 	bool		isnull;
 	uint64		i;
 
+	/* in the index's own order, however much that is and whatever else would cost less */
+	pointstore_set_option("enable_bitmapscan", "off");
+	pointstore_set_option("enable_seqscan", "off");
+	pointstore_set_option("enable_sort", "off");
 	SPI_connect();
 	pointstore_prepare(&events);
 	portal = SPI_cursor_open(NULL, events.plan, values, NULL, true);

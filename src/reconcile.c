@@ -100,6 +100,7 @@ typedef struct Run
 	bool		breaker;		/* more would have been */
 	int			heap_looks;		/* accounts examined by the heap */
 	TimestampTz started_at;
+	TimestampTz began_at;		/* this session's part in it */
 	int64		since_id;		/* the checkpoint as it was, what it becomes, and what it may become */
 	int64		safe_id;
 	int64		pending_id;
@@ -153,7 +154,7 @@ typedef struct Case
 	bool		unsure;			/* there were too many that only the heap shows */
 	Findings   *found;
 	Policy		policy;
-	int			findings;		/* for the run to count, once this is done */
+	int			findings;		/* that this session has not seen before, for the run to count once this is done */
 	int			acted;
 } Case;
 
@@ -171,11 +172,21 @@ typedef struct Proofs
 #define EXCEEDS(back, amount) \
 " CASE WHEN " amount GE "0 THEN " back GT amount " OR " back LT "0 ELSE " back LT amount " OR " back GT "0 END"
 
+/* Whether an event is what a reversal takes back. */
+#define IS_ORIGINAL(o, r) \
+"(" o ".id" EQ r ".cause_id AND " o ".aggregate_id" EQ r ".aggregate_id AND " o ".event_type" NE "'EventReversed')"
+
+/* What reversals have moved of an event. */
+#define TAKEN_OF(id) \
+"(SELECT pg_catalog.sum(b.amount) AS total FROM pointstore.event_store b WHERE b.cause_id" EQ id " AND b.event_type" EQ "'EventReversed')"
+
 /*
  * What is wrong with an account, from its first event, in a snapshot of now (in
  * READ COMMITTED). A break is looked for only where the event before is there. An
- * event that is taken back by more than it was breaks a chain too, that of causes; a
- * transfer that does not come to zero is a finding of its first leg's account.
+ * event that is taken back by more than it was breaks a chain too, that of causes, and so
+ * does what takes back no event of its account; a movement that does not come to zero, or
+ * was not taken back alike in all its legs, is a finding of its first leg's account. Where
+ * it does not come to zero, which legs there are is not known.
  */
 #define EXAMINE_SQL \
 "WITH e AS (" \
@@ -192,10 +203,17 @@ typedef struct Proofs
 " p AS (SELECT * FROM pointstore.pure_account WHERE aggregate_id" EQ "$1)," \
 " q AS (SELECT * FROM pointstore.account_proof WHERE aggregate_id" EQ "$1)," \
 " h AS (SELECT coalesce(pg_catalog.sum(amount), 0) AS open FROM pointstore.hold WHERE aggregate_id" EQ "$1 AND status" EQ "'open')," \
-" moved AS (SELECT e.version, pg_catalog.sum(l.amount)" PLUS "e.amount AS total" \
-"   FROM e JOIN pointstore.event_store l ON " IS_LEG("l", "e") " AND " IS_FIRST_LEG("e") " GROUP BY e.version, e.amount)," \
+" legs AS MATERIALIZED (SELECT e.version, e.id AS first_id, e.amount AS first_amount, l.id, l.amount" \
+"   FROM e JOIN pointstore.event_store l ON " IS_LEG("l", "e") " AND " IS_FIRST_LEG("e") ")," \
+" moved AS (SELECT version, pg_catalog.sum(amount)" PLUS "first_amount AS total FROM legs GROUP BY version, first_amount" \
+"   UNION ALL SELECT x.version, pg_catalog.sum(r.amount)" \
+"   FROM (SELECT version, id FROM legs UNION ALL SELECT DISTINCT version, first_id FROM legs) x" \
+"   JOIN pointstore.event_store r ON r.cause_id" EQ "x.id AND r.event_type" EQ "'EventReversed' GROUP BY x.version)," \
 " back AS (SELECT o.version, o.amount, CAST(0 AS pg_catalog.numeric)" MINUS "pg_catalog.sum(r.amount) AS total" \
 "   FROM e o JOIN e r ON r.cause_id" EQ "o.id AND r.event_type" EQ "'EventReversed' GROUP BY o.version, o.amount)," \
+" stray AS (SELECT pg_catalog.min(r.version) AS version FROM e r LEFT JOIN e o" \
+"     ON o.id" EQ "r.cause_id AND o.event_type" NE "'EventReversed'" \
+"   WHERE r.event_type" EQ "'EventReversed' AND o.id IS NULL)," \
 " judged (code, severity, expected, found, version) AS (" \
 " SELECT 'version_gap', 'critical', CAST(e.before" PLUS "1 AS pg_catalog.numeric), CAST(e.version AS pg_catalog.numeric), e.version" \
 "   FROM s, LATERAL (SELECT * FROM links l WHERE l.gap AND l.version" EQ "s.gap LIMIT 1) e" \
@@ -209,6 +227,10 @@ typedef struct Proofs
 " SELECT 'chain_break', 'critical', x.amount, x.total, x.version" \
 "   FROM s, LATERAL (SELECT * FROM back WHERE " EXCEEDS("total", "amount") " ORDER BY version LIMIT 1) x" \
 "  WHERE s.broken IS NULL" \
+" UNION ALL" \
+" SELECT 'chain_break', 'critical', 0, e.amount, e.version" \
+"   FROM s, stray JOIN e ON e.version" EQ "stray.version" \
+"  WHERE s.broken IS NULL AND NOT EXISTS (SELECT FROM back WHERE " EXCEEDS("total", "amount") ")" \
 " UNION ALL" \
 " SELECT 'transfer_unbalanced', 'critical', 0, x.total, x.version" \
 "   FROM (SELECT * FROM moved WHERE total" NE "0 ORDER BY version LIMIT 1) x" \
@@ -256,7 +278,6 @@ static void rest(void);
 static bool is_throttled(void);
 static double events_per_slice(void);
 static void plan_with_care(void);
-static void set_option(const char *name, const char *value);
 static void scan_slice(Run *run);
 static void read_horizon(Run *run);
 static bool has_come_to_rest(const char *xmax);
@@ -285,7 +306,7 @@ static void leave_unverified(Run *run, const char *account);
 static void count_repaired(Run *run, int findings);
 static void lock_account(text *id);
 static Findings *examine(text *id, PointstorePlan *plan);
-static void record(const Case *wrong, const char *action, bool hidden);
+static int	record(const Case *wrong, const char *action, bool hidden);
 static void forget_proof(text *id);
 static void resolve(text *id, Findings *found, const char *by, const char *action);
 static const char *act(Case *wrong);
@@ -512,6 +533,7 @@ start_run(Run *run, const char *scope)
 		pointstore_execute(&start, values, NULL, false);
 	require_stored();
 	take_over(run, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
+	run->began_at = GetCurrentTimestamp();
 	SPI_finish();
 	pointstore_act_as_caller(&owner);
 	*run->reported_id = run->id;
@@ -585,7 +607,9 @@ show_done(Run *run)
 	pointstore_progress_set(PROGRESS_EVENTS_DONE, run->events);
 }
 
-/* Whether an account is of part $3 of $2. */
+/* Whether an account, or the id of an event, is of part $3 of $2. */
+#define IN_PART(id) \
+"($2" EQ "1 OR pg_catalog.mod(pg_catalog.hashint8extended(" id ", 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3)"
 #define IN_SLICE(account) \
 "($2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(" account ", 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3)"
 
@@ -635,36 +659,58 @@ static const char *const slice_sql =
 " NOT EXISTS (SELECT FROM pointstore.finding s WHERE s.aggregate_id" EQ account \
 " AND s.resolved_at IS NULL AND s.last_seen_at" GE started ")"
 
+/* The first leg of the movement that an event is a leg of; the event itself where it is none. */
+#define FIRST_OF(e) "CASE WHEN " e ".leg" GE "1 AND " e ".cause_id IS NOT NULL THEN " e ".cause_id ELSE " e ".id END"
+
 /*
- * The accounts of first legs whose legs do not sum to zero, and of events that were
- * taken back by more than they were: one part of them, by a hash of the cause.
- * Both sides of a link were written together, so a snapshot has both or none.
+ * The accounts of first legs whose legs do not sum to zero or were not taken back alike, of events that
+ * were taken back by more than they were, and of what takes back nothing of its account: one part of
+ * them, by a hash of the first leg, or of the account. All sides of a link were written together,
+ * so a snapshot has all or none.
  */
 static const char *const links_sql =
-"WITH linked AS ("
-" SELECT l.cause_id, l.leg" GE "1 AND l.event_type" NE "'EventReversed' AS is_leg, l.request_id, pg_catalog.sum(l.amount) AS total"
-"   FROM pointstore.event_store l"
-"  WHERE l.cause_id IS NOT NULL AND (l.leg" GE "1 OR l.event_type" EQ "'EventReversed')"
-"    AND ($2" EQ "1 OR pg_catalog.mod(pg_catalog.hashint8extended(l.cause_id, 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3)"
-"  GROUP BY l.cause_id, l.leg" GE "1 AND l.event_type" NE "'EventReversed', l.request_id)"
+"WITH marked AS ("
+" SELECT e.cause_id, e.event_type" EQ "'EventReversed' AS reverses,"
+"        CASE WHEN e.event_type" EQ "'EventReversed' THEN e.aggregate_id END AS aggregate_id,"
+"        CASE WHEN e.event_type" NE "'EventReversed' THEN e.request_id END AS request_id, pg_catalog.sum(e.amount) AS total"
+"   FROM pointstore.event_store e"
+"  WHERE e.event_type" EQ "'EventReversed'"
+"     OR (e.leg" GE "1 AND e.cause_id IS NOT NULL AND " IN_PART("e.cause_id") ")"
+"  GROUP BY 1, 2, 3, 4),"
+" reversed AS ("
+" SELECT r.aggregate_id, r.cause_id, r.total, CAST(0 AS pg_catalog.numeric)" MINUS "r.total AS back, o.id, o.amount, " FIRST_OF("o") " AS first_id"
+"   FROM marked r LEFT JOIN pointstore.event_store o ON " IS_ORIGINAL("o", "r")
+"  WHERE r.reverses),"
+" taken AS ("
+" SELECT first_id, pg_catalog.sum(total) AS total FROM reversed WHERE " IN_PART("first_id") " GROUP BY first_id)"
 " SELECT DISTINCT x.aggregate_id FROM ("
-"  SELECT f.aggregate_id FROM linked l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id"
-"   WHERE l.is_leg AND " IS_FIRST_LEG("f") " AND " SAME_REQUEST("l", "f") " AND f.amount" PLUS "l.total" NE "0"
+"  SELECT f.aggregate_id FROM marked l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id"
+"    LEFT JOIN taken t ON t.first_id" EQ "f.id"
+"   WHERE NOT l.reverses AND " IS_FIRST_LEG("f") " AND " SAME_REQUEST("l", "f")
+"     AND (f.amount" PLUS "l.total" NE "0 OR t.total" NE "0)"
 "  UNION ALL"
-"  SELECT o.aggregate_id FROM (SELECT cause_id, CAST(0 AS pg_catalog.numeric)" MINUS "pg_catalog.sum(total) AS total FROM linked"
-"                             WHERE NOT is_leg GROUP BY cause_id) l JOIN pointstore.event_store o ON o.id" EQ "l.cause_id"
-"   WHERE " EXCEEDS("l.total", "o.amount") ") x"
+"  SELECT aggregate_id FROM reversed WHERE " IN_SLICE("aggregate_id") " AND (id IS NULL OR " EXCEEDS("back", "amount") ")) x"
 " WHERE" NOT_SEEN("x.aggregate_id", "$4");
 
 /* The same among the causes of events that have come since. */
 static const char *const new_links_sql =
-"WITH recent AS (SELECT DISTINCT cause_id FROM pointstore.event_store"
-"                 WHERE id" GT "$1 AND cause_id IS NOT NULL AND (leg" GE "1 OR event_type" EQ "'EventReversed'))"
-" SELECT DISTINCT f.aggregate_id FROM recent n JOIN pointstore.event_store f ON f.id" EQ "n.cause_id"
-"  CROSS JOIN LATERAL (SELECT pg_catalog.sum(l.amount) FILTER (WHERE " IS_LEG("l", "f") " AND " IS_FIRST_LEG("f") " AND l.event_type" NE "'EventReversed') AS moved,"
-"                             CAST(0 AS pg_catalog.numeric)" MINUS "pg_catalog.sum(l.amount) FILTER (WHERE l.event_type" EQ "'EventReversed') AS back"
-"                        FROM pointstore.event_store l WHERE l.cause_id" EQ "f.id) t"
-"  WHERE (f.amount" PLUS "t.moved" NE "0 OR " EXCEEDS("t.back", "f.amount") ") AND" NOT_SEEN("f.aggregate_id", "$2");
+"WITH recent AS (SELECT DISTINCT aggregate_id, cause_id, event_type" EQ "'EventReversed' AS reverses FROM pointstore.event_store"
+"                 WHERE id" GT "$1 AND (event_type" EQ "'EventReversed' OR (leg" GE "1 AND cause_id IS NOT NULL))),"
+" reversed AS (SELECT r.aggregate_id, o.id, o.amount, " FIRST_OF("o") " AS first_id"
+"   FROM recent r LEFT JOIN pointstore.event_store o ON " IS_ORIGINAL("o", "r") " WHERE r.reverses),"
+" first AS (SELECT cause_id AS id FROM recent WHERE NOT reverses UNION SELECT first_id FROM reversed)"
+" SELECT DISTINCT x.aggregate_id FROM ("
+"  SELECT f.aggregate_id FROM first n JOIN pointstore.event_store f ON f.id" EQ "n.id"
+"   CROSS JOIN LATERAL (SELECT pg_catalog.sum(l.amount) AS moved, pg_catalog.sum(r.total) AS taken"
+"                         FROM pointstore.event_store l LEFT JOIN LATERAL " TAKEN_OF("l.id") " r ON true"
+"                        WHERE " IS_LEG("l", "f") " AND l.event_type" NE "'EventReversed') t"
+"   CROSS JOIN LATERAL " TAKEN_OF("f.id") " own"
+"   WHERE " IS_FIRST_LEG("f") " AND t.moved IS NOT NULL"
+"     AND (f.amount" PLUS "t.moved" NE "0 OR coalesce(t.taken, 0)" PLUS "coalesce(own.total, 0)" NE "0)"
+"  UNION ALL"
+"  SELECT v.aggregate_id FROM reversed v LEFT JOIN LATERAL " TAKEN_OF("v.id") " r ON true"
+"   WHERE v.id IS NULL OR " EXCEEDS("(CAST(0 AS pg_catalog.numeric)" MINUS "r.total)", "v.amount") ") x"
+" WHERE" NOT_SEEN("x.aggregate_id", "$2");
 
 static void
 scan_slice(Run *run)
@@ -767,20 +813,13 @@ static void
 plan_with_care(void)
 {
 	if (work_mem > WORK_MEM_LIMIT)
-		set_option("work_mem", CppAsString2(WORK_MEM_LIMIT));
+		pointstore_set_option("work_mem", CppAsString2(WORK_MEM_LIMIT));
 	if (hash_mem_multiplier > HASH_MEM_LIMIT)
-		set_option("hash_mem_multiplier", CppAsString2(HASH_MEM_LIMIT));
-	set_option("parallel_leader_participation", "off");
-	set_option("jit", "off");	/* it takes longer than a thousand short histories */
+		pointstore_set_option("hash_mem_multiplier", CppAsString2(HASH_MEM_LIMIT));
+	pointstore_set_option("parallel_leader_participation", "off");
+	pointstore_set_option("jit", "off");	/* it takes longer than a thousand short histories */
 	if (is_throttled())
-		set_option("max_parallel_workers_per_gather", "0");
-}
-
-/* Sets an option until the caller acts as the caller again. */
-static void
-set_option(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		pointstore_set_option("max_parallel_workers_per_gather", "0");
 }
 
 /* Takes the rows of slice_sql or tail_sql. */
@@ -837,7 +876,7 @@ use_no_index(void)
 	int			i;
 
 	for (i = 0; i < lengthof(settings); i++)
-		set_option(settings[i][0], settings[i][1]);
+		pointstore_set_option(settings[i][0], settings[i][1]);
 }
 
 /*
@@ -847,8 +886,8 @@ use_no_index(void)
 static void
 use_indexes(void)
 {
-	set_option("enable_seqscan", "off");
-	set_option("jit", "off");	/* where there is none the cost is immense */
+	pointstore_set_option("enable_seqscan", "off");
+	pointstore_set_option("jit", "off");	/* where there is none the cost is immense */
 }
 
 /* Goes through the rows of slice_sql or tail_sql: writes the proofs, examines what looks wrong. */
@@ -1239,7 +1278,7 @@ confirm(Run *run, const char *account, bool by_heap)
 	PointstoreScope owner;
 
 	pointstore_act_as_verifier(&owner);
-	set_option("lock_timeout", LOCK_TIMEOUT);
+	pointstore_set_option("lock_timeout", LOCK_TIMEOUT);
 	use_indexes();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	error = pointstore_attempt(decide, &wrong);
@@ -1281,13 +1320,12 @@ decide(void *arg)
 		run->heap_looks++;
 		wrong->found = examine(wrong->id, &examine_heap_plan);
 	}
-	wrong->findings = wrong->found->n;
 	if (wrong->found->n > 0)
 	{
 		/* what would be done goes by the index, and would do nothing */
 		const char *action = hidden ? "reported" : act(wrong);
 
-		record(wrong, action, hidden);
+		wrong->findings = record(wrong, action, hidden);
 		if (strcmp(action, "repaired") == 0)
 		{
 			count_repaired(run, wrong->found->n);
@@ -1384,9 +1422,10 @@ examine(text *id, PointstorePlan *plan)
  * Records an account's findings: open ones are seen again, new ones and what is done
  * about any are announced by a WARNING in the server's log and by NOTIFY
  * pointstore_finding with JSON.
- * Those that an index hides say so, for only a full run can see them again.
+ * Those that an index hides say so, for only a full run can see them again. Returns how
+ * many this session has not recorded before: an account of two slices is looked at twice.
  */
-static void
+static int
 record(const Case *wrong, const char *action, bool hidden)
 {
 	static PointstorePlan plan = {
@@ -1399,17 +1438,20 @@ record(const Case *wrong, const char *action, bool hidden)
 		" action = CASE WHEN EXCLUDED.action" EQ "'reported' THEN f.action ELSE EXCLUDED.action END"
 		" RETURNING id, f.xmax" EQ "0,"	/* true: inserted just now */
 		" CAST(pg_catalog.jsonb_build_object('id', id, 'aggregate_id', $2, 'code', $3, 'severity', $4,"
-		" 'expected', $5, 'found', $6, 'version', $7, 'action', $9) AS pg_catalog.text)",
-		.nargs = 10,
-		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, BOOLOID}
+		" 'expected', $5, 'found', $6, 'version', $7, 'action', $9) AS pg_catalog.text),"
+		/* as it was before this statement */
+		" coalesce((SELECT o.last_seen_at" GE "$11 FROM pointstore.finding o WHERE o.id" EQ "f.id), false)",
+		.nargs = 11,
+		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, BOOLOID, TIMESTAMPTZOID}
 	};
+	int			seen = 0;
 	int			i;
 
 	for (i = 0; i < wrong->found->n; i++)
 	{
 		Finding    *finding = &wrong->found->findings[i];
-		Datum		values[10];
-		char		nulls[11] = "          ";
+		Datum		values[11];
+		char		nulls[12] = "           ";
 		bool		isnull;
 
 		values[0] = Int64GetDatum(wrong->run->id);
@@ -1422,12 +1464,15 @@ record(const Case *wrong, const char *action, bool hidden)
 		values[7] = finding->detail;
 		values[8] = CStringGetTextDatum(action);
 		values[9] = BoolGetDatum(hidden);
+		values[10] = TimestampTzGetDatum(wrong->run->began_at);
 		nulls[4] = finding->no_expected ? 'n' : ' ';
 		nulls[5] = finding->no_found ? 'n' : ' ';
 		nulls[6] = finding->no_version ? 'n' : ' ';
 		SPI_connect();
 		pointstore_execute(&plan, values, nulls, false);
 		/* no row where a trigger of the user's does not want it */
+		if (SPI_processed > 0 && DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull)))
+			seen++;
 		if (SPI_processed > 0 &&
 			(strcmp(action, "reported") != 0 ||
 			 DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull))))
@@ -1441,6 +1486,7 @@ record(const Case *wrong, const char *action, bool hidden)
 		}
 		SPI_finish();
 	}
+	return wrong->found->n - seen;
 }
 
 static void

@@ -37,6 +37,7 @@
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
@@ -162,19 +163,19 @@ pointstore_key_until(RowKey *key, TimestampTz value)
 }
 
 /*
- * Locks the row in scan->slot FOR NO KEY UPDATE and replaces the slot by its
+ * Locks the row in a slot FOR NO KEY UPDATE and replaces the slot by its
  * newest version. False: it is gone; or, where busy is given and not waiting is
  * meant, another has it: *busy. In REPEATABLE READ and above a row that has
  * changed since the snapshot is 40001.
  */
 bool
-pointstore_lock_row(RowScan *scan, Snapshot snapshot, bool *busy)
+pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool *busy)
 {
 	TM_FailureData failure;
 	TM_Result	result;
-	ItemPointerData tid = scan->slot->tts_tid;
+	ItemPointerData tid = slot->tts_tid;
 
-	result = table_tuple_lock(scan->heap, &tid, snapshot, scan->slot, GetCurrentCommandId(false),
+	result = table_tuple_lock(heap, &tid, snapshot, slot, GetCurrentCommandId(false),
 							  LockTupleNoKeyExclusive, busy != NULL ? LockWaitSkip : LockWaitBlock,
 							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
 							  &failure);
@@ -251,14 +252,14 @@ open_target(RowWriter *writer, RowTarget *target, int rtindex)
 	MemoryContextSwitchTo(old);
 }
 
-/* The columns that an update of ours may set: all of ours but the key. */
+/* The columns that an update of ours may set: all of ours but those of unique indexes. */
 static Bitmapset *
 updated_columns(const PointstoreTable *table)
 {
 	Bitmapset  *columns = NULL;
 	int			i;
 
-	for (i = 1; table->ncolumns != N_EVENT_COLUMNS && i < table->ncolumns; i++)
+	for (i = table->ncolumns == N_HOLD_COLUMNS ? 2 : 1; table->ncolumns != N_EVENT_COLUMNS && i < table->ncolumns; i++)
 		columns = bms_add_member(columns, table->att[i] - FirstLowInvalidHeapAttributeNumber);
 	return columns;
 }
@@ -510,6 +511,32 @@ pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid)
 		pointstore_after_row_update(estate, rel, tid, slot, recheck, target->update_capture);
 	list_free(recheck);
 	return ROW_WRITTEN;
+}
+
+/*
+ * Users' BEFORE triggers may change the columns of their own alone: PS010. target has
+ * the row as it was meant.
+ */
+void
+pointstore_refuse_changed(RowTarget *target, HeapTuple stored, const char *what, text *id)
+{
+	TupleDesc	desc = target->slot->tts_tupleDescriptor;
+	int			i;
+
+	for (i = 0; i < target->table->ncolumns; i++)
+	{
+		AttrNumber	att = target->table->att[i];
+		Form_pg_attribute form = TupleDescAttr(desc, att - 1);
+		bool		is_null;
+		Datum		value = heap_getattr(stored, att, desc, &is_null);
+
+		if (is_null != target->slot->tts_isnull[att - 1] ||
+			(!is_null && !datum_image_eq(value, target->slot->tts_values[att - 1], form->attbyval, form->attlen)))
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+					 errmsg("the row of %s \"%s\" was changed on its way into the table", what, pointstore_cstring(id)),
+					 errdetail("A BEFORE trigger may change columns of the user's own alone.")));
+	}
 }
 
 /* Whether a BEFORE row trigger fires for a row that a writer of ours is writing. */

@@ -215,9 +215,13 @@ load_store(void)
 	store.request_key = unique_index(rel, 2, (AttrNumber[]) {att[EV_REQUEST_ID], att[EV_LEG]});
 	table_close(rel, AccessShareLock);
 	store.expiry_index = expiry_index(schema);
+	rel = table_open(store.table[TABLE_HOLD].relid, AccessShareLock);
+	store.hold_identity = unique_index(rel, 2, &store.table[TABLE_HOLD].att[HOLD_HOLD_ID]);
+	table_close(rel, AccessShareLock);
 	if (store.lacks_what == NULL)
 	{
 		strlcpy(store.hold_key_name, get_rel_name(store.table[TABLE_HOLD].key), NAMEDATALEN);
+		strlcpy(store.hold_identity_name, get_rel_name(store.hold_identity), NAMEDATALEN);
 		strlcpy(store.event_key_name, get_rel_name(events->key), NAMEDATALEN);
 		strlcpy(store.request_key_name, get_rel_name(store.request_key), NAMEDATALEN);
 	}
@@ -504,6 +508,13 @@ pointstore_act_as_owner_plainly(PointstoreScope *scope)
 {
 	pointstore_lock_tables();
 	act_as(pointstore_store()->owner, scope, pointstore_store()->plain);
+}
+
+/* Sets an option until the caller acts as the caller again; not where he acts plainly. */
+void
+pointstore_set_option(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* The same where holds are written too. */

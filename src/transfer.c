@@ -14,7 +14,8 @@
  * of it has been taken back before is summed when the account is locked, or its
  * row about to be (append.c), so that two at once never take back more than
  * there was. A movement of several legs is taken back in all of them, in the
- * same proportion.
+ * same proportion and from the last to the first: so an account that several of them
+ * went through stands, after each, where it stood before.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,11 +47,13 @@ typedef struct Reversal
 
 static Datum transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static bool append_or_leave(void *arg);
+static void refuse_partial_replay(Batch *batch);
+static void turn_round(ProposedEvent *events, int n);
 static int	find_legs(text *id, int64 version, ProposedEvent **events);
 static void refuse_irreversible(const Reversal *reversal, const char *type, const char *id);
 static void share_out(ProposedEvent *events, int n, int64 amount);
 static bool propose_reversal(ProposedEvent *event, Snapshot snapshot);
-static int64 taken_back(int64 id);
+static int128 left_of(const Reversal *reversal, int64 version);
 
 /* transfer(from_id, to_id, amount, request_id, event_type, payload, metadata): see the install script. */
 Datum
@@ -169,8 +172,48 @@ pointstore_reverse_event(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(2))
 		share_out(batch.events, batch.nevents, PG_GETARG_INT64(2));
 	pointstore_append(&batch);
+	if (PG_ARGISNULL(2) && batch.events[0].outcome == OUTCOME_REPLAYED)
+		refuse_partial_replay(&batch);
+	turn_round(batch.events, batch.nevents);
 	pointstore_act_as_caller(&scope);
 	return pointstore_answer_all(fcinfo, &batch);
+}
+
+/* A request for all that is left is no repeat of one that has left something: PS002. */
+static void
+refuse_partial_replay(Batch *batch)
+{
+	int			i;
+
+	for (i = 0; i < batch->nevents; i++)
+	{
+		ProposedEvent *event = &batch->events[i];
+		const Reversal *reversal = event->subject;
+
+		(void) pointstore_push_snapshot();
+		if (left_of(reversal, event->version) != 0)
+		{
+			event->outcome = OUTCOME_REQUEST_MISMATCH;
+			event->mismatch = "amount";
+			pointstore_raise(event);
+		}
+		PopActiveSnapshot();
+	}
+}
+
+/* The receipts come in the order of the legs. */
+static void
+turn_round(ProposedEvent *events, int n)
+{
+	int			i;
+
+	for (i = 0; i < n / 2; i++)
+	{
+		ProposedEvent first = events[i];
+
+		events[i] = events[n - 1 - i];
+		events[n - 1 - i] = first;
+	}
 }
 
 /*
@@ -191,7 +234,7 @@ find_legs(text *id, int64 version, ProposedEvent **events)
 		" SELECT id, version, amount, event_type, aggregate_id, id" EQ "(SELECT id FROM asked), leg FROM legs"
 		"  WHERE EXISTS (SELECT FROM first)"
 		" UNION ALL SELECT id, version, amount, event_type, aggregate_id, true, leg FROM asked WHERE NOT EXISTS (SELECT FROM first)"
-		" ORDER BY 7",
+		" ORDER BY 7 DESC",
 		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
 	};
 	MemoryContext context = CurrentMemoryContext;
@@ -243,12 +286,12 @@ refuse_irreversible(const Reversal *reversal, const char *type, const char *id)
 {
 	bool		reverses = strcmp(type, "EventReversed") == 0;
 
-	if (!reverses && reversal->amount != 0 && reversal->amount != PG_INT64_MIN)
+	if (!reverses && reversal->amount != 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
 			 errmsg("version %lld of account \"%s\" cannot be reversed", (long long) reversal->version, id),
-			 reverses ? errdetail("It is a reversal itself.") : errdetail("Its amount is %lld.", (long long) reversal->amount),
+			 reverses ? errdetail("It is a reversal itself.") : errdetail("Its amount is 0."),
 			 reverses ? errhint("Append an event of your own.") : 0));
 }
 
@@ -282,43 +325,54 @@ share_out(ProposedEvent *events, int n, int64 amount)
 	}
 }
 
-/* What takes an event back, as far as it has not been taken back before: PS011. */
+/* What takes an event back, as far as it has not been taken back before: PS011; 22003 for what bigint has no opposite of. */
 static bool
 propose_reversal(ProposedEvent *event, Snapshot snapshot)
 {
 	const Reversal *reversal = event->subject;
-	int64		before = taken_back(reversal->id);
-	int64		left = reversal->amount < 0 ? -(reversal->amount + before) : reversal->amount + before;
-	int64		part = reversal->part > 0 ? reversal->part : left;
+	int128		left = left_of(reversal, PG_INT64_MAX);
+	int128		part = reversal->part > 0 ? reversal->part : left;
 
 	if (left <= 0 || part > left)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("version %lld of account \"%s\" has %lld left to be reversed, requested %lld",
+				 left <= 0 ? errmsg("version %lld of account \"%s\" has nothing left to be reversed",
+									(long long) reversal->version, pointstore_cstring(event->aggregate_id)) :
+				 errmsg("version %lld of account \"%s\" has %llu left to be reversed, requested %llu",
 						(long long) reversal->version, pointstore_cstring(event->aggregate_id),
-						(long long) left, (long long) part)));
-	event->amount = reversal->amount < 0 ? part : -part;
+						(unsigned long long) left, (unsigned long long) part)));
+	if (part > PG_INT64_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("the opposite of %lld is out of range for type bigint", (long long) reversal->amount)));
+	event->amount = reversal->amount < 0 ? (int64) part : -(int64) part;
 	event->has_cause = true;
 	event->cause_id = reversal->id;
 	return true;
 }
 
-/* The sum of an event's reversals, in the active snapshot. */
-static int64
-taken_back(int64 id)
+/*
+ * What is left of an event, without sign, once its reversals up to that version of its account
+ * have taken back what they did, in the active snapshot.
+ */
+static int128
+left_of(const Reversal *reversal, int64 version)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT CAST(coalesce(pg_catalog.sum(amount), 0) AS pg_catalog.int8) FROM pointstore.event_store"
-		" WHERE cause_id" EQ "$1 AND event_type" EQ "'EventReversed'",
-		.nargs = 1, .argtypes = {INT8OID}
+		" WHERE cause_id" EQ "$1 AND event_type" EQ "'EventReversed' AND version" LE "$2",
+		.nargs = 2, .argtypes = {INT8OID, INT8OID}
 	};
-	Datum		value = Int64GetDatum(id);
+	Datum		values[2];
 	bool		isnull;
-	int64		sum;
+	int128		left;
 
+	values[0] = Int64GetDatum(reversal->id);
+	values[1] = Int64GetDatum(version);
 	SPI_connect();
-	pointstore_execute(&plan, &value, NULL, true);
-	sum = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	pointstore_execute(&plan, values, NULL, true);
+	left = reversal->amount;
+	left += DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
-	return sum;
+	return reversal->amount < 0 ? -left : left;
 }

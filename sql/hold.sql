@@ -303,6 +303,89 @@ ALTER TABLE pointstore.event_store DROP CONSTRAINT hold_bad;
 CALL pointstore.sweep_holds();
 SELECT a, (hold_state('hold-s-' || a)).* FROM generate_series(1, 3) a;
 
+-- what users' triggers make of a hold's row: columns of their own, and none of ours
+ALTER TABLE pointstore.hold ADD COLUMN hold_note text DEFAULT 'none';
+SELECT count(pointstore.append_event('hold-y', 'Earned', 1000));
+SELECT count(pointstore.hold('hold-y', 10, 'hold-y0'));
+CREATE FUNCTION hold_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.hold_note := TG_ARGV[0];
+    IF TG_ARGV[0] = 'amount' THEN NEW.amount := NEW.amount - 5;
+    ELSIF TG_ARGV[0] = 'hold_id' THEN NEW.hold_id := upper(NEW.hold_id);
+    ELSIF TG_ARGV[0] = 'expires_at' THEN NEW.expires_at := NEW.expires_at - interval '1 second';
+    ELSIF TG_ARGV[0] = 'status' THEN NEW.status := 'cancelled';
+    ELSIF TG_ARGV[0] = 'captured' THEN NEW.captured := 1;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER hold_change BEFORE INSERT OR UPDATE ON pointstore.hold FOR EACH ROW EXECUTE FUNCTION hold_change('amount');
+SELECT pointstore.hold('hold-y', 10, 'hold-y1');
+SELECT pointstore.confirm_hold('hold-y0');
+CREATE OR REPLACE TRIGGER hold_change BEFORE INSERT OR UPDATE ON pointstore.hold FOR EACH ROW EXECUTE FUNCTION hold_change('hold_id');
+SELECT pointstore.hold('hold-y', 10, 'hold-y1');
+SELECT outcome FROM pointstore.cancel_hold('hold-y2');
+CREATE OR REPLACE TRIGGER hold_change BEFORE INSERT OR UPDATE ON pointstore.hold FOR EACH ROW EXECUTE FUNCTION hold_change('expires_at');
+SELECT outcome FROM pointstore.try_hold('hold-y', 10, 'hold-y1');
+CREATE OR REPLACE TRIGGER hold_change BEFORE INSERT OR UPDATE ON pointstore.hold FOR EACH ROW EXECUTE FUNCTION hold_change('status');
+SELECT pointstore.confirm_hold('hold-y0');
+CREATE OR REPLACE TRIGGER hold_change BEFORE INSERT OR UPDATE ON pointstore.hold FOR EACH ROW EXECUTE FUNCTION hold_change('captured');
+SELECT pointstore.cancel_hold('hold-y0');
+CREATE OR REPLACE TRIGGER hold_change BEFORE INSERT OR UPDATE ON pointstore.hold FOR EACH ROW EXECUTE FUNCTION hold_change('mine');
+SELECT outcome FROM pointstore.confirm_hold('hold-y0');
+SELECT outcome FROM pointstore.hold('hold-y', 10, 'hold-y1');
+SELECT hold_id, amount, captured, status, hold_note FROM pointstore.hold WHERE hold_id ILIKE 'hold-y%' ORDER BY 1;
+DROP TRIGGER hold_change ON pointstore.hold;
+DROP FUNCTION hold_change();
+ALTER TABLE pointstore.hold DROP COLUMN hold_note;
+
+-- a sweep goes on past what cannot be closed, on the same account too
+SELECT count(pointstore.append_event('hold-v', 'Earned', 5000));
+SELECT count(pointstore.hold('hold-v', 1, 'hold-v' || i, '1 ms')) FROM generate_series(1, 2200) i;
+CREATE FUNCTION hold_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.event_type = 'HoldExpired' AND (NEW.metadata ->> 'hold_id') ~ '^hold-v([1-9]|[1-9][0-9]{1,2}|1000)$' THEN
+        RAISE 'not this one';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER hold_refuse BEFORE INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION hold_refuse();
+SELECT FROM pg_sleep(0.01);
+CALL pointstore.sweep_holds();
+SELECT status, count(*) FROM pointstore.hold WHERE aggregate_id = 'hold-v' GROUP BY 1 ORDER BY 1;
+DROP TRIGGER hold_refuse ON pointstore.event_store;
+DROP FUNCTION hold_refuse();
+CALL pointstore.sweep_holds();
+SELECT status, count(*) FROM pointstore.hold WHERE aggregate_id = 'hold-v' GROUP BY 1 ORDER BY 1;
+
+-- what reserves more than bigint is told as far as bigint goes, on every read
+INSERT INTO pointstore.account_kind (kind, min_balance) VALUES ('hold-deep', NULL);
+SELECT balance, available FROM pointstore.append_event('hold-w', 'Spent', -5, kind => 'hold-deep');
+SELECT balance, available FROM pointstore.hold('hold-w', 9223372036854775807, 'hold-w1');
+SELECT balance, held, available FROM pointstore.get_balance('hold-w');
+SELECT count(available) > 1 AS all_read FROM pointstore.account;
+SELECT outcome FROM pointstore.cancel_hold('hold-w1');
+
+-- a read does not ask for an account's holds before the first has expired
+CREATE FUNCTION hold_scans() RETURNS bigint LANGUAGE sql AS $$
+    SELECT coalesce(sum(seq_scan + idx_scan), 0)::bigint FROM pg_stat_xact_user_tables WHERE relid = 'pointstore.hold'::regclass
+$$;
+SELECT count(pointstore.hold('hold-1', 1, 'hold-scan'));
+BEGIN;
+SELECT hold_scans() AS before \gset
+SELECT held > 0 AS holds FROM pointstore.get_balance('hold-1');
+SELECT hold_scans() - :before AS scans;
+COMMIT;
+SELECT outcome FROM pointstore.cancel_hold('hold-scan');
+DROP FUNCTION hold_scans();
+
+-- a step whose event is gone is not repeated by guessing
+SELECT count(pointstore.hold('hold-y', 1, 'hold-gone')), count(pointstore.hold('hold-y', 1, 'hold-gone2'));
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM pointstore.event_store WHERE id = (SELECT event_id FROM pointstore.hold WHERE hold_id = 'hold-gone2');
+SELECT pointstore.hold('hold-y', 1, 'hold-gone2');
+ROLLBACK;
+
 -- the store is sound, and as it was
 SELECT aggregate_id, code FROM pointstore.balance, pointstore.reconcile_account(aggregate_id) WHERE aggregate_id LIKE 'hold-%';
 DROP VIEW hold_row;

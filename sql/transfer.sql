@@ -48,6 +48,13 @@ SELECT count(pointstore.hold('tr-b', 970, 'tr-h'));
 SELECT outcome, aggregate_id, available FROM pointstore.try_transfer('tr-b', 'tr-a', 2);
 SELECT count(pointstore.cancel_hold('tr-h'));
 
+-- the account's rules come before the unit
+SELECT count(pointstore.freeze_account('tr-cap', 'test'));
+SELECT outcome, aggregate_id FROM pointstore.try_transfer('tr-cap', 'tr-seat', 1);
+SELECT outcome, aggregate_id FROM pointstore.try_transfer('tr-seat', 'tr-cap', 1);
+SELECT outcome, aggregate_id FROM pointstore.try_transfer('tr-none', 'tr-seat', 1);
+SELECT count(pointstore.unfreeze_account('tr-cap', 'test'));
+
 -- bad input
 SELECT pointstore.transfer('tr-b', 'tr-b', 1);
 SELECT pointstore.try_transfer('tr-b', 'tr-b', 1);
@@ -77,12 +84,55 @@ SELECT count(*) FROM pointstore.append_events('[
 SELECT count(*) FROM pointstore.append_events('[
     {"aggregate_id": "tr-f", "event_type": "Batch", "amount": 1}, {"aggregate_id": "tr-b", "event_type": "Batch", "amount": -1}]', request_id => 'tr-o2');
 SELECT * FROM tr_event WHERE event_type IN ('Split', 'Alone', 'Batch') ORDER BY event_type, aggregate_id;
+-- what is appended is balanced, whatever was appended before
+SELECT outcome, aggregate_id, balance FROM pointstore.append_events('[{"aggregate_id": "tr-f", "event_type": "Part", "amount": 1, "request_id": "tr-o4"},
+    {"aggregate_id": "tr-b", "event_type": "Part", "amount": -1, "request_id": "tr-o5"}]', balanced => true);
+SELECT outcome FROM pointstore.append_events('[{"aggregate_id": "tr-f", "event_type": "Part", "amount": 1, "request_id": "tr-o4"},
+    {"aggregate_id": "tr-b", "event_type": "Part", "amount": -1, "request_id": "tr-o5"}]', balanced => true);
+SELECT pointstore.append_events('[{"aggregate_id": "tr-f", "event_type": "Part", "amount": 1, "request_id": "tr-o4"},
+    {"aggregate_id": "tr-b", "event_type": "Part", "amount": -1, "request_id": "tr-o6"}]', balanced => true);
+SELECT pointstore.append_events('[{"aggregate_id": "tr-f", "event_type": "Part", "amount": 1, "request_id": "tr-o7"},
+    {"aggregate_id": "tr-f", "event_type": "Part", "amount": 1, "request_id": "tr-o7"}, {"aggregate_id": "tr-b", "event_type": "Part", "amount": -2}]', balanced => true);
+SELECT pointstore.append_events('[{"aggregate_id": "tr-f", "event_type": "Part", "amount": 1, "request_id": "tr-o4"},
+    {"aggregate_id": "tr-b", "event_type": "Part", "amount": -2}, {"aggregate_id": "tr-seat", "event_type": "Part", "amount": 1}]', balanced => true);
 -- by hand nobody makes a leg
 INSERT INTO pointstore.event_store (aggregate_id, event_type, leg, cause_id) VALUES ('tr-f', 'ByHand', 1, 1) RETURNING leg, cause_id;
 INSERT INTO pointstore.event_store (aggregate_id, event_type, request_id, leg, cause_id) VALUES ('tr-f', 'ByHand', 'tr-o2', 7, 1);
 INSERT INTO pointstore.event_store (aggregate_id, event_type, request_id, leg, cause_id) VALUES ('tr-f', 'ByHand', 'tr-o3', 0, 1) RETURNING leg, cause_id;
 INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('tr-f', 'EventReversed');
 SELECT pointstore.append_event('tr-f', 'EventReversed');
+
+-- nor does a trigger, neither of what is inserted by hand nor of what a function appends
+CREATE FUNCTION tr_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_ARGV[0] = 'cause' THEN NEW.cause_id := coalesce(NEW.cause_id, 1);
+    ELSIF TG_ARGV[0] = 'no cause' THEN NEW.cause_id := NULL;
+    ELSIF TG_ARGV[0] = 'leg' THEN NEW.leg := 1;
+    ELSIF TG_ARGV[0] = 'no leg' THEN NEW.leg := NULL;
+    ELSIF TG_ARGV[0] = 'type' THEN NEW.event_type := 'EventReversed';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER zzz_change BEFORE INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION tr_change('cause');
+SELECT pointstore.transfer('tr-b', 'tr-f', 1);
+SELECT pointstore.append_event('tr-b', 'Earned', 1);
+INSERT INTO pointstore.event_store (aggregate_id, event_type, request_id) VALUES ('tr-f', 'ByHand', 'tr-o8') RETURNING leg, cause_id;
+CREATE OR REPLACE TRIGGER zzz_change BEFORE INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION tr_change('no cause');
+SELECT pointstore.transfer('tr-b', 'tr-f', 1);
+CREATE OR REPLACE TRIGGER zzz_change BEFORE INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION tr_change('leg');
+SELECT pointstore.append_event('tr-b', 'Earned', 1);
+SELECT pointstore.append_event('tr-b', 'Earned', 1, request_id => 'tr-o9');
+INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('tr-f', 'ByHand');
+INSERT INTO pointstore.event_store (aggregate_id, event_type, request_id, cause_id) VALUES ('tr-f', 'ByHand', 'tr-o9', 1);
+CREATE OR REPLACE TRIGGER zzz_change BEFORE INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION tr_change('no leg');
+SELECT pointstore.transfer('tr-b', 'tr-f', 1);
+SELECT pointstore.append_event('tr-b', 'Earned', 1, request_id => 'tr-o9');
+INSERT INTO pointstore.event_store (aggregate_id, event_type, request_id) VALUES ('tr-f', 'ByHand', 'tr-o9');
+CREATE OR REPLACE TRIGGER zzz_change BEFORE INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION tr_change('type');
+SELECT pointstore.append_event('tr-b', 'Earned', 1);
+INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('tr-f', 'ByHand');
+DROP TRIGGER zzz_change ON pointstore.event_store;
+DROP FUNCTION tr_change();
 
 -- taken back: a single event, in parts, never more than there was
 SELECT version AS v FROM pointstore.append_event('tr-u', 'Earned', 100) \gset
@@ -99,6 +149,15 @@ SELECT pointstore.reverse_event('tr-u', :s);
 SELECT pointstore.reverse_event('tr-u', 3);
 SELECT * FROM tr_event WHERE aggregate_id = 'tr-u' ORDER BY version;
 SELECT payload FROM pointstore.event_store WHERE aggregate_id = 'tr-u' AND version = 3;
+-- all that is left is another request than a part of it
+SELECT count(pointstore.append_event('tr-w', 'Earned', 100));
+SELECT outcome, balance FROM pointstore.reverse_event('tr-w', 1, 20, 'tr-v4');
+SELECT pointstore.reverse_event('tr-w', 1, NULL, 'tr-v4');
+SELECT outcome, balance FROM pointstore.reverse_event('tr-w', 1, NULL, 'tr-v5');
+SELECT outcome, balance FROM pointstore.reverse_event('tr-w', 1, 80, 'tr-v5');
+SELECT outcome, balance FROM pointstore.reverse_event('tr-w', 1, NULL, 'tr-v5');
+SELECT pointstore.reverse_event('tr-w', 1, NULL, 'tr-v4');
+SELECT outcome, balance FROM pointstore.reverse_event('tr-w', 1, 20, 'tr-v4');
 -- the floor, and a debt that the next credits pay back
 SELECT count(pointstore.append_event('tr-u', 'Spent', -90));
 SELECT pointstore.reverse_event('tr-u', :v);
@@ -130,6 +189,18 @@ SELECT outcome, aggregate_id, balance FROM pointstore.reverse_event('tr-c', 1, 2
 SELECT pointstore.reverse_event('tr-d', 1, 5, allow_debt => true) IS NOT NULL;
 SELECT pointstore.reverse_event('tr-b', (SELECT version FROM tr_event WHERE aggregate_id = 'tr-b' AND event_type = 'Split'), 1);
 SELECT outcome, aggregate_id, balance FROM pointstore.reverse_event('tr-d', 1);
+-- several legs of one account are taken back as they came, the last first
+SELECT count(*) FROM pointstore.append_events('[{"aggregate_id": "tr-house", "event_type": "Through", "amount": -100}, {"aggregate_id": "tr-x", "event_type": "Through", "amount": 100},
+    {"aggregate_id": "tr-x", "event_type": "Through", "amount": -100}, {"aggregate_id": "tr-y", "event_type": "Through", "amount": 100}]', 'tr-through', true);
+SELECT outcome, aggregate_id, balance FROM pointstore.reverse_event('tr-x', 1, 30, 'tr-v6');
+SELECT outcome, aggregate_id, balance FROM pointstore.reverse_event('tr-x', 2, 30, 'tr-v6');
+SELECT outcome, aggregate_id, balance FROM pointstore.reverse_event('tr-y', 1);
+-- an amount without an opposite is taken back in parts
+SELECT balance FROM pointstore.append_event('tr-z', 'Lost', -9223372036854775808, kind => 'tr-house');
+SELECT pointstore.reverse_event('tr-z', 1);
+SELECT outcome, balance FROM pointstore.reverse_event('tr-z', 1, 5);
+SELECT outcome, balance FROM pointstore.reverse_event('tr-z', 1);
+SELECT pointstore.reverse_event('tr-z', 1);
 -- a leg that stands alone is taken back alone; so is one of a batch that is no movement
 SELECT outcome, aggregate_id, balance FROM pointstore.reverse_event('tr-f', 1);
 SELECT outcome, aggregate_id, balance FROM pointstore.reverse_event('tr-f', 2);
@@ -170,15 +241,23 @@ SELECT * FROM pointstore.statement('tr-s', '2026-03-05', '2026-03-04');
 SELECT * FROM pointstore.statement(NULL, '2026-03-05', '2026-03-06');
 SELECT * FROM pointstore.statement('tr-s', NULL, '2026-03-06');
 SELECT * FROM pointstore.statement('tr-s', '2026-03-05', NULL);
--- a long one, and one range of an index
-INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) SELECT 'tr-long', 'Earned', 1 FROM generate_series(1, 2500);
-SELECT entry, count(*), min(version), max(version), min(balance), max(balance) FROM pointstore.statement('tr-long', '-infinity', 'infinity') GROUP BY 1 ORDER BY 3, 1;
+-- a long one, its account's events among those of others: one range of an index all the same, and nothing to be sorted
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload)
+SELECT 'tr-long' || i % 10, 'Earned', 1, jsonb_build_object('note', repeat('x', 200)) FROM generate_series(10, 25009) i;
 ANALYZE pointstore.event_store;
+CREATE FUNCTION tr_scans(OUT by_time bigint, OUT others bigint, OUT seq bigint, OUT read bigint) LANGUAGE sql AS $$
+    SELECT sum(pg_stat_get_xact_numscans(indexrelid)) FILTER (WHERE indexrelid = 'pointstore.event_store_aggregate_id_created_at_version_idx'::regclass),
+           sum(pg_stat_get_xact_numscans(indexrelid)) FILTER (WHERE indexrelid <> 'pointstore.event_store_aggregate_id_created_at_version_idx'::regclass),
+           pg_stat_get_xact_numscans('pointstore.event_store'::regclass), sum(pg_stat_get_xact_tuples_returned(indexrelid))
+      FROM pg_index WHERE indrelid = 'pointstore.event_store'::regclass
+$$;
 BEGIN;
-SELECT coalesce(sum(idx_scan), 0) AS scans, coalesce(sum(seq_scan), 0) AS seq FROM pg_stat_xact_user_tables WHERE relid = 'pointstore.event_store'::regclass \gset
+SELECT coalesce(by_time, 0) AS t, coalesce(others, 0) AS o, coalesce(seq, 0) AS s, coalesce(read, 0) AS r FROM tr_scans() \gset
+SELECT entry, count(*), min(version), max(version), min(balance), max(balance) FROM pointstore.statement('tr-long1', '-infinity', 'infinity') GROUP BY 1 ORDER BY 3, 1;
 SELECT count(*) FROM pointstore.statement('tr-s', '2026-03-03', '2026-03-05');
-SELECT sum(idx_scan) - :scans AS scans, sum(seq_scan) - :seq AS seq FROM pg_stat_xact_user_tables WHERE relid = 'pointstore.event_store'::regclass;
+SELECT by_time - :t AS by_time, others - :o AS others, seq - :s AS seq, read - :r AS read FROM tr_scans();
 COMMIT;
+DROP FUNCTION tr_scans();
 RESET timezone;
 
 -- an error in a block that catches it takes back the whole block, and no more

@@ -359,20 +359,20 @@ static int128
 left_of(const Reversal *reversal, int64 version)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT CAST(coalesce(pg_catalog.sum(amount), 0) AS pg_catalog.int8) FROM pointstore.event_store"
+		.sql = "SELECT CAST($3" PLUS "coalesce(pg_catalog.sum(amount), 0) AS pg_catalog.int8) FROM pointstore.event_store"
 		" WHERE cause_id" EQ "$1 AND event_type" EQ "'EventReversed' AND version" LE "$2",
-		.nargs = 2, .argtypes = {INT8OID, INT8OID}
+		.nargs = 3, .argtypes = {INT8OID, INT8OID, INT8OID}
 	};
-	Datum		values[2];
+	Datum		values[3];
 	bool		isnull;
 	int128		left;
 
 	values[0] = Int64GetDatum(reversal->id);
 	values[1] = Int64GetDatum(version);
+	values[2] = Int64GetDatum(reversal->amount);
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, true);
-	left = reversal->amount;
-	left += DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	left = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	return reversal->amount < 0 ? -left : left;
 }

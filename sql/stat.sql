@@ -87,6 +87,17 @@ INSERT INTO pointstore.event_store (aggregate_id, version, event_type) VALUES ('
 COMMIT;
 SELECT * FROM stat;
 
+-- holds: their steps, those of a sweep too; a late try is not allowed
+SELECT pointstore.pg_stat_pointstore_reset();
+SELECT count(pointstore.append_event('stat-h', 'Earned', 100)), count(pointstore.hold('stat-h', 1, 'stat-h' || i, '1 ms')), count(pointstore.cancel_hold('stat-tomb' || i)) FROM generate_series(1, 3) i;
+SELECT FROM pg_sleep(0.01);
+CALL pointstore.sweep_holds();
+SELECT outcome FROM pointstore.try_hold('stat-h', 1, 'stat-tomb1');
+SELECT pointstore.hold('stat-h', 1, 'stat-tomb2');
+SELECT outcome FROM pointstore.hold('stat-h', 1, 'stat-h1');
+SELECT outcome FROM pointstore.cancel_hold('stat-h1');
+SELECT * FROM stat;
+
 -- combined: batches of one here, once a combiner has come
 DO $$
 BEGIN

@@ -31,6 +31,7 @@ $node->safe_psql('postgres', <<'END');
 INSERT INTO pointstore.account_kind (kind, mode, min_balance) VALUES ('house', 'hybrid', NULL), ('ledger', 'pure', 0);
 SELECT pointstore.append_event('house', 'Opened', kind => 'house'), pointstore.append_event('p1', 'Earned', 4096, kind => 'ledger'),
        pointstore.append_event('p2', 'Earned', 4096, kind => 'ledger');
+CREATE TABLE strict (since timestamptz);
 CREATE TABLE promised (answer text, aggregate_id text, version bigint, balance bigint, id bigint);
 END
 
@@ -47,6 +48,13 @@ sub request
 
 	return "pointstore.try_append_event('$from', 'Earned', $amount, request_id => 'r$n')" if $what < 2;
 	return "pointstore.try_append_event('$from', 'Spent', -$amount, request_id => 'r$n')" if $what < 3;
+	if ($what == 5 && $n % 3 == 0)
+	{
+		my @legs = map { $accounts[$pick->(11)] } 1 .. 3;
+		my $half = $amount >> 1;
+		return sprintf q{pointstore.append_events('[{"aggregate_id": "%s", "event_type": "Split", "amount": %d}, {"aggregate_id": "%s", "event_type": "Split", "amount": %d},
+			{"aggregate_id": "%s", "event_type": "Split", "amount": %d}]', 'r%d', true)}, $legs[0], -$amount, $legs[1], $half, $legs[2], $amount - $half, $n;
+	}
 	if ($what < 6)
 	{
 		my $to = $accounts[$pick->(11)];
@@ -73,9 +81,9 @@ sub script
 		    $what < 0.55 ? request($n)
 		  : $what < 0.75 ? sprintf("pointstore.confirm_hold('h%d'%s)", $n, rand() < 0.3 ? ', 1' : '')
 		  : $what < 0.85 ? "pointstore.cancel_hold('h$n')"
-		  : sprintf("(SELECT aggregate_id AS a, version AS v FROM pointstore.event_store WHERE aggregate_id = 'a%d' ORDER BY md5(version::text || '%s') LIMIT 1) e,
-			pointstore.reverse_event(a, v, %s, %s, %s)", 1 + rand(8), $n, rand() < 0.5 ? 'NULL' : 1 << int(rand(8)),
-			rand() < 0.5 ? "'v$n'" : 'NULL', rand() < 0.3 ? 'true' : 'false');
+		  : sprintf("(SELECT aggregate_id AS a, version AS v FROM pointstore.event_store WHERE aggregate_id = '%s' ORDER BY md5(version::text || '%s') LIMIT 1) e,
+			pointstore.reverse_event(a, v, %s, %s, %s)", (map({ "a$_" } 1 .. 8), 'house', 'p1')[rand 10], $n, rand() < 0.5 ? 'NULL' : 1 << int(rand(8)),
+			rand() < 0.5 ? "'v$n'" : 'NULL', $round < 3 && rand() < 0.3 ? 'true' : 'false');
 		my $undone = rand() < 0.1;
 
 		# a request is the same in every form of its call
@@ -182,7 +190,8 @@ BEGIN
         SELECT coalesce(sum(o.amount), 0) INTO reserved FROM open_hold o WHERE o.expires_at > e.created_at;
         IF (e.version, e.balance_after) IS DISTINCT FROM (version, balance::bigint) THEN
             RETURN NEXT format('%s %s: version or balance', account, version);
-        ELSIF (e.amount < 0 OR e.held > 0) AND e.event_type NOT IN ('HoldConfirmed', 'EventReversed') AND balance - reserved < e.floor THEN
+        ELSIF (e.amount < 0 OR e.held > 0) AND e.event_type <> 'HoldConfirmed' AND balance - reserved < e.floor
+              AND (e.event_type <> 'EventReversed' OR e.created_at > (SELECT since FROM strict)) THEN
             RETURN NEXT format('%s %s: %s available, below the floor', account, version, balance - reserved);
         ELSIF e.event_type = 'EventReversed' AND (e.original IS NULL OR e.original_type = 'EventReversed' OR sign(e.amount) = sign(e.original)) THEN
             RETURN NEXT format('%s %s: reverses what it may not', account, version);
@@ -194,17 +203,17 @@ BEGIN
     RETURN QUERY SELECT format('%s %s: reversed by %s of %s', o.aggregate_id, o.version, sum(r.amount), o.amount)
       FROM pointstore.event_store r JOIN pointstore.event_store o ON o.id = r.cause_id
      WHERE r.event_type = 'EventReversed' GROUP BY o.id, o.aggregate_id, o.version, o.amount HAVING abs(sum(r.amount)) > abs(o.amount);
-    RETURN QUERY SELECT format('transfer %s: %s legs of %s in all', id, count, total) FROM (
-        SELECT coalesce(cause_id, id) AS id, count(*), sum(amount) AS total FROM pointstore.event_store
-         WHERE event_type = 'Transferred' GROUP BY 1) t WHERE count <> 2 OR total <> 0;
-    RETURN QUERY SELECT format('reversal of a transfer: %s in all', sum(r.amount))
+    RETURN QUERY SELECT format('%s %s: %s legs of %s in all', type, id, count, total) FROM (
+        SELECT coalesce(cause_id, id) AS id, min(event_type) AS type, count(*), sum(amount) AS total FROM pointstore.event_store
+         WHERE event_type IN ('Transferred', 'Split') GROUP BY 1) t WHERE count <> CASE type WHEN 'Split' THEN 3 ELSE 2 END OR total <> 0;
+    RETURN QUERY SELECT format('reversal of the movement %s: %s in all', coalesce(o.cause_id, o.id), sum(r.amount))
       FROM pointstore.event_store r JOIN pointstore.event_store o ON o.id = r.cause_id
-     WHERE r.event_type = 'EventReversed' AND o.event_type = 'Transferred' HAVING sum(r.amount) <> 0;
+     WHERE r.event_type = 'EventReversed' AND o.event_type IN ('Transferred', 'Split') GROUP BY coalesce(o.cause_id, o.id) HAVING sum(r.amount) <> 0;
     RETURN QUERY SELECT format('request %s: %s events', request_id, count(*)) FROM pointstore.event_store
-     WHERE request_id LIKE 'r%' GROUP BY request_id HAVING count(*) > CASE WHEN min(event_type) = 'Transferred' THEN 2 ELSE 1 END;
+     WHERE request_id LIKE 'r%' GROUP BY request_id HAVING count(*) > CASE min(event_type) WHEN 'Split' THEN 3 WHEN 'Transferred' THEN 2 ELSE 1 END;
     RETURN QUERY SELECT format('money: %s in the accounts, %s came in', held_in_all, came_in) FROM (
         SELECT (SELECT sum(a.balance) FROM pointstore.account a) AS held_in_all,
-               (SELECT sum(s.amount) FROM pointstore.event_store s WHERE s.event_type <> 'Transferred') AS came_in) m WHERE held_in_all <> came_in;
+               (SELECT sum(s.amount) FROM pointstore.event_store s WHERE s.event_type NOT IN ('Transferred', 'Split')) AS came_in) m WHERE held_in_all <> came_in;
     RETURN QUERY SELECT format('promised: %s', p) FROM promised p
       LEFT JOIN pointstore.event_store s ON (s.aggregate_id, s.version, s.balance_after, s.id) = (p.aggregate_id, p.version, p.balance, p.id)
      WHERE s.id IS NULL;
@@ -226,9 +235,10 @@ run_round(1);
 judge('undisturbed');
 run_round(2, 0.7);
 judge('after kill -9');
+$node->safe_psql('postgres', 'INSERT INTO strict VALUES (clock_timestamp())');
 run_round(3);
-judge('and on');
-foreach my $type (qw(HoldPlaced HoldConfirmed HoldCancelled HoldExpired EventReversed Transferred))
+judge('and on, without debts');
+foreach my $type (qw(HoldPlaced HoldConfirmed HoldCancelled HoldExpired EventReversed Transferred Split))
 {
 	cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM pointstore.event_store WHERE event_type = '$type'"), '>', 10, "$type happened");
 }

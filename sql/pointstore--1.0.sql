@@ -971,7 +971,7 @@ CREATE FUNCTION pointstore.reverse_event(
 RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
 AS 'MODULE_PATHNAME', 'pointstore_reverse_event';
 COMMENT ON FUNCTION pointstore.reverse_event(text, bigint, bigint, text, boolean) IS
-'Takes an event back, in whole or in part: an event EventReversed with the opposite amount and the reversed one as its cause; of a transfer all legs, in the same proportion. amount: minor units, positive; null = what is left. allow_debt: the account may go below its floor. request_id: applied once. Returns the receipts. PS008: no such event; PS011: more than what is left, a reversal, or an event that moved nothing; refusals as for append_event().';
+'Takes an event back, in whole or in part: an event EventReversed with the opposite amount and the reversed one as its cause; of a transfer all legs, in the same proportion and from the last to the first. amount: minor units, positive; null = what is left. allow_debt: the account may go below its floor. request_id: applied once; PS002 where it took back a part and all is asked for. Returns the receipts. PS008: no such event; PS011: more than what is left, a reversal, or an event that moved nothing; refusals as for append_event().';
 
 -- ---------------------------------------------------------------------------
 -- src/combine.c

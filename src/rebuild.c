@@ -27,6 +27,7 @@
 #include "utils/snapmgr.h"
 
 #include "pointstore.h"
+#include "sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_rebuild_balance);
 PG_FUNCTION_INFO_V1(pointstore_rebuild_balances);
@@ -139,7 +140,7 @@ sum_events(Account *account)
 	static PointstorePlan plan = {
 		.sql = "SELECT coalesce(pg_catalog.max(version), 0), coalesce(CAST(pg_catalog.sum(amount) AS pg_catalog.int8), 0),"
 		" coalesce(CAST(pg_catalog.sum(held) AS pg_catalog.int8), 0), pg_catalog.max(created_at)"
-		" FROM pointstore.event_store WHERE aggregate_id OPERATOR(pg_catalog.=) $1",
+		" FROM pointstore.event_store WHERE aggregate_id" EQ "$1",
 		.nargs = 1,
 		.argtypes = {TEXTOID}
 	};
@@ -169,7 +170,7 @@ restore_rules(Account *account)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT after OPERATOR(pg_catalog.->>) 'kind', after OPERATOR(pg_catalog.->>) 'status'"
-		" FROM pointstore.account_log WHERE aggregate_id OPERATOR(pg_catalog.=) $1 AND after IS NOT NULL"
+		" FROM pointstore.account_log WHERE aggregate_id" EQ "$1 AND after IS NOT NULL"
 		" ORDER BY id DESC LIMIT 1",
 		.nargs = 1,
 		.argtypes = {TEXTOID}
@@ -246,12 +247,12 @@ end_of_batch(char *after)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT coalesce(LEAST("
-		" (SELECT aggregate_id FROM pointstore.balance WHERE aggregate_id OPERATOR(pg_catalog.>) $1"
+		" (SELECT aggregate_id FROM pointstore.balance WHERE aggregate_id" GT "$1"
 		"   ORDER BY aggregate_id OFFSET $2 LIMIT 1),"
-		" (SELECT aggregate_id FROM pointstore.event_store WHERE aggregate_id OPERATOR(pg_catalog.>) $1"
+		" (SELECT aggregate_id FROM pointstore.event_store WHERE aggregate_id" GT "$1"
 		"   ORDER BY aggregate_id, version OFFSET $3 LIMIT 1)), GREATEST("
-		" (SELECT pg_catalog.max(aggregate_id) FROM pointstore.balance WHERE aggregate_id OPERATOR(pg_catalog.>) $1),"
-		" (SELECT pg_catalog.max(aggregate_id) FROM pointstore.event_store WHERE aggregate_id OPERATOR(pg_catalog.>) $1)))",
+		" (SELECT pg_catalog.max(aggregate_id) FROM pointstore.balance WHERE aggregate_id" GT "$1),"
+		" (SELECT pg_catalog.max(aggregate_id) FROM pointstore.event_store WHERE aggregate_id" GT "$1)))",
 		.nargs = 3,
 		.argtypes = {TEXTOID, INT8OID, INT8OID}
 	};
@@ -271,41 +272,43 @@ end_of_batch(char *after)
 	return end;
 }
 
-/* Compares the accounts after one id up to another; returns how many were rebuilt. */
+/* The accounts after one id up to another that do not say what their events and open holds do, and whether that is beyond bigint. */
+static PointstorePlan compare_plan = {
+	.sql = "SELECT coalesce(b.aggregate_id, e.aggregate_id),"
+	" e.balance" GT "9223372036854775807 OR e.balance" LT "-9223372036854775808"
+	"   OR e.held" GT "9223372036854775807 OR e.held" LT "-9223372036854775808"
+	" FROM (SELECT aggregate_id, version, balance, held, next_expiry FROM pointstore.balance"
+	"        WHERE aggregate_id" GT "$1"
+	"          AND aggregate_id" LE "$2) b"
+	" FULL JOIN (SELECT aggregate_id, pg_catalog.max(version) AS version, pg_catalog.sum(amount) AS balance,"
+	"                   pg_catalog.sum(held) AS held"
+	"              FROM pointstore.event_store"
+	"             WHERE aggregate_id" GT "$1"
+	"               AND aggregate_id" LE "$2"
+	"             GROUP BY aggregate_id) e ON e.aggregate_id" EQ "b.aggregate_id"
+	" LEFT JOIN (SELECT aggregate_id, pg_catalog.min(expires_at) AS next_expiry"
+	"              FROM pointstore.hold"
+	"             WHERE aggregate_id" GT "$1"
+	"               AND aggregate_id" LE "$2"
+	"               AND status" EQ "'open'"
+	"             GROUP BY aggregate_id) h ON h.aggregate_id" EQ "b.aggregate_id"
+	" WHERE b.aggregate_id IS NULL"
+	"       AND NOT EXISTS (SELECT FROM pointstore.pure_account p"
+	"                        WHERE p.aggregate_id" EQ "e.aggregate_id)"
+	"    OR b.aggregate_id IS NOT NULL"
+	"       AND (b.version" NE "coalesce(e.version, 0)"
+	"            OR b.balance" NE "coalesce(e.balance, 0)"
+	"            OR b.held" NE "coalesce(e.held, 0)"
+	"            OR b.next_expiry" NE "h.next_expiry"
+	"            OR (b.next_expiry IS NULL)" NE "(h.next_expiry IS NULL))",
+	.nargs = 2,
+	.argtypes = {TEXTOID, TEXTOID}
+};
+
+/* Rebuilds those of them that differ; returns how many were. */
 static int64
 rebuild_range(char *after, char *end)
 {
-	static PointstorePlan plan = {
-		.sql = "SELECT coalesce(b.aggregate_id, e.aggregate_id),"
-		" e.balance OPERATOR(pg_catalog.>) 9223372036854775807 OR e.balance OPERATOR(pg_catalog.<) -9223372036854775808"
-		"   OR e.held OPERATOR(pg_catalog.>) 9223372036854775807 OR e.held OPERATOR(pg_catalog.<) -9223372036854775808"
-		" FROM (SELECT aggregate_id, version, balance, held, next_expiry FROM pointstore.balance"
-		"        WHERE aggregate_id OPERATOR(pg_catalog.>) $1"
-		"          AND aggregate_id OPERATOR(pg_catalog.<=) $2) b"
-		" FULL JOIN (SELECT aggregate_id, pg_catalog.max(version) AS version, pg_catalog.sum(amount) AS balance,"
-		"                   pg_catalog.sum(held) AS held"
-		"              FROM pointstore.event_store"
-		"             WHERE aggregate_id OPERATOR(pg_catalog.>) $1"
-		"               AND aggregate_id OPERATOR(pg_catalog.<=) $2"
-		"             GROUP BY aggregate_id) e ON e.aggregate_id OPERATOR(pg_catalog.=) b.aggregate_id"
-		" LEFT JOIN (SELECT aggregate_id, pg_catalog.min(expires_at) AS next_expiry"
-		"              FROM pointstore.hold"
-		"             WHERE aggregate_id OPERATOR(pg_catalog.>) $1"
-		"               AND aggregate_id OPERATOR(pg_catalog.<=) $2"
-		"               AND status OPERATOR(pg_catalog.=) 'open'"
-		"             GROUP BY aggregate_id) h ON h.aggregate_id OPERATOR(pg_catalog.=) b.aggregate_id"
-		" WHERE b.aggregate_id IS NULL"
-		"       AND NOT EXISTS (SELECT FROM pointstore.pure_account p"
-		"                        WHERE p.aggregate_id OPERATOR(pg_catalog.=) e.aggregate_id)"
-		"    OR b.aggregate_id IS NOT NULL"
-		"       AND (b.version OPERATOR(pg_catalog.<>) coalesce(e.version, 0)"
-		"            OR b.balance OPERATOR(pg_catalog.<>) coalesce(e.balance, 0)"
-		"            OR b.held OPERATOR(pg_catalog.<>) coalesce(e.held, 0)"
-		"            OR b.next_expiry OPERATOR(pg_catalog.<>) h.next_expiry"
-		"            OR (b.next_expiry IS NULL) OPERATOR(pg_catalog.<>) (h.next_expiry IS NULL))",
-		.nargs = 2,
-		.argtypes = {TEXTOID, TEXTOID}
-	};
 	Datum		values[2];
 	SPITupleTable *differing;
 	int64		rebuilt = 0;
@@ -314,7 +317,7 @@ rebuild_range(char *after, char *end)
 	values[0] = CStringGetTextDatum(after);
 	values[1] = CStringGetTextDatum(end);
 	SPI_connect();
-	pointstore_execute(&plan, values, NULL, false);
+	pointstore_execute(&compare_plan, values, NULL, false);
 	differing = SPI_tuptable;
 	for (i = 0; i < differing->numvals; i++)
 	{

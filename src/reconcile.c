@@ -307,6 +307,7 @@ static void count_repaired(Run *run, int findings);
 static void lock_account(text *id);
 static Findings *examine(text *id, PointstorePlan *plan);
 static int	record(const Case *wrong, const char *action, bool hidden);
+static bool announce(const Case *wrong, const Finding *finding, const char *action);
 static void forget_proof(text *id);
 static void resolve(text *id, Findings *found, const char *by, const char *action);
 static const char *act(Case *wrong);
@@ -1452,7 +1453,6 @@ record(const Case *wrong, const char *action, bool hidden)
 		Finding    *finding = &wrong->found->findings[i];
 		Datum		values[11];
 		char		nulls[12] = "           ";
-		bool		isnull;
 
 		values[0] = Int64GetDatum(wrong->run->id);
 		values[1] = PointerGetDatum(wrong->id);
@@ -1471,22 +1471,33 @@ record(const Case *wrong, const char *action, bool hidden)
 		SPI_connect();
 		pointstore_execute(&plan, values, nulls, false);
 		/* no row where a trigger of the user's does not want it */
-		if (SPI_processed > 0 && DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull)))
-			seen++;
-		if (SPI_processed > 0 &&
-			(strcmp(action, "reported") != 0 ||
-			 DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull))))
-		{
-			Async_Notify("pointstore_finding", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3));
-			ereport(WARNING,
-					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("finding %s: %s of account \"%s\" (%s), %s",
-							SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), finding->code,
-							pointstore_cstring(wrong->id), finding->severity, action)));
-		}
+		if (SPI_processed > 0)
+			seen += announce(wrong, finding, action);
 		SPI_finish();
 	}
 	return wrong->found->n - seen;
+}
+
+/*
+ * Tells of a finding by what record() returns of it, when it is new or something was done about it.
+ * Returns whether this session has seen it before.
+ */
+static bool
+announce(const Case *wrong, const Finding *finding, const char *action)
+{
+	HeapTuple	row = SPI_tuptable->vals[0];
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	bool		isnull;
+
+	if (strcmp(action, "reported") != 0 || DatumGetBool(SPI_getbinval(row, desc, 2, &isnull)))
+	{
+		Async_Notify("pointstore_finding", SPI_getvalue(row, desc, 3));
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("finding %s: %s of account \"%s\" (%s), %s", SPI_getvalue(row, desc, 1), finding->code,
+						pointstore_cstring(wrong->id), finding->severity, action)));
+	}
+	return DatumGetBool(SPI_getbinval(row, desc, 4, &isnull));
 }
 
 static void

@@ -48,6 +48,8 @@ INSERT INTO matrix VALUES
     (2, 'ok', $$SELECT pointstore.append_events('[{"aggregate_id": "grants-1", "event_type": "Noted"}]')$$),
     (2, '25001', $$SELECT pointstore.submit_event('grants-1', 'PointSpent', -1)$$),
     (2, '25001', $$SELECT pointstore.try_submit_event('grants-1', 'PointSpent', -1000)$$),
+    (2, '25001', $$SELECT pointstore.submit_transfer('grants-1', 'grants-2', 1)$$),
+    (2, '25001', $$SELECT pointstore.try_submit_transfer('grants-1', 'grants-2', 1)$$),
     (1, 'ok', $$SELECT count(*) FROM pointstore.hold$$),
     (1, 'ok', $$SELECT pointstore.statement('grants-1', '-infinity', 'infinity')$$),
     (2, 'ok', $$SELECT pointstore.hold('grants-1', 1)$$),

@@ -32,6 +32,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
+#include "common/hashfn.h"
 #include "executor/tstoreReceiver.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -40,6 +41,7 @@
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
@@ -96,11 +98,11 @@ typedef struct Run
 	int64		unverified;
 	List	   *rows;			/* tuplestores that are open */
 	List	   *locked;			/* the accounts of these that this session met */
+	HTAB	   *linked;			/* hashes of accounts whose findings were counted for their links; NULL: none */
 	int64		acted;			/* accounts that were repaired or frozen */
 	bool		breaker;		/* more would have been */
 	int			heap_looks;		/* accounts examined by the heap */
 	TimestampTz started_at;
-	TimestampTz began_at;		/* this session's part in it */
 	int64		since_id;		/* the checkpoint as it was, what it becomes, and what it may become */
 	int64		safe_id;
 	int64		pending_id;
@@ -154,7 +156,7 @@ typedef struct Case
 	bool		unsure;			/* there were too many that only the heap shows */
 	Findings   *found;
 	Policy		policy;
-	int			findings;		/* that this session has not seen before, for the run to count once this is done */
+	int			findings;		/* for the run to count, once this is done */
 	int			acted;
 } Case;
 
@@ -284,6 +286,7 @@ static bool has_come_to_rest(const char *xmax);
 static void scan_new_events(Run *run);
 static void let_go(Run *run, Tuplestorestate *rows);
 static void examine_links(Run *run, Tuplestorestate *ids);
+static int64 counted_for_links(Run *run, const char *account, int64 now);
 static void use_no_index(void);
 static void use_indexes(void);
 static void tell(Run *run, const char *what);
@@ -306,8 +309,8 @@ static void leave_unverified(Run *run, const char *account);
 static void count_repaired(Run *run, int findings);
 static void lock_account(text *id);
 static Findings *examine(text *id, PointstorePlan *plan);
-static int	record(const Case *wrong, const char *action, bool hidden);
-static bool announce(const Case *wrong, const Finding *finding, const char *action);
+static void record(const Case *wrong, const char *action, bool hidden);
+static void announce(const Case *wrong, const Finding *finding, const char *action);
 static void forget_proof(text *id);
 static void resolve(text *id, Findings *found, const char *by, const char *action);
 static const char *act(Case *wrong);
@@ -534,7 +537,6 @@ start_run(Run *run, const char *scope)
 		pointstore_execute(&start, values, NULL, false);
 	require_stored();
 	take_over(run, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
-	run->began_at = GetCurrentTimestamp();
 	SPI_finish();
 	pointstore_act_as_caller(&owner);
 	*run->reported_id = run->id;
@@ -911,6 +913,8 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 		{
 			char	   *id = TextDatumGetCString(slot->tts_values[0]);
 
+			/* an account of one slice and links of another is found twice, and counted once */
+			run->findings -= counted_for_links(run, id, 0);
 			confirm(run, id, run->full);
 			pfree(id);
 			continue;
@@ -1093,11 +1097,42 @@ examine_links(Run *run, Tuplestorestate *ids)
 		slot_getallattrs(slot);
 		id = TextDatumGetCString(slot->tts_values[0]);
 		if (!list_member(run->locked, makeString(id)))
+		{
+			int64		before = run->findings;
+
 			confirm(run, id, run->full);
+			(void) counted_for_links(run, id, run->findings - before);
+		}
 		pfree(id);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	let_go(run, ids);
+}
+
+/* How many findings of an account were counted for its links, and that many are now. */
+static int64
+counted_for_links(Run *run, const char *account, int64 now)
+{
+	struct
+	{
+		uint64		hash;
+		int64		findings;
+	}		   *entry;
+	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(*entry), .hcxt = run->context};
+	uint64		hash = DatumGetUInt64(hash_any_extended((const unsigned char *) account, strlen(account), 0));
+	int64		before = 0;
+	bool		found;
+
+	if (run->slices == 1 || (run->linked == NULL && now == 0))
+		return 0;
+	if (run->linked == NULL)
+		run->linked = hash_create("pointstore linked accounts", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	entry = hash_search(run->linked, &hash, now > 0 ? HASH_ENTER : HASH_FIND, &found);
+	if (found)
+		before = entry->findings;
+	if (entry != NULL)
+		entry->findings = now;
+	return before;
 }
 
 /* Accounts from the version up to which they are proved; the rows are as slice_sql's. */
@@ -1321,12 +1356,13 @@ decide(void *arg)
 		run->heap_looks++;
 		wrong->found = examine(wrong->id, &examine_heap_plan);
 	}
+	wrong->findings = wrong->found->n;
 	if (wrong->found->n > 0)
 	{
 		/* what would be done goes by the index, and would do nothing */
 		const char *action = hidden ? "reported" : act(wrong);
 
-		wrong->findings = record(wrong, action, hidden);
+		record(wrong, action, hidden);
 		if (strcmp(action, "repaired") == 0)
 		{
 			count_repaired(run, wrong->found->n);
@@ -1423,10 +1459,9 @@ examine(text *id, PointstorePlan *plan)
  * Records an account's findings: open ones are seen again, new ones and what is done
  * about any are announced by a WARNING in the server's log and by NOTIFY
  * pointstore_finding with JSON.
- * Those that an index hides say so, for only a full run can see them again. Returns how
- * many this session has not recorded before: an account of two slices is looked at twice.
+ * Those that an index hides say so, for only a full run can see them again.
  */
-static int
+static void
 record(const Case *wrong, const char *action, bool hidden)
 {
 	static PointstorePlan plan = {
@@ -1439,20 +1474,17 @@ record(const Case *wrong, const char *action, bool hidden)
 		" action = CASE WHEN EXCLUDED.action" EQ "'reported' THEN f.action ELSE EXCLUDED.action END"
 		" RETURNING id, f.xmax" EQ "0,"	/* true: inserted just now */
 		" CAST(pg_catalog.jsonb_build_object('id', id, 'aggregate_id', $2, 'code', $3, 'severity', $4,"
-		" 'expected', $5, 'found', $6, 'version', $7, 'action', $9) AS pg_catalog.text),"
-		/* as it was before this statement */
-		" coalesce((SELECT o.last_seen_at" GE "$11 FROM pointstore.finding o WHERE o.id" EQ "f.id), false)",
-		.nargs = 11,
-		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, BOOLOID, TIMESTAMPTZOID}
+		" 'expected', $5, 'found', $6, 'version', $7, 'action', $9) AS pg_catalog.text)",
+		.nargs = 10,
+		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, BOOLOID}
 	};
-	int			seen = 0;
 	int			i;
 
 	for (i = 0; i < wrong->found->n; i++)
 	{
 		Finding    *finding = &wrong->found->findings[i];
-		Datum		values[11];
-		char		nulls[12] = "           ";
+		Datum		values[10];
+		char		nulls[11] = "          ";
 
 		values[0] = Int64GetDatum(wrong->run->id);
 		values[1] = PointerGetDatum(wrong->id);
@@ -1464,7 +1496,6 @@ record(const Case *wrong, const char *action, bool hidden)
 		values[7] = finding->detail;
 		values[8] = CStringGetTextDatum(action);
 		values[9] = BoolGetDatum(hidden);
-		values[10] = TimestampTzGetDatum(wrong->run->began_at);
 		nulls[4] = finding->no_expected ? 'n' : ' ';
 		nulls[5] = finding->no_found ? 'n' : ' ';
 		nulls[6] = finding->no_version ? 'n' : ' ';
@@ -1472,17 +1503,13 @@ record(const Case *wrong, const char *action, bool hidden)
 		pointstore_execute(&plan, values, nulls, false);
 		/* no row where a trigger of the user's does not want it */
 		if (SPI_processed > 0)
-			seen += announce(wrong, finding, action);
+			announce(wrong, finding, action);
 		SPI_finish();
 	}
-	return wrong->found->n - seen;
 }
 
-/*
- * Tells of a finding by what record() returns of it, when it is new or something was done about it.
- * Returns whether this session has seen it before.
- */
-static bool
+/* Tells of a finding by what record() returns of it, when it is new or something was done about it. */
+static void
 announce(const Case *wrong, const Finding *finding, const char *action)
 {
 	HeapTuple	row = SPI_tuptable->vals[0];
@@ -1497,7 +1524,6 @@ announce(const Case *wrong, const Finding *finding, const char *action)
 				 errmsg("finding %s: %s of account \"%s\" (%s), %s", SPI_getvalue(row, desc, 1), finding->code,
 						pointstore_cstring(wrong->id), finding->severity, action)));
 	}
-	return DatumGetBool(SPI_getbinval(row, desc, 4, &isnull));
 }
 
 static void

@@ -213,6 +213,11 @@ SELECT outcome, aggregate_id, version, balance, available FROM pointstore.try_su
 SELECT outcome, aggregate_id, version, balance, available FROM pointstore.try_submit_transfer('submit-22', 'submit-new', 1);
 SELECT pointstore.submit_transfer('submit-22', 'submit-new', 1);
 SELECT count(*) FROM pointstore.account WHERE aggregate_id = 'submit-new';
+-- whatever the unit is
+INSERT INTO pointstore.account_kind (kind, unit, min_balance) VALUES ('submit-long', repeat('u', 9000), NULL);
+SELECT pointstore.open_account('submit-24', 'submit-long');
+SELECT outcome, aggregate_id FROM pointstore.try_submit_transfer('submit-11', 'submit-24', 1);
+SELECT pointstore.submit_transfer('submit-24', 'submit-11', 1);
 -- between accounts of both modes
 SELECT outcome, aggregate_id, version, balance FROM pointstore.submit_transfer('submit-5', 'submit-20', 10);
 SELECT outcome, aggregate_id, version, balance FROM pointstore.submit_transfer('submit-20', 'submit-12', 10);

@@ -636,14 +636,21 @@ attempt_trusting(Batch *batch)
 
 	batch->trusting = true;
 	error = pointstore_attempt(trust, batch);
-	/* as translate_duplicate() tells of a request that is known */
-	if (error != NULL && error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
+	/* whatever it is, a request that is known comes before it: but what was waited for is not waited for again */
+	if (error != NULL && (pointstore_has_waited(error->sqlerrcode) || error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED))
 		ReThrowError(error);
 	done = !batch->trusting;
 	if (!done)
 		gather_accounts(batch);
 	batch->trusting = false;
 	return done;
+}
+
+/* Whether an error says that something was waited for too long. */
+bool
+pointstore_has_waited(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_QUERY_CANCELED;
 }
 
 /*
@@ -923,7 +930,6 @@ find_other_unit(ProposedEvent *events)
 		if (pointstore_same_text(unit, event->account->kind->unit))
 			continue;
 		event->outcome = OUTCOME_NOT_ALLOWED;
-		event->mismatch = pointstore_cstring(event->account->kind->unit);
 		return event;
 	}
 	return NULL;
@@ -1234,7 +1240,8 @@ raise_other(const ProposedEvent *event, const char *id)
 	if (event->outcome == OUTCOME_NOT_ALLOWED)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("account \"%s\" counts \"%s\", the other account something else", id, event->mismatch)));
+				 errmsg("account \"%s\" counts something else than the other account", id),
+				 event->account ? errdetail("It counts \"%s\".", pointstore_cstring(event->account->kind->unit)) : 0));
 	if (event->outcome == OUTCOME_WRONG_KIND)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -1425,7 +1432,7 @@ translate_duplicate(Batch *batch)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the events of account \"%s\" are ahead of its row",
-						pointstore_cstring(batch->events[0].aggregate_id)),
+						pointstore_cstring(batch->writing->aggregate_id)),
 				 errdetail("%s", error->detail ? error->detail : error->message),
 				 errhint("SELECT * FROM pointstore.rebuild_balance(...); sets the row to what the events say.")));
 	}
@@ -1460,6 +1467,7 @@ write_events(Batch *batch, RowWriter *writer)
 		ProposedEvent *event = &batch->events[i];
 
 		CHECK_FOR_INTERRUPTS();
+		batch->writing = event;
 		if (event->outcome == OUTCOME_APPENDED &&
 			!(event->account->pure && event == event->account->claim))
 			(void) write_event(writer, event, NIL);
@@ -1513,6 +1521,7 @@ claim(Batch *batch, RowWriter *writer, Account *account)
 	account->claim = event;
 	if (event->request_id != NULL)
 		arbiters = lappend_oid(arbiters, store->request_key);
+	batch->writing = event;
 	while (write_event(writer, event, arbiters) == ROW_CONFLICT)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -1522,6 +1531,14 @@ claim(Batch *batch, RowWriter *writer, Account *account)
 					 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
 		if (!batch->written)
 			return false;
+		if (batch->apart || batch->refusals_are_outcomes)
+		{
+			/* other requests were judged by what this account was thought to be; and what is refused now would be no outcome */
+			batch->overtaken = true;
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
+		}
 		judge_again(batch, account);
 	}
 	batch->written = true;
@@ -1529,8 +1546,8 @@ claim(Batch *batch, RowWriter *writer, Account *account)
 }
 
 /*
- * Judges the events of one pure account again, from its newest last event,
- * after the batch has begun to be written: what is refused now is an error.
+ * Judges the events of one pure account again, from its newest last event, after the
+ * batch, which stands or falls as one, has begun to be written: what is refused now is an error.
  */
 static void
 judge_again(Batch *batch, Account *account)
@@ -1556,8 +1573,7 @@ judge_again(Batch *batch, Account *account)
 		pointstore_judge(event, account, snapshot);
 		if (event->outcome != OUTCOME_APPENDED)
 		{
-			if (!batch->apart)
-				pointstore_count_event(event);
+			pointstore_count_event(event);
 			pointstore_raise(event);
 		}
 		event->created_at = account->updated_at = Max(event->created_at, account->updated_at);

@@ -228,7 +228,6 @@ static void settle(Slot **slots, int n, const Batch *batch, const ErrorData *err
 static ErrorData *append_batch(Batch *batch);
 static void count_batch(const Batch *batch);
 static bool is_passing(int sqlerrcode);
-static bool has_waited(int sqlerrcode);
 static bool put_off(Slot *slot);
 static void decide(Slot *slot, const ProposedEvent *events, XLogRecPtr commit);
 static void answer_error(Slot *slot, const ErrorData *error);
@@ -721,6 +720,7 @@ read_answer(Slot *slot, ProposedEvent *events)
 		event->request_id = asked.request_id;
 		event->kind = asked.kind;
 		event->mismatch = event->mismatch ? pstrdup(event->mismatch) : NULL;
+		event->account = NULL;	/* the combiner's, and gone */
 	}
 	return NULL;
 }
@@ -1010,7 +1010,7 @@ run(Slot **slots, int n, bool patient)
 
 	gather_events(&batch, slots, n);
 	error = append_batch(&batch);
-	if (error != NULL && trusting && !has_waited(error->sqlerrcode))
+	if (error != NULL && trusting && !pointstore_has_waited(error->sqlerrcode))
 	{
 		wary_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WARINESS);
 		run(slots, n, patient);
@@ -1110,14 +1110,7 @@ count_batch(const Batch *batch)
 static bool
 is_passing(int sqlerrcode)
 {
-	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK || has_waited(sqlerrcode);
-}
-
-/* Whether it says that something was waited for too long. */
-static bool
-has_waited(int sqlerrcode)
-{
-	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_QUERY_CANCELED;
+	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK || pointstore_has_waited(sqlerrcode);
 }
 
 /* Whether a slot, one of whose accounts is locked, is to be tried again; false: it has been for long. */

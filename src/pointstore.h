@@ -507,7 +507,7 @@ typedef struct ProposedEvent
 	TimestampTz created_at;
 	XLogRecPtr	durable;		/* replayed: where WAL must be flushed to before it is told */
 	bool		again;			/* propose() has waited for a twin: all is to be read again */
-	const char *mismatch;		/* first differing field of a request used otherwise; a unit that differs */
+	const char *mismatch;		/* first differing field of a request used otherwise: a literal */
 	int64		applied_version;	/* what that request has written */
 	struct ProposedEvent *same_as;	/* earlier event of the batch with the same request_id */
 } ProposedEvent;
@@ -533,9 +533,12 @@ typedef struct Batch
 	bool		written;		/* this attempt has written a row */
 	bool		again;			/* a twin was waited for: all is to be read again */
 	ProposedEvent *refused;		/* the first that failed */
+	const ProposedEvent *writing;	/* that is being written */
+	bool		overtaken;		/* by others, after a row was written: to be done anew from the start */
 } Batch;
 
 extern void pointstore_append(Batch *batch);
+extern bool pointstore_has_waited(int sqlerrcode);
 extern int	pointstore_count(const Batch *batch);
 extern void pointstore_count_event(const ProposedEvent *event);
 extern Datum pointstore_append_one(ProposedEvent *event, bool refusals_are_outcomes);

@@ -122,12 +122,18 @@ pointstore_append_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs, bool re
 	};
 	ErrorData  *error = NULL;
 
-	if (refusals_are_outcomes)
-		error = pointstore_attempt(append_or_leave, &batch);
-	else
+	if (!refusals_are_outcomes)
 		pointstore_append(&batch);
-	if (error != NULL)
-		ReThrowError(error);
+	while (refusals_are_outcomes)
+	{
+		batch.overtaken = false;
+		error = pointstore_attempt(append_or_leave, &batch);
+		if (error == NULL)
+			break;
+		if (!batch.overtaken)
+			ReThrowError(error);
+		CHECK_FOR_INTERRUPTS();
+	}
 	return pointstore_answer_all(fcinfo, &batch);
 }
 

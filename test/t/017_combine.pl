@@ -188,6 +188,30 @@ is(value(q{SELECT string_agg(aggregate_id || ' ' || version || ' ' || balance, '
 is(value(q{SELECT string_agg(l.aggregate_id || ' ' || c.aggregate_id, ', ' ORDER BY l.id) FROM pointstore.event_store l JOIN pointstore.event_store c ON c.id = l.cause_id WHERE l.leg = 1}),
 	'moved tight, tight moved', 'each pair linked');
 
+# a pure account that others change once rows of the batch are written: all of it is judged anew
+value(q{CREATE FUNCTION wait_here() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN NEW; END $$;
+	CREATE TRIGGER wait_here BEFORE UPDATE ON pointstore.balance FOR EACH ROW WHEN (NEW.aggregate_id = 'waits') EXECUTE FUNCTION wait_here();
+	INSERT INTO pointstore.account_kind (kind, mode, max_balance) VALUES ('ledger', 'pure', 300);
+	SELECT pointstore.append_event('waits', 'Opened', 100), pointstore.append_event('pure', 'Opened', 100, kind => 'ledger')});
+$slow = start_slow();
+my @judged = (start(submit('waits', 'Good', 1)));
+wait_for_callers(2);
+push @judged, map { start("SELECT outcome FROM pointstore.try_submit_event('pure', 'Spent', $_)") } -80, -50;
+wait_for_callers(4);
+done($slow);
+wait_for('a row is being written', "SELECT count(*) = 1 FROM pg_stat_activity WHERE $is_combiner AND wait_event = 'PgSleep'");
+value(q{SELECT pointstore.append_event('pure', 'Earned', 100)});
+is(join(' ', map { done($_) } @judged), 'appended appended appended', 'nobody is refused for what was not');
+foreach my $call ('try_transfer', 'try_submit_transfer')
+{
+	my $tried = start("SELECT outcome || ' ' || aggregate_id || ' ' || version || ' ' || balance FROM pointstore.$call('waits', 'pure', 80)");
+	wait_for('a row is being written', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'});
+	value(q{SELECT pointstore.append_event('pure', 'Set', 290 - (SELECT balance FROM pointstore.get_balance('pure')))});
+	is(done($tried), "balance_limit pure " . ($call eq 'try_transfer' ? 5 : 7) . ' 290', "$call: what is refused in the end is an outcome");
+	value(q{SELECT pointstore.append_event('pure', 'Spent', -190)});
+}
+value('DROP TRIGGER wait_here ON pointstore.balance');
+
 # in order of arrival
 $slow = start_slow();
 my @ordered;

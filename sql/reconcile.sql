@@ -440,6 +440,23 @@ SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-r%' ORDER BY aggregate_id
 CALL pointstore.reconcile('full') \gset
 SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-r%' ORDER BY aggregate_id, code COLLATE "C";
 SELECT findings = (SELECT count(*) FROM pointstore.finding WHERE resolved_at IS NULL) AS each_once FROM pointstore.reconciliation_run WHERE id = :run_id;
+-- also those that another run has seen since this one began
+UPDATE pointstore.finding SET last_seen_at = clock_timestamp() + interval '1 hour' WHERE resolved_at IS NULL;
+CALL pointstore.reconcile('full') \gset
+SELECT findings = (SELECT count(*) FROM pointstore.finding WHERE resolved_at IS NULL) AS each_once FROM pointstore.reconciliation_run WHERE id = :run_id;
+UPDATE pointstore.finding SET last_seen_at = clock_timestamp() + interval '1 hour' WHERE resolved_at IS NULL;
+CALL pointstore.reconcile() \gset
+SELECT findings = (SELECT count(*) FROM pointstore.finding WHERE resolved_at IS NULL AND NOT detail ? 'hidden') AS each_once FROM pointstore.reconciliation_run WHERE id = :run_id;
+-- a leg that says it is a reversal is none, to one account's look as to a run
+SELECT count(pointstore.append_event('rec-q' || i, 'Earned', 1000, kind => 'rec-report')) FROM generate_series(1, 2) i;
+SELECT count(*) FROM pointstore.transfer('rec-q1', 'rec-q2', 10);
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.event_store SET event_type = 'EventReversed' WHERE aggregate_id = 'rec-q2' AND version = 2;
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT aggregate_id, code, version FROM rec_finding WHERE aggregate_id LIKE 'rec-q%' ORDER BY aggregate_id, code COLLATE "C";
+SELECT 'rec-q' || i AS aggregate_id, r.code, r.version FROM generate_series(1, 2) i, pointstore.reconcile_account('rec-q' || i) r ORDER BY 1, r.code COLLATE "C";
 -- in slices too, though an account and its links may be in two
 SELECT count(pointstore.append_event('rec-z' || i, 'Earned', 1000, kind => 'rec-report')) FROM generate_series(1, 40) i;
 SELECT count(*) FROM generate_series(1, 39, 2) i, pointstore.transfer('rec-z' || i, 'rec-z' || i + 1, 5);

@@ -201,6 +201,11 @@ SELECT pointstore.reverse_event('tr-z', 1);
 SELECT outcome, balance FROM pointstore.reverse_event('tr-z', 1, 5);
 SELECT outcome, balance FROM pointstore.reverse_event('tr-z', 1);
 SELECT pointstore.reverse_event('tr-z', 1);
+SELECT count(*) FROM pointstore.append_events('[{"aggregate_id": "tr-zz1", "event_type": "Deep", "amount": "-9223372036854775808", "kind": "tr-house"},
+    {"aggregate_id": "tr-zz2", "event_type": "Deep", "amount": "9223372036854775807", "kind": "tr-house"}, {"aggregate_id": "tr-zz3", "event_type": "Deep", "amount": 1, "kind": "tr-house"}]', balanced => true);
+SELECT pointstore.reverse_event('tr-zz3', 1, 1);
+SELECT pointstore.reverse_event('tr-zz3', 1);
+SELECT aggregate_id, version, balance FROM pointstore.account WHERE aggregate_id LIKE 'tr-zz%' ORDER BY 1;
 -- a leg that stands alone is taken back alone; so is one of a batch that is no movement
 SELECT outcome, aggregate_id, balance FROM pointstore.reverse_event('tr-f', 1);
 SELECT outcome, aggregate_id, balance FROM pointstore.reverse_event('tr-f', 2);

@@ -461,9 +461,9 @@ propose_closing(ProposedEvent *event, Snapshot snapshot)
 	if (hold->status != HOLD_OPEN)
 		return repeat_closing(event, step);
 	hold->has_expired = hold->expires_at <= pointstore_account_clock(event->account);
-	/* a sweep waits for nobody */
+	/* a sweep waits for nobody, and goes on to the account's other holds */
 	if (step->to == HOLD_EXPIRED && !pointstore_lock_hold_if_free(hold, snapshot))
-		return decide(event, OUTCOME_BUSY);
+		return decide(event, OUTCOME_HOLD_NOT_OPEN);
 	if (step->to == HOLD_CONFIRMED ? hold->has_expired : step->to == HOLD_EXPIRED && !hold->has_expired)
 		return decide(event, OUTCOME_HOLD_NOT_OPEN);
 	if (step->to == HOLD_CONFIRMED)

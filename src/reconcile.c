@@ -36,7 +36,6 @@
 #include "executor/tstoreReceiver.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/value.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
@@ -97,8 +96,7 @@ typedef struct Run
 	int64		findings;
 	int64		unverified;
 	List	   *rows;			/* tuplestores that are open */
-	List	   *locked;			/* the accounts of these that this session met */
-	HTAB	   *linked;			/* hashes of accounts whose findings were counted for their links; NULL: none */
+	HTAB	   *done;			/* hashes of the accounts that it has found something about, or left unverified */
 	int64		acted;			/* accounts that were repaired or frozen */
 	bool		breaker;		/* more would have been */
 	int			heap_looks;		/* accounts examined by the heap */
@@ -189,8 +187,13 @@ typedef struct Proofs
  * does what takes back no event of its account; a movement that does not come to zero, or
  * was not taken back alike in all its legs, is a finding of its first leg's account. Where
  * it does not come to zero, which legs there are is not known.
+ *
+ * legs_of_e, taken_of_x: how the legs of the account's movements, and what was taken back of
+ * them, are found: by an index for each, or from the heap for all at once. Which of them is
+ * not left to statistics, that may be as old as the last bulk load: an account may
+ * have a leg of every movement of the store.
  */
-#define EXAMINE_SQL \
+#define EXAMINE_SQL(legs_of_e, taken_of_x) \
 "WITH e AS (" \
 " SELECT id, version, event_type, amount, held, balance_after, request_id, leg, cause_id," \
 "        pg_catalog.lag(version, 1, CAST(0 AS pg_catalog.int8)) OVER w AS before," \
@@ -206,11 +209,11 @@ typedef struct Proofs
 " q AS (SELECT * FROM pointstore.account_proof WHERE aggregate_id" EQ "$1)," \
 " h AS (SELECT coalesce(pg_catalog.sum(amount), 0) AS open FROM pointstore.hold WHERE aggregate_id" EQ "$1 AND status" EQ "'open')," \
 " legs AS MATERIALIZED (SELECT e.version, e.id AS first_id, e.amount AS first_amount, l.id, l.amount" \
-"   FROM e JOIN pointstore.event_store l ON " IS_LEG("l", "e") " AND " IS_FIRST_LEG("e") ")," \
+"   FROM e " legs_of_e " WHERE " IS_FIRST_LEG("e") ")," \
 " moved AS (SELECT version, pg_catalog.sum(amount)" PLUS "first_amount AS total FROM legs GROUP BY version, first_amount" \
-"   UNION ALL SELECT x.version, pg_catalog.sum(r.amount)" \
+"   UNION ALL SELECT x.version, pg_catalog.sum(r.total)" \
 "   FROM (SELECT version, id FROM legs UNION ALL SELECT DISTINCT version, first_id FROM legs) x" \
-"   JOIN pointstore.event_store r ON r.cause_id" EQ "x.id AND r.event_type" EQ "'EventReversed' GROUP BY x.version)," \
+"   " taken_of_x " GROUP BY x.version)," \
 " back AS (SELECT o.version, o.amount, CAST(0 AS pg_catalog.numeric)" MINUS "pg_catalog.sum(r.amount) AS total" \
 "   FROM e o JOIN e r ON r.cause_id" EQ "o.id AND r.event_type" EQ "'EventReversed' GROUP BY o.version, o.amount)," \
 " stray AS (SELECT pg_catalog.min(r.version) AS version FROM e r LEFT JOIN e o" \
@@ -263,8 +266,16 @@ typedef struct Proofs
 "          'row', (SELECT pg_catalog.jsonb_build_object('kind', b.kind, 'version', b.version, 'balance', b.balance, 'held', b.held, 'status', b.status) FROM b LIMIT 1))" \
 "   FROM judged j, s"
 
-static PointstorePlan examine_plan = {.sql = EXAMINE_SQL, .nargs = 1, .argtypes = {TEXTOID}};
-static PointstorePlan examine_heap_plan = {.sql = EXAMINE_SQL, .nargs = 1, .argtypes = {TEXTOID}};
+static PointstorePlan examine_plan = {
+	.sql = EXAMINE_SQL("CROSS JOIN LATERAL (SELECT l.id, l.amount FROM pointstore.event_store l WHERE " IS_LEG("l", "e") " OFFSET 0) l",
+					   "CROSS JOIN LATERAL " TAKEN_OF("x.id") " r"),
+	.nargs = 1, .argtypes = {TEXTOID}
+};
+static PointstorePlan examine_heap_plan = {
+	.sql = EXAMINE_SQL("JOIN pointstore.event_store l ON " IS_LEG("l", "e"),
+					   "JOIN (SELECT cause_id, amount AS total FROM pointstore.event_store WHERE event_type" EQ "'EventReversed') r ON r.cause_id" EQ "x.id"),
+	.nargs = 1, .argtypes = {TEXTOID}
+};
 
 static bool lock_scope(bool full, LOCKTAG *tag);
 static void run_under_lock(Run *run, const LOCKTAG *tag);
@@ -286,7 +297,6 @@ static bool has_come_to_rest(const char *xmax);
 static void scan_new_events(Run *run);
 static void let_go(Run *run, Tuplestorestate *rows);
 static void examine_links(Run *run, Tuplestorestate *ids);
-static int64 counted_for_links(Run *run, const char *account, int64 now);
 static void use_no_index(void);
 static void use_indexes(void);
 static void tell(Run *run, const char *what);
@@ -305,7 +315,7 @@ static char *next_open_finding(Run *run, char *after);
 static void finish_run(Run *run);
 static void confirm(Run *run, const char *account, bool by_heap);
 static bool decide(void *arg);
-static void leave_unverified(Run *run, const char *account);
+static bool is_done(Run *run, const char *account, HASHACTION action);
 static void count_repaired(Run *run, int findings);
 static void lock_account(text *id);
 static Findings *examine(text *id, PointstorePlan *plan);
@@ -657,11 +667,6 @@ static const char *const slice_sql =
 "   FULL JOIN proofs q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id))"
 " SELECT id, bad, moved, last, total, held, events FROM compared";
 
-/* Whether this run, which began then, has found something about an account: it is not examined again. */
-#define NOT_SEEN(account, started) \
-" NOT EXISTS (SELECT FROM pointstore.finding s WHERE s.aggregate_id" EQ account \
-" AND s.resolved_at IS NULL AND s.last_seen_at" GE started ")"
-
 /* The first leg of the movement that an event is a leg of; the event itself where it is none. */
 #define FIRST_OF(e) "CASE WHEN " e ".leg" GE "1 AND " e ".cause_id IS NOT NULL THEN " e ".cause_id ELSE " e ".id END"
 
@@ -692,8 +697,7 @@ static const char *const links_sql =
 "   WHERE NOT l.reverses AND " IS_FIRST_LEG("f") " AND " SAME_REQUEST("l", "f")
 "     AND (f.amount" PLUS "l.total" NE "0 OR t.total" NE "0)"
 "  UNION ALL"
-"  SELECT aggregate_id FROM reversed WHERE " IN_SLICE("aggregate_id") " AND (id IS NULL OR " EXCEEDS("back", "amount") ")) x"
-" WHERE" NOT_SEEN("x.aggregate_id", "$4");
+"  SELECT aggregate_id FROM reversed WHERE " IN_SLICE("aggregate_id") " AND (id IS NULL OR " EXCEEDS("back", "amount") ")) x";
 
 /* The same among the causes of events that have come since. */
 static const char *const new_links_sql =
@@ -706,14 +710,13 @@ static const char *const new_links_sql =
 "  SELECT f.aggregate_id FROM first n JOIN pointstore.event_store f ON f.id" EQ "n.id"
 "   CROSS JOIN LATERAL (SELECT pg_catalog.sum(l.amount) AS moved, pg_catalog.sum(r.total) AS taken"
 "                         FROM pointstore.event_store l LEFT JOIN LATERAL " TAKEN_OF("l.id") " r ON true"
-"                        WHERE " IS_LEG("l", "f") " AND l.event_type" NE "'EventReversed') t"
+"                        WHERE " IS_LEG("l", "f") ") t"
 "   CROSS JOIN LATERAL " TAKEN_OF("f.id") " own"
 "   WHERE " IS_FIRST_LEG("f") " AND t.moved IS NOT NULL"
 "     AND (f.amount" PLUS "t.moved" NE "0 OR coalesce(t.taken, 0)" PLUS "coalesce(own.total, 0)" NE "0)"
 "  UNION ALL"
 "  SELECT v.aggregate_id FROM reversed v LEFT JOIN LATERAL " TAKEN_OF("v.id") " r ON true"
-"   WHERE v.id IS NULL OR " EXCEEDS("(CAST(0 AS pg_catalog.numeric)" MINUS "r.total)", "v.amount") ") x"
-" WHERE" NOT_SEEN("x.aggregate_id", "$2");
+"   WHERE v.id IS NULL OR " EXCEEDS("(CAST(0 AS pg_catalog.numeric)" MINUS "r.total)", "v.amount") ") x";
 
 static void
 scan_slice(Run *run)
@@ -723,15 +726,14 @@ scan_slice(Run *run)
 		" findings = $5, unverified = $6 WHERE id" EQ "$1",
 		.nargs = 6, .argtypes = {INT8OID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID}
 	};
-	static const Oid types[] = {INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID};
-	Datum		part[] = {Int64GetDatum(run->key), Int64GetDatum(run->slices), Int64GetDatum(run->slice),
-	TimestampTzGetDatum(run->started_at)};
+	static const Oid types[] = {INT8OID, INT8OID, INT8OID};
+	Datum		part[] = {Int64GetDatum(run->key), Int64GetDatum(run->slices), Int64GetDatum(run->slice)};
 	Datum		values[6];
 	PointstoreScope owner;
 
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
 	take_proofs_and_candidates(run, collect(run, slice_sql, 3, types, part, true));
-	examine_links(run, collect(run, links_sql, 4, types, part, false));
+	examine_links(run, collect(run, links_sql, 3, types, part, false));
 	run->slice++;
 	values[0] = Int64GetDatum(run->id);
 	values[1] = Int32GetDatum(run->slice);
@@ -870,12 +872,15 @@ end_receiver(DestReceiver *self)
 {
 }
 
-/* Statements planned from now on read heaps alone, until the caller acts as the caller again. */
+/*
+ * Statements planned from now on read heaps alone, until the caller acts as the caller
+ * again: and each once, whatever old statistics make of its size.
+ */
 static void
 use_no_index(void)
 {
 	static const char *const settings[][2] = {{"enable_seqscan", "on"}, {"enable_indexscan", "off"},
-	{"enable_indexonlyscan", "off"}, {"enable_bitmapscan", "off"}};
+	{"enable_indexonlyscan", "off"}, {"enable_bitmapscan", "off"}, {"enable_nestloop", "off"}};
 	int			i;
 
 	for (i = 0; i < lengthof(settings); i++)
@@ -913,8 +918,6 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 		{
 			char	   *id = TextDatumGetCString(slot->tts_values[0]);
 
-			/* an account of one slice and links of another is found twice, and counted once */
-			run->findings -= counted_for_links(run, id, 0);
 			confirm(run, id, run->full);
 			pfree(id);
 			continue;
@@ -1072,16 +1075,16 @@ has_come_to_rest(const char *xmax)
 static void
 scan_new_events(Run *run)
 {
-	static const Oid types[] = {INT8OID, TIMESTAMPTZOID};
-	Datum		since[] = {Int64GetDatum(run->since_id), TimestampTzGetDatum(run->started_at)};
+	static const Oid types[] = {INT8OID};
+	Datum		since[] = {Int64GetDatum(run->since_id)};
 
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
 	prove_tails(run, collect(run, "SELECT DISTINCT aggregate_id FROM pointstore.event_store WHERE id" GT "$1",
 							 1, types, since, false));
-	examine_links(run, collect(run, new_links_sql, 2, types, since, false));
+	examine_links(run, collect(run, new_links_sql, 1, types, since, false));
 }
 
-/* Examines accounts that are merely named, but for those that this run left unverified. */
+/* Examines accounts that are merely named. */
 static void
 examine_links(Run *run, Tuplestorestate *ids)
 {
@@ -1096,43 +1099,11 @@ examine_links(Run *run, Tuplestorestate *ids)
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(slot);
 		id = TextDatumGetCString(slot->tts_values[0]);
-		if (!list_member(run->locked, makeString(id)))
-		{
-			int64		before = run->findings;
-
-			confirm(run, id, run->full);
-			(void) counted_for_links(run, id, run->findings - before);
-		}
+		confirm(run, id, run->full);
 		pfree(id);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	let_go(run, ids);
-}
-
-/* How many findings of an account were counted for its links, and that many are now. */
-static int64
-counted_for_links(Run *run, const char *account, int64 now)
-{
-	struct
-	{
-		uint64		hash;
-		int64		findings;
-	}		   *entry;
-	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(*entry), .hcxt = run->context};
-	uint64		hash = DatumGetUInt64(hash_any_extended((const unsigned char *) account, strlen(account), 0));
-	int64		before = 0;
-	bool		found;
-
-	if (run->slices == 1 || (run->linked == NULL && now == 0))
-		return 0;
-	if (run->linked == NULL)
-		run->linked = hash_create("pointstore linked accounts", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	entry = hash_search(run->linked, &hash, now > 0 ? HASH_ENTER : HASH_FIND, &found);
-	if (found)
-		before = entry->findings;
-	if (entry != NULL)
-		entry->findings = now;
-	return before;
 }
 
 /* Accounts from the version up to which they are proved; the rows are as slice_sql's. */
@@ -1204,8 +1175,7 @@ examine_open_findings(Run *run)
 
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_FINDINGS);
 	while ((id = next_open_finding(run, id)) != NULL)
-		if (!list_member(run->locked, makeString(id)))
-			confirm(run, id, false);
+		confirm(run, id, false);
 }
 
 /*
@@ -1217,7 +1187,9 @@ next_open_finding(Run *run, char *after)
 {
 	static PointstorePlan next = {
 		.sql = "SELECT aggregate_id FROM pointstore.finding"
-		" WHERE resolved_at IS NULL AND last_seen_at" LT "$1 AND aggregate_id" GT "$2"
+		" WHERE resolved_at IS NULL AND aggregate_id" GT "$2"
+		/* what an earlier session has counted; what another run has seen this one counts too */
+		"   AND ($1 IS NULL OR last_seen_at" LT "$1)"
 		"   AND ($3 OR NOT detail OPERATOR(pg_catalog.?) 'hidden')"
 		" ORDER BY aggregate_id LIMIT 1",
 		.nargs = 3, .argtypes = {TIMESTAMPTZOID, TEXTOID, BOOLOID}
@@ -1232,7 +1204,7 @@ next_open_finding(Run *run, char *after)
 	values[0] = TimestampTzGetDatum(run->started_at);
 	values[1] = CStringGetTextDatum(after);
 	values[2] = BoolGetDatum(run->full);
-	pointstore_execute(&next, values, NULL, false);
+	pointstore_execute(&next, values, run->resumed ? "   " : "n  ", false);
 	id = SPI_processed == 0 ? NULL :
 		MemoryContextStrdup(run->context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 	SPI_finish();
@@ -1302,17 +1274,22 @@ finish_run(Run *run)
  * Examines an account under its row's lock, in a transaction of its own: records
  * what is wrong, acts, and closes findings that are no longer true. by_heap: the heap
  * has shown in this run that something is. Who waits for any lock too long leaves the
- * account unverified.
+ * account unverified. An account is dealt with once in a run, however it came to notice.
  */
 static void
 confirm(Run *run, const char *account, bool by_heap)
 {
-	MemoryContext context = AllocSetContextCreate(run->context, "pointstore account", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	Case		wrong = {.run = run, .id = cstring_to_text(account), .by_heap = by_heap};
+	MemoryContext context;
+	MemoryContext old;
+	Case		wrong = {.run = run, .by_heap = by_heap};
 	ErrorData  *error;
 	PointstoreScope owner;
 
+	if (is_done(run, account, HASH_FIND))
+		return;
+	context = AllocSetContextCreate(run->context, "pointstore account", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	wrong.id = cstring_to_text(account);
 	pointstore_act_as_verifier(&owner);
 	pointstore_set_option("lock_timeout", LOCK_TIMEOUT);
 	use_indexes();
@@ -1321,12 +1298,14 @@ confirm(Run *run, const char *account, bool by_heap)
 	if (error != NULL && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 		ReThrowError(error);
 	if (error != NULL || wrong.unsure)
-		leave_unverified(run, account);
+		run->unverified++;
 	else
 	{
 		run->findings += wrong.findings;
 		run->acted += wrong.acted;
 	}
+	if (error != NULL || wrong.unsure || wrong.findings > 0)
+		(void) is_done(run, account, HASH_ENTER);
 	PopActiveSnapshot();
 	pointstore_act_as_caller(&owner);
 	MemoryContextSwitchTo(old);
@@ -1375,15 +1354,18 @@ decide(void *arg)
 	return true;
 }
 
-/* Counts an account that nothing certain is known of; it is not tried again in this run. */
-static void
-leave_unverified(Run *run, const char *account)
+/* Whether an account was dealt with before; HASH_ENTER: it is now. */
+static bool
+is_done(Run *run, const char *account, HASHACTION action)
 {
-	MemoryContext old = MemoryContextSwitchTo(run->context);
+	uint64		hash = DatumGetUInt64(hash_any_extended((const unsigned char *) account, strlen(account), 0));
+	HASHCTL		control = {.keysize = sizeof(hash), .entrysize = sizeof(hash), .hcxt = run->context};
+	bool		found;
 
-	run->locked = lappend(run->locked, makeString(pstrdup(account)));
-	run->unverified++;
-	MemoryContextSwitchTo(old);
+	if (run->done == NULL)
+		run->done = hash_create("pointstore accounts", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	(void) hash_search(run->done, &hash, action, &found);
+	return found;
 }
 
 /* What is repaired is counted at once: a session that does an interrupted slice again does not find it. */
@@ -1431,6 +1413,10 @@ examine(text *id, PointstorePlan *plan)
 	pointstore_act_as_verifier(&scope);
 	if (plan == &examine_heap_plan)
 		use_no_index();
+	else
+		use_indexes();
+	/* but where nothing else will do */
+	pointstore_set_option("enable_nestloop", "off");
 	SPI_connect();
 	pointstore_execute(plan, &value, NULL, false);
 	found->n = SPI_processed;

@@ -23,8 +23,8 @@
  * are of the same request. Who only names a cause is no leg.
  */
 #define IS_FIRST_LEG(f) "(" f ".leg" EQ "0 AND " f ".cause_id IS NULL)"
-#define IS_LEG(l, f) "(" l ".cause_id" EQ f ".id AND " l ".leg" GE "1 AND " SAME_REQUEST(l, f) ")"
-#define SAME_REQUEST(a, b) \
-"(" a ".request_id" EQ b ".request_id OR (" a ".request_id IS NULL AND " b ".request_id IS NULL))"
+#define IS_LEG(l, f) "(" l ".cause_id" EQ f ".id AND " l ".leg" GE "1 AND " l ".event_type" NE "'EventReversed' AND " SAME_REQUEST(l, f) ")"
+/* not as two conditions, which without statistics look worth an index: that of all legs without a request */
+#define SAME_REQUEST(a, b) "coalesce(" a ".request_id, '')" EQ "coalesce(" b ".request_id, '')"
 
 #endif

@@ -41,7 +41,7 @@ typedef struct Reversal
 	int64		id;
 	int64		version;
 	int64		amount;
-	int64		part;			/* of the amount, without sign; 0: whatever is left */
+	int128		part;			/* of the amount, without sign; 0: whatever is left */
 	bool		is_asked;		/* the event that the caller has named */
 } Reversal;
 
@@ -325,9 +325,9 @@ share_out(ProposedEvent *events, int n, int64 amount)
 		part /= whole;
 		if (part < 0)
 			part = -part;
-		/* more than there is, where it is more than bigint has */
-		reversal->part = part > PG_INT64_MAX ? PG_INT64_MAX : (int64) part;
-		events[i].amount = reversal->amount < 0 ? reversal->part : -reversal->part;
+		reversal->part = part;
+		/* what bigint has no room for propose_reversal() refuses */
+		events[i].amount = part > PG_INT64_MAX ? 0 : (int64) (reversal->amount < 0 ? part : -part);
 	}
 }
 

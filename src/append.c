@@ -16,16 +16,18 @@
  *
  * A pure account has no row to lock: the primary key of its next event
  * decides. That event is inserted speculatively; whoever comes second starts
- * over, or, when rows of other accounts are written already, judges this
- * account's events again. All row locks are taken before any such claim, both
- * in account order, so batches do not deadlock.
+ * over. When rows of other accounts are written already, a batch that stands or
+ * falls as one judges this account's events again; one whose requests stand
+ * apart, or whose refusal is to be an outcome, is taken back and begun anew.
+ * All row locks are taken before any such claim, both in account order, so
+ * batches do not deadlock.
  *
  * Idempotency. A request is looked up with a dirty snapshot, which sees a twin
  * under way and waits for it. Twins on one account meet at its row lock or its
  * primary key. What remains is one request_id used for two accounts at the
  * same instant: its unique index then stops the second with 40001, and the
  * retry says what happened (PS002). A combined batch, which can be tried again as
- * a whole, leaves the look-up to that index altogether (judge_one).
+ * a whole, leaves the look-up to that index altogether (judge_request).
  *
  *-------------------------------------------------------------------------
  */

@@ -10,11 +10,11 @@
  * takes the lock once for all that wait, and it does not wait for the disk: it
  * commits asynchronously and goes on with the next batch, while one of the
  * callers, the leader, flushes WAL for all of that batch and wakes the others.
- * Each then waits for the standbys that must confirm, and returns. The rules are those of append.c, to which a batch goes
- * as requests that stand apart.
+ * Each then waits for the standbys that must confirm, and returns. The rules
+ * are those of append.c, to which a batch goes as requests that stand apart.
  *
- * Slots. What a caller brings, called his request here, lies in a slot of shared memory. All states change
- * under one lock, held for a few instructions:
+ * Slots. What a caller brings, called his request here, lies in a slot of
+ * shared memory. All states change under one lock, held for a few instructions:
  *
  *	free		in the list of free slots
  *	waiting		in the queue of its database; the caller's. A caller who gives up

@@ -501,10 +501,7 @@ pointstore_write_account(RowWriter *writer, Account *account)
 	outcome = account->exists ? pointstore_row_update(writer, target, &account->row->tts_tid)
 		: insert_row(writer, target);
 	if (outcome == ROW_SUPPRESSED)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
-				 errmsg("the row of account \"%s\" was not written", pointstore_cstring(account->id)),
-				 errdetail("A BEFORE trigger of the table suppressed it.")));
+		pointstore_refuse_suppressed("account", account->id);
 	if (outcome == ROW_WRITTEN && !target->table->plain)
 	{
 		HeapTuple	stored = ExecCopySlotHeapTuple(target->slot);

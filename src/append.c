@@ -685,12 +685,14 @@ attempt(Batch *batch, bool lock)
 		lock_accounts(batch);
 	snapshot = pointstore_push_snapshot();
 	if (batch->naccounts == 1 && !batch->apart)
+	{
 		pointstore_read_account(&batch->accounts[0], batch->accounts[0].id, snapshot,
 								lock ? LOCK_BALANCE : LOCK_NOTHING);
-	if (lock && batch->naccounts == 1)
-	{
-		PopActiveSnapshot();	/* what goes with the row is read after its lock was waited for */
-		snapshot = pointstore_push_snapshot();
+		if (lock)
+		{
+			PopActiveSnapshot();	/* what goes with the row is read after its lock was waited for */
+			snapshot = pointstore_push_snapshot();
+		}
 	}
 	judge_batch(batch, snapshot);
 	if (batch->again)
@@ -779,8 +781,10 @@ judge_batch(Batch *batch, Snapshot snapshot)
 	batch->again = false;
 	for (i = 0; i < batch->nevents && batch->refused == NULL && !batch->again; i += 1 + batch->events[i].further)
 	{
-		ProposedEvent *refused = judge_request(batch, &batch->events[i], requests, snapshot);
+		ProposedEvent *refused;
 
+		CHECK_FOR_INTERRUPTS();
+		refused = judge_request(batch, &batch->events[i], requests, snapshot);
 		if (!batch->apart)
 			batch->refused = refused;
 	}
@@ -1527,20 +1531,14 @@ claim(Batch *batch, RowWriter *writer, Account *account)
 	while (write_event(writer, event, arbiters) == ROW_CONFLICT)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (IsolationUsesXactSnapshot())
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
-		if (!batch->written)
+		if (!batch->written && !IsolationUsesXactSnapshot())
 			return false;
-		if (batch->apart || batch->refusals_are_outcomes)
-		{
-			/* other requests were judged by what this account was thought to be; and what is refused now would be no outcome */
-			batch->overtaken = true;
+		/* other requests were judged by what this account was thought to be; and what is refused now would be no outcome */
+		batch->overtaken = batch->apart || batch->refusals_are_outcomes;
+		if (batch->overtaken || IsolationUsesXactSnapshot())
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
-		}
 		judge_again(batch, account);
 	}
 	batch->written = true;

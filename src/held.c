@@ -3,10 +3,12 @@
  * src/held.c
  *		Rows of pointstore.hold, and what an account's open holds reserve.
  *
- * A hold's row changes only together with the balance row of its account. So
+ * Ours of a hold's row changes only together with the balance row of its account. So
  * who has locked that row, or updates just the version of it that was read in
- * the same snapshot, knows the account's holds as well, and locks none of
- * them: the balance row is locked first and is lock enough.
+ * the same snapshot, knows the account's holds as well: the balance row is locked
+ * first, and for columns of ours it is lock enough. Those of the user's anybody may
+ * change, and his triggers need the row locked for them (update_row); a sweep locks
+ * it to see whether somebody is at it.
  *
  * What has expired reserves nothing from that moment on, although the rows
  * stay open, and balance.held counts them, until they are swept. An account's
@@ -143,10 +145,7 @@ pointstore_write_hold(RowWriter *writer, Hold *hold, List *arbiters)
 		outcome = pointstore_row_insert(writer, target, arbiters);
 	}
 	if (outcome == ROW_SUPPRESSED)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
-				 errmsg("the row of hold \"%s\" was not written", pointstore_cstring(hold->id)),
-				 errdetail("A BEFORE trigger of the table suppressed it.")));
+		pointstore_refuse_suppressed("hold", hold->id);
 	if (outcome == ROW_WRITTEN && !target->table->plain)
 	{
 		HeapTuple	stored = ExecCopySlotHeapTuple(target->slot);

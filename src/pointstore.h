@@ -302,6 +302,7 @@ extern void pointstore_writer_end(RowWriter *writer);
 extern RowTarget *pointstore_writer_target(RowWriter *writer, PointstoreTableId table);
 extern RowOutcome pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters);
 extern RowOutcome pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid);
+pg_noreturn extern void pointstore_refuse_suppressed(const char *what, text *id);
 extern void pointstore_refuse_changed(RowTarget *target, HeapTuple stored, const char *what, text *id);
 extern bool pointstore_is_own_slot(TupleTableSlot *slot);
 extern bool pointstore_is_own_row(HeapTuple tuple);

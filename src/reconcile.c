@@ -667,9 +667,6 @@ static const char *const slice_sql =
 "   FULL JOIN proofs q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id))"
 " SELECT id, bad, moved, last, total, held, events FROM compared";
 
-/* The first leg of the movement that an event is a leg of; the event itself where it is none. */
-#define FIRST_OF(e) "CASE WHEN " e ".leg" GE "1 AND " e ".cause_id IS NOT NULL THEN " e ".cause_id ELSE " e ".id END"
-
 /*
  * The accounts of first legs whose legs do not sum to zero or were not taken back alike, of events that
  * were taken back by more than they were, and of what takes back nothing of its account: one part of
@@ -1414,9 +1411,10 @@ examine(text *id, PointstorePlan *plan)
 	if (plan == &examine_heap_plan)
 		use_no_index();
 	else
+	{
 		use_indexes();
-	/* but where nothing else will do */
-	pointstore_set_option("enable_nestloop", "off");
+		pointstore_set_option("enable_nestloop", "off");	/* but where nothing else will do */
+	}
 	SPI_connect();
 	pointstore_execute(plan, &value, NULL, false);
 	found->n = SPI_processed;

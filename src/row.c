@@ -513,10 +513,17 @@ pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid)
 	return ROW_WRITTEN;
 }
 
-/*
- * Users' BEFORE triggers may change the columns of their own alone: PS010. target has
- * the row as it was meant.
- */
+/* Users' BEFORE triggers may not keep a row of ours from being written: PS010. */
+void
+pointstore_refuse_suppressed(const char *what, text *id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+			 errmsg("the row of %s \"%s\" was not written", what, pointstore_cstring(id)),
+			 errdetail("A BEFORE trigger of the table suppressed it.")));
+}
+
+/* And they may change the columns of their own alone: PS010. target has the row as it was meant. */
 void
 pointstore_refuse_changed(RowTarget *target, HeapTuple stored, const char *what, text *id)
 {

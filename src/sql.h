@@ -27,4 +27,7 @@
 /* not as two conditions, which without statistics look worth an index: that of all legs without a request */
 #define SAME_REQUEST(a, b) "coalesce(" a ".request_id, '')" EQ "coalesce(" b ".request_id, '')"
 
+/* The first leg of the movement that an event is a leg of; the event itself where it is none. */
+#define FIRST_OF(e) "CASE WHEN " e ".leg" GE "1 AND " e ".cause_id IS NOT NULL THEN " e ".cause_id ELSE " e ".id END"
+
 #endif

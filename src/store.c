@@ -510,13 +510,6 @@ pointstore_act_as_owner_plainly(PointstoreScope *scope)
 	act_as(pointstore_store()->owner, scope, pointstore_store()->plain);
 }
 
-/* Sets an option until the caller acts as the caller again; not where he acts plainly. */
-void
-pointstore_set_option(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
 /* The same where holds are written too. */
 void
 pointstore_act_as_owner_of_holds(PointstoreScope *scope)
@@ -524,6 +517,13 @@ pointstore_act_as_owner_of_holds(PointstoreScope *scope)
 	pointstore_lock_tables();
 	LockRelationOid(pointstore_store()->table[TABLE_HOLD].relid, RowExclusiveLock);
 	act_as(pointstore_store()->owner, scope, pointstore_store()->plain && store.table[TABLE_HOLD].plain);
+}
+
+/* Sets an option until the caller acts as the caller again; not where he acts plainly. */
+void
+pointstore_set_option(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* Locks the tables that hold accounts and events for writing, once in a transaction. */

@@ -47,7 +47,7 @@ typedef struct Reversal
 
 static Datum transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static bool append_or_leave(void *arg);
-static void refuse_partial_replay(Batch *batch);
+static void refuse_partial_replay(ProposedEvent *event);
 static void turn_round(ProposedEvent *events, int n);
 static int	find_legs(text *id, int64 version, ProposedEvent **events);
 static void refuse_irreversible(const Reversal *reversal, const char *type, const char *id);
@@ -123,17 +123,18 @@ pointstore_append_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs, bool re
 	ErrorData  *error = NULL;
 
 	if (!refusals_are_outcomes)
-		pointstore_append(&batch);
-	while (refusals_are_outcomes)
 	{
+		pointstore_append(&batch);
+		return pointstore_answer_all(fcinfo, &batch);
+	}
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
 		batch.overtaken = false;
 		error = pointstore_attempt(append_or_leave, &batch);
-		if (error == NULL)
-			break;
-		if (!batch.overtaken)
+		if (error != NULL && (!batch.overtaken || IsolationUsesXactSnapshot()))
 			ReThrowError(error);
-		CHECK_FOR_INTERRUPTS();
-	}
+	} while (error != NULL);
 	return pointstore_answer_all(fcinfo, &batch);
 }
 
@@ -179,32 +180,27 @@ pointstore_reverse_event(PG_FUNCTION_ARGS)
 		share_out(batch.events, batch.nevents, PG_GETARG_INT64(2));
 	pointstore_append(&batch);
 	if (PG_ARGISNULL(2) && batch.events[0].outcome == OUTCOME_REPLAYED)
-		refuse_partial_replay(&batch);
+		refuse_partial_replay(&batch.events[0]);
 	turn_round(batch.events, batch.nevents);
 	pointstore_act_as_caller(&scope);
 	return pointstore_answer_all(fcinfo, &batch);
 }
 
-/* A request for all that is left is no repeat of one that has left something: PS002. */
+/*
+ * A request for all that is left is no repeat of one that has left something: PS002. One
+ * leg tells, since all are taken back in the same proportion.
+ */
 static void
-refuse_partial_replay(Batch *batch)
+refuse_partial_replay(ProposedEvent *event)
 {
-	int			i;
-
-	for (i = 0; i < batch->nevents; i++)
+	(void) pointstore_push_snapshot();
+	if (left_of(event->subject, event->version) != 0)
 	{
-		ProposedEvent *event = &batch->events[i];
-		const Reversal *reversal = event->subject;
-
-		(void) pointstore_push_snapshot();
-		if (left_of(reversal, event->version) != 0)
-		{
-			event->outcome = OUTCOME_REQUEST_MISMATCH;
-			event->mismatch = "amount";
-			pointstore_raise(event);
-		}
-		PopActiveSnapshot();
+		event->outcome = OUTCOME_REQUEST_MISMATCH;
+		event->mismatch = "amount";
+		pointstore_raise(event);
 	}
+	PopActiveSnapshot();
 }
 
 /* The receipts come in the order of the legs. */
@@ -233,7 +229,7 @@ find_legs(text *id, int64 version, ProposedEvent **events)
 	static PointstorePlan plan = {
 		.sql = "WITH asked AS (SELECT * FROM pointstore.event_store WHERE aggregate_id" EQ "$1 AND version" EQ "$2),"
 		" first AS (SELECT f.* FROM asked a JOIN pointstore.event_store f"
-		"   ON f.id" EQ "CASE WHEN a.leg" GT "0 THEN a.cause_id ELSE a.id END"
+		"   ON f.id" EQ FIRST_OF("a")
 		"  WHERE " IS_FIRST_LEG("f") " AND " SAME_REQUEST("f", "a") "),"
 		" legs AS (SELECT * FROM first UNION ALL"
 		"  SELECT l.* FROM first f JOIN pointstore.event_store l ON " IS_LEG("l", "f") ")"

@@ -437,6 +437,8 @@ UPDATE pointstore.balance SET version = 1, balance = 1000 WHERE aggregate_id = '
 COMMIT;
 CALL pointstore.reconcile() \gset
 SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-r%' ORDER BY aggregate_id, code COLLATE "C";
+-- each scope by itself
+DELETE FROM pointstore.finding WHERE aggregate_id LIKE 'rec-r%' AND resolved_at IS NULL AND code IN ('transfer_unbalanced', 'chain_break');
 CALL pointstore.reconcile('full') \gset
 SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-r%' ORDER BY aggregate_id, code COLLATE "C";
 SELECT findings = (SELECT count(*) FROM pointstore.finding WHERE resolved_at IS NULL) AS each_once FROM pointstore.reconciliation_run WHERE id = :run_id;

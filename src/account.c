@@ -601,19 +601,27 @@ pointstore_open_row(text *id, const Kind *kind, Oid role)
 	return true;
 }
 
-/* Events without a row are damage, not a new account: XX001. */
+/*
+ * Events without a row are damage, not a new account: XX001. Both are looked for in this
+ * snapshot: somebody may have opened the account since it was found missing.
+ */
 void
 pointstore_refuse_damaged(text *id, Snapshot snapshot)
 {
-	Account		account = {.id = id};
+	Account		last = {.id = id};
+	Account		account;
 
-	if (pointstore_last_event(&account, snapshot, NULL))
+	if (!pointstore_last_event(&last, snapshot, NULL))
+		return;
+	pointstore_read_account(&account, id, snapshot, LOCK_NOTHING);
+	if (!account.exists)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("account \"%s\" has %lld events and no row", pointstore_cstring(id),
-						(long long) account.version),
+						(long long) last.version),
 				 errhint("SELECT * FROM pointstore.rebuild_balance('%s'); puts the row back.",
 						 pointstore_cstring(id))));
+	pointstore_release_account(&account);
 }
 
 /* After the row of a new account is in: nobody may have opened it in the other mode. */

@@ -601,26 +601,33 @@ pointstore_open_row(text *id, const Kind *kind, Oid role)
 	return true;
 }
 
-/*
- * Events without a row are damage, not a new account: XX001. Both are looked for in this
- * snapshot: somebody may have opened the account since it was found missing.
- */
+/* Events that are there before their account's row are damage, not a new account: XX001. */
 void
-pointstore_refuse_damaged(text *id, Snapshot snapshot)
+pointstore_refuse_events(text *id, Snapshot snapshot)
 {
 	Account		last = {.id = id};
-	Account		account;
 
-	if (!pointstore_last_event(&last, snapshot, NULL))
-		return;
-	pointstore_read_account(&account, id, snapshot, LOCK_NOTHING);
-	if (!account.exists)
+	if (pointstore_last_event(&last, snapshot, NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("account \"%s\" has %lld events and no row", pointstore_cstring(id),
 						(long long) last.version),
 				 errhint("SELECT * FROM pointstore.rebuild_balance('%s'); puts the row back.",
 						 pointstore_cstring(id))));
+}
+
+/*
+ * The same of an account that was found missing. Row and events are looked for in one
+ * snapshot: somebody may have opened the account since.
+ */
+void
+pointstore_refuse_damaged(text *id, Snapshot snapshot)
+{
+	Account		account;
+
+	pointstore_read_account(&account, id, snapshot, LOCK_NOTHING);
+	if (!account.exists)
+		pointstore_refuse_events(id, snapshot);
 	pointstore_release_account(&account);
 }
 

@@ -658,7 +658,7 @@ check_new_account(const TriggerData *trigger, const AttrNumber *att, bool pure)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("account \"%s\" must be opened with status open, under a %s kind",
 						pointstore_cstring(account.id), pure ? "pure" : "hybrid")));
-	pointstore_refuse_damaged(account.id, snapshot);
+	pointstore_refuse_events(account.id, snapshot);
 	if (!pure)
 		opening.amount = bigint_column(row, trigger, att[BAL_BALANCE], NULL);
 	account.exists = true;

@@ -380,6 +380,7 @@ extern bool pointstore_same_text(text *a, text *b);
 extern RowOutcome pointstore_write_account(RowWriter *writer, Account *account);
 extern bool pointstore_change_account(Account *account);
 extern bool pointstore_open_row(text *id, const Kind *kind, Oid role);
+extern void pointstore_refuse_events(text *id, Snapshot snapshot);
 extern void pointstore_refuse_damaged(text *id, Snapshot snapshot);
 extern void pointstore_refuse_other_mode(text *id, bool pure);
 extern void pointstore_freeze(text *id, text *reason);

@@ -48,7 +48,6 @@ static bool read_pure_row(Account *account, Snapshot snapshot, AccountLock lock)
 static bool find_row(Account *account, PointstoreTableId table, Snapshot snapshot, AccountLock lock);
 static void hear_of_kinds(Datum arg, Oid relid);
 static Kind *find_kind(text *name);
-static RowOutcome insert_row(RowWriter *writer, RowTarget *target);
 static void fill_row(RowTarget *target, const Account *account);
 static void log_side(Datum *values, char *nulls, const Account *account);
 
@@ -488,35 +487,16 @@ pointstore_same_text(text *a, text *b)
 
 /*
  * Writes an account as it stands: updates the row that was read, or inserts
- * one. ROW_CONFLICT: it has changed, or come to be, since. Where a user's
- * trigger keeps the row from being written: PS010.
+ * one. ROW_CONFLICT: it has changed, or come to be, since.
  */
 RowOutcome
 pointstore_write_account(RowWriter *writer, Account *account)
 {
 	RowTarget  *target = pointstore_writer_target(writer, account->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE);
-	RowOutcome	outcome;
 
 	fill_row(target, account);
-	outcome = account->exists ? pointstore_row_update(writer, target, &account->row->tts_tid)
-		: insert_row(writer, target);
-	if (outcome == ROW_SUPPRESSED)
-		pointstore_refuse_suppressed("account", account->id);
-	if (outcome == ROW_WRITTEN && !target->table->plain)
-	{
-		HeapTuple	stored = ExecCopySlotHeapTuple(target->slot);
-
-		fill_row(target, account);
-		pointstore_refuse_changed(target, stored, "account", account->id);
-		heap_freetuple(stored);
-	}
-	return outcome;
-}
-
-static RowOutcome
-insert_row(RowWriter *writer, RowTarget *target)
-{
-	return pointstore_row_insert(writer, target, list_make1_oid(target->table->key));
+	return account->exists ? pointstore_row_update(writer, target, &account->row->tts_tid)
+		: pointstore_row_insert(writer, target, list_make1_oid(target->table->key));
 }
 
 /* The row to be written: ours from the account, the user's columns from the row read. */
@@ -525,19 +505,10 @@ fill_row(RowTarget *target, const Account *account)
 {
 	TupleTableSlot *slot = target->slot;
 	const AttrNumber *att = target->table->att;
-	int			natts = slot->tts_tupleDescriptor->natts;
-	Datum	   *values = slot->tts_values;
 
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, natts * sizeof(bool));
-	if (account->exists)
-	{
-		slot_getallattrs(account->row);
-		memcpy(values, account->row->tts_values, natts * sizeof(Datum));
-		memcpy(slot->tts_isnull, account->row->tts_isnull, natts * sizeof(bool));
-	}
+	pointstore_row_begin(target, account->exists ? account->row : NULL);
 #define SET(column, value, null) \
-	(values[att[column] - 1] = (value), slot->tts_isnull[att[column] - 1] = (null))
+	(slot->tts_values[att[column] - 1] = (value), slot->tts_isnull[att[column] - 1] = (null))
 	if (account->pure)
 	{
 		SET(PURE_AGGREGATE_ID, PointerGetDatum(account->id), false);

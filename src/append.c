@@ -113,8 +113,6 @@ static void stamp_events(Batch *batch);
 static bool claim(Batch *batch, RowWriter *writer, Account *account);
 static void judge_again(Batch *batch, Account *account);
 static RowOutcome write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters);
-static bool is_numbered(const ProposedEvent *event);
-static void check_stored(TupleTableSlot *slot, const ProposedEvent *event);
 
 /* append_event(...): see the install script. */
 Datum
@@ -1604,17 +1602,15 @@ pointstore_append_adjustment(Account *account, int64 last_version, int64 amount,
 	pointstore_writer_end(writer);
 }
 
-/* Inserts one event. Where a user's trigger suppresses or changes it: PS010. */
+/* Inserts one event. ROW_CONFLICT: with arbiters, its version or its request is there. */
 static RowOutcome
 write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters)
 {
 	RowTarget  *target = &writer->targets[0];
 	const AttrNumber *att = target->table->att;
 	TupleTableSlot *slot = target->slot;
-	RowOutcome	outcome;
 
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+	pointstore_row_begin(target, NULL);
 #define SET(column, value) \
 	(slot->tts_values[att[column] - 1] = (value), slot->tts_isnull[att[column] - 1] = false)
 	SET(EV_ID, Int64GetDatum(event->id));
@@ -1629,7 +1625,7 @@ write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters)
 		SET(EV_METADATA, JsonbPGetDatum(event->metadata));
 	if (event->request_id != NULL)
 		SET(EV_REQUEST_ID, PointerGetDatum(event->request_id));
-	if (is_numbered(event))
+	if (event->request_id != NULL || event->is_linked)
 		SET(EV_LEG, Int16GetDatum(event->leg));
 	if (event->has_cause)
 		SET(EV_CAUSE_ID, Int64GetDatum(event->cause_id));
@@ -1637,50 +1633,5 @@ write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters)
 	SET(EV_CREATED_AT, TimestampTzGetDatum(event->created_at));
 #undef SET
 	ExecStoreVirtualTuple(slot);
-	outcome = pointstore_row_insert(writer, target, arbiters);
-	if (outcome == ROW_SUPPRESSED)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
-				 errmsg("the event of account \"%s\" was not stored", pointstore_cstring(event->aggregate_id)),
-				 errdetail("A BEFORE trigger of the table suppressed it.")));
-	if (outcome == ROW_WRITTEN && !target->table->plain)
-		check_stored(slot, event);
-	return outcome;
-}
-
-/* Whether an event has its leg: as part of a request, or of a movement. */
-static bool
-is_numbered(const ProposedEvent *event)
-{
-	return event->request_id != NULL || event->is_linked;
-}
-
-/* Users' triggers may add to an event; what the rules were checked on stays as it was: PS010. */
-static void
-check_stored(TupleTableSlot *slot, const ProposedEvent *event)
-{
-	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
-	bool		isnull;
-	Datum		request_id = slot_getattr(slot, att[EV_REQUEST_ID], &isnull);
-	bool		same_request = isnull ? event->request_id == NULL :
-		event->request_id != NULL && pointstore_same_text(DatumGetTextPP(request_id), event->request_id);
-
-	if (!same_request ||
-		!pointstore_same_text(DatumGetTextPP(slot_getattr(slot, att[EV_AGGREGATE_ID], &isnull)), event->aggregate_id) ||
-		!pointstore_same_text(DatumGetTextPP(slot_getattr(slot, att[EV_EVENT_TYPE], &isnull)), event->event_type) ||
-		DatumGetInt64(slot_getattr(slot, att[EV_ID], &isnull)) != event->id ||
-		DatumGetInt64(slot_getattr(slot, att[EV_VERSION], &isnull)) != event->version ||
-		DatumGetInt64(slot_getattr(slot, att[EV_AMOUNT], &isnull)) != event->amount ||
-		DatumGetInt64(slot_getattr(slot, att[EV_HELD], &isnull)) != event->held ||
-		(DatumGetInt64(slot_getattr(slot, att[EV_CAUSE_ID], &isnull)) != event->cause_id && event->has_cause) ||
-		isnull == event->has_cause ||
-		(DatumGetInt16(slot_getattr(slot, att[EV_LEG], &isnull)) != event->leg && is_numbered(event)) ||
-		isnull == is_numbered(event) ||
-		DatumGetInt64(slot_getattr(slot, att[EV_BALANCE_AFTER], &isnull)) != event->balance ||
-		DatumGetTimestampTz(slot_getattr(slot, att[EV_CREATED_AT], &isnull)) != event->created_at)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
-				 errmsg("the event of account \"%s\" was changed on its way into the table",
-						pointstore_cstring(event->aggregate_id)),
-				 errdetail("A BEFORE trigger may change payload, metadata, occurred_at and columns of the user's own.")));
+	return pointstore_row_insert(writer, target, arbiters);
 }

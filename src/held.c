@@ -130,31 +130,17 @@ pointstore_lock_hold_if_free(Hold *hold, Snapshot snapshot)
 
 /*
  * Writes a hold as it stands: updates the row that was read, or inserts one.
- * ROW_CONFLICT: with arbiters, its name is taken. Where a user's trigger keeps the
- * row from being written, or changes it: PS010.
+ * ROW_CONFLICT: with arbiters, its name is taken.
  */
 RowOutcome
 pointstore_write_hold(RowWriter *writer, Hold *hold, List *arbiters)
 {
 	RowTarget  *target = pointstore_writer_target(writer, TABLE_HOLD);
-	RowOutcome	outcome = hold->row != NULL ? update_row(writer, target, hold) : ROW_WRITTEN;
 
-	if (hold->row == NULL)
-	{
-		fill_row(target, hold);
-		outcome = pointstore_row_insert(writer, target, arbiters);
-	}
-	if (outcome == ROW_SUPPRESSED)
-		pointstore_refuse_suppressed("hold", hold->id);
-	if (outcome == ROW_WRITTEN && !target->table->plain)
-	{
-		HeapTuple	stored = ExecCopySlotHeapTuple(target->slot);
-
-		fill_row(target, hold);
-		pointstore_refuse_changed(target, stored, "hold", hold->id);
-		heap_freetuple(stored);
-	}
-	return outcome;
+	if (hold->row != NULL)
+		return update_row(writer, target, hold);
+	fill_row(target, hold);
+	return pointstore_row_insert(writer, target, arbiters);
 }
 
 /*
@@ -218,19 +204,10 @@ fill_row(RowTarget *target, const Hold *hold)
 {
 	TupleTableSlot *slot = target->slot;
 	const AttrNumber *att = target->table->att;
-	int			natts = slot->tts_tupleDescriptor->natts;
-	Datum	   *values = slot->tts_values;
 
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, natts * sizeof(bool));
-	if (hold->row != NULL)
-	{
-		slot_getallattrs(hold->row);
-		memcpy(values, hold->row->tts_values, natts * sizeof(Datum));
-		memcpy(slot->tts_isnull, hold->row->tts_isnull, natts * sizeof(bool));
-	}
+	pointstore_row_begin(target, hold->row);
 #define SET(column, value, null) \
-	(values[att[column] - 1] = (value), slot->tts_isnull[att[column] - 1] = (null))
+	(slot->tts_values[att[column] - 1] = (value), slot->tts_isnull[att[column] - 1] = (null))
 	SET(HOLD_HOLD_ID, PointerGetDatum(hold->id), false);
 	SET(HOLD_AGGREGATE_ID, PointerGetDatum(hold->aggregate_id), false);
 	SET(HOLD_AMOUNT, Int64GetDatum(hold->amount), false);

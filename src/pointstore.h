@@ -89,12 +89,20 @@ typedef enum HoldColumn
 
 #define MAX_STORE_COLUMNS N_EVENT_COLUMNS
 
+typedef enum ColumnMark
+{
+	COLUMN_OURS,
+	COLUMN_KEYED,				/* of a unique index, in a row that is updated: an update leaves it alone */
+	COLUMN_FREE					/* a user's BEFORE trigger may change it */
+} ColumnMark;
+
 /* One table of the store: att[our column] is its attribute number there. */
 typedef struct PointstoreTable
 {
 	Oid			relid;
 	int			ncolumns;
 	AttrNumber	att[MAX_STORE_COLUMNS];
+	ColumnMark	mark[MAX_STORE_COLUMNS];
 	Oid			key;			/* unique index on its key: the account, or (account, version) */
 	bool		plain;			/* nothing of the users' runs when a row is written */
 } PointstoreTable;
@@ -280,8 +288,7 @@ typedef struct RowWriter
 typedef enum RowOutcome
 {
 	ROW_WRITTEN,
-	ROW_CONFLICT,				/* insert: its key is there; update: the row has moved on */
-	ROW_SUPPRESSED				/* a user's BEFORE trigger returned NULL */
+	ROW_CONFLICT				/* insert: its key is there; update: the row has moved on */
 } RowOutcome;
 
 extern void pointstore_key_text(RowKey *key, text *value);
@@ -300,10 +307,9 @@ extern RowWriter *pointstore_writer_begin(int ntargets, const PointstoreTableId 
 										  bool speculative);
 extern void pointstore_writer_end(RowWriter *writer);
 extern RowTarget *pointstore_writer_target(RowWriter *writer, PointstoreTableId table);
+extern void pointstore_row_begin(RowTarget *target, TupleTableSlot *read);
 extern RowOutcome pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters);
 extern RowOutcome pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid);
-pg_noreturn extern void pointstore_refuse_suppressed(const char *what, text *id);
-extern void pointstore_refuse_changed(RowTarget *target, HeapTuple stored, const char *what, text *id);
 extern bool pointstore_is_own_slot(TupleTableSlot *slot);
 extern bool pointstore_is_own_row(HeapTuple tuple);
 extern void pointstore_forget_writers(int nest_level);

@@ -37,8 +37,10 @@
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
@@ -51,6 +53,8 @@ static void open_target(RowWriter *writer, RowTarget *target, int rtindex);
 static Bitmapset *updated_columns(const PointstoreTable *table);
 static void open_indices(RowWriter *writer, RowTarget *target);
 static void fill_defaults(RowWriter *writer, RowTarget *target);
+static void fire_before(RowWriter *writer, RowTarget *target, ItemPointer tid);
+pg_noreturn static void refuse_interference(const PointstoreTable *table, TupleDesc desc, const Datum *values, const char *what);
 static void check_row(RowWriter *writer, RowTarget *target, CmdType command);
 static bool insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List **recheck);
 static void end_target(RowWriter *writer, RowTarget *target);
@@ -259,8 +263,9 @@ updated_columns(const PointstoreTable *table)
 	Bitmapset  *columns = NULL;
 	int			i;
 
-	for (i = table->ncolumns == N_HOLD_COLUMNS ? 2 : 1; table->ncolumns != N_EVENT_COLUMNS && i < table->ncolumns; i++)
-		columns = bms_add_member(columns, table->att[i] - FirstLowInvalidHeapAttributeNumber);
+	for (i = 0; i < table->ncolumns; i++)
+		if (table->mark[i] != COLUMN_KEYED)
+			columns = bms_add_member(columns, table->att[i] - FirstLowInvalidHeapAttributeNumber);
 	return columns;
 }
 
@@ -305,6 +310,22 @@ pointstore_writer_target(RowWriter *writer, PointstoreTableId table)
 	elog(ERROR, "the writer does not write table %d", table);
 }
 
+/* A row to be written begins as the row that was read, with the user's columns; without one, as nulls. */
+void
+pointstore_row_begin(RowTarget *target, TupleTableSlot *read)
+{
+	TupleTableSlot *slot = target->slot;
+	int			natts = slot->tts_tupleDescriptor->natts;
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, natts * sizeof(bool));
+	if (read == NULL)
+		return;
+	slot_getallattrs(read);
+	memcpy(slot->tts_values, read->tts_values, natts * sizeof(Datum));
+	memcpy(slot->tts_isnull, read->tts_isnull, natts * sizeof(bool));
+}
+
 /*
  * Inserts the row in target->slot, whose own columns the caller has stored
  * there; the user's columns get their defaults. arbiters: unique indexes that
@@ -331,17 +352,7 @@ pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters)
 	ResetPerTupleExprContext(estate);
 	if (target->defaults != NULL)
 		fill_defaults(writer, target);
-	/* our own triggers, here and below, would only pass a row of ours */
-	if (!target->table->plain)
-	{
-		bool		stored;
-
-		writer->firing = slot;
-		stored = ExecBRInsertTriggers(estate, rel, slot);
-		writer->firing = NULL;
-		if (!stored)
-			return ROW_SUPPRESSED;
-	}
+	fire_before(writer, target, NULL);
 	check_row(writer, target, CMD_INSERT);
 	if (arbiters == NIL)
 	{
@@ -400,6 +411,65 @@ fill_defaults(RowWriter *writer, RowTarget *target)
 		target->slot->tts_values[i] = ExecEvalExprSwitchContext(target->defaults[i], context,
 																&target->slot->tts_isnull[i]);
 	}
+}
+
+/*
+ * Fires users' BEFORE triggers of an insert or, with tid, of an update. They may change
+ * the user's own columns and the free ones of ours; to change others, or to keep the row
+ * from being written, is PS010. Our own triggers would only pass a row of ours; and to
+ * fire one for an update costs a row lock.
+ */
+static void
+fire_before(RowWriter *writer, RowTarget *target, ItemPointer tid)
+{
+	TupleTableSlot *slot = target->slot;
+	TupleDesc	desc = slot->tts_tupleDescriptor;
+	const PointstoreTable *table = target->table;
+	Datum	   *values;
+	bool	   *nulls;
+	bool		kept;
+	int			i;
+
+	if (table->plain)
+		return;
+	values = memcpy(palloc(desc->natts * sizeof(Datum)), slot->tts_values, desc->natts * sizeof(Datum));
+	nulls = memcpy(palloc(desc->natts * sizeof(bool)), slot->tts_isnull, desc->natts * sizeof(bool));
+	writer->firing = slot;
+	kept = tid != NULL ? pointstore_before_row_update(writer->estate, target->rel, tid, slot)
+		: ExecBRInsertTriggers(writer->estate, target->rel, slot);
+	writer->firing = NULL;
+	if (!kept)
+		refuse_interference(table, desc, values, "it was suppressed");
+	slot_getallattrs(slot);
+	for (i = 0; i < table->ncolumns; i++)
+	{
+		int			att = table->att[i] - 1;
+		Form_pg_attribute form = TupleDescAttr(desc, att);
+
+		if (table->mark[i] != COLUMN_FREE &&
+			(nulls[att] != slot->tts_isnull[att] ||
+			 (!nulls[att] && !datum_image_eq(values[att], slot->tts_values[att], form->attbyval, form->attlen))))
+			refuse_interference(table, desc, values,
+								psprintf("column \"%s\" was changed", NameStr(form->attname)));
+	}
+	pfree(values);
+	pfree(nulls);
+}
+
+/* The row is named by its first text: the account, or the hold. */
+static void
+refuse_interference(const PointstoreTable *table, TupleDesc desc, const Datum *values, const char *what)
+{
+	int			i = 0;
+
+	while (TupleDescAttr(desc, table->att[i] - 1)->atttypid != TEXTOID)
+		i++;
+	ereport(ERROR,
+			(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+			 errmsg("the row of \"%s\" cannot be written to %s: %s",
+					pointstore_cstring(DatumGetTextPP(values[table->att[i] - 1])), get_rel_name(table->relid), what),
+			 errdetail("A BEFORE trigger of the table did that. It may change columns of the user's own, "
+					   "and of an event payload, metadata and occurred_at.")));
 }
 
 /* Generated columns, then NOT NULL, CHECK and partition constraints. */
@@ -473,17 +543,7 @@ pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid)
 															target->table->relid, CMD_UPDATE);
 	}
 	ResetPerTupleExprContext(estate);
-	/* firing a BEFORE trigger also costs a row lock */
-	if (!target->table->plain)
-	{
-		bool		kept;
-
-		writer->firing = slot;
-		kept = pointstore_before_row_update(estate, rel, tid, slot);
-		writer->firing = NULL;
-		if (!kept)
-			return ROW_SUPPRESSED;
-	}
+	fire_before(writer, target, tid);
 	check_row(writer, target, CMD_UPDATE);
 	result = table_tuple_update(rel->ri_RelationDesc, tid, slot, writer->cid, estate->es_snapshot,
 								InvalidSnapshot, true, &failure, &lock_mode, &update_indexes);
@@ -511,39 +571,6 @@ pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid)
 		pointstore_after_row_update(estate, rel, tid, slot, recheck, target->update_capture);
 	list_free(recheck);
 	return ROW_WRITTEN;
-}
-
-/* Users' BEFORE triggers may not keep a row of ours from being written: PS010. */
-void
-pointstore_refuse_suppressed(const char *what, text *id)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
-			 errmsg("the row of %s \"%s\" was not written", what, pointstore_cstring(id)),
-			 errdetail("A BEFORE trigger of the table suppressed it.")));
-}
-
-/* And they may change the columns of their own alone: PS010. target has the row as it was meant. */
-void
-pointstore_refuse_changed(RowTarget *target, HeapTuple stored, const char *what, text *id)
-{
-	TupleDesc	desc = target->slot->tts_tupleDescriptor;
-	int			i;
-
-	for (i = 0; i < target->table->ncolumns; i++)
-	{
-		AttrNumber	att = target->table->att[i];
-		Form_pg_attribute form = TupleDescAttr(desc, att - 1);
-		bool		is_null;
-		Datum		value = heap_getattr(stored, att, desc, &is_null);
-
-		if (is_null != target->slot->tts_isnull[att - 1] ||
-			(!is_null && !datum_image_eq(value, target->slot->tts_values[att - 1], form->attbyval, form->attlen)))
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
-					 errmsg("the row of %s \"%s\" was changed on its way into the table", what, pointstore_cstring(id)),
-					 errdetail("A BEFORE trigger may change columns of the user's own alone.")));
-	}
 }
 
 /* Whether a BEFORE row trigger fires for a row that a writer of ours is writing. */

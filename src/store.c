@@ -50,11 +50,12 @@
 #include "compat.h"
 #include "pointstore.h"
 
-/* A column that the functions read: its name and type. */
+/* A column that the functions read: its name, its type, and what is special about it. */
 typedef struct StoreColumn
 {
 	const char *name;
 	Oid			type;
+	ColumnMark	mark;
 } StoreColumn;
 
 /* Relations whose change may make another store of it, beside the tables. */
@@ -85,24 +86,24 @@ static void forget_store(Datum arg, Oid relid);
 
 static const StoreColumn event_columns[N_EVENT_COLUMNS] = {
 	{"id", INT8OID}, {"aggregate_id", TEXTOID}, {"version", INT8OID}, {"event_type", TEXTOID},
-	{"amount", INT8OID}, {"held", INT8OID}, {"balance_after", INT8OID}, {"payload", JSONBOID},
-	{"metadata", JSONBOID}, {"request_id", TEXTOID}, {"leg", INT2OID}, {"cause_id", INT8OID},
-	{"occurred_at", TIMESTAMPTZOID}, {"created_at", TIMESTAMPTZOID}
+	{"amount", INT8OID}, {"held", INT8OID}, {"balance_after", INT8OID}, {"payload", JSONBOID, COLUMN_FREE},
+	{"metadata", JSONBOID, COLUMN_FREE}, {"request_id", TEXTOID}, {"leg", INT2OID}, {"cause_id", INT8OID},
+	{"occurred_at", TIMESTAMPTZOID, COLUMN_FREE}, {"created_at", TIMESTAMPTZOID}
 };
 static const StoreColumn balance_columns[N_BALANCE_COLUMNS] = {
-	{"aggregate_id", TEXTOID}, {"kind", TEXTOID}, {"version", INT8OID}, {"balance", INT8OID},
+	{"aggregate_id", TEXTOID, COLUMN_KEYED}, {"kind", TEXTOID}, {"version", INT8OID}, {"balance", INT8OID},
 	{"held", INT8OID}, {"next_expiry", TIMESTAMPTZOID}, {"status", TEXTOID},
 	{"updated_at", TIMESTAMPTZOID}
 };
 static const StoreColumn pure_columns[N_PURE_COLUMNS] = {
-	{"aggregate_id", TEXTOID}, {"kind", TEXTOID}, {"status", TEXTOID}
+	{"aggregate_id", TEXTOID, COLUMN_KEYED}, {"kind", TEXTOID}, {"status", TEXTOID}
 };
 static const StoreColumn kind_columns[N_KIND_COLUMNS] = {
 	{"kind", TEXTOID}, {"mode", TEXTOID}, {"unit", TEXTOID}, {"min_balance", INT8OID},
 	{"max_balance", INT8OID}, {"auto_open", BOOLOID}
 };
 static const StoreColumn hold_columns[N_HOLD_COLUMNS] = {
-	{"hold_id", TEXTOID}, {"aggregate_id", TEXTOID}, {"amount", INT8OID}, {"captured", INT8OID},
+	{"hold_id", TEXTOID, COLUMN_KEYED}, {"aggregate_id", TEXTOID, COLUMN_KEYED}, {"amount", INT8OID}, {"captured", INT8OID},
 	{"status", TEXTOID}, {"created_at", TIMESTAMPTZOID}, {"expires_at", TIMESTAMPTZOID},
 	{"closed_at", TIMESTAMPTZOID}, {"event_id", INT8OID}
 };
@@ -254,7 +255,10 @@ load_table(PointstoreTable *table, const char *name, const StoreColumn *columns,
 	if (rel->rd_rel->relkind != RELKIND_RELATION)
 		refuse_store("ordinary table", name);
 	for (i = 0; i < ncolumns; i++)
+	{
 		table->att[i] = store_column(rel, &columns[i]);
+		table->mark[i] = columns[i].mark;
+	}
 	if (ncolumns != N_EVENT_COLUMNS)
 		table->key = unique_index(rel, 1, &table->att[0]);
 	table->plain = is_plain(rel, table);

@@ -1025,8 +1025,9 @@ pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapsh
 		found = 0;
 		waited = false;
 		pointstore_scan_begin(&scan, store->table[TABLE_EVENT_STORE].relid, store->request_key, &dirty, &key);
-		while (!waited && pointstore_scan_next(&scan, ForwardScanDirection))
+		while (pointstore_scan_next(&scan, ForwardScanDirection))
 		{
+			CHECK_FOR_INTERRUPTS();
 			waited = pointstore_scan_waits(&scan, &dirty);
 			if (waited)
 				break;

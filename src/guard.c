@@ -37,6 +37,7 @@
 #include "utils/snapmgr.h"
 
 #include "pointstore.h"
+#include "sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_guard_event_store);
 PG_FUNCTION_INFO_V1(pointstore_guard_balance);
@@ -729,8 +730,8 @@ static void
 refuse_used_kind(text *kind)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT FROM pointstore.balance WHERE kind OPERATOR(pg_catalog.=) $1"
-		" UNION ALL SELECT FROM pointstore.pure_account WHERE kind OPERATOR(pg_catalog.=) $1 LIMIT 1",
+		.sql = "SELECT FROM pointstore.balance WHERE kind" EQ "$1"
+		" UNION ALL SELECT FROM pointstore.pure_account WHERE kind" EQ "$1 LIMIT 1",
 		.nargs = 1,
 		.argtypes = {TEXTOID}
 	};

@@ -155,7 +155,6 @@ step_event(Step *step, Hold *hold, text *aggregate_id)
 		.aggregate_id = aggregate_id,
 		.event_type = cstring_to_text(step_types[step->to]),
 		.payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))),
-		.metadata = hold_metadata(step, NULL),
 		.hold = hold, .subject = step, .propose = propose_closing,
 		/* what was reserved is there, whatever became of the floor */
 		.any_floor = step->to == HOLD_CONFIRMED,
@@ -175,7 +174,7 @@ hold_metadata(const Step *step, const Hold *hold)
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_member(&state, "hold_id", VARDATA_ANY(step->hold_id), VARSIZE_ANY_EXHDR(step->hold_id));
-	if (hold != NULL)
+	if (step->to == HOLD_OPEN)
 	{
 		JsonEncodeDateTime(expiry, TimestampTzGetDatum(hold->expires_at), TIMESTAMPTZOID, &utc);
 		push_member(&state, "expires_at", expiry, strlen(expiry));
@@ -478,6 +477,7 @@ propose_closing(ProposedEvent *event, Snapshot snapshot)
 	event->has_cause = true;
 	event->cause_id = hold->event_id;
 	hold->status = step->to;
+	event->metadata = hold_metadata(step, hold);
 	return true;
 }
 

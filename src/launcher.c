@@ -48,6 +48,7 @@
 
 #include "compat.h"
 #include "pointstore.h"
+#include "sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_reconcile_now);
 PG_FUNCTION_INFO_V1(pointstore_worker_alive);
@@ -349,17 +350,17 @@ static bool
 is_due(bool *full)
 {
 	static PointstorePlan plan = {
-		.sql = "WITH done AS (SELECT * FROM pointstore.reconciliation WHERE status OPERATOR(pg_catalog.=) ANY (ARRAY['clean', 'findings'])),"
+		.sql = "WITH done AS (SELECT * FROM pointstore.reconciliation WHERE status" EQ "ANY (ARRAY['clean', 'findings'])),"
 		" failed AS (SELECT r.scope, pg_catalog.count(*) AS runs, pg_catalog.max(r.started_at) AS last FROM pointstore.reconciliation r"
-		"  WHERE r.triggered_by OPERATOR(pg_catalog.=) 'worker' AND r.id OPERATOR(pg_catalog.>)"
-		"   coalesce((SELECT pg_catalog.max(d.id) FROM done d WHERE d.scope OPERATOR(pg_catalog.=) r.scope), 0) GROUP BY r.scope),"
-		" paused AS (SELECT scope FROM failed WHERE last OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => LEAST($3,"
-		"   0.9 OPERATOR(pg_catalog.*) $2 OPERATOR(pg_catalog.*) pg_catalog.power(2, LEAST(runs OPERATOR(pg_catalog.-) 1, 20))))"
-		"   OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp())"
-		" SELECT NOT EXISTS (SELECT FROM done WHERE scope OPERATOR(pg_catalog.=) 'full'"
-		"   AND finished_at OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1)))"
-		"  AND NOT EXISTS (SELECT FROM paused WHERE scope OPERATOR(pg_catalog.=) 'full'),"
-		" NOT EXISTS (SELECT FROM paused WHERE scope OPERATOR(pg_catalog.=) 'incremental')",
+		"  WHERE r.triggered_by" EQ "'worker' AND r.id" GT
+		"   coalesce((SELECT pg_catalog.max(d.id) FROM done d WHERE d.scope" EQ "r.scope), 0) GROUP BY r.scope),"
+		" paused AS (SELECT scope FROM failed WHERE last" PLUS "pg_catalog.make_interval(secs => LEAST($3,"
+		"   0.9 OPERATOR(pg_catalog.*) $2 OPERATOR(pg_catalog.*) pg_catalog.power(2, LEAST(runs" MINUS "1, 20))))"
+		GT "pg_catalog.clock_timestamp())"
+		" SELECT NOT EXISTS (SELECT FROM done WHERE scope" EQ "'full'"
+		"   AND finished_at" GT "(pg_catalog.clock_timestamp()" MINUS "pg_catalog.make_interval(secs => $1)))"
+		"  AND NOT EXISTS (SELECT FROM paused WHERE scope" EQ "'full'),"
+		" NOT EXISTS (SELECT FROM paused WHERE scope" EQ "'incremental')",
 		.nargs = 3, .argtypes = {FLOAT8OID, FLOAT8OID, FLOAT8OID}
 	};
 	Datum		values[3] = {Float8GetDatum(full_reconcile_interval), Float8GetDatum(interval(TASK_RECONCILE)),
@@ -417,8 +418,8 @@ mark_ended(int64 id, const ErrorData *error)
 {
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.reconciliation SET status = $3, error = $2,"
-		" finished_at = CASE WHEN $3 OPERATOR(pg_catalog.=) 'failed' THEN pg_catalog.clock_timestamp() END"
-		" WHERE id OPERATOR(pg_catalog.=) $1 AND status OPERATOR(pg_catalog.=) 'running'",
+		" finished_at = CASE WHEN $3" EQ "'failed' THEN pg_catalog.clock_timestamp() END"
+		" WHERE id" EQ "$1 AND status" EQ "'running'",
 		.nargs = 3, .argtypes = {INT8OID, TEXTOID, TEXTOID}
 	};
 	PointstoreScope owner;

@@ -14,6 +14,7 @@
 
 #include "compat.h"
 #include "pointstore.h"
+#include "sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_get_balance);
 PG_FUNCTION_INFO_V1(pointstore_balance_at);
@@ -34,7 +35,7 @@ pointstore_get_balance(PG_FUNCTION_ARGS)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT aggregate_id, kind, mode, unit, version, balance, held, available, status, updated_at"
-		" FROM pointstore.account WHERE aggregate_id OPERATOR(pg_catalog.=) $1",
+		" FROM pointstore.account WHERE aggregate_id" EQ "$1",
 		.nargs = 1,
 		.argtypes = {TEXTOID}
 	};
@@ -76,7 +77,7 @@ pointstore_balance_at(PG_FUNCTION_ARGS)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT balance_after FROM pointstore.event_store"
-		" WHERE aggregate_id OPERATOR(pg_catalog.=) $1 AND created_at OPERATOR(pg_catalog.<=) $2"
+		" WHERE aggregate_id" EQ "$1 AND created_at" LE "$2"
 		" ORDER BY created_at DESC, version DESC LIMIT 1",
 		.nargs = 2,
 		.argtypes = {TEXTOID, TIMESTAMPTZOID}
@@ -100,7 +101,7 @@ pointstore_balance_as_of(PG_FUNCTION_ARGS)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT balance_after FROM pointstore.event_store"
-		" WHERE aggregate_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
+		" WHERE aggregate_id" EQ "$1 AND version" EQ "$2",
 		.nargs = 2,
 		.argtypes = {TEXTOID, INT8OID}
 	};
@@ -160,14 +161,14 @@ read_statement(ReturnSetInfo *rsinfo, Datum *values)
 {
 	static PointstorePlan events = {
 		.sql = "SELECT CAST('event' AS pg_catalog.text), version, event_type, amount, balance_after, payload, id, cause_id, occurred_at, created_at"
-		" FROM pointstore.event_store WHERE aggregate_id OPERATOR(pg_catalog.=) $1"
-		"   AND created_at OPERATOR(pg_catalog.>=) $2 AND created_at OPERATOR(pg_catalog.<) $3"
+		" FROM pointstore.event_store WHERE aggregate_id" EQ "$1"
+		"   AND created_at" GE "$2 AND created_at" LT "$3"
 		" ORDER BY created_at, version",
 		.nargs = 3, .argtypes = {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 	static PointstorePlan before = {
-		.sql = "SELECT version, balance_after FROM pointstore.event_store WHERE aggregate_id OPERATOR(pg_catalog.=) $1"
-		"   AND created_at OPERATOR(pg_catalog.<) $2 ORDER BY created_at DESC, version DESC LIMIT 1",
+		.sql = "SELECT version, balance_after FROM pointstore.event_store WHERE aggregate_id" EQ "$1"
+		"   AND created_at" LT "$2 ORDER BY created_at DESC, version DESC LIMIT 1",
 		.nargs = 2, .argtypes = {TEXTOID, TIMESTAMPTZOID}
 	};
 	Portal		portal;

@@ -49,6 +49,7 @@
 
 #include "compat.h"
 #include "pointstore.h"
+#include "sql.h"
 
 /* A column that the functions read: its name, its type, and what is special about it. */
 typedef struct StoreColumn
@@ -413,8 +414,8 @@ check_parts(void)
 		.sql = "SELECT t.tab OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) t.trigger_name"
 		"  FROM pointstore.store_triggers() t"
 		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g"
-		"                   WHERE g.tgname OPERATOR(pg_catalog.=) CAST(t.trigger_name AS pg_catalog.name)"
-		"                     AND g.tgrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass("
+		"                   WHERE g.tgname" EQ "CAST(t.trigger_name AS pg_catalog.name)"
+		"                     AND g.tgrelid" EQ "pg_catalog.to_regclass("
 		"                         'pointstore.' OPERATOR(pg_catalog.||) t.tab)) LIMIT 1"
 	};
 	Oid			schema = get_namespace_oid("pointstore", false);

@@ -195,7 +195,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.pg_stat_pointstore.combined_events IS 'events that it has decided about in them, appended, replayed and refused; each is in its own column too';
     COMMENT ON COLUMN pointstore.pg_stat_pointstore.avg_batch IS 'combined_events / combined_batches, events; null = none';
     COMMENT ON COLUMN pointstore.pg_stat_pointstore.avg_wait IS 'mean time from a caller''s arrival in submit_event() or submit_transfer() to its answer by the combiner, flush and standbys included, milliseconds; null = none';
-    COMMENT ON COLUMN pointstore.pg_stat_pointstore.given_back IS 'events that the combiner did not decide about, so that the caller appended plainly: an account locked for long, or no combiner came';
+    COMMENT ON COLUMN pointstore.pg_stat_pointstore.given_back IS 'calls of submit_event() and submit_transfer() that the combiner did not decide about, so that the caller appended plainly: an account locked for long, or no combiner came';
     COMMENT ON COLUMN pointstore.pg_stat_pointstore.stats_reset IS 'since when it is counted: the last reset, else the first append since the server''s start';
 
     COMMENT ON COLUMN pointstore.account.available IS 'balance - held, expired holds not counted: what a debit may take, before the floor; minor units';

@@ -82,7 +82,9 @@ SELECT pointstore.try_submit_event('submit-1', 'PointEarned', 922337203685477580
 SELECT pointstore.try_submit_event('submit-1', 'PointEarned', kind => 'submit-limited');
 SELECT pointstore.try_submit_event('submit-none', 'PointEarned', kind => 'submit-unknown');
 
--- a request is applied once, whichever way it comes
+-- a request is applied once, whichever way it comes; and comes before a refusal also where
+-- the index is trusted to know it, as it is a second after the last error
+SELECT pg_sleep(1.1);
 SELECT outcome, version, balance, available FROM pointstore.submit_event('submit-6', 'PointEarned', 10, '{"a": 1}', request_id => 'submit-r1');
 SELECT outcome, version, balance, available FROM pointstore.submit_event('submit-6', 'PointEarned', 10, '{"a": 1}', request_id => 'submit-r1', expected_version => 7);
 SELECT outcome, version, balance, available FROM pointstore.append_event('submit-6', 'PointEarned', 10, '{"a": 1}', request_id => 'submit-r1');

@@ -29,12 +29,17 @@ END
 $node->start;
 create_store($node, 'postgres');
 $node->safe_psql('postgres', <<'END');
--- what users put on the tables: Slow takes its time, Poison fails, Late fails at commit
+-- what users put on the tables: Slow takes its time, Poison fails, Late fails at commit; those
+-- that a caller has appended himself and rolled back are counted
+CREATE SEQUENCE rolled_back;
 CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.event_type = 'Slow' THEN
         PERFORM pg_sleep(2);
     ELSIF NEW.event_type = TG_ARGV[0] THEN
+        IF TG_WHEN = 'AFTER' AND (SELECT backend_type FROM pg_stat_activity WHERE pid = pg_backend_pid()) = 'client backend' THEN
+            PERFORM nextval('public.rolled_back');
+        END IF;
         RAISE division_by_zero USING MESSAGE = 'poison';
     END IF;
     RETURN NEW;
@@ -323,7 +328,7 @@ is(value(q{SELECT version FROM pointstore.get_balance('piped')}), '1', 'but for 
 # 32 clients in every way, 12 slots, a combiner that is terminated again and again
 #
 value(q{SELECT count(pointstore.append_event('m' || n, 'Opened', 1000)) FROM generate_series(0, 9) n});
-value('SELECT pointstore.pg_stat_pointstore_reset()');
+value(q{SELECT pointstore.pg_stat_pointstore_reset(), setval('rolled_back', 1, false)});
 my $load = pgbench(32, 8,
 	hot => "\\set n :n + 1\n" . submit('hot', 'Acked', 1, q{request_id => 'hot-' || :client_id || '-' || :n}) . ";\n",
 	uniform => "\\set n :n + 1\n\\set a random(1, 500)\n" . submit(q{u' || :a || '}, 'Acked', 1, q{request_id => 'uniform-' || :client_id || '-' || :n}) . ";\n",
@@ -355,6 +360,7 @@ sub acknowledged
 	}
 	return %count;
 }
+is(sqlstate($node, 'postgres', q{SELECT pointstore.append_event('hot', 'Late', 1)}), '22012', 'one that is rolled back');
 my %acks = acknowledged();
 my $acked = 0;
 my $refused = 0;
@@ -373,8 +379,9 @@ is(faults($node, 'postgres'), '', 'the store is sound');
 is(value(q{SELECT sum(balance) FROM pointstore.balance WHERE aggregate_id ~ '^m[0-9]$'}), '10000', 'what was moved is neither more nor less');
 is(value(q{SELECT count(*) FROM (SELECT FROM pointstore.event_store WHERE request_id ~ '^moved-' GROUP BY request_id HAVING count(*) <> 2 OR sum(amount) <> 0) r}), '0', 'by pairs');
 my $applied = value(q{SELECT count(*) FROM pointstore.event_store WHERE event_type = 'Repeated'});
-is(value("SELECT appends, replays, insufficient_balance FROM $stat"), join('|', $acked + $applied, $repeated - $applied, $refused),
-	'the statistics say what the clients were told');
+my $rolled_back = value('SELECT last_value FROM rolled_back WHERE is_called');
+is(value("SELECT appends, replays, insufficient_balance FROM $stat"), join('|', $acked + $applied + $rolled_back, $repeated - $applied, $refused),
+	'the statistics say what the clients were told, and count what was rolled back');
 is(value("SELECT version_conflicts + request_mismatches + balance_limit + account_frozen + account_closed + account_missing + not_allowed FROM $stat"), '0', 'and nothing else');
 is(value("SELECT combined_events BETWEEN 1 AND appends + replays + insufficient_balance AND combined_batches < combined_events
 	AND avg_batch = round(combined_events::numeric / combined_batches, 1) AND avg_wait > 0 FROM $stat"), 't', 'and of batches');

@@ -3,13 +3,16 @@
 MODULE_big = pointstore
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c))
 EXTENSION = pointstore
-DATA = $(filter-out sql/pointstore--0.%,$(wildcard sql/pointstore--*.sql))
+# the install script, and one from each earlier version to it
+install_script = sql/pointstore--1.1.sql
+update_scripts = $(patsubst src/updates/%.sql,sql/pointstore--%.sql,$(wildcard src/updates/*--*.sql))
+DATA = $(install_script) $(update_scripts)
 PGFILEDESC = "pointstore - event store with balances"
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Werror
 REGRESS = setup $(filter-out setup,$(foreach input,$(wildcard sql/*.sql),$(if $(findstring --,$(input)),,$(basename $(notdir $(input))))))
 ISOLATION = setup $(filter-out setup,$(basename $(notdir $(wildcard test/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=test
-EXTRA_CLEAN = .built-for
+EXTRA_CLEAN = .built-for $(update_scripts)
 # bitcode would be inlined into queries; a library of triggers and lookups has no use for it
 override with_llvm := no
 
@@ -46,6 +49,10 @@ ifeq (,$(wildcard $(PGXS)))
 $(error $(PG_CONFIG) names no PostgreSQL with server headers (Debian: postgresql-server-dev-15); make check and make demo install it)
 endif
 include $(PGXS)
+
+all: $(update_scripts)
+$(update_scripts): sql/pointstore--%.sql: src/updates/%.sql src/updates/update.awk $(install_script)
+	awk -f src/updates/update.awk $< $(install_script) >$@
 
 $(OBJS): src/pointstore.h src/compat.h src/sql.h .built-for
 

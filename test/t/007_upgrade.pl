@@ -63,15 +63,15 @@ like($granted, qr/append_event\|clerk\|EXECUTE/, 'the writer has its grants');
 my $session = $node->background_psql('store');
 $session->query_safe(q{SELECT 1});
 $node->safe_psql('store', 'ALTER EXTENSION pointstore UPDATE');
-is($node->safe_psql('store', q{SELECT extversion FROM pg_extension WHERE extname = 'pointstore'}), '1.0', 'the functions are of 1.0');
+is($node->safe_psql('store', q{SELECT extversion FROM pg_extension WHERE extname = 'pointstore'}), '1.1', 'the functions are of 1.1');
 is($node->safe_psql('store', 'SELECT version FROM pointstore.store_version'), '0.9', 'the store is not yet');
 is(sqlstate($node, 'store', $_), '55000', "refused: $_") foreach @calls;
 is($node->safe_psql('store', 'SELECT count(*) FROM pointstore.event_store'), '10', 'nothing has changed');
 is(sqlstate($node, 'store', 'SELECT pointstore.upgrade_store()', extra_params => [ '-U', 'clerk' ]), '42501', 'not everybody upgrades a store');
 
-like($node->safe_psql('store', 'SELECT pointstore.upgrade_store()'), qr/^version 1\.0, was 0\.9/, 'upgrade_store()');
+like($node->safe_psql('store', 'SELECT pointstore.upgrade_store()'), qr/^version 1\.1, was 0\.9/, 'upgrade_store()');
 is($node->safe_psql('store', 'SELECT pointstore.upgrade_store()'), 'current', 'once more: nothing to do');
-is($node->safe_psql('store', 'SELECT version FROM pointstore.store_version'), '1.0', 'the store is of 1.0');
+is($node->safe_psql('store', 'SELECT version FROM pointstore.store_version'), '1.1', 'the store is of 1.1');
 is($node->safe_psql('store', q{SELECT relowner::regrole FROM pg_class WHERE relnamespace = 'pointstore'::regnamespace AND relkind IN ('r', 'v', 'S') GROUP BY 1}),
 	'keeper', 'all of it belongs to its owner');
 is($node->safe_psql('store', q{SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid = 'pg_class'::regclass
@@ -89,7 +89,7 @@ is($node->safe_psql('store', q{SELECT metadata ->> 'by', channel FROM pointstore
 is(sqlstate($node, 'store', 'DELETE FROM pointstore.event_store'), 'PS006', 'guarded');
 is(faults($node, 'store'), '', 'sound');
 
-# a new database with 1.0 has the same store, but for the order of its columns
+# a new database with 1.1 has the same store, but for the order of its columns
 $node->safe_psql('postgres', 'CREATE DATABASE fresh');
 $node->safe_psql('fresh', q{CREATE EXTENSION pointstore; SELECT pointstore.create_store('keeper')});
 foreach my $query (

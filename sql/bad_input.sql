@@ -117,3 +117,11 @@ ROLLBACK;
 SELECT count(*) FROM pointstore.account WHERE aggregate_id IN ('bad-1', 'bad-9');
 SELECT count(*) FROM pointstore.event_store WHERE aggregate_id IN ('bad-1', 'bad-9');
 SELECT aggregate_id, version, balance FROM pointstore.account WHERE aggregate_id ~ '^bad-\d$' ORDER BY 1;
+
+-- an SQL function of another version than the library
+CREATE FUNCTION other_append(text, text) RETURNS pointstore.receipt LANGUAGE c AS '$libdir/pointstore', 'pointstore_append_event';
+CREATE FUNCTION other_freeze(text) RETURNS void LANGUAGE c AS '$libdir/pointstore', 'pointstore_freeze_account';
+SELECT other_append('bad-1', 'Noted');
+SELECT other_freeze('bad-1');
+DROP FUNCTION other_append(text, text);
+DROP FUNCTION other_freeze(text);

@@ -55,11 +55,14 @@ static void log_side(Datum *values, char *nulls, const Account *account);
 Datum
 pointstore_open_account(PG_FUNCTION_ARGS)
 {
-	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
-	text	   *kind_name = pointstore_name(fcinfo, 1, "kind");
+	text	   *id;
+	text	   *kind_name;
 	PointstoreScope scope;
 	bool		done = false;
 
+	pointstore_check_arguments(fcinfo, 2);
+	id = pointstore_name(fcinfo, 0, "aggregate_id");
+	kind_name = pointstore_name(fcinfo, 1, "kind");
 	PreventCommandIfReadOnly("open_account()");
 	pointstore_act_as_owner(&scope);
 	while (!done)
@@ -124,10 +127,13 @@ pointstore_unfreeze_account(PG_FUNCTION_ARGS)
 static void
 change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action)
 {
-	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
-	text	   *reason = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
+	text	   *id;
+	text	   *reason;
 	PointstoreScope scope;
 
+	pointstore_check_arguments(fcinfo, 2);
+	id = pointstore_name(fcinfo, 0, "aggregate_id");
+	reason = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
 	if (reason == NULL && status != STATUS_CLOSED)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -194,13 +200,17 @@ refuse_status_change(const Account *account, AccountStatus status)
 Datum
 pointstore_set_kind(PG_FUNCTION_ARGS)
 {
-	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
-	text	   *kind_name = pointstore_name(fcinfo, 1, "kind");
-	text	   *reason = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
+	text	   *id;
+	text	   *kind_name;
+	text	   *reason;
 	PointstoreScope scope;
 	Snapshot	snapshot;
 	Account		before;
 
+	pointstore_check_arguments(fcinfo, 3);
+	id = pointstore_name(fcinfo, 0, "aggregate_id");
+	kind_name = pointstore_name(fcinfo, 1, "kind");
+	reason = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
 	PreventCommandIfReadOnly("set_kind()");
 	pointstore_act_as_owner(&scope);
 	snapshot = pointstore_push_snapshot();

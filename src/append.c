@@ -167,6 +167,7 @@ pointstore_answer(const ProposedEvent *event, bool refusals_are_outcomes)
 void
 pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event)
 {
+	pointstore_check_arguments(fcinfo, 10);
 	event->aggregate_id = pointstore_name(fcinfo, 0, "aggregate_id");
 	event->event_type = pointstore_name(fcinfo, 1, "event_type");
 	if (PG_ARGISNULL(2) || PG_ARGISNULL(3))
@@ -243,6 +244,7 @@ pointstore_append_events(PG_FUNCTION_ARGS)
 	Batch		batch = {0};
 	text	   *request_id;
 
+	pointstore_check_arguments(fcinfo, 3);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

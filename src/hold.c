@@ -109,13 +109,14 @@ pointstore_try_hold(PG_FUNCTION_ARGS)
 static Datum
 place(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 {
-	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
-	Step		step = {.to = HOLD_OPEN, .aggregate_id = id};
+	Step		step = {.to = HOLD_OPEN};
 	Hold		hold = {0};
 	ProposedEvent event;
 	PointstoreScope scope;
 	Datum		result;
 
+	pointstore_check_arguments(fcinfo, 5);
+	step.aggregate_id = pointstore_name(fcinfo, 0, "aggregate_id");
 	PreventCommandIfReadOnly("hold()");
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
 		ereport(ERROR,
@@ -128,7 +129,7 @@ place(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 				 errmsg("the amount of a hold must be positive, is %lld", (long long) step.amount)));
 	step.hold_id = PG_ARGISNULL(2) ? draw_hold_id() : pointstore_name(fcinfo, 2, "hold_id");
 	step.expires_in = PG_GETARG_INTERVAL_P(3);
-	event = step_event(&step, &hold, id);
+	event = step_event(&step, &hold, step.aggregate_id);
 	event.payload = PG_GETARG_JSONB_P(4);
 	event.propose = propose_placing;
 	pointstore_act_as_owner_of_holds(&scope);
@@ -307,8 +308,10 @@ replay(ProposedEvent *event, PointstorePlan *plan, bool *same_payload)
 Datum
 pointstore_confirm_hold(PG_FUNCTION_ARGS)
 {
-	Step		step = {.to = HOLD_CONFIRMED, .hold_id = pointstore_name(fcinfo, 0, "hold_id")};
+	Step		step = {.to = HOLD_CONFIRMED};
 
+	pointstore_check_arguments(fcinfo, 3);
+	step.hold_id = pointstore_name(fcinfo, 0, "hold_id");
 	PreventCommandIfReadOnly("confirm_hold()");
 	step.whole = PG_ARGISNULL(1);
 	step.amount = step.whole ? 0 : PG_GETARG_INT64(1);
@@ -325,8 +328,10 @@ pointstore_confirm_hold(PG_FUNCTION_ARGS)
 Datum
 pointstore_cancel_hold(PG_FUNCTION_ARGS)
 {
-	Step		step = {.to = HOLD_CANCELLED, .hold_id = pointstore_name(fcinfo, 0, "hold_id")};
+	Step		step = {.to = HOLD_CANCELLED};
 
+	pointstore_check_arguments(fcinfo, 2);
+	step.hold_id = pointstore_name(fcinfo, 0, "hold_id");
 	PreventCommandIfReadOnly("cancel_hold()");
 	step.aggregate_id = PG_ARGISNULL(1) ? NULL : pointstore_name(fcinfo, 1, "aggregate_id");
 	return close_hold(&step);

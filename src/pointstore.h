@@ -160,6 +160,7 @@ extern void pointstore_next_step(void);
 extern ErrorData *pointstore_attempt(bool (*what) (void *), void *arg);
 extern void pointstore_prepare(PointstorePlan *plan);
 extern void pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only);
+extern void pointstore_check_arguments(FunctionCallInfo fcinfo, int n);
 extern text *pointstore_name(FunctionCallInfo fcinfo, int argno, const char *what);
 extern void pointstore_check_name(const char *what, text *name);
 extern int	pointstore_place(text *name, const char *const *names, int n);

@@ -43,6 +43,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/regproc.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -665,6 +666,21 @@ pointstore_prepare(PointstorePlan *plan)
 	if (prepared == NULL || SPI_keepplan(prepared) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", plan->sql, SPI_result_code_string(SPI_result));
 	plan->plan = prepared;
+}
+
+/*
+ * Whether the SQL function that calls takes so many arguments, the first thing that an entry
+ * point asks: 55000 when it is of another version than the library.
+ */
+void
+pointstore_check_arguments(FunctionCallInfo fcinfo, int n)
+{
+	if (PG_NARGS() != n)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("function %s is of another version than the library of pointstore",
+						format_procedure(fcinfo->flinfo->fn_oid)),
+				 errhint("ALTER EXTENSION pointstore UPDATE;")));
 }
 
 /* A text argument that must not be null and must be a name: 22004, 22023. */

@@ -86,6 +86,7 @@ pointstore_read_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs)
 	ProposedEvent *from = &legs[0];
 	ProposedEvent *to = &legs[1];
 
+	pointstore_check_arguments(fcinfo, 7);
 	from->aggregate_id = pointstore_name(fcinfo, 0, "from_id");
 	if (PG_ARGISNULL(2) || PG_ARGISNULL(5))
 		ereport(ERROR,
@@ -152,12 +153,14 @@ append_or_leave(void *arg)
 Datum
 pointstore_reverse_event(PG_FUNCTION_ARGS)
 {
-	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
+	text	   *id;
 	text	   *request_id;
 	Batch		batch = {0};
 	PointstoreScope scope;
 	int			i;
 
+	pointstore_check_arguments(fcinfo, 5);
+	id = pointstore_name(fcinfo, 0, "aggregate_id");
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(4))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

@@ -55,11 +55,29 @@ require_packages()
 	export DEBIAN_FRONTEND=noninteractive
 	local log
 	log=$(mktemp)
-	{ apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 ||
-		{ tail -n 20 "$log" >&2; fail "apt-get could not install ${missing[*]}"; }
+	{ apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 &
+	show_progress $! "$log"
+	wait $! || { tail -n 20 "$log" >&2; fail "apt-get could not install ${missing[*]}"; }
 	rm -f "$log"
 	have_postgresql || fail "PostgreSQL's server or headers are still missing for ${PG_CONFIG:-pg_config}"
 	require_drivers "$@"
+}
+
+# show_progress PID LOG: one line that says what a process has last logged, until it ends;
+# where nobody sits at a terminal, a line every ten seconds
+show_progress()
+{
+	local seconds=0
+	while kill -0 "$1" 2>/dev/null; do
+		sleep 1
+		seconds=$((seconds + 1))
+		if [[ -t 1 ]]; then
+			printf '\r\033[K  %3d s  %.70s' $seconds "$(tail -n 1 "$2")"
+		elif ((seconds % 10 == 0)); then
+			printf '  %3d s  %.70s\n' $seconds "$(tail -n 1 "$2")"
+		fi
+	done
+	[[ ! -t 1 ]] || printf '\r\033[K'
 }
 
 # require_drivers [SUITE...]: what no package adds to an installation that lacks it

@@ -257,6 +257,7 @@ BEGIN
         auto_open       boolean NOT NULL DEFAULT true,
         source_of_truth text NOT NULL DEFAULT 'events' CHECK (source_of_truth IN ('events', 'balance')),
         on_mismatch     text NOT NULL DEFAULT 'report' CHECK (on_mismatch IN ('report', 'repair', 'freeze')),
+        amount_required boolean NOT NULL DEFAULT false,
         CHECK (min_balance <= max_balance)
     );
     INSERT INTO pointstore.account_kind (kind) VALUES ('default');
@@ -506,6 +507,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.account_kind.auto_open IS 'whether the first append opens the account (default true); false: PS008';
     COMMENT ON COLUMN pointstore.account_kind.source_of_truth IS 'which side is right when balance and events differ: events (default) or balance';
     COMMENT ON COLUMN pointstore.account_kind.on_mismatch IS 'what reconciliation does about a difference: report (default), repair or freeze';
+    COMMENT ON COLUMN pointstore.account_kind.amount_required IS 'whether an event inserted by hand must give its amount (22004); false, the default: what is left out is what the balance changed by';
 
     COMMENT ON TABLE pointstore.balance IS 'What each hybrid account holds now. A change must raise version by 1 (PS001) and come with its event before commit (PS010)';
     COMMENT ON COLUMN pointstore.balance.aggregate_id IS 'name of the account, 1 to 512 bytes';

@@ -463,6 +463,7 @@ find_kind(text *name)
 		kind->unit = DatumGetTextPCopy(slot_getattr(scan.slot, att[KIND_UNIT], &isnull));
 		kind->pure = VARSIZE_ANY_EXHDR(mode) == 4;	/* pure, else hybrid */
 		kind->auto_open = DatumGetBool(slot_getattr(scan.slot, att[KIND_AUTO_OPEN], &isnull));
+		kind->amount_required = DatumGetBool(slot_getattr(scan.slot, att[KIND_AMOUNT_REQUIRED], &isnull));
 		kind->floor = DatumGetInt64(slot_getattr(scan.slot, att[KIND_MIN_BALANCE], &isnull));
 		kind->has_floor = !isnull;
 		kind->ceiling = DatumGetInt64(slot_getattr(scan.slot, att[KIND_MAX_BALANCE], &isnull));

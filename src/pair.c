@@ -19,6 +19,7 @@
 
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -31,11 +32,32 @@ typedef struct Change
 	int64		version;		/* the first that this transaction gave it by hand */
 } Change;
 
+/* who moves the balance of an event inserted by hand */
+typedef enum BalanceWriter
+{
+	WRITER_STORE,
+	WRITER_CALLER
+} BalanceWriter;
+
+static const struct config_enum_entry writer_names[] = {
+	{"store", WRITER_STORE, false}, {"caller", WRITER_CALLER, false}, {NULL, 0, false}
+};
+static int	balance_writer = WRITER_STORE;
+
 static HTAB *changes = NULL;	/* lives as long as the transaction */
 
 static uint32 hash_id(const void *key, Size size);
 static int	match_id(const void *a, const void *b, Size size);
 static void check_pair(const Change *change, Snapshot snapshot);
+
+/* Called once when the library is loaded: the setting. */
+void
+pointstore_pair_init(void)
+{
+	DefineCustomEnumVariable("pointstore.balance_writer",
+							 "Who moves the balance of an event inserted by hand: the store, or the caller by an UPDATE in the same transaction.",
+							 NULL, &balance_writer, WRITER_STORE, writer_names, PGC_USERSET, 0, NULL, NULL, NULL);
+}
 
 /* Notes that this transaction has changed a balance row by hand, to this version. */
 void

@@ -36,6 +36,7 @@ _PG_init(void)
 {
 	pointstore_store_init();
 	pointstore_account_init();
+	pointstore_pair_init();
 	pointstore_combine_init();
 	pointstore_reconcile_init();
 	pointstore_launcher_init();

@@ -77,6 +77,7 @@ typedef enum PureColumn
 typedef enum KindColumn
 {
 	KIND_KIND, KIND_MODE, KIND_UNIT, KIND_MIN_BALANCE, KIND_MAX_BALANCE, KIND_AUTO_OPEN,
+	KIND_AMOUNT_REQUIRED,
 	N_KIND_COLUMNS
 } KindColumn;
 
@@ -333,6 +334,7 @@ typedef struct Kind
 	text	   *unit;
 	bool		pure;
 	bool		auto_open;
+	bool		amount_required;	/* in an INSERT by hand */
 	bool		has_floor;
 	bool		has_ceiling;
 	int64		floor;
@@ -438,6 +440,7 @@ extern void pointstore_find_next_expiry(Account *account, List *closing, Snapsho
  * pair.c: balances changed by hand, and the events they wait for
  * ---------------------------------------------------------------------
  */
+extern void pointstore_pair_init(void);
 extern void pointstore_note_change(text *id, int64 version);
 extern bool pointstore_waits_for_event(const Account *account, Snapshot snapshot);
 extern void pointstore_check_pairs(void);

@@ -102,7 +102,7 @@ static const StoreColumn pure_columns[N_PURE_COLUMNS] = {
 };
 static const StoreColumn kind_columns[N_KIND_COLUMNS] = {
 	{"kind", TEXTOID}, {"mode", TEXTOID}, {"unit", TEXTOID}, {"min_balance", INT8OID},
-	{"max_balance", INT8OID}, {"auto_open", BOOLOID}
+	{"max_balance", INT8OID}, {"auto_open", BOOLOID}, {"amount_required", BOOLOID}
 };
 static const StoreColumn hold_columns[N_HOLD_COLUMNS] = {
 	{"hold_id", TEXTOID, COLUMN_KEYED}, {"aggregate_id", TEXTOID, COLUMN_KEYED}, {"amount", INT8OID}, {"captured", INT8OID},

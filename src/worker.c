@@ -62,7 +62,7 @@ forget_settings(void)
 	static const char *const settings[][2] = {{"default_transaction_read_only", "off"},
 	{"default_transaction_isolation", "read committed"}, {"default_transaction_deferrable", "off"},
 	{"statement_timeout", "0"}, {"lock_timeout", "0"}, {"idle_in_transaction_session_timeout", "0"},
-	{"transaction_timeout", "0"}};
+	{"transaction_timeout", "0"}, {"pointstore.balance_writer", "store"}};
 	int			i;
 
 	for (i = 0; i < lengthof(settings); i++)

@@ -36,7 +36,8 @@ SELECT results_eq($$SELECT * FROM pg_temp.columns_of('pure_account')$$, ARRAY[
 SELECT results_eq($$SELECT * FROM pg_temp.columns_of('account_kind')$$, ARRAY[
     'kind text C not null', 'mode text not null default ''hybrid''::text', 'unit text not null default ''''::text',
     'min_balance bigint default 0', 'max_balance bigint', 'auto_open boolean not null default true',
-    'source_of_truth text not null default ''events''::text', 'on_mismatch text not null default ''report''::text'],
+    'source_of_truth text not null default ''events''::text', 'on_mismatch text not null default ''report''::text',
+    'amount_required boolean not null default false'],
     'columns of account_kind');
 SELECT results_eq($$SELECT * FROM pg_temp.columns_of('account_log')$$, ARRAY[
     'id bigint not null identity', 'aggregate_id text C not null', 'action text not null', 'reason text', 'before jsonb', 'after jsonb',
@@ -71,9 +72,9 @@ SELECT is(pg_get_indexdef(indexrelid, 0, false) ~ '\(hold_id, aggregate_id\)', t
 SELECT is_indexed('pointstore', 'account_log', ARRAY['aggregate_id', 'id'], 'log by account');
 
 -- the kind that is there from the start
-SELECT results_eq($$SELECT kind COLLATE "default", mode, unit, min_balance, max_balance, auto_open, source_of_truth, on_mismatch
+SELECT results_eq($$SELECT kind COLLATE "default", mode, unit, min_balance, max_balance, auto_open, source_of_truth, on_mismatch, amount_required
                       FROM pointstore.account_kind WHERE kind = 'default'$$,
-                  $$VALUES ('default', 'hybrid', '', 0::bigint, NULL::bigint, true, 'events', 'report')$$, 'kind default');
+                  $$VALUES ('default', 'hybrid', '', 0::bigint, NULL::bigint, true, 'events', 'report', false)$$, 'kind default');
 
 -- triggers: those that are wanted, plain ones, and no others
 SELECT set_eq($$SELECT c.relname || '.' || g.tgname FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid

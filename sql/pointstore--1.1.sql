@@ -993,7 +993,7 @@ CREATE FUNCTION pointstore.submit_event(
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_submit_event';
 COMMENT ON FUNCTION pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb) IS
-'append_event() that commits by itself, together with the events of other callers who wait at the same time: by a background worker of the database, the combiner, where the library is preloaded. Durable when it returns. Amount in minor units; arguments and refusals as for append_event(). 25001: in a transaction block, a subtransaction, a pipeline, or after a write. Cancelled, terminated or without an answer the event may have been appended all the same: repeat the call with the same request_id.';
+'append_event() that commits by itself, together with the events of other callers who wait at the same time: by a background worker of the database, the combiner, where the library is preloaded. Durable when it returns. Amount in minor units; arguments and refusals as for append_event(). 25001: in a transaction block, a subtransaction, a pipeline, after a write, or in a trigger or function of a statement that writes. Cancelled, terminated or without an answer the event may have been appended all the same: repeat the call with the same request_id.';
 
 CREATE FUNCTION pointstore.try_submit_event(
     aggregate_id     text,

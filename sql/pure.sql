@@ -93,3 +93,42 @@ DELETE FROM pointstore.pure_account WHERE aggregate_id = 'pure-1';
 SET LOCAL session_replication_role = origin;
 SELECT pointstore.append_event('pure-1', 'Noted');
 ROLLBACK;
+
+-- a trigger that appends to the account whose next version is being claimed, or with the request
+-- that is being written, would do so at each attempt: 27000
+CREATE FUNCTION pure_fee() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pointstore.append_event(CASE NEW.event_type WHEN 'Paid' THEN NEW.aggregate_id ELSE 'pure-5' END, 'Fee', 1, request_id => NEW.request_id);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER pure_fee BEFORE INSERT ON pointstore.event_store FOR EACH ROW WHEN (NEW.event_type IN ('Paid', 'Twin')) EXECUTE FUNCTION pure_fee();
+SET statement_timeout = '60s';
+SELECT version FROM pointstore.append_event('pure-7', 'Paid', 1);
+SELECT version FROM pointstore.append_events('[{"aggregate_id": "pure-7", "event_type": "Paid"}, {"aggregate_id": "pure-hybrid", "event_type": "Noted"}]');
+SELECT version FROM pointstore.append_events((SELECT jsonb_agg(jsonb_build_object('aggregate_id', 'pure-7', 'event_type', 'Paid')) FROM generate_series(1, 20)));
+SELECT version FROM pointstore.append_event('pure-7', 'Twin', 1, request_id => 'pure-twin');
+SELECT version FROM pointstore.append_event('pure-hybrid', 'Twin', 1, request_id => 'pure-twin');
+SELECT version FROM pointstore.append_events((SELECT jsonb_agg(jsonb_build_object('aggregate_id', 'pure-hybrid', 'event_type', 'Twin', 'request_id', 'pure-' || n)) FROM generate_series(1, 20) n));
+SELECT version FROM pointstore.append_event('pure-hybrid', 'Paid', 1);
+DROP TRIGGER pure_fee ON pointstore.event_store;
+CREATE TRIGGER pure_fee AFTER INSERT ON pointstore.event_store FOR EACH ROW WHEN (NEW.event_type = 'Paid') EXECUTE FUNCTION pure_fee();
+SELECT version FROM pointstore.append_event('pure-7', 'Paid', 1);
+RESET statement_timeout;
+DROP TRIGGER pure_fee ON pointstore.event_store;
+-- so is a trigger that opens the account which is being opened
+CREATE FUNCTION pure_open() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF pg_trigger_depth() = 1 THEN
+        PERFORM pointstore.open_account(NEW.aggregate_id, NEW.kind);
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER pure_open BEFORE INSERT ON pointstore.pure_account FOR EACH ROW EXECUTE FUNCTION pure_open();
+CREATE TRIGGER pure_open BEFORE INSERT ON pointstore.balance FOR EACH ROW EXECUTE FUNCTION pure_open();
+SELECT version FROM pointstore.append_event('pure-opened', 'Noted', kind => 'pure-points');
+SELECT version FROM pointstore.append_event('pure-opened', 'Noted');
+SELECT pointstore.open_account('pure-opened');
+DROP TRIGGER pure_open ON pointstore.pure_account;
+DROP TRIGGER pure_open ON pointstore.balance;
+DROP FUNCTION pure_fee(), pure_open();
+SELECT count(*) FROM pointstore.account WHERE aggregate_id IN ('pure-hybrid', 'pure-opened');

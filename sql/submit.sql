@@ -126,7 +126,52 @@ ROLLBACK;
 SET default_transaction_read_only = on;
 SELECT pointstore.try_submit_event('submit-9', 'PointEarned');
 RESET default_transaction_read_only;
+-- nor, however deep, in a statement that writes or locks rows
+CREATE FUNCTION submit_nested() RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT version FROM pointstore.submit_event('submit-9', 'PointEarned'));
+END $$;
+CREATE FUNCTION submit_fired() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    FOR NEW.n IN SELECT submit_nested() LOOP END LOOP;
+    RETURN NEW;
+END $$;
+SELECT submit_nested() FROM submit_written FOR UPDATE;
+INSERT INTO submit_written SELECT submit_nested();
+DELETE FROM submit_written WHERE n = submit_nested();
+WITH gone AS (DELETE FROM submit_written WHERE n = -1 RETURNING n) SELECT submit_nested();
+CREATE TABLE submit_copy AS SELECT submit_nested();
+PREPARE submit_write AS INSERT INTO submit_written VALUES (submit_nested());
+EXECUTE submit_write;
+DEALLOCATE submit_write;
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) INSERT INTO submit_written SELECT submit_nested();
+CREATE TRIGGER submit_row BEFORE INSERT OR UPDATE ON submit_written FOR EACH ROW EXECUTE FUNCTION submit_fired();
+INSERT INTO submit_written VALUES (5);
+UPDATE submit_written SET n = 6;
+COPY submit_written FROM stdin;
+7
+\.
+DROP TRIGGER submit_row ON submit_written;
+CREATE TRIGGER submit_statement BEFORE INSERT ON submit_written FOR EACH STATEMENT EXECUTE FUNCTION submit_fired();
+INSERT INTO submit_written VALUES (8);
+DROP TRIGGER submit_statement ON submit_written;
 SELECT count(*) FROM pointstore.account WHERE aggregate_id = 'submit-9';
+SELECT * FROM submit_written;
+-- in a SELECT, prepared or not, and in a procedure where it has written nothing since it has committed
+SELECT submit_nested();
+PREPARE submit_read AS SELECT submit_nested();
+EXECUTE submit_read;
+DEALLOCATE submit_read;
+COPY (SELECT submit_nested()) TO stdout;
+DO $$
+BEGIN
+    PERFORM submit_nested();
+    INSERT INTO submit_written VALUES (9);
+    COMMIT;
+    PERFORM submit_nested();
+END $$;
+SELECT * FROM submit_written;
+DROP FUNCTION submit_fired(), submit_nested();
 -- but wherever nothing has been written, also several at once
 SELECT (pointstore.submit_event('submit-11', 'PointEarned', 1)).version FROM generate_series(1, 3);
 DO $$ BEGIN PERFORM pointstore.submit_event('submit-11', 'PointEarned', n) FROM generate_series(2, 3) n; END $$;
@@ -163,6 +208,22 @@ SELECT pointstore.submit_event('submit-11', 'Divided', 1);
 SELECT outcome, version FROM pointstore.submit_event('submit-11', 'PointEarned', 1);
 DROP TRIGGER submit_raise ON pointstore.event_store;
 DROP FUNCTION submit_raise();
+
+-- one whose trigger appends what it is about to write itself can never succeed: 27000
+CREATE FUNCTION submit_fee() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pointstore.append_event(CASE NEW.event_type WHEN 'Paid' THEN NEW.aggregate_id ELSE 'submit-30' END, 'Fee', 1, request_id => NEW.request_id);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER submit_fee BEFORE INSERT ON pointstore.event_store FOR EACH ROW WHEN (NEW.event_type IN ('Paid', 'Twin')) EXECUTE FUNCTION submit_fee();
+SET statement_timeout = '60s';
+SELECT pointstore.submit_event('submit-5', 'Paid', 1);
+SELECT pointstore.submit_event('submit-5', 'Twin', 1, request_id => 'submit-fee');
+SELECT pointstore.submit_event('submit-11', 'Twin', 1, request_id => 'submit-fee');
+SELECT outcome, version FROM pointstore.submit_event('submit-11', 'Twin', 1);
+RESET statement_timeout;
+DROP TRIGGER submit_fee ON pointstore.event_store;
+DROP FUNCTION submit_fee();
 
 -- damage is told as by append_event
 BEGIN;

@@ -195,6 +195,7 @@ static TransactionId committing = InvalidTransactionId; /* until its events are 
 static Datum submit_event(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static Datum submit_transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static void begin_submit(const char *function);
+static bool has_written(void);
 static bool submit(ProposedEvent *events, int n);
 static bool combine(ProposedEvent *events, int n);
 static void count_wait(instr_time since);
@@ -370,12 +371,23 @@ begin_submit(const char *function)
 {
 	PreventCommandIfReadOnly(function);
 	if (combiner != NULL || appending || IsTransactionBlock() || IsSubTransaction() ||
-		(MyXactFlags & XACT_FLAGS_PIPELINING) ||
-		(!appended_plainly && TransactionIdIsValid(GetTopTransactionIdIfAny())))
+		(MyXactFlags & XACT_FLAGS_PIPELINING) || (!appended_plainly && has_written()))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("%s commits by itself and cannot run inside a transaction block, nor after a write", function),
 				 errhint("append_event() and transfer() are part of the transaction that they are called in.")));
+}
+
+/*
+ * Whether this transaction has written, or a statement under way is one that writes or locks
+ * rows: the executor then marks the command's id as used before the first row, whatever
+ * fires or calls us and however deep, and a used one is counted up.
+ */
+static bool
+has_written(void)
+{
+	CommandCounterIncrement();
+	return GetCurrentCommandId(false) != FirstCommandId || TransactionIdIsValid(GetTopTransactionIdIfAny());
 }
 
 /*

@@ -129,20 +129,18 @@ pointstore_update_index_tuples(ResultRelInfo *rel, TupleTableSlot *slot, EState 
 #endif
 }
 
-/* Whether no committed or running row has this one's key; waits for the latter. */
+/* Whether no committed or running row has this one's key, else *conflict; waits for the latter. */
 static inline bool
 pointstore_check_index_constraints(ResultRelInfo *rel, TupleTableSlot *slot, EState *estate,
-								   List *arbiters)
+								   ItemPointer conflict, List *arbiters)
 {
-	ItemPointerData conflict;
-
 #if PG_VERSION_NUM >= 180000
 	ItemPointerData none;
 
 	ItemPointerSetInvalid(&none);
-	return ExecCheckIndexConstraints(rel, slot, estate, &conflict, &none, arbiters);
+	return ExecCheckIndexConstraints(rel, slot, estate, conflict, &none, arbiters);
 #else
-	return ExecCheckIndexConstraints(rel, slot, estate, &conflict, arbiters);
+	return ExecCheckIndexConstraints(rel, slot, estate, conflict, arbiters);
 #endif
 }
 

@@ -56,7 +56,11 @@ static void fill_defaults(RowWriter *writer, RowTarget *target);
 static void fire_before(RowWriter *writer, RowTarget *target, ItemPointer tid);
 pg_noreturn static void refuse_interference(const PointstoreTable *table, TupleDesc desc, const Datum *values, const char *what);
 static void check_row(RowWriter *writer, RowTarget *target, CmdType command);
+static void refuse_own_keys(RowTarget *target);
+static void refuse_own_row(Oid table, Oid index, RowKey *key);
 static bool insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List **recheck);
+static bool is_ours(Relation heap, ItemPointer tid);
+pg_noreturn static void refuse_triggered(const char *table);
 static void end_target(RowWriter *writer, RowTarget *target);
 
 /*
@@ -330,7 +334,8 @@ pointstore_row_begin(RowTarget *target, TupleTableSlot *read)
  * Inserts the row in target->slot, whose own columns the caller has stored
  * there; the user's columns get their defaults. arbiters: unique indexes that
  * may know the key already, which then is ROW_CONFLICT and not an error; a
- * transaction that is about to insert it is waited for.
+ * transaction that is about to insert it is waited for. 27000: what a trigger of the
+ * row has written has the key.
  */
 RowOutcome
 pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters)
@@ -339,6 +344,7 @@ pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters)
 	ResultRelInfo *rel = target->rel;
 	TupleTableSlot *slot = target->slot;
 	List	   *recheck = NIL;
+	CommandId	command;
 
 	if (!target->table->plain && !target->inserts)
 	{
@@ -352,8 +358,11 @@ pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters)
 	ResetPerTupleExprContext(estate);
 	if (target->defaults != NULL)
 		fill_defaults(writer, target);
+	command = GetCurrentCommandId(false);
 	fire_before(writer, target, NULL);
 	check_row(writer, target, CMD_INSERT);
+	if (GetCurrentCommandId(false) != command)
+		refuse_own_keys(target);
 	if (arbiters == NIL)
 	{
 		table_tuple_insert(rel->ri_RelationDesc, slot, writer->cid, 0, NULL);
@@ -491,23 +500,74 @@ check_row(RowWriter *writer, RowTarget *target, CmdType command)
 }
 
 /*
+ * Users' code that has run for a row about to be inserted has written something itself:
+ * 27000 when that has the row's request or hold. A version that is claimed is looked after
+ * by insert_speculatively().
+ */
+static void
+refuse_own_keys(RowTarget *target)
+{
+	const PointstoreStore *store = pointstore_store();
+	TupleTableSlot *slot = target->slot;
+	const AttrNumber *att = target->table->att;
+	RowKey		key = {0};
+	bool		isnull;
+
+	slot_getallattrs(slot);
+	if (target->table == &store->table[TABLE_EVENT_STORE] && !slot->tts_isnull[att[EV_REQUEST_ID] - 1])
+	{
+		pointstore_key_text(&key, DatumGetTextPP(slot->tts_values[att[EV_REQUEST_ID] - 1]));
+		pointstore_key_smallint(&key, DatumGetInt16(slot_getattr(slot, att[EV_LEG], &isnull)));
+		refuse_own_row(target->table->relid, store->request_key, &key);
+	}
+	if (target->table == &store->table[TABLE_HOLD])
+	{
+		pointstore_key_text(&key, DatumGetTextPP(slot->tts_values[att[HOLD_HOLD_ID] - 1]));
+		refuse_own_row(target->table->relid, target->table->key, &key);
+	}
+}
+
+/* 27000 when this transaction has written a row with that key. */
+static void
+refuse_own_row(Oid table, Oid index, RowKey *key)
+{
+	SnapshotData dirty;
+	RowScan		scan;
+	bool		ours = false;
+
+	InitDirtySnapshot(dirty);
+	pointstore_scan_begin(&scan, table, index, &dirty, key);
+	while (!ours && pointstore_scan_next(&scan, ForwardScanDirection))
+		ours = pointstore_row_is_ours(scan.slot);
+	pointstore_scan_end(&scan);
+	if (ours)
+		refuse_triggered(get_rel_name(table));
+}
+
+/*
  * Inserts unless an arbiter index knows the key: first looks, waiting for a
  * running transaction that has it; then inserts under a token that tells others
- * to wait for us, and withdraws when one of them was faster.
+ * to wait for us, and withdraws when one of them was faster. A row of our own was not there
+ * when the key was chosen: users' code has written it since, and would do so each time.
  */
 static bool
 insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List **recheck)
 {
 	ResultRelInfo *rel = target->rel;
 	bool		conflict = true;
+	ItemPointerData twin;
 
 	while (conflict)
 	{
 		uint32		token;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!pointstore_check_index_constraints(rel, target->slot, writer->estate, arbiters))
+		if (!pointstore_check_index_constraints(rel, target->slot, writer->estate, &twin, arbiters))
+		{
+			if (is_ours(rel->ri_RelationDesc, &twin))
+				refuse_triggered(RelationGetRelationName(rel->ri_RelationDesc));
 			return false;
+		}
 		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
 		table_tuple_insert_speculative(rel->ri_RelationDesc, target->slot, writer->cid, 0, NULL, token);
 		conflict = false;
@@ -516,6 +576,27 @@ insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List 
 		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
 	}
 	return true;
+}
+
+/* Whether this transaction has inserted the row there. */
+static bool
+is_ours(Relation heap, ItemPointer tid)
+{
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
+	bool		ours = table_tuple_fetch_row_version(heap, tid, SnapshotAny, slot) && pointstore_row_is_ours(slot);
+
+	ExecDropSingleTupleTableSlot(slot);
+	return ours;
+}
+
+/* As PostgreSQL refuses an UPDATE whose trigger has updated the row. */
+static void
+refuse_triggered(const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("a row to be inserted into %s was already written by an operation triggered by the current command", table),
+			 errhint("An append from a trigger to the account, or with the request, of the event that fires it belongs into an AFTER trigger.")));
 }
 
 /*

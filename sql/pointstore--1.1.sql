@@ -130,8 +130,12 @@ BEGIN
     COMMENT ON COLUMN pointstore.reconciliation_run.slices_done IS 'parts that are done';
 
     CREATE OR REPLACE VIEW pointstore.reconciliation_status AS
-    SELECT (SELECT max(r.finished_at) FROM pointstore.reconciliation_run r WHERE r.scope = 'full' AND r.status = 'clean') AS last_clean_full,
-           (SELECT max(r.finished_at) FROM pointstore.reconciliation_run r WHERE r.scope = 'incremental' AND r.status IN ('clean', 'findings')) AS last_incremental,
+    -- one row of each by its index, however many runs are kept
+    SELECT (SELECT r.finished_at FROM pointstore.reconciliation r
+             WHERE r.scope = 'full' AND r.status = 'clean' ORDER BY r.id DESC LIMIT 1) AS last_clean_full,
+           (SELECT max(r.finished_at) FROM (VALUES ('clean'), ('findings')) s (status)
+             CROSS JOIN LATERAL (SELECT d.finished_at FROM pointstore.reconciliation d
+                                  WHERE d.scope = 'incremental' AND d.status = s.status ORDER BY d.id DESC LIMIT 1) r) AS last_incremental,
            (SELECT e.created_at FROM pointstore.event_store e
               LEFT JOIN pointstore.account_proof p ON p.aggregate_id = e.aggregate_id
              WHERE e.id > coalesce((SELECT c.safe_id FROM pointstore.reconciliation_checkpoint c), -9223372036854775808)
@@ -414,6 +418,7 @@ BEGIN
         slices_done      integer NOT NULL DEFAULT 0
     ) WITH (fillfactor = 50);
     CREATE INDEX reconciliation_scope_id_idx ON pointstore.reconciliation (scope, id);
+    CREATE INDEX reconciliation_scope_status_id_idx ON pointstore.reconciliation (scope, status, id);
 
     CREATE TABLE pointstore.finding (
         id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -603,6 +608,9 @@ BEGIN
             EXECUTE format('ALTER TABLE pointstore.%I OWNER TO %s', part, owner);
         END LOOP;
         found := coalesce(nullif(found, installed), 'unknown');
+    END IF;
+    IF to_regclass('pointstore.reconciliation_scope_status_id_idx') IS NULL THEN
+        CREATE INDEX reconciliation_scope_status_id_idx ON pointstore.reconciliation (scope, status, id);
     END IF;
 
     views := (SELECT count(*) FROM (VALUES ('account'), ('store_version'), ('reconciliation_run'), ('reconciliation_status'), ('reconcile_progress'),

@@ -574,13 +574,14 @@ CALL pointstore.reconcile();
 DROP TRIGGER rec_no_row ON pointstore.reconciliation;
 DROP FUNCTION rec_no_row();
 
--- a full run forgets clean runs that are long over, but never the last of a scope
-DELETE FROM pointstore.reconciliation WHERE status = 'clean' AND scope = 'incremental';
-INSERT INTO pointstore.reconciliation (scope, status, finished_at, triggered_by)
-SELECT s.scope, s.status, now() - interval '31 days', 'worker' FROM (VALUES ('full', 'clean'), ('incremental', 'clean'), ('full', 'findings')) s(scope, status), generate_series(1, 3);
+-- a run forgets those that began a month ago, but never the last of a scope and outcome
+DELETE FROM pointstore.reconciliation WHERE status IN ('clean', 'failed', 'interrupted');
+INSERT INTO pointstore.reconciliation (scope, status, started_at, finished_at, triggered_by)
+SELECT scope, status, now() - interval '31 days', now() - interval '31 days', 'worker'
+  FROM unnest(ARRAY['full', 'incremental']) scope, unnest(ARRAY['clean', 'findings', 'failed', 'interrupted']) status, generate_series(1, 3);
 CALL pointstore.reconcile('full') \gset
-SELECT scope, status, count(*) FROM pointstore.reconciliation WHERE finished_at < now() - interval '30 days' GROUP BY 1, 2 ORDER BY 1, 2;
-DELETE FROM pointstore.reconciliation WHERE finished_at < now() - interval '30 days';
+SELECT scope, status, count(*) FROM pointstore.reconciliation WHERE started_at < now() - interval '30 days' GROUP BY 1, 2 ORDER BY 1, 2;
+DELETE FROM pointstore.reconciliation WHERE started_at < now() - interval '30 days';
 
 -- what the status says
 SELECT last_clean_full IS NULL AS never_clean, last_incremental > now() - interval '1 hour' AS incremental, oldest_unproved,

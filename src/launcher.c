@@ -4,10 +4,9 @@
  *		Who reconciles and who sweeps when. With the library preloaded a launcher,
  *		which holds no database connection, starts a worker for each database of
  *		pointstore.databases every pointstore.reconcile_interval. The worker makes one
- *		run and leaves: a full one when the last is older than
- *		pointstore.full_reconcile_interval, else an incremental one. Another closes
- *		expired holds every pointstore.sweep_interval: a full run may take hours, and
- *		these do not wait for it.
+ *		incremental run and leaves. Another makes a full one, when the last is older
+ *		than pointstore.full_reconcile_interval, and a third closes expired holds every
+ *		pointstore.sweep_interval: a full run may take hours, and these do not wait for it.
  *
  * The launcher starts when recovery is over, so a standby has none until it is
  * promoted. It is connected to the shared catalogs alone, to see whether a database is
@@ -58,13 +57,14 @@ PGDLLEXPORT void pointstore_worker_main(Datum arg);
 
 #define LAUNCHER_TYPE "pointstore launcher"
 
-/* A schedule that is off does not say how often to look for what is due. */
-#define DEFAULT_INTERVAL 60		/* s */
+#define LOOK_INTERVAL 60		/* s, between two looks whether a full run is due */
 #define LONGEST_PAUSE 3600		/* s, after failures */
+#define MOST_FAILURES 20		/* that make the pause longer */
 
 typedef enum Task
 {
-	TASK_RECONCILE,
+	TASK_INCREMENTAL,
+	TASK_FULL,
 	TASK_SWEEP,
 	N_TASKS
 } Task;
@@ -82,7 +82,7 @@ typedef struct Served
 /* What a worker is told, in bgw_extra. */
 typedef struct Order
 {
-	char		scope;			/* 'f'ull, 'i'ncremental, what is 'd'ue; or 's'weep */
+	char		task;			/* 'f'ull, 'i'ncremental, the same when it is due: 'F', 'I'; or 's'weep */
 	char		database[NAMEDATALEN];
 } Order;
 
@@ -97,10 +97,10 @@ static void look_after(Served *database, Task task, TimestampTz now);
 static bool lets_in(Served *database);
 static int	tick(void);
 static int	interval(Task task);
-static bool start_worker(const char *database, char scope, BackgroundWorkerHandle **handle);
+static bool start_worker(const char *database, char task, BackgroundWorkerHandle **handle);
 static void run_guarded(char order, bool full);
 static bool choose_scope(char order, bool *full);
-static bool is_due(bool *full);
+static bool is_due(bool full);
 static void mark_ended(int64 id, const ErrorData *error);
 static bool is_listed(const char *database);
 static bool launcher_runs(void);
@@ -169,8 +169,10 @@ serve(List **served)
 	take_list(served);
 	foreach(cell, *served)
 	{
-		look_after(lfirst(cell), TASK_RECONCILE, now);
-		look_after(lfirst(cell), TASK_SWEEP, now);
+		Task		task;
+
+		for (task = 0; task < N_TASKS; task++)
+			look_after(lfirst(cell), task, now);
 	}
 }
 
@@ -223,6 +225,7 @@ take_list(List **served)
 static void
 look_after(Served *database, Task task, TimestampTz now)
 {
+	static const char orders[N_TASKS] = {'I', 'F', 's'};
 	pid_t		pid;
 
 	if (database->worker[task] != NULL)
@@ -235,7 +238,7 @@ look_after(Served *database, Task task, TimestampTz now)
 	if (!database->listed || interval(task) == 0 || now < database->due[task])
 		return;
 	database->due[task] = TimestampTzPlusMilliseconds(now, (int64) interval(task) * 1000);
-	if (lets_in(database) && !start_worker(database->name, task == TASK_SWEEP ? 's' : 'd', &database->worker[task]))
+	if (lets_in(database) && !start_worker(database->name, orders[task], &database->worker[task]))
 		ereport(LOG,
 				(errmsg("no background worker is free for database \"%s\"", database->name),
 				 errhint("max_worker_processes may be too small.")));
@@ -247,7 +250,7 @@ interval(Task task)
 {
 	if (task == TASK_SWEEP)
 		return sweep_interval;
-	return reconcile_interval > 0 ? reconcile_interval : full_reconcile_interval > 0 ? DEFAULT_INTERVAL : 0;
+	return task == TASK_INCREMENTAL ? reconcile_interval : Min(full_reconcile_interval, LOOK_INTERVAL);
 }
 
 /*
@@ -282,7 +285,7 @@ lets_in(Served *database)
 }
 
 static bool
-start_worker(const char *database, char scope, BackgroundWorkerHandle **handle)
+start_worker(const char *database, char task, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker = {
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
@@ -291,12 +294,12 @@ start_worker(const char *database, char scope, BackgroundWorkerHandle **handle)
 		.bgw_library_name = "pointstore", .bgw_function_name = "pointstore_worker_main",
 		.bgw_notify_pid = MyProcPid
 	};
-	Order		order = {.scope = scope};
+	Order		order = {.task = task};
 
 	StaticAssertStmt(sizeof(Order) <= BGW_EXTRALEN, "the order fits");
 	strlcpy(order.database, database, NAMEDATALEN);
 	memcpy(worker.bgw_extra, &order, sizeof(order));
-	strlcpy(worker.bgw_type, scope == 's' ? "pointstore sweeper" : "pointstore reconciler", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, task == 's' ? "pointstore sweeper" : "pointstore reconciler", BGW_MAXLEN);
 	snprintf(worker.bgw_name, BGW_MAXLEN, "%s of %s", worker.bgw_type, database);
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
@@ -312,8 +315,8 @@ pointstore_worker_main(Datum arg)
 	pointstore_worker_signals();
 	BackgroundWorkerInitializeConnection(order.database, NULL, 0);
 	pointstore_worker_connected();
-	if (choose_scope(order.scope, &full))
-		run_guarded(order.scope, full);
+	if (choose_scope(order.task, &full))
+		run_guarded(order.task, full);
 	proc_exit(0);
 }
 
@@ -331,8 +334,8 @@ choose_scope(char order, bool *full)
 	{
 		pointstore_act_as_verifier(&scope);
 		owner = GetUserId();
-		*full = order == 'f';
-		due = order == 's' ? pointstore_store_is_complete() : order != 'd' || is_due(full);
+		*full = order == 'f' || order == 'F';
+		due = order == 's' ? pointstore_store_is_complete() : (order != 'F' && order != 'I') || is_due(*full);
 		pointstore_act_as_caller(&scope);
 		SetSessionAuthorization(owner, superuser_arg(owner));
 	}
@@ -342,40 +345,42 @@ choose_scope(char order, bool *full)
 }
 
 /*
- * Whether the schedule wants a run now, and of which scope. After n runs of a scope in a
- * row that failed or were interrupted that scope waits 2 ^ (n - 1) intervals, less a tenth
- * of that since a worker begins a little later than it is due.
+ * Whether the schedule wants a run of a scope now: a full one where the last that came to an
+ * end did so longer ago than that. After n runs of it in a row that failed or were
+ * interrupted a scope waits 2 ^ (n - 1) intervals, less a tenth of that since a worker
+ * begins a little later than it is due. What a clock that was wrong has left in the
+ * future counts for nothing. However many runs are kept, a few of them are read.
  */
 static bool
-is_due(bool *full)
+is_due(bool full)
 {
 	static PointstorePlan plan = {
-		.sql = "WITH done AS (SELECT * FROM pointstore.reconciliation WHERE status" EQ "ANY (ARRAY['clean', 'findings'])),"
-		" failed AS (SELECT r.scope, pg_catalog.count(*) AS runs, pg_catalog.max(r.started_at) AS last FROM pointstore.reconciliation r"
-		"  WHERE r.triggered_by" EQ "'worker' AND r.id" GT
-		"   coalesce((SELECT pg_catalog.max(d.id) FROM done d WHERE d.scope" EQ "r.scope), 0) GROUP BY r.scope),"
-		" paused AS (SELECT scope FROM failed WHERE last" PLUS "pg_catalog.make_interval(secs => LEAST($3,"
-		"   0.9 OPERATOR(pg_catalog.*) $2 OPERATOR(pg_catalog.*) pg_catalog.power(2, LEAST(runs" MINUS "1, 20))))"
-		GT "pg_catalog.clock_timestamp())"
-		" SELECT NOT EXISTS (SELECT FROM done WHERE scope" EQ "'full'"
-		"   AND finished_at" GT "(pg_catalog.clock_timestamp()" MINUS "pg_catalog.make_interval(secs => $1)))"
-		"  AND NOT EXISTS (SELECT FROM paused WHERE scope" EQ "'full'),"
-		" NOT EXISTS (SELECT FROM paused WHERE scope" EQ "'incremental')",
-		.nargs = 3, .argtypes = {FLOAT8OID, FLOAT8OID, FLOAT8OID}
+		.sql = "WITH done AS (SELECT d.id, d.finished_at FROM ("
+		"  (SELECT c.id, c.finished_at FROM pointstore.reconciliation c WHERE c.scope" EQ "$1 AND c.status" EQ "'clean' ORDER BY c.id DESC LIMIT 1)"
+		"  UNION ALL"
+		"  (SELECT f.id, f.finished_at FROM pointstore.reconciliation f WHERE f.scope" EQ "$1 AND f.status" EQ "'findings' ORDER BY f.id DESC LIMIT 1)"
+		"  ) d ORDER BY d.id DESC LIMIT 1),"
+		" latest AS (SELECT r.id, r.triggered_by, r.started_at FROM pointstore.reconciliation r WHERE r.scope" EQ "$1 ORDER BY r.id DESC LIMIT $5),"
+		" failed AS (SELECT pg_catalog.count(*) AS runs, pg_catalog.max(started_at) AS last FROM latest"
+		"  WHERE triggered_by" EQ "'worker' AND id" GT "coalesce((SELECT id FROM done), 0) AND started_at" LE "pg_catalog.clock_timestamp())"
+		" SELECT NOT EXISTS (SELECT FROM done WHERE finished_at" LE "pg_catalog.clock_timestamp()"
+		"   AND finished_at" GT "(pg_catalog.clock_timestamp()" MINUS "pg_catalog.make_interval(secs => $2)))"
+		"  AND NOT EXISTS (SELECT FROM failed WHERE last" PLUS "pg_catalog.make_interval(secs => LEAST($4,"
+		"   0.9 OPERATOR(pg_catalog.*) $3 OPERATOR(pg_catalog.*) pg_catalog.power(2, runs" MINUS "1)))"
+		GT "pg_catalog.clock_timestamp())",
+		.nargs = 5, .argtypes = {TEXTOID, FLOAT8OID, FLOAT8OID, FLOAT8OID, INT8OID}
 	};
-	Datum		values[3] = {Float8GetDatum(full_reconcile_interval), Float8GetDatum(interval(TASK_RECONCILE)),
-	Float8GetDatum(LONGEST_PAUSE)};
-	bool		incremental;
+	Datum		values[5] = {CStringGetTextDatum(full ? "full" : "incremental"), Float8GetDatum(full ? full_reconcile_interval : 0),
+	Float8GetDatum(interval(full ? TASK_FULL : TASK_INCREMENTAL)), Float8GetDatum(LONGEST_PAUSE), Int64GetDatum(MOST_FAILURES)};
+	bool		due;
 	bool		isnull;
 
+	pointstore_set_option("enable_seqscan", "off");
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, true);
-	*full = full_reconcile_interval > 0 &&
-		DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	incremental = reconcile_interval > 0 &&
-		DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	due = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
-	return *full || incremental;
+	return due;
 }
 
 /* A run whose error is logged and stands in its row; or a sweep. */
@@ -466,7 +471,7 @@ pointstore_reconcile_now(PG_FUNCTION_ARGS)
 Datum
 pointstore_worker_alive(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(interval(TASK_RECONCILE) > 0 && is_listed(get_database_name(MyDatabaseId)) && launcher_runs());
+	PG_RETURN_BOOL(interval(TASK_INCREMENTAL) + interval(TASK_FULL) > 0 && is_listed(get_database_name(MyDatabaseId)) && launcher_runs());
 }
 
 static bool

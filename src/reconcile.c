@@ -20,10 +20,14 @@
  * running sees them all, and the next run may begin after them.
  *
  * Every step is a transaction of its own. A candidate is examined from its
- * first event in a snapshot taken under its row's lock; who waits for the lock
- * too long leaves the account unverified. Two runs of one scope in one database
- * exclude each other by a session lock; a run whose session is gone shows as
- * interrupted, since nobody holds that lock.
+ * first event in one snapshot, without any lock: a balance and its events commit
+ * together, so what is wrong there was wrong then. Only then is its row locked,
+ * and what has come since is read, which is little however long the history is:
+ * where the row has moved as those events say, and nobody has repaired anything, what
+ * was found still stands. Who waits for the lock too long leaves the account unverified,
+ * but for what is wrong with the events themselves, which cannot change. Two
+ * runs of one scope in one database exclude each other by a session lock; a run whose
+ * session is gone shows as interrupted, since nobody holds that lock.
  *
  *-------------------------------------------------------------------------
  */
@@ -64,9 +68,13 @@ PG_FUNCTION_INFO_V1(pointstore_repair);
 #define PROOFS_AT_ONCE 1000
 #define PROOFS_BETWEEN_PAUSES 100	/* of a throttled run */
 #define LOCK_TIMEOUT "1s"
+#define RUNS_FORGOTTEN_AT_ONCE 1000
 
 /* each reads the whole table while an account is locked; the accounts after these are unverified */
 #define MAX_HEAP_LOOKS 20
+
+/* times that an account is examined which somebody repairs, or changes otherwise, meanwhile */
+#define MAX_ATTEMPTS 3
 
 /* kilobytes of a sort, and how many times as much a hash table may have: a process has a few of these */
 #define WORK_MEM_LIMIT 32768
@@ -151,9 +159,13 @@ typedef struct Case
 	Run		   *run;
 	text	   *id;
 	bool		by_heap;		/* it is the heap that has shown it */
+	bool		hidden;			/* and an index hides it */
 	bool		unsure;			/* there were too many that only the heap shows */
+	char	   *stamp;			/* what of the account cannot change by appends to it */
+	int64		version;		/* of its row when that was read */
 	Findings   *found;
 	Policy		policy;
+	bool		settled;		/* it has been dealt with */
 	int			findings;		/* for the run to count, once this is done */
 	int			acted;
 } Case;
@@ -313,12 +325,20 @@ static void prove_tails(Run *run, Tuplestorestate *ids);
 static void examine_open_findings(Run *run);
 static char *next_open_finding(Run *run, char *after);
 static void finish_run(Run *run);
+static void forget_runs(void);
 static void confirm(Run *run, const char *account, bool by_heap);
+static ErrorData *attempt(Case *wrong, bool (*what) (void *));
 static bool decide(void *arg);
+static void look(Case *wrong);
+static char *read_stamp(const Case *wrong, bool again, int64 *version);
+static bool still_stands(Case *wrong);
+static bool record_certain(void *arg);
+static void settle(Case *wrong);
 static bool is_done(Run *run, const char *account, HASHACTION action);
 static void count_repaired(Run *run, int findings);
 static void lock_account(text *id);
 static Findings *examine(text *id, PointstorePlan *plan);
+static Findings *examine_now(text *id);
 static void record(const Case *wrong, const char *action, bool hidden);
 static void announce(const Case *wrong, const Finding *finding, const char *action);
 static void forget_proof(text *id);
@@ -537,6 +557,7 @@ start_run(Run *run, const char *scope)
 	if (!pg_strong_random(&run->key, sizeof(run->key)))
 		elog(ERROR, "could not draw a random key");
 	pointstore_act_as_verifier(&owner);
+	use_indexes();
 	SPI_connect();
 	values[0] = CStringGetTextDatum(scope);
 	values[1] = CStringGetTextDatum(run->triggered_by);
@@ -1231,11 +1252,6 @@ finish_run(Run *run)
 		" WHERE " IS_OVER("c.safe_id"),
 		.nargs = 3, .argtypes = {INT8OID, INT8OID, TEXTOID}
 	};
-	static PointstorePlan prune = {
-		.sql = "DELETE FROM pointstore.reconciliation r WHERE status" EQ "'clean'"
-		" AND finished_at" LT "(pg_catalog.clock_timestamp()" MINUS "CAST('30 days' AS pg_catalog.interval))"
-		" AND id" LT "(SELECT pg_catalog.max(l.id) FROM pointstore.reconciliation l WHERE l.scope" EQ "r.scope AND l.status" EQ "'clean')"
-	};
 	Datum		values[6];
 	PointstoreScope owner;
 
@@ -1248,8 +1264,7 @@ finish_run(Run *run)
 	values[4] = Int64GetDatum(run->unverified);
 	values[5] = CStringGetTextDatum(too_many);
 	pointstore_execute(&finish, values, run->breaker ? "      " : "     n", false);
-	if (run->full)
-		pointstore_execute(&prune, NULL, NULL, false);
+	forget_runs();
 	/*
 	 * The slices of an earlier session have not seen what came before this one; and
 	 * what stayed locked is for the next incremental run to look at again.
@@ -1267,11 +1282,29 @@ finish_run(Run *run)
 	next_step();
 }
 
+/* Forgets runs that began a month ago, the oldest ones, but for the last of each scope and outcome. */
+static void
+forget_runs(void)
+{
+	static PointstorePlan plan = {
+		.sql = "DELETE FROM pointstore.reconciliation r"
+		" WHERE id" EQ "ANY (ARRAY(SELECT o.id FROM pointstore.reconciliation o ORDER BY o.id LIMIT $1))"
+		"   AND started_at" LT "(pg_catalog.clock_timestamp()" MINUS "CAST('30 days' AS pg_catalog.interval))"
+		"   AND id" LT "(SELECT pg_catalog.max(l.id) FROM pointstore.reconciliation l WHERE l.scope" EQ "r.scope AND l.status" EQ "r.status)",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
+	Datum		at_once = Int64GetDatum(RUNS_FORGOTTEN_AT_ONCE);
+
+	use_indexes();
+	pointstore_execute(&plan, &at_once, NULL, false);
+}
+
 /*
- * Examines an account under its row's lock, in a transaction of its own: records
- * what is wrong, acts, and closes findings that are no longer true. by_heap: the heap
- * has shown in this run that something is. Who waits for any lock too long leaves the
- * account unverified. An account is dealt with once in a run, however it came to notice.
+ * Examines an account, in a transaction of its own: records what is wrong, acts, and
+ * closes findings that are no longer true. by_heap: the heap has shown in this run
+ * that something is. Who waits for any lock too long, or for a deadlock, or is cancelled
+ * on schedule, leaves the account unverified. An account is dealt with once in
+ * a run, however it came to notice.
  */
 static void
 confirm(Run *run, const char *account, bool by_heap)
@@ -1279,8 +1312,9 @@ confirm(Run *run, const char *account, bool by_heap)
 	MemoryContext context;
 	MemoryContext old;
 	Case		wrong = {.run = run, .by_heap = by_heap};
-	ErrorData  *error;
+	ErrorData  *error = NULL;
 	PointstoreScope owner;
+	int			attempts = 0;
 
 	if (is_done(run, account, HASH_FIND))
 		return;
@@ -1290,65 +1324,183 @@ confirm(Run *run, const char *account, bool by_heap)
 	pointstore_act_as_verifier(&owner);
 	pointstore_set_option("lock_timeout", LOCK_TIMEOUT);
 	use_indexes();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	error = pointstore_attempt(decide, &wrong);
-	if (error != NULL && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-		ReThrowError(error);
-	if (error != NULL || wrong.unsure)
-		run->unverified++;
-	else
-	{
-		run->findings += wrong.findings;
-		run->acted += wrong.acted;
-	}
-	if (error != NULL || wrong.unsure || wrong.findings > 0)
+	while (error == NULL && !wrong.settled && !wrong.unsure && attempts++ < MAX_ATTEMPTS)
+		error = attempt(&wrong, decide);
+	if (!wrong.settled && wrong.found != NULL && wrong.found->critical)
+		(void) attempt(&wrong, record_certain);
+	run->unverified += wrong.settled ? 0 : 1;
+	run->findings += wrong.findings;
+	run->acted += wrong.acted;
+	if (!wrong.settled || wrong.findings > 0)
 		(void) is_done(run, account, HASH_ENTER);
-	PopActiveSnapshot();
 	pointstore_act_as_caller(&owner);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	next_step();
 }
 
-/* What confirm() does in a subtransaction. */
+/*
+ * Does a step of an account's in a subtransaction. Where it cannot have a lock, or is
+ * cancelled on schedule, returns that error with nothing done; any other is raised.
+ */
+static ErrorData *
+attempt(Case *wrong, bool (*what) (void *))
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resources = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	PG_TRY();
+	{
+		error = pointstore_attempt(what, wrong);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = resources;
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (error != NULL)
+	{
+		wrong->findings = wrong->acted = 0;
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED &&
+			(error->sqlerrcode != ERRCODE_QUERY_CANCELED || strcmp(wrong->run->triggered_by, "worker") != 0))
+			ReThrowError(error);
+	}
+	PopActiveSnapshot();
+	return error;
+}
+
+/* Looks, locks the row, and settles the account where what was seen still stands; false, undone: it does not. */
 static bool
 decide(void *arg)
 {
 	Case	   *wrong = arg;
-	Run		   *run = wrong->run;
-	bool		hidden;
 
+	look(wrong);
+	if (wrong->unsure)
+		return true;
+	/* what has come while it was looked at is read before the lock, and what has come since then under it */
+	if (!still_stands(wrong))
+		return false;
 	lock_account(wrong->id);
+	if (!still_stands(wrong))
+		return false;
+	(void) pointstore_push_snapshot();
+	settle(wrong);
+	PopActiveSnapshot();
+	return true;
+}
+
+/* Examines an account in one snapshot, in which its stamp is taken too. */
+static void
+look(Case *wrong)
+{
+	(void) pointstore_push_snapshot();
+	wrong->stamp = read_stamp(wrong, false, &wrong->version);
 	wrong->found = examine(wrong->id, &examine_plan);
 	/* an index may hide from this what the heap has shown */
-	hidden = wrong->found->n == 0 && wrong->by_heap;
-	if (hidden && run->heap_looks == MAX_HEAP_LOOKS)
+	wrong->hidden = wrong->found->n == 0 && wrong->by_heap;
+	wrong->unsure = wrong->hidden && wrong->run->heap_looks == MAX_HEAP_LOOKS;
+	if (wrong->hidden && !wrong->unsure)
 	{
-		wrong->unsure = true;
-		return true;
-	}
-	if (hidden)
-	{
-		run->heap_looks++;
+		wrong->run->heap_looks++;
 		wrong->found = examine(wrong->id, &examine_heap_plan);
 	}
-	wrong->findings = wrong->found->n;
+	PopActiveSnapshot();
+}
+
+/*
+ * What valid appends leave as it is, in the active snapshot: the row less its events after a version (at
+ * first its own, which it also returns; then that of before), and the last entry of the account's log, where
+ * everything is that was done to the account otherwise.
+ */
+static char *
+read_stamp(const Case *wrong, bool again, int64 *version)
+{
+	static PointstorePlan plan = {
+		.sql = "WITH b AS (SELECT pg_catalog.count(*) AS rows, pg_catalog.max(version) AS version, pg_catalog.max(balance) AS balance,"
+		"        pg_catalog.max(held) AS held FROM pointstore.balance WHERE aggregate_id" EQ "$1)"
+		" SELECT CAST(ROW(b.rows, CAST(b.version AS pg_catalog.numeric)" MINUS "t.events, b.balance" MINUS "t.total, b.held" MINUS "t.held,"
+		"        (SELECT pg_catalog.max(l.id) FROM pointstore.account_log l WHERE l.aggregate_id" EQ "$1)) AS pg_catalog.text),"
+		"        coalesce(b.version, 0)"
+		"   FROM b CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS events, coalesce(pg_catalog.sum(e.amount), 0) AS total,"
+		"                                     coalesce(pg_catalog.sum(e.held), 0) AS held"
+		"                                FROM pointstore.event_store e"
+		"                               WHERE e.aggregate_id" EQ "$1 AND b.rows" GT "0 AND e.version" GT "coalesce($2, b.version)) t",
+		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[2] = {PointerGetDatum(wrong->id), Int64GetDatum(wrong->version)};
+	char	   *stamp;
+	bool		isnull;
+
+	SPI_connect();
+	pointstore_execute(&plan, values, again ? NULL : " n", true);
+	stamp = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	*version = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	SPI_finish();
+	return stamp;
+}
+
+/* Whether an account has moved by appends alone since it was looked at; the stamp becomes that of now. */
+static bool
+still_stands(Case *wrong)
+{
+	bool		stands;
+	int64		version;
+
+	(void) pointstore_push_snapshot();
+	stands = strcmp(read_stamp(wrong, true, &version), wrong->stamp) == 0;
+	if (stands && version != wrong->version)
+		wrong->stamp = read_stamp(wrong, false, &wrong->version);
+	PopActiveSnapshot();
+	return stands;
+}
+
+/* Of an account that stays locked: records what is wrong with its events, for they stay as they are. */
+static bool
+record_certain(void *arg)
+{
+	Case	   *wrong = arg;
+	Findings   *found = wrong->found;
+	int			n = 0;
+	int			i;
+
+	if (!still_stands(wrong))
+		return false;
+	for (i = 0; i < found->n; i++)
+		if (strcmp(found->findings[i].severity, "critical") == 0)
+			found->findings[n++] = found->findings[i];
+	found->n = wrong->findings = n;
+	record(wrong, "reported", wrong->hidden);
+	return true;
+}
+
+/* Records what was found wrong with a locked account, and acts; closes what is no longer true. */
+static void
+settle(Case *wrong)
+{
 	if (wrong->found->n > 0)
 	{
 		/* what would be done goes by the index, and would do nothing */
-		const char *action = hidden ? "reported" : act(wrong);
+		const char *action = wrong->hidden ? "reported" : act(wrong);
 
-		record(wrong, action, hidden);
+		wrong->findings = wrong->found->n;
+		record(wrong, action, wrong->hidden);
 		if (strcmp(action, "repaired") == 0)
 		{
-			count_repaired(run, wrong->found->n);
+			count_repaired(wrong->run, wrong->found->n);
 			wrong->found->n = 0;
 		}
 	}
 	else
 		forget_proof(wrong->id);	/* what looked wrong was the proof */
 	resolve(wrong->id, wrong->found, "reconcile", NULL);
-	return true;
+	wrong->settled = true;
 }
 
 /* Whether an account was dealt with before; HASH_ENTER: it is now. */
@@ -1397,7 +1549,7 @@ lock_account(text *id)
 	SPI_finish();
 }
 
-/* By an account's findings; of the caller's memory. */
+/* An account's findings, in the active snapshot; of the caller's memory. */
 static Findings *
 examine(text *id, PointstorePlan *plan)
 {
@@ -1416,7 +1568,7 @@ examine(text *id, PointstorePlan *plan)
 		pointstore_set_option("enable_nestloop", "off");	/* but where nothing else will do */
 	}
 	SPI_connect();
-	pointstore_execute(plan, &value, NULL, false);
+	pointstore_execute(plan, &value, NULL, true);
 	found->n = SPI_processed;
 	found->findings = MemoryContextAllocZero(context, sizeof(Finding) * Max(found->n, 1));
 	for (i = 0; i < SPI_processed; i++)
@@ -1436,6 +1588,18 @@ examine(text *id, PointstorePlan *plan)
 	}
 	SPI_finish();
 	pointstore_act_as_caller(&scope);
+	return found;
+}
+
+/* The same in a snapshot of now. */
+static Findings *
+examine_now(text *id)
+{
+	Findings   *found;
+
+	(void) pointstore_push_snapshot();
+	found = examine(id, &examine_plan);
+	PopActiveSnapshot();
 	return found;
 }
 
@@ -1633,7 +1797,7 @@ put_right(text *id, const Findings *found, bool by_events, text *reason)
 static void
 require_right(text *id)
 {
-	Findings   *left = examine(id, &examine_plan);
+	Findings   *left = examine_now(id);
 
 	if (left->n > 0)
 		ereport(ERROR,
@@ -1807,7 +1971,7 @@ pointstore_repair(PG_FUNCTION_ARGS)
 	pointstore_act_as_owner(&owner);
 	id = lock_account_of(PG_GETARG_INT64(0));
 	by_events = source == NULL ? read_policy(id).by_events : strcmp(source, "events") == 0;
-	found = examine(id, &examine_plan);
+	found = examine_now(id);
 	if (found->n > 0)
 		put_right(id, found, by_events, NULL);
 	resolve(id, &(Findings) {0}, GetUserNameFromId(GetOuterUserId(), true), found->n > 0 ? "repaired" : NULL);

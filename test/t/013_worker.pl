@@ -107,6 +107,33 @@ $node->reload;
 $node->safe_psql('app', 'DROP TRIGGER refuse ON pointstore.reconciliation; DROP FUNCTION public.refuse()');
 wait_for('no worker', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler'}, 'postgres');
 
+# incremental runs go on beside a full one that takes long, a worker's or a manual one
+$node->safe_psql('app', q{CREATE FUNCTION public.wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; END';
+	CREATE TRIGGER wait AFTER INSERT ON pointstore.reconciliation FOR EACH ROW WHEN (NEW.scope = 'full') EXECUTE FUNCTION public.wait();
+	DELETE FROM pointstore.reconciliation WHERE scope = 'full'});
+foreach my $whose ('worker', 'manual')
+{
+	my $waiting = q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 7};
+	my $keeper = $node->background_psql('app');
+	$keeper->query_safe('SELECT FROM pg_advisory_lock(7)');
+	my ($told, $said) = ('', '');
+	my $call = IPC::Run::start([ 'psql', '-Xqt', '-d', $node->connstr('app'), '-c',
+			$whose eq 'manual' ? q{CALL pointstore.reconcile('full')} : 'SELECT' ], '<', \undef, '>', \$told, '2>', \$said);
+	wait_for('a manual full run', $waiting) if $whose eq 'manual';
+	$node->append_conf('postgresql.conf', "pointstore.reconcile_interval = 1s\npointstore.full_reconcile_interval = 1d");
+	$node->reload;
+	wait_for("a full run that takes long: $whose", $waiting);
+	my $done = $node->safe_psql('app', "$runs AND scope = 'incremental'");
+	wait_for("$whose: incremental ones go on beside it", "SELECT ($runs AND scope = 'incremental') > $done + 1");
+	is($node->safe_psql('app', $waiting), 't', "$whose: and it still runs");
+	$node->append_conf('postgresql.conf', "pointstore.reconcile_interval = 0\npointstore.full_reconcile_interval = 0");
+	$node->reload;
+	$keeper->quit;
+	$call->finish;
+	wait_for('no worker', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler'}, 'postgres');
+}
+$node->safe_psql('app', 'DROP TRIGGER wait ON pointstore.reconciliation; DROP FUNCTION public.wait()');
+
 # what the database prescribes for its sessions is not for it
 my @prescribed = ("default_transaction_read_only = on", "default_transaction_isolation = serializable", "lock_timeout = 1");
 $node->safe_psql('postgres', "ALTER DATABASE app SET $_") foreach @prescribed;

@@ -129,7 +129,8 @@ EXCEPTION WHEN raise_exception THEN RAISE;
 END$$;
 SELECT aggregate_id, mode FROM pointstore.account WHERE aggregate_id IN ('guard-1', 'guard-8') ORDER BY 1;
 
--- a used kind keeps name and mode; the rest of it is the DBA's
+-- a used kind keeps name, mode and unit; the rest of it is the DBA's
+UPDATE pointstore.account_kind SET unit = 'seat' WHERE kind = 'guard-limited';
 UPDATE pointstore.account_kind SET mode = 'pure' WHERE kind = 'guard-limited';
 UPDATE pointstore.account_kind SET kind = 'guard-renamed' WHERE kind = 'guard-limited';
 DELETE FROM pointstore.account_kind WHERE kind = 'guard-limited';

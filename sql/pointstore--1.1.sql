@@ -77,11 +77,11 @@ BEGIN
     CREATE OR REPLACE VIEW pointstore.account AS
     SELECT b.aggregate_id, b.kind, 'hybrid'::text AS mode, k.unit, b.version, b.balance, b.held,
            -- the first of its holds to expire tells whether any has; at most what bigint holds
-           least(greatest(b.balance - b.held::numeric + CASE WHEN b.next_expiry <= greatest(clock_timestamp(), b.updated_at)
+           least(greatest(b.balance - b.held::numeric + CASE WHEN b.next_expiry <= clock_timestamp()
                THEN (SELECT coalesce(sum(h.amount), 0)
                        FROM pointstore.hold h
                       WHERE h.aggregate_id = b.aggregate_id AND h.status = 'open'
-                        AND h.expires_at <= greatest(clock_timestamp(), b.updated_at))
+                        AND h.expires_at <= clock_timestamp())
                ELSE 0 END, -9223372036854775808), 9223372036854775807)::bigint AS available, b.status, b.updated_at
       FROM pointstore.balance b
       LEFT JOIN pointstore.account_kind k ON k.kind = b.kind
@@ -506,7 +506,7 @@ BEGIN
     COMMENT ON TABLE pointstore.account_kind IS 'The rules that accounts live under, one row per kind; the row default serves accounts opened without a kind';
     COMMENT ON COLUMN pointstore.account_kind.kind IS 'name of the kind, 1 to 512 bytes; fixed once the kind is used';
     COMMENT ON COLUMN pointstore.account_kind.mode IS 'hybrid (balance row beside the events, default) or pure (events alone); fixed once the kind is used';
-    COMMENT ON COLUMN pointstore.account_kind.unit IS 'what the amounts count, such as KRW, point or seat; default empty';
+    COMMENT ON COLUMN pointstore.account_kind.unit IS 'what the amounts count, such as KRW, point or seat; default empty; fixed once the kind is used';
     COMMENT ON COLUMN pointstore.account_kind.min_balance IS 'floor in minor units that a debit may not cross (PS003); null = none; default 0';
     COMMENT ON COLUMN pointstore.account_kind.max_balance IS 'ceiling in minor units that a credit may not cross (PS009); null = none, the default';
     COMMENT ON COLUMN pointstore.account_kind.auto_open IS 'whether the first append opens the account (default true); false: PS008';
@@ -692,7 +692,7 @@ BEGIN
             pointstore.freeze_account(text, text),
             pointstore.unfreeze_account(text, text),
             pointstore.set_kind(text, text, text),
-            pointstore.rebuild_balance(text),
+            pointstore.rebuild_balance(text, boolean),
             pointstore.repair(bigint, text),
             pointstore.reconcile_now(text),
             pointstore.pg_stat_pointstore_reset() TO %s', role);
@@ -884,20 +884,21 @@ COMMENT ON FUNCTION pointstore.check_version() IS
 
 CREATE FUNCTION pointstore.rebuild_balance(
     INOUT aggregate_id text,
+    force boolean = false,
     OUT old_version bigint, OUT new_version bigint,
     OUT old_balance bigint, OUT new_balance bigint,
     OUT old_held bigint, OUT new_held bigint,
     OUT changed boolean)
 RETURNS record LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_rebuild_balance';
-COMMENT ON FUNCTION pointstore.rebuild_balance(text) IS
-'Sets an account''s version, balance and held (minor units) to what its events say, under its row lock, and puts a missing row back; writes only when something differs, with before and after in account_log. The old values are null when the row was missing. 22003: the events'' sum is out of range; 22004: null; PS008: no account and no events of that name.';
+COMMENT ON FUNCTION pointstore.rebuild_balance(text, boolean) IS
+'Sets an account''s version, balance and held (minor units) to what its events say, under its row lock, and puts a missing row back; writes only when something differs, with before and after in account_log. The old values are null when the row was missing. force: also where the events are inconsistent. updated_at in the future is set to the clock, but never before the last event. 22003: the events'' sum is out of range; 22004: null; PS008: no account and no events of that name; PS011: the events are inconsistent (default), or an index does not say what its table says.';
 
 CREATE PROCEDURE pointstore.rebuild_balances()
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pointstore_rebuild_balances';
 COMMENT ON PROCEDURE pointstore.rebuild_balances() IS
-'rebuild_balance() for every account, in batches that commit, with a NOTICE for each batch. May be cancelled and called again: what it has done stays. Not inside a transaction block (2D000).';
+'rebuild_balance() for every account, in batches that commit, with a NOTICE for each batch. Accounts whose events are inconsistent, or about which an index lies, are left as they are, with a WARNING for each. May be cancelled and called again: what it has done stays. Not inside a transaction block (2D000).';
 
 -- ---------------------------------------------------------------------------
 -- src/hold.c

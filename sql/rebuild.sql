@@ -71,6 +71,74 @@ SELECT new_version, new_balance, changed FROM pointstore.rebuild_balance('rebuil
 SELECT kind, mode, version, balance FROM pointstore.get_balance('rebuild-p');
 ROLLBACK;
 
+-- events that are inconsistent say nothing, unless that is forced; what is all right by them is not refused
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.event_store SET amount = amount + 3 WHERE aggregate_id = 'rebuild-2' AND version = 2;
+SET LOCAL session_replication_role = origin;
+SAVEPOINT s;
+SELECT * FROM pointstore.rebuild_balance('rebuild-2');
+ROLLBACK TO s;
+SELECT * FROM pointstore.rebuild_balance('rebuild-2', false);
+ROLLBACK TO s;
+SELECT * FROM pointstore.rebuild_balance('rebuild-2', NULL);
+ROLLBACK TO s;
+SELECT * FROM pointstore.rebuild_balance('rebuild-2', force => true);
+SELECT * FROM pointstore.rebuild_balance('rebuild-2');
+ROLLBACK;
+
+-- a clock that once was wrong: updated_at comes back to now, but not behind the last event
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET updated_at = '2100-01-01' WHERE aggregate_id IN ('rebuild-1', 'rebuild-2');
+UPDATE pointstore.event_store SET created_at = '2099-01-01' WHERE aggregate_id = 'rebuild-2' AND version = 5;
+SET LOCAL session_replication_role = origin;
+SELECT held, available FROM pointstore.account WHERE aggregate_id = 'rebuild-1';
+SELECT outcome FROM pointstore.hold('rebuild-1', 1, 'rebuild-hold', '1 hour');
+SELECT h.expires_at < clock_timestamp() + interval '2 hours' AS soon FROM pointstore.hold h WHERE h.hold_id = 'rebuild-hold';
+SELECT held, available FROM pointstore.account WHERE aggregate_id = 'rebuild-1';
+SELECT changed FROM pointstore.rebuild_balance('rebuild-2');
+SELECT updated_at = '2099-01-01' AS of_its_last_event FROM pointstore.balance WHERE aggregate_id = 'rebuild-2';
+ROLLBACK;
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET updated_at = '2100-01-01' WHERE aggregate_id = 'rebuild-1';
+SET LOCAL session_replication_role = origin;
+SELECT changed FROM pointstore.rebuild_balance('rebuild-1');
+SELECT updated_at <= clock_timestamp() AS now FROM pointstore.balance WHERE aggregate_id = 'rebuild-1';
+ROLLBACK;
+
+-- an index that hides the row, or the last event: nothing is written
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pg_index SET indisready = false WHERE indrelid = 'pointstore.balance'::regclass;
+INSERT INTO pointstore.balance (aggregate_id, version, balance) VALUES ('rebuild-hid', 1, 5);
+UPDATE pg_index SET indisready = true WHERE indrelid = 'pointstore.balance'::regclass;
+INSERT INTO pointstore.event_store (id, aggregate_id, version, event_type, amount, held, balance_after, payload, occurred_at, created_at)
+VALUES (-1, 'rebuild-hid', 1, 'Earned', 5, 0, 5, '{}', now(), now());
+UPDATE pg_index SET indisready = false WHERE indrelid = 'pointstore.event_store'::regclass;
+UPDATE pointstore.balance SET version = 6, balance = 51 WHERE aggregate_id = 'rebuild-1';
+INSERT INTO pointstore.event_store (id, aggregate_id, version, event_type, amount, held, balance_after, payload, occurred_at, created_at)
+VALUES (-2, 'rebuild-1', 6, 'Earned', 10, 0, 51, '{}', now(), now());
+UPDATE pg_index SET indisready = true WHERE indrelid = 'pointstore.event_store'::regclass;
+COMMIT;
+SELECT * FROM pointstore.rebuild_balance('rebuild-hid');
+SELECT * FROM pointstore.rebuild_balance('rebuild-1', force => true);
+SET enable_seqscan = off;
+SET client_min_messages = warning;
+CALL pointstore.rebuild_balances();
+RESET client_min_messages;
+RESET enable_seqscan;
+BEGIN;
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_bitmapscan = off;
+SELECT aggregate_id, version, balance FROM pointstore.balance WHERE aggregate_id IN ('rebuild-1', 'rebuild-hid') ORDER BY 1;
+SET LOCAL session_replication_role = replica;
+DELETE FROM pointstore.event_store WHERE id < 0;
+DELETE FROM pointstore.balance WHERE aggregate_id = 'rebuild-hid';
+COMMIT;
+SELECT old_version, new_version, new_balance FROM pointstore.rebuild_balance('rebuild-1');
+
 -- errors
 SELECT * FROM pointstore.rebuild_balance('rebuild-none');
 SELECT * FROM pointstore.rebuild_balance(NULL);

@@ -49,8 +49,8 @@ static Datum bigint_or_null(int128 value, bool *isnull);
 
 /*
  * digest_add(state, version, amount, held, balance_after, base_version,
- * base_balance, key): all not null. The events are those after the base, which
- * stands for version 0 and balance 0.
+ * base_balance, key). The events are those after the base, which
+ * stands for version 0 and balance 0. One with a null in it, where the table lets that be, spoils the chain.
  */
 Datum
 pointstore_digest_add(PG_FUNCTION_ARGS)
@@ -59,26 +59,29 @@ pointstore_digest_add(PG_FUNCTION_ARGS)
 	Digest	   *digest;
 	int64		version;
 	int64		before;
+	bool		whole = true;
 	int			i;
 
 	if (!AggCheckCallContext(fcinfo, &context))
 		elog(ERROR, "digest_add called outside an aggregate");
 	for (i = 1; i <= 7; i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("what is digested must not be null")));
+		whole &= !PG_ARGISNULL(i);
 	/* differences to the base in uint64, where they wrap: a wrong balance must not raise an error here */
-	version = (int64) ((uint64) PG_GETARG_INT64(1) - (uint64) PG_GETARG_INT64(5));
+	version = whole ? (int64) ((uint64) PG_GETARG_INT64(1) - (uint64) PG_GETARG_INT64(5)) : 0;
 	if (PG_ARGISNULL(0))
 	{
 		digest = MemoryContextAllocZero(context, sizeof(Digest));
 		digest->last = version;
-		digest->key = PG_GETARG_INT64(7);
+		digest->key = PG_ARGISNULL(7) ? 0 : PG_GETARG_INT64(7);
 	}
 	else
 		digest = (Digest *) PG_GETARG_POINTER(0);
 	digest->events++;
+	if (!whole)
+	{
+		digest->chain += hash_link(digest->key, PG_UINT64_MAX, digest->events);
+		PG_RETURN_POINTER(digest);
+	}
 	digest->last = Max(digest->last, version);
 	digest->total += PG_GETARG_INT64(2);
 	digest->held += PG_GETARG_INT64(3);

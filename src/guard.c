@@ -702,8 +702,8 @@ pure_columns_differ(const TriggerData *trigger)
 }
 
 /*
- * Trigger of account_kind: AFTER UPDATE OR DELETE. A used kind keeps its name
- * and mode: PS011. What sessions have read of the kinds is out of date.
+ * Trigger of account_kind: AFTER UPDATE OR DELETE. A used kind keeps its name,
+ * mode and unit: PS011. What sessions have read of the kinds is out of date.
  */
 Datum
 pointstore_guard_account_kind(PG_FUNCTION_ARGS)
@@ -714,7 +714,8 @@ pointstore_guard_account_kind(PG_FUNCTION_ARGS)
 
 	CacheInvalidateRelcache(trigger->tg_relation);
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) &&
-		!attribute_differs(trigger, att[KIND_KIND]) && !attribute_differs(trigger, att[KIND_MODE]))
+		!attribute_differs(trigger, att[KIND_KIND]) && !attribute_differs(trigger, att[KIND_MODE]) &&
+		!attribute_differs(trigger, att[KIND_UNIT]))
 		return PointerGetDatum(NULL);
 	pointstore_act_as_owner(&scope);
 	refuse_used_kind(text_column(trigger->tg_trigtuple, trigger, att[KIND_KIND]));
@@ -748,7 +749,7 @@ refuse_used_kind(text *kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
 				 errmsg("kind \"%s\" is used", pointstore_cstring(kind)),
-				 errdetail("A used kind keeps its name and mode and is not deleted.")));
+				 errdetail("A used kind keeps its name, mode and unit and is not deleted.")));
 	SPI_finish();
 }
 

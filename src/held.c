@@ -17,8 +17,8 @@
  * expired alone. So an account with thousands of open holds costs an append
  * nothing.
  *
- * Time is the wall clock, never before the account's last change: whatever has
- * expired for an account stays so, also when the clock is set back.
+ * Time is the wall clock alone: a clock that once was wrong, and has left updated_at in
+ * the future, lets no hold expire early.
  *
  *-------------------------------------------------------------------------
  */
@@ -226,7 +226,7 @@ TimestampTz
 pointstore_account_clock(Account *account)
 {
 	if (account->clock == 0)
-		account->clock = Max(GetCurrentTimestamp(), account->updated_at);
+		account->clock = GetCurrentTimestamp();
 	return account->clock;
 }
 

@@ -571,10 +571,39 @@ extern int64 pointstore_draw_id(void);
 extern void pointstore_append_adjustment(Account *account, int64 last_version, int64 amount, Jsonb *payload);
 
 /* ---------------------------------------------------------------------
+ * index.c: whether the keys say what the heaps say
+ * ---------------------------------------------------------------------
+ */
+/* What the heaps said of an account. */
+typedef struct HeapView
+{
+	int64		events;
+	int64		last;			/* version */
+	int64		mark;			/* of the events, HEAP_MARK() */
+	int64		balances;		/* rows that it has */
+	int64		pures;
+} HeapView;
+
+extern void pointstore_use_no_index(void);
+extern void pointstore_view_heaps(Datum *ids, int n, HeapView *views);
+extern const char *pointstore_find_lie(text *id, const HeapView *heap, Snapshot snapshot);
+extern void pointstore_refuse_lie(text *id, const char *table);
+
+/* ---------------------------------------------------------------------
  * rebuild.c: balance rows set to what the events say
  * ---------------------------------------------------------------------
  */
-extern bool pointstore_rebuild(text *id, const char *action, text *reason, Account *before, Account *after);
+/* How an account is rebuilt. */
+typedef struct Rebuild
+{
+	const char *action;			/* that is logged */
+	text	   *reason;			/* or null */
+	bool		force;			/* also by events that are inconsistent */
+	const HeapView *heap;		/* what the heaps said; null: they are read before anything is written */
+	bool		unchecked;		/* the caller has compared them with the keys */
+} Rebuild;
+
+extern bool pointstore_rebuild(text *id, const Rebuild *how, Account *before, Account *after);
 
 /* ---------------------------------------------------------------------
  * digest.c: the aggregate that proves a history

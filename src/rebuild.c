@@ -14,6 +14,10 @@
  * under its lock. Then the batch commits. What differs in that statement's
  * snapshot differs indeed, since a balance and its event commit together.
  *
+ * Events that are inconsistent say nothing that a row could be set to: such an account is
+ * left alone unless that is asked for. And where an index may hide some, or the row,
+ * the heaps are asked before anything is written (index.c).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -36,18 +40,30 @@ PG_FUNCTION_INFO_V1(pointstore_rebuild_balances);
 #define BATCH_ACCOUNTS	1000
 #define BATCH_EVENTS	100000
 
-static bool state_by_events(const Account *before, Account *after);
-static bool sum_events(Account *account);
+/* What the heaps say of a batch's accounts of which an index may hide something, in their order. */
+typedef struct Doubtful
+{
+	HeapView   *views;
+	int			done;
+} Doubtful;
+
+static void check_before_writing(const Rebuild *how, const Account *after, bool sound, Snapshot snapshot);
+static bool state_by_events(const Account *before, Account *after, bool *sound);
+static bool sum_events(Account *account, TimestampTz *last, bool *sound);
 static void restore_rules(Account *account);
 static char *rebuild_batch(char *after, int64 *rebuilt);
 static char *end_of_batch(char *after);
 static int64 rebuild_range(char *after, char *end);
+static void view_doubtful(SPITupleTable *differing, Doubtful *doubtful);
+static int64 rebuild_or_warn(text *id, const HeapView *heap);
+static void leave_alone(text *id, const char *why);
 
-/* rebuild_balance(aggregate_id): PS008 when there is neither a row nor an event. */
+/* rebuild_balance(aggregate_id, force): PS008 when there is neither a row nor an event. */
 Datum
 pointstore_rebuild_balance(PG_FUNCTION_ARGS)
 {
-	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
+	text	   *id;
+	Rebuild		how = {.action = "rebuild"};
 	PointstoreScope scope;
 	Account		before;
 	Account		after;
@@ -55,11 +71,18 @@ pointstore_rebuild_balance(PG_FUNCTION_ARGS)
 	Datum		values[8];
 	bool		nulls[8] = {0};
 
+	pointstore_check_arguments(fcinfo, 2);
+	id = pointstore_name(fcinfo, 0, "aggregate_id");
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("force must not be null")));
+	how.force = PG_GETARG_BOOL(1);
 	PreventCommandIfReadOnly("rebuild_balance()");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	pointstore_act_as_owner(&scope);
-	values[7] = BoolGetDatum(pointstore_rebuild(id, "rebuild", NULL, &before, &after));
+	values[7] = BoolGetDatum(pointstore_rebuild(id, &how, &before, &after));
 	pointstore_act_as_caller(&scope);
 	if (!after.exists)
 		ereport(ERROR,
@@ -78,12 +101,12 @@ pointstore_rebuild_balance(PG_FUNCTION_ARGS)
 }
 
 /*
- * Rebuilds one account and logs it as that action, for that reason or none; returns whether anything differed. Of the
+ * Rebuilds one account and logs it; returns whether anything differed. Of the
  * accounts before and afterwards the names and numbers may be used; where there
  * is neither a row nor an event, after->exists is false.
  */
 bool
-pointstore_rebuild(text *id, const char *action, text *reason, Account *before, Account *after)
+pointstore_rebuild(text *id, const Rebuild *how, Account *before, Account *after)
 {
 	bool		changed = false;
 	bool		done = false;
@@ -91,16 +114,19 @@ pointstore_rebuild(text *id, const char *action, text *reason, Account *before, 
 	while (!done)
 	{
 		Snapshot	snapshot = pointstore_push_snapshot();
+		bool		sound = true;
 
 		CHECK_FOR_INTERRUPTS();
 		pointstore_read_account(before, id, snapshot, LOCK_ACCOUNT);
-		changed = state_by_events(before, after);
+		changed = state_by_events(before, after, &sound);
+		if (changed)
+			check_before_writing(how, after, sound, snapshot);
 		done = !changed || pointstore_change_account(after);
 		if (changed && done)
 		{
 			if (!before->exists)
 				pointstore_refuse_other_mode(id, after->pure);
-			pointstore_log(action, reason, before->exists ? before : NULL, after);
+			pointstore_log(how->action, how->reason, before->exists ? before : NULL, after);
 			after->exists = true;
 		}
 		pointstore_release_account(before);
@@ -109,57 +135,89 @@ pointstore_rebuild(text *id, const char *action, text *reason, Account *before, 
 	return changed;
 }
 
-/* What the account's row should say, and whether that differs from what it does. */
-static bool
-state_by_events(const Account *before, Account *after)
+/* PS011 where the events are inconsistent and that is not what the caller wants, or an index lies. */
+static void
+check_before_writing(const Rebuild *how, const Account *after, bool sound, Snapshot snapshot)
 {
+	HeapView	heap;
+	Datum		id = PointerGetDatum(after->id);
+
+	if (!sound && !how->force)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("the events of account \"%s\" are inconsistent", pointstore_cstring(after->id)),
+				 errdetail("Their versions are not 1 to n, or a balance_after does not follow from the one before."),
+				 errhint("SELECT * FROM pointstore.reconcile_account('%s'); says what is wrong. rebuild_balance('%s', force => true) sets the row to their sum all the same.",
+						 pointstore_cstring(after->id), pointstore_cstring(after->id))));
+	if (how->unchecked)
+		return;
+	if (how->heap == NULL)
+		pointstore_view_heaps(&id, 1, &heap);
+	pointstore_refuse_lie(after->id, pointstore_find_lie(after->id, how->heap ? how->heap : &heap, snapshot));
+}
+
+/*
+ * What the account's row should say, and whether that differs from what it does. The time of its last change
+ * is never before its last event, nor in the future, where a clock that once was wrong has set it.
+ */
+static bool
+state_by_events(const Account *before, Account *after, bool *sound)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz last = 0;
+	bool		has_events;
+
 	*after = *before;
 	if (before->pure)
 		return false;			/* what it holds is stored nowhere else */
 	pointstore_find_next_expiry(after, NIL, pointstore_push_snapshot());
 	PopActiveSnapshot();
-	if (!sum_events(after))
-	{
-		if (!before->exists)
-			return false;
-	}
-	else if (!before->exists)
-		restore_rules(after);
-	if (before->exists && before->version == after->version && before->balance == after->balance &&
-		before->held == after->held && before->has_expiry == after->has_expiry &&
-		(!before->has_expiry || before->next_expiry == after->next_expiry))
+	has_events = sum_events(after, &last, sound);
+	if (!before->exists && !has_events)
 		return false;
-	after->updated_at = Max(after->updated_at, GetCurrentTimestamp());
-	return true;
+	if (!before->exists)
+		restore_rules(after);
+	after->updated_at = has_events ? Max(now, last) : now;
+	return !(before->exists && before->version == after->version && before->balance == after->balance &&
+			 before->held == after->held && before->has_expiry == after->has_expiry &&
+			 (!before->has_expiry || before->next_expiry == after->next_expiry) &&
+			 before->updated_at <= after->updated_at);
 }
 
-/* Version, balance, held and the time by the events, in a snapshot newer than the lock. False: no event. */
+/*
+ * Version, balance and held by the events, when the last was created, and whether they are consistent, in a
+ * snapshot newer than the lock. False: no event.
+ */
 static bool
-sum_events(Account *account)
+sum_events(Account *account, TimestampTz *last, bool *sound)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT coalesce(pg_catalog.max(version), 0), coalesce(CAST(pg_catalog.sum(amount) AS pg_catalog.int8), 0),"
-		" coalesce(CAST(pg_catalog.sum(held) AS pg_catalog.int8), 0), pg_catalog.max(created_at)"
+		" coalesce(CAST(pg_catalog.sum(held) AS pg_catalog.int8), 0), pg_catalog.max(created_at),"
+		" (pointstore.digest(version, amount, held, balance_after, 0, 0, $2)).sound"
 		" FROM pointstore.event_store WHERE aggregate_id" EQ "$1",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
+		.nargs = 2,
+		.argtypes = {TEXTOID, INT8OID}
 	};
-	Datum		id = PointerGetDatum(account->id);
+	Datum		values[2];
+	int64		key;
 	HeapTuple	row;
 	TupleDesc	desc;
-	TimestampTz last;
 	bool		isnull;
 
+	if (!pg_strong_random(&key, sizeof(key)))
+		elog(ERROR, "could not draw a random key");
+	values[0] = PointerGetDatum(account->id);
+	values[1] = Int64GetDatum(key);
 	SPI_connect();
-	pointstore_execute(&plan, &id, NULL, false);
+	pointstore_execute(&plan, values, NULL, false);
 	row = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
 	account->version = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
 	account->balance = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
 	account->held = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
-	last = DatumGetTimestampTz(SPI_getbinval(row, desc, 4, &isnull));
-	if (!isnull)
-		account->updated_at = Max(account->updated_at, last);
+	*sound = DatumGetBool(SPI_getbinval(row, desc, 5, &isnull)) || isnull;
+	*last = DatumGetTimestampTz(SPI_getbinval(row, desc, 4, &isnull));
 	SPI_finish();
 	return !isnull;
 }
@@ -272,16 +330,18 @@ end_of_batch(char *after)
 	return end;
 }
 
-/* The accounts after one id up to another that do not say what their events and open holds do, and whether that is beyond bigint. */
+/*
+ * The accounts after one id up to another that do not say what their events and open holds do, whether these are
+ * consistent, and whether an index may hide something: the row is missing, or has seen more events.
+ */
 static PointstorePlan compare_plan = {
-	.sql = "SELECT coalesce(b.aggregate_id, e.aggregate_id),"
-	" e.balance" GT "9223372036854775807 OR e.balance" LT "-9223372036854775808"
-	"   OR e.held" GT "9223372036854775807 OR e.held" LT "-9223372036854775808"
-	" FROM (SELECT aggregate_id, version, balance, held, next_expiry FROM pointstore.balance"
+	.sql = "SELECT coalesce(b.aggregate_id, e.aggregate_id), coalesce((e.d).sound, true),"
+	" b.aggregate_id IS NULL OR b.version" GT "coalesce((e.d).last_version, 0)"
+	" FROM (SELECT aggregate_id, version, balance, held, next_expiry, updated_at FROM pointstore.balance"
 	"        WHERE aggregate_id" GT "$1"
 	"          AND aggregate_id" LE "$2) b"
-	" FULL JOIN (SELECT aggregate_id, pg_catalog.max(version) AS version, pg_catalog.sum(amount) AS balance,"
-	"                   pg_catalog.sum(held) AS held"
+	" FULL JOIN (SELECT aggregate_id, pointstore.digest(version, amount, held, balance_after, 0, 0, $3) AS d,"
+	"                   pg_catalog.max(created_at) AS created_at"
 	"              FROM pointstore.event_store"
 	"             WHERE aggregate_id" GT "$1"
 	"               AND aggregate_id" LE "$2"
@@ -296,46 +356,100 @@ static PointstorePlan compare_plan = {
 	"       AND NOT EXISTS (SELECT FROM pointstore.pure_account p"
 	"                        WHERE p.aggregate_id" EQ "e.aggregate_id)"
 	"    OR b.aggregate_id IS NOT NULL"
-	"       AND (b.version" NE "coalesce(e.version, 0)"
-	"            OR b.balance" NE "coalesce(e.balance, 0)"
-	"            OR b.held" NE "coalesce(e.held, 0)"
+	"       AND (b.version" NE "coalesce((e.d).last_version, 0)"
+	/* sums beyond bigint are null */
+	"            OR (e.aggregate_id IS NOT NULL AND ((e.d).total IS NULL OR (e.d).held IS NULL))"
+	"            OR b.balance" NE "coalesce((e.d).total, 0)"
+	"            OR b.held" NE "coalesce((e.d).held, 0)"
+	"            OR b.updated_at" GT "GREATEST(e.created_at, pg_catalog.clock_timestamp())"
 	"            OR b.next_expiry" NE "h.next_expiry"
 	"            OR (b.next_expiry IS NULL)" NE "(h.next_expiry IS NULL))",
-	.nargs = 2,
-	.argtypes = {TEXTOID, TEXTOID}
+	.nargs = 3,
+	.argtypes = {TEXTOID, TEXTOID, INT8OID}
 };
 
-/* Rebuilds those of them that differ; returns how many were. */
+/* Rebuilds those of them that differ, and can be; returns how many were. */
 static int64
 rebuild_range(char *after, char *end)
 {
-	Datum		values[2];
+	Datum		values[3];
 	SPITupleTable *differing;
+	Doubtful	doubtful = {0};
+	int64		key;
 	int64		rebuilt = 0;
 	uint64		i;
 
+	if (!pg_strong_random(&key, sizeof(key)))
+		elog(ERROR, "could not draw a random key");
 	values[0] = CStringGetTextDatum(after);
 	values[1] = CStringGetTextDatum(end);
+	values[2] = Int64GetDatum(key);
 	SPI_connect();
 	pointstore_execute(&compare_plan, values, NULL, false);
 	differing = SPI_tuptable;
+	view_doubtful(differing, &doubtful);
 	for (i = 0; i < differing->numvals; i++)
 	{
-		Account		before_rebuild;
-		Account		after_rebuild;
 		bool		isnull;
 		text	   *id = DatumGetTextPP(SPI_getbinval(differing->vals[i], differing->tupdesc, 1, &isnull));
-		Datum		beyond = SPI_getbinval(differing->vals[i], differing->tupdesc, 2, &isnull);
+		bool		sound = DatumGetBool(SPI_getbinval(differing->vals[i], differing->tupdesc, 2, &isnull));
+		bool		doubted = DatumGetBool(SPI_getbinval(differing->vals[i], differing->tupdesc, 3, &isnull));
+		HeapView   *heap = doubted ? &doubtful.views[doubtful.done++] : NULL;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!isnull && DatumGetBool(beyond))
-			ereport(WARNING,
-					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("the events of account \"%s\" sum to more than a bigint, it is left as it is",
-							pointstore_cstring(id))));
+		if (sound)
+			rebuilt += rebuild_or_warn(id, heap);
 		else
-			rebuilt += pointstore_rebuild(id, "rebuild", NULL, &before_rebuild, &after_rebuild);
+			leave_alone(id, "its events are inconsistent");
 	}
 	SPI_finish();
 	return rebuilt;
+}
+
+/* The heaps' view of those of which an index may hide something: read at once for a batch. */
+static void
+view_doubtful(SPITupleTable *differing, Doubtful *doubtful)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * Max(differing->numvals, 1));
+	int			n = 0;
+	uint64		i;
+	bool		isnull;
+
+	for (i = 0; i < differing->numvals; i++)
+		if (DatumGetBool(SPI_getbinval(differing->vals[i], differing->tupdesc, 3, &isnull)))
+			ids[n++] = SPI_getbinval(differing->vals[i], differing->tupdesc, 1, &isnull);
+	doubtful->views = palloc0(sizeof(HeapView) * Max(n, 1));
+	if (n == 0)
+		return;
+	(void) pointstore_push_snapshot();
+	pointstore_view_heaps(ids, n, doubtful->views);
+	PopActiveSnapshot();
+}
+
+/* Rebuilds an account, unless an index lies about it: then it is left alone. heap: what the heaps say, null: not doubted. */
+static int64
+rebuild_or_warn(text *id, const HeapView *heap)
+{
+	static const Rebuild how = {.action = "rebuild", .unchecked = true};
+	Snapshot	snapshot = pointstore_push_snapshot();
+	const char *lie = heap ? pointstore_find_lie(id, heap, snapshot) : NULL;
+	Account		before;
+	Account		after;
+
+	PopActiveSnapshot();
+	if (lie != NULL)
+	{
+		leave_alone(id, psprintf("an index of table \"%s\" is damaged", lie));
+		return 0;
+	}
+	return pointstore_rebuild(id, &how, &before, &after);
+}
+
+static void
+leave_alone(text *id, const char *why)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+			 errmsg("account \"%s\" is left as it is: %s", pointstore_cstring(id), why),
+			 errhint("SELECT * FROM pointstore.reconcile_account('%s');", pointstore_cstring(id))));
 }

@@ -104,7 +104,7 @@ typedef struct Run
 	int64		findings;
 	int64		unverified;
 	List	   *rows;			/* tuplestores that are open */
-	HTAB	   *done;			/* hashes of the accounts that it has found something about, or left unverified */
+	HTAB	   *done;			/* names of the accounts that it has found something about, or left unverified */
 	int64		acted;			/* accounts that were repaired or frozen */
 	bool		breaker;		/* more would have been */
 	int			heap_looks;		/* accounts examined by the heap */
@@ -309,7 +309,6 @@ static bool has_come_to_rest(const char *xmax);
 static void scan_new_events(Run *run);
 static void let_go(Run *run, Tuplestorestate *rows);
 static void examine_links(Run *run, Tuplestorestate *ids);
-static void use_no_index(void);
 static void use_indexes(void);
 static void tell(Run *run, const char *what);
 static Tuplestorestate *collect(Run *run, const char *sql, int n, const Oid *types, const Datum *values, bool compared);
@@ -335,6 +334,8 @@ static bool still_stands(Case *wrong);
 static bool record_certain(void *arg);
 static void settle(Case *wrong);
 static bool is_done(Run *run, const char *account, HASHACTION action);
+static uint32 hash_name(const void *key, Size size);
+static int	match_name(const void *a, const void *b, Size size);
 static void count_repaired(Run *run, int findings);
 static void lock_account(text *id);
 static Findings *examine(text *id, PointstorePlan *plan);
@@ -804,7 +805,7 @@ collect(Run *run, const char *sql, int n, const Oid *types, const Datum *values,
 		SetTuplestoreDestReceiverParams(dest, rows, run->context, false, NULL, NULL);
 	pointstore_act_as_verifier(&owner);
 	if (run->full)
-		use_no_index();
+		pointstore_use_no_index();
 	plan_with_care();
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -888,21 +889,6 @@ start_receiver(DestReceiver *self, int operation, TupleDesc desc)
 static void
 end_receiver(DestReceiver *self)
 {
-}
-
-/*
- * Statements planned from now on read heaps alone, until the caller acts as the caller
- * again: and each once, whatever old statistics make of its size.
- */
-static void
-use_no_index(void)
-{
-	static const char *const settings[][2] = {{"enable_seqscan", "on"}, {"enable_indexscan", "off"},
-	{"enable_indexonlyscan", "off"}, {"enable_bitmapscan", "off"}, {"enable_nestloop", "off"}};
-	int			i;
-
-	for (i = 0; i < lengthof(settings); i++)
-		pointstore_set_option(settings[i][0], settings[i][1]);
 }
 
 /*
@@ -1503,18 +1489,35 @@ settle(Case *wrong)
 	wrong->settled = true;
 }
 
-/* Whether an account was dealt with before; HASH_ENTER: it is now. */
+/* Whether an account was dealt with before; HASH_ENTER: it is now. By its name, since hashes can be made to collide. */
 static bool
 is_done(Run *run, const char *account, HASHACTION action)
 {
-	uint64		hash = DatumGetUInt64(hash_any_extended((const unsigned char *) account, strlen(account), 0));
-	HASHCTL		control = {.keysize = sizeof(hash), .entrysize = sizeof(hash), .hcxt = run->context};
+	HASHCTL		control = {.keysize = sizeof(char *), .entrysize = sizeof(char *), .hash = hash_name, .match = match_name,
+	.hcxt = run->context};
+	const char **name;
 	bool		found;
 
 	if (run->done == NULL)
-		run->done = hash_create("pointstore accounts", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	(void) hash_search(run->done, &hash, action, &found);
+		run->done = hash_create("pointstore accounts", 256, &control, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	name = hash_search(run->done, &account, action, &found);
+	if (action == HASH_ENTER && !found)
+		*name = MemoryContextStrdup(run->context, account);
 	return found;
+}
+
+static uint32
+hash_name(const void *key, Size size)
+{
+	const char *name = *(const char *const *) key;
+
+	return DatumGetUInt32(hash_any((const unsigned char *) name, strlen(name)));
+}
+
+static int
+match_name(const void *a, const void *b, Size size)
+{
+	return strcmp(*(const char *const *) a, *(const char *const *) b);
 }
 
 /* What is repaired is counted at once: a session that does an interrupted slice again does not find it. */
@@ -1561,7 +1564,7 @@ examine(text *id, PointstorePlan *plan)
 
 	pointstore_act_as_verifier(&scope);
 	if (plan == &examine_heap_plan)
-		use_no_index();
+		pointstore_use_no_index();
 	else
 	{
 		use_indexes();
@@ -1779,7 +1782,7 @@ put_right(text *id, const Findings *found, bool by_events, text *reason)
 
 	if (by_events)
 	{
-		if (!pointstore_rebuild(id, "repair", reason, &before, &after))
+		if (!pointstore_rebuild(id, &(Rebuild) {.action = "repair", .reason = reason}, &before, &after))
 			log_as_it_is(id);
 		forget_proof(id);
 	}

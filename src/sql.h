@@ -30,4 +30,7 @@
 /* The first leg of the movement that an event is a leg of; the event itself where it is none. */
 #define FIRST_OF(e) "CASE WHEN " e ".leg" GE "1 AND " e ".cause_id IS NOT NULL THEN " e ".cause_id ELSE " e ".id END"
 
+/* What tells an account's events apart in any order, index.c has the same in C. */
+#define HEAP_MARK(version, amount) "pg_catalog.bit_xor(pg_catalog.hashint8extended(" amount ", " version "))"
+
 #endif

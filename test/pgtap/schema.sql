@@ -113,9 +113,9 @@ SELECT is(pg_temp.signature(name), signature, name) FROM (VALUES
     ('check_version', ' -> trigger'),
     ('pg_stat_pointstore_reset', ' -> void'),
     ('grant_access', 'role regrole, level text -> void')) f(name, signature);
-SELECT is(pg_get_function_result('pointstore.rebuild_balance(text)'::regprocedure), 'record', 'rebuild_balance returns one row');
-SELECT results_eq($$SELECT unnest(proargnames) COLLATE "default" FROM pg_proc WHERE oid = 'pointstore.rebuild_balance(text)'::regprocedure$$,
-    ARRAY['aggregate_id', 'old_version', 'new_version', 'old_balance', 'new_balance', 'old_held', 'new_held', 'changed'], 'columns of rebuild_balance');
+SELECT is(pg_get_function_result('pointstore.rebuild_balance(text, boolean)'::regprocedure), 'record', 'rebuild_balance returns one row');
+SELECT results_eq($$SELECT unnest(proargnames) COLLATE "default" FROM pg_proc WHERE oid = 'pointstore.rebuild_balance(text, boolean)'::regprocedure$$,
+    ARRAY['aggregate_id', 'force', 'old_version', 'new_version', 'old_balance', 'new_balance', 'old_held', 'new_held', 'changed'], 'columns of rebuild_balance');
 SELECT is(prokind, 'p'::"char", 'rebuild_balances is a procedure') FROM pg_proc WHERE oid = 'pointstore.rebuild_balances()'::regprocedure;
 SELECT is(pg_get_function_arguments('pointstore.create_store(regrole)'::regprocedure) ~ '^owner regrole DEFAULT ', true, 'create_store(owner) has a default');
 

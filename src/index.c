@@ -1,0 +1,158 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/index.c
+ *		Whether the indexes that the functions go by say of an account what its
+ *		tables' heaps say.
+ *
+ * An index that is damaged hides rows or invents some. Who then sets a row to what
+ * the events say by that index makes it worse: events that are there are dropped
+ * from the sum, their versions are used again, or a second row is put beside a hidden
+ * one. So whoever is about to write what the events say has read the heaps before,
+ * and goes through the keys afterwards; where these differ nothing is written.
+ *
+ * What was read of the heaps may be older than what the keys say: events only
+ * come, after the last that was seen, and rows of accounts never go.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/snapmgr.h"
+
+#include "pointstore.h"
+#include "sql.h"
+
+static int64 count_rows(const PointstoreTable *table, text *id, Snapshot snapshot);
+static bool same_events(text *id, const HeapView *heap, Snapshot snapshot);
+
+/* Statements planned from now on read heaps alone, and each once, until the caller acts as the caller again. */
+void
+pointstore_use_no_index(void)
+{
+	static const char *const settings[][2] = {{"enable_seqscan", "on"}, {"enable_indexscan", "off"},
+	{"enable_indexonlyscan", "off"}, {"enable_bitmapscan", "off"}, {"enable_nestloop", "off"}};
+	int			i;
+
+	for (i = 0; i < lengthof(settings); i++)
+		pointstore_set_option(settings[i][0], settings[i][1]);
+}
+
+/* What the heaps say of these accounts, in the active snapshot: one pass over each table, whatever their number. */
+void
+pointstore_view_heaps(Datum *ids, int n, HeapView *views)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT CAST(n.place AS pg_catalog.int4), coalesce(e.events, 0), coalesce(e.last, 0), coalesce(e.mark, 0),"
+		"   coalesce(b.rows, 0), coalesce(p.rows, 0)"
+		" FROM pg_catalog.unnest($1) WITH ORDINALITY AS n (id, place)"
+		" LEFT JOIN (SELECT aggregate_id, pg_catalog.count(*) AS events, pg_catalog.max(version) AS last, " HEAP_MARK("version", "amount") " AS mark"
+		"              FROM pointstore.event_store WHERE aggregate_id" EQ "ANY ($1) GROUP BY aggregate_id) e ON e.aggregate_id" EQ "n.id"
+		" LEFT JOIN (SELECT aggregate_id, pg_catalog.count(*) AS rows"
+		"              FROM pointstore.balance WHERE aggregate_id" EQ "ANY ($1) GROUP BY aggregate_id) b ON b.aggregate_id" EQ "n.id"
+		" LEFT JOIN (SELECT aggregate_id, pg_catalog.count(*) AS rows"
+		"              FROM pointstore.pure_account WHERE aggregate_id" EQ "ANY ($1) GROUP BY aggregate_id) p ON p.aggregate_id" EQ "n.id",
+		.nargs = 1, .argtypes = {TEXTARRAYOID}
+	};
+	Datum		value = PointerGetDatum(construct_array(ids, n, TEXTOID, -1, false, TYPALIGN_INT));
+	PointstoreScope scope;
+	uint64		i;
+	bool		isnull;
+
+	pointstore_act_as_verifier(&scope);
+	pointstore_use_no_index();
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, true);
+	for (i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		HeapView   *view = &views[DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull)) - 1];
+
+		view->events = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
+		view->last = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
+		view->mark = DatumGetInt64(SPI_getbinval(row, desc, 4, &isnull));
+		view->balances = DatumGetInt64(SPI_getbinval(row, desc, 5, &isnull));
+		view->pures = DatumGetInt64(SPI_getbinval(row, desc, 6, &isnull));
+	}
+	SPI_finish();
+	pointstore_act_as_caller(&scope);
+}
+
+/*
+ * The name of a table whose key says of an account, in that snapshot, something else than
+ * its heap did; null: they agree. Of a store that has all its keys.
+ */
+const char *
+pointstore_find_lie(text *id, const HeapView *heap, Snapshot snapshot)
+{
+	const PointstoreStore *store = pointstore_store();
+
+	if (count_rows(&store->table[TABLE_BALANCE], id, snapshot) < heap->balances)
+		return "balance";
+	if (count_rows(&store->table[TABLE_PURE_ACCOUNT], id, snapshot) < heap->pures)
+		return "pure_account";
+	return same_events(id, heap, snapshot) ? NULL : "event_store";
+}
+
+/* An account's rows by the table's key. */
+static int64
+count_rows(const PointstoreTable *table, text *id, Snapshot snapshot)
+{
+	RowKey		key = {0};
+	RowScan		scan;
+	int64		rows = 0;
+
+	pointstore_key_text(&key, id);
+	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key);
+	while (pointstore_scan_next(&scan, ForwardScanDirection))
+		rows++;
+	pointstore_scan_end(&scan);
+	return rows;
+}
+
+/* Whether the key leads to the events that the heap had, up to its last. */
+static bool
+same_events(text *id, const HeapView *heap, Snapshot snapshot)
+{
+	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
+	RowKey		key = {0};
+	RowScan		scan;
+	int64		n = 0;
+	int64		mark = 0;
+
+	pointstore_key_text(&key, id);
+	pointstore_key_at_most(&key, heap->last);
+	pointstore_scan_begin(&scan, events->relid, events->key, snapshot, &key);
+	while (pointstore_scan_next(&scan, ForwardScanDirection))
+	{
+		bool		no_version;
+		bool		no_amount;
+		Datum		version = slot_getattr(scan.slot, events->att[EV_VERSION], &no_version);
+		Datum		amount = slot_getattr(scan.slot, events->att[EV_AMOUNT], &no_amount);
+
+		CHECK_FOR_INTERRUPTS();
+		n++;
+		if (!no_version && !no_amount)
+			mark ^= DatumGetInt64(DirectFunctionCall2(hashint8extended, amount, version));
+	}
+	pointstore_scan_end(&scan);
+	return n == heap->events && mark == heap->mark;
+}
+
+/* Nothing is written where an index lies: PS011. */
+void
+pointstore_refuse_lie(text *id, const char *table)
+{
+	if (table == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+			 errmsg("an index of table \"%s\" does not say of account \"%s\" what the table says", table, pointstore_cstring(id)),
+			 errdetail("What is written by a damaged index makes it worse."),
+			 errhint("The extension amcheck tells which one it is; REINDEX TABLE pointstore.%s mends it.", table)));
+}

@@ -574,6 +574,27 @@ CALL pointstore.reconcile();
 DROP TRIGGER rec_no_row ON pointstore.reconciliation;
 DROP FUNCTION rec_no_row();
 
+-- an incremental run looks at a hundred accounts with open findings, and at others the next time
+SELECT count(pointstore.append_event('rec-turn-' || a, 'Earned', 5, kind => 'rec-report')) FROM generate_series(1, 120) a;
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET balance = 4 WHERE aggregate_id LIKE 'rec-turn-%';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT clock_timestamp() AS full_run \gset
+CALL pointstore.reconcile() \gset
+SELECT count(DISTINCT aggregate_id) FROM pointstore.finding WHERE last_seen_at > :'full_run';
+CALL pointstore.reconcile() \gset
+SELECT count(DISTINCT aggregate_id) FILTER (WHERE last_seen_at > :'full_run') AS seen_again,
+       count(*) FILTER (WHERE last_seen_at <= :'full_run') AS missed
+  FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id LIKE 'rec-turn-%' AND NOT detail ? 'hidden';
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET balance = 5 WHERE aggregate_id LIKE 'rec-turn-%';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT count(*) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id LIKE 'rec-turn-%';
+
 -- a run forgets those that began a month ago, but never the last of a scope and outcome
 DELETE FROM pointstore.reconciliation WHERE status IN ('clean', 'failed', 'interrupted');
 INSERT INTO pointstore.reconciliation (scope, status, started_at, finished_at, triggered_by)

@@ -27,6 +27,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -90,6 +91,7 @@ static void push_member(JsonbParseState **state, const char *key, const char *va
 static int	find_expired(Place *place, ProposedEvent **events);
 static void close_expired(ProposedEvent *events, int n);
 static bool close_batch(ProposedEvent *events, int n);
+static bool is_news(const ProposedEvent *event, const ErrorData *error);
 static bool append_closings(void *arg);
 
 /* hold(aggregate_id, amount, hold_id, expires_in, payload): see the install script. */
@@ -613,7 +615,7 @@ close_expired(ProposedEvent *events, int n)
 		(void) close_batch(&events[i], 1);
 }
 
-/* False, with a WARNING where it is a single one: an error, and nothing is done. */
+/* False, with a WARNING where it is a single one and that is news: an error, and nothing is done. */
 static bool
 close_batch(ProposedEvent *events, int n)
 {
@@ -625,12 +627,23 @@ close_batch(ProposedEvent *events, int n)
 		return true;
 	for (i = 0; i < n; i++)
 		events[i].hold->row = NULL; /* went with the subtransaction */
-	if (n == 1)
+	if (n == 1 && is_news(events, error))
 		ereport(WARNING,
 				(errcode(error->sqlerrcode),
 				 errmsg("hold \"%s\" has expired and cannot be closed: %s",
-						pointstore_cstring(((Step *) events->subject)->hold_id), error->message)));
+						pointstore_cstring(((Step *) events->subject)->hold_id), error->message),
+				 errdetail("Until tomorrow nothing more of the kind is told of its account's holds.")));
 	return false;
+}
+
+/* Whether that has not been told of this account lately. */
+static bool
+is_news(const ProposedEvent *event, const ErrorData *error)
+{
+	text	   *account = event->aggregate_id;
+	uint64		hash = DatumGetUInt64(hash_any_extended((const unsigned char *) VARDATA_ANY(account), VARSIZE_ANY_EXHDR(account), 0));
+
+	return pointstore_is_news(hash_combine64(hash, error->sqlerrcode));
 }
 
 static bool

@@ -208,7 +208,7 @@ extern void pointstore_progress_count(int64 events);
 extern void pointstore_progress_end(void);
 
 /* ---------------------------------------------------------------------
- * stat.c: counters of what appends have come to, per database
+ * stat.c: counters of what appends have come to, per database; what was told lately
  * ---------------------------------------------------------------------
  */
 /* in the order of the columns of stat() */
@@ -237,6 +237,7 @@ typedef enum PointstoreStat
 extern Size pointstore_stat_memory(void);
 extern void pointstore_stat_set_up(void);
 extern void pointstore_stat_add(PointstoreStat counter, int64 n);
+extern bool pointstore_is_news(uint64 what);
 
 /* ---------------------------------------------------------------------
  * row.c: rows of the store's tables, by the executor's own steps

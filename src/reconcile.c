@@ -68,6 +68,11 @@ PG_FUNCTION_INFO_V1(pointstore_repair);
 #define PROOFS_AT_ONCE 1000
 #define PROOFS_BETWEEN_PAUSES 100	/* of a throttled run */
 #define LOCK_TIMEOUT "1s"
+
+/* open findings that an incremental run looks at again: accounts, and for how long */
+#define OPEN_FINDINGS_AT_ONCE 100
+#define OPEN_FINDINGS_TIME 10000	/* ms */
+
 #define RUNS_FORGOTTEN_AT_ONCE 1000
 
 /* each reads the whole table while an account is locked; the accounts after these are unverified */
@@ -168,6 +173,7 @@ typedef struct Case
 	bool		settled;		/* it has been dealt with */
 	int			findings;		/* for the run to count, once this is done */
 	int			acted;
+	char	   *failure;		/* why policy could not do what it wants */
 } Case;
 
 /* Proofs to be written together. */
@@ -308,7 +314,7 @@ static void read_horizon(Run *run);
 static bool has_come_to_rest(const char *xmax);
 static void scan_new_events(Run *run);
 static void let_go(Run *run, Tuplestorestate *rows);
-static void examine_links(Run *run, Tuplestorestate *ids);
+static void examine_named(Run *run, Tuplestorestate *ids, bool by_heap, long most);
 static void use_indexes(void);
 static void tell(Run *run, const char *what);
 static Tuplestorestate *collect(Run *run, const char *sql, int n, const Oid *types, const Datum *values, bool compared);
@@ -322,7 +328,6 @@ static TupleDesc row_desc(void);
 static void write_proofs(Run *run, Proofs *proofs);
 static void prove_tails(Run *run, Tuplestorestate *ids);
 static void examine_open_findings(Run *run);
-static char *next_open_finding(Run *run, char *after);
 static void finish_run(Run *run);
 static void forget_runs(void);
 static void confirm(Run *run, const char *account, bool by_heap);
@@ -345,6 +350,7 @@ static void announce(const Case *wrong, const Finding *finding, const char *acti
 static void forget_proof(text *id);
 static void resolve(text *id, Findings *found, const char *by, const char *action);
 static const char *act(Case *wrong);
+static bool has_failed_before(const Case *wrong);
 static bool follow_policy(void *arg);
 static void put_right(text *id, const Findings *found, bool by_events, text *reason);
 static void require_right(text *id);
@@ -752,7 +758,7 @@ scan_slice(Run *run)
 
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
 	take_proofs_and_candidates(run, collect(run, slice_sql, 3, types, part, true));
-	examine_links(run, collect(run, links_sql, 3, types, part, false));
+	examine_named(run, collect(run, links_sql, 3, types, part, false), true, 0);
 	run->slice++;
 	values[0] = Int64GetDatum(run->id);
 	values[1] = Int32GetDatum(run->slice);
@@ -1085,26 +1091,31 @@ scan_new_events(Run *run)
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
 	prove_tails(run, collect(run, "SELECT DISTINCT aggregate_id FROM pointstore.event_store WHERE id" GT "$1",
 							 1, types, since, false));
-	examine_links(run, collect(run, new_links_sql, 1, types, since, false));
+	examine_named(run, collect(run, new_links_sql, 1, types, since, false), false, 0);
 }
 
-/* Examines accounts that are merely named. */
+/* Examines accounts that are merely named, all of them or, not 0, until that has taken so many milliseconds. */
 static void
-examine_links(Run *run, Tuplestorestate *ids)
+examine_named(Run *run, Tuplestorestate *ids, bool by_heap, long most)
 {
 	MemoryContext old = MemoryContextSwitchTo(run->context);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(row_desc(), &TTSOpsMinimalTuple);
+	long		spent = 0;
 
 	MemoryContextSwitchTo(old);
-	while (tuplestore_gettupleslot(ids, true, false, slot))
+	while ((most == 0 || spent < most) && tuplestore_gettupleslot(ids, true, false, slot))
 	{
+		TimestampTz start = GetCurrentTimestamp();
+		int64		unverified = run->unverified;
 		char	   *id;
 
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(slot);
 		id = TextDatumGetCString(slot->tts_values[0]);
-		confirm(run, id, run->full);
+		confirm(run, id, by_heap);
 		pfree(id);
+		if (run->unverified == unverified)
+			spent += TimestampDifferenceMilliseconds(start, GetCurrentTimestamp());
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	let_go(run, ids);
@@ -1171,50 +1182,34 @@ prove_tails(Run *run, Tuplestorestate *ids)
 	let_go(run, ids);
 }
 
-/* Findings that are still open and were not seen true in this run are looked at again. */
+/*
+ * The accounts with open findings, those that were seen true longest ago first. Not those that an
+ * earlier session of this run has counted; what another run has seen this one counts too. Those that
+ * an index hides are for a full run alone, which has gone by the heap.
+ */
+static const char *const open_findings_sql =
+"SELECT aggregate_id FROM pointstore.finding"
+" WHERE resolved_at IS NULL AND last_seen_at" LT "$1 AND ($2 OR NOT detail OPERATOR(pg_catalog.?) 'hidden')"
+" GROUP BY aggregate_id ORDER BY pg_catalog.min(last_seen_at), aggregate_id LIMIT $3";
+
+/*
+ * Findings that are still open and were not seen true in this run are looked at again: by a full run all,
+ * by an incremental one so many, or for so long, that it does not keep the next one waiting; each has its
+ * turn. Who waits for a lock has not used up that time.
+ */
 static void
 examine_open_findings(Run *run)
 {
-	char	   *id = MemoryContextStrdup(run->context, "");
+	static const Oid types[] = {TIMESTAMPTZOID, BOOLOID, INT8OID};
+	Datum		values[] = {
+		TimestampTzGetDatum(run->resumed ? run->started_at : DT_NOEND), BoolGetDatum(run->full),
+		Int64GetDatum(run->full ? PG_INT64_MAX : OPEN_FINDINGS_AT_ONCE)
+	};
+	Tuplestorestate *ids;
 
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_FINDINGS);
-	while ((id = next_open_finding(run, id)) != NULL)
-		confirm(run, id, false);
-}
-
-/*
- * The account after that one, which is freed, with such findings; NULL: none. Those
- * that an index hides are for a full run alone, which has gone by the heap.
- */
-static char *
-next_open_finding(Run *run, char *after)
-{
-	static PointstorePlan next = {
-		.sql = "SELECT aggregate_id FROM pointstore.finding"
-		" WHERE resolved_at IS NULL AND aggregate_id" GT "$2"
-		/* what an earlier session has counted; what another run has seen this one counts too */
-		"   AND ($1 IS NULL OR last_seen_at" LT "$1)"
-		"   AND ($3 OR NOT detail OPERATOR(pg_catalog.?) 'hidden')"
-		" ORDER BY aggregate_id LIMIT 1",
-		.nargs = 3, .argtypes = {TIMESTAMPTZOID, TEXTOID, BOOLOID}
-	};
-	Datum		values[3];
-	PointstoreScope owner;
-	char	   *id;
-
-	pointstore_act_as_verifier(&owner);
-	use_indexes();
-	SPI_connect();
-	values[0] = TimestampTzGetDatum(run->started_at);
-	values[1] = CStringGetTextDatum(after);
-	values[2] = BoolGetDatum(run->full);
-	pointstore_execute(&next, values, run->resumed ? "   " : "n  ", false);
-	id = SPI_processed == 0 ? NULL :
-		MemoryContextStrdup(run->context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
-	SPI_finish();
-	pointstore_act_as_caller(&owner);
-	pfree(after);
-	return id;
+	ids = collect(run, open_findings_sql, 3, types, values, false);
+	examine_named(run, ids, false, run->full ? 0 : OPEN_FINDINGS_TIME);
 }
 
 /* Whether an id of the checkpoint has been passed by this run's, or the sequence was set back before it. */
@@ -1610,7 +1605,8 @@ examine_now(text *id)
  * Records an account's findings: open ones are seen again, new ones and what is done
  * about any are announced by a WARNING in the server's log and by NOTIFY
  * pointstore_finding with JSON.
- * Those that an index hides say so, for only a full run can see them again.
+ * Those that an index hides say so, for only a full run can see them again; and those about
+ * which what was tried has failed say why.
  */
 static void
 record(const Case *wrong, const char *action, bool hidden)
@@ -1618,7 +1614,8 @@ record(const Case *wrong, const char *action, bool hidden)
 	static PointstorePlan plan = {
 		.sql = "INSERT INTO pointstore.finding AS f (run_id, aggregate_id, code, severity, expected, found, version, detail, action)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7,"
-		"  CASE WHEN $10 THEN $8 OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('hidden', true) ELSE $8 END, $9)"
+		"  $8 OPERATOR(pg_catalog.||) CASE WHEN $10 THEN pg_catalog.jsonb_build_object('hidden', true) ELSE '{}' END"
+		"     OPERATOR(pg_catalog.||) CASE WHEN $11 IS NULL THEN '{}' ELSE pg_catalog.jsonb_build_object('failed', $11) END, $9)"
 		" ON CONFLICT (aggregate_id, code) WHERE resolved_at IS NULL DO UPDATE"
 		" SET last_seen_at = pg_catalog.clock_timestamp(), severity = EXCLUDED.severity, expected = EXCLUDED.expected,"
 		" found = EXCLUDED.found, version = EXCLUDED.version, detail = EXCLUDED.detail,"
@@ -1626,16 +1623,16 @@ record(const Case *wrong, const char *action, bool hidden)
 		" RETURNING id, f.xmax" EQ "0,"	/* true: inserted just now */
 		" CAST(pg_catalog.jsonb_build_object('id', id, 'aggregate_id', $2, 'code', $3, 'severity', $4,"
 		" 'expected', $5, 'found', $6, 'version', $7, 'action', $9) AS pg_catalog.text)",
-		.nargs = 10,
-		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, BOOLOID}
+		.nargs = 11,
+		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, BOOLOID, TEXTOID}
 	};
 	int			i;
 
 	for (i = 0; i < wrong->found->n; i++)
 	{
 		Finding    *finding = &wrong->found->findings[i];
-		Datum		values[10];
-		char		nulls[11] = "          ";
+		Datum		values[11];
+		char		nulls[12] = "           ";
 
 		values[0] = Int64GetDatum(wrong->run->id);
 		values[1] = PointerGetDatum(wrong->id);
@@ -1647,9 +1644,11 @@ record(const Case *wrong, const char *action, bool hidden)
 		values[7] = finding->detail;
 		values[8] = CStringGetTextDatum(action);
 		values[9] = BoolGetDatum(hidden);
+		values[10] = wrong->failure ? CStringGetTextDatum(wrong->failure) : (Datum) 0;
 		nulls[4] = finding->no_expected ? 'n' : ' ';
 		nulls[5] = finding->no_found ? 'n' : ' ';
 		nulls[6] = finding->no_version ? 'n' : ' ';
+		nulls[10] = wrong->failure ? ' ' : 'n';
 		SPI_connect();
 		pointstore_execute(&plan, values, nulls, false);
 		/* no row where a trigger of the user's does not want it */
@@ -1746,14 +1745,35 @@ act(Case *wrong)
 	error = pointstore_attempt(follow_policy, wrong);
 	if (error != NULL)
 	{
-		ereport(WARNING,
-				(errcode(error->sqlerrcode),
-				 errmsg("account \"%s\" was not %s: %s", pointstore_cstring(wrong->id),
-						policy->freeze ? "frozen" : "repaired", error->message)));
+		wrong->failure = error->message;
+		if (!has_failed_before(wrong))
+			ereport(WARNING,
+					(errcode(error->sqlerrcode),
+					 errmsg("account \"%s\" was not %s: %s", pointstore_cstring(wrong->id),
+							policy->freeze ? "frozen" : "repaired", error->message)));
 		return "reported";
 	}
 	wrong->acted = 1;
 	return policy->freeze ? "frozen" : "repaired";
+}
+
+/* Whether that is how it went already when a finding of the account, which is open still, was seen last. */
+static bool
+has_failed_before(const Case *wrong)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT FROM pointstore.finding WHERE aggregate_id" EQ "$1 AND resolved_at IS NULL"
+		" AND (detail OPERATOR(pg_catalog.->>) 'failed')" EQ "$2",
+		.nargs = 2, .argtypes = {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {PointerGetDatum(wrong->id), CStringGetTextDatum(wrong->failure)};
+	bool		before;
+
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, false);
+	before = SPI_processed > 0;
+	SPI_finish();
+	return before;
 }
 
 /* Freezes an account, or puts it right altogether. */

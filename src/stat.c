@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -47,10 +48,25 @@ typedef union Entry
 	char		padding[TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(DatabaseStats))];
 } Entry;
 
+/*
+ * What was told lately: who is started for a moment, again and again, tells it once a day. A
+ * thing has its place in one of a few slots, where the one told longest ago makes room.
+ */
+#define TOLD_SLOTS 1024
+#define TOLD_PLACES 8
+
+typedef struct Told
+{
+	pg_atomic_uint64 what;		/* a hash; 0: free */
+	pg_atomic_uint64 at;
+} Told;
+
+static Told *told = NULL;
 static Entry *entries = NULL;	/* null: not preloaded */
 static DatabaseStats *own = NULL;
 static bool has_looked = false; /* for own, which may be in vain */
 
+static void free_slots(Told *slots);
 static DatabaseStats *own_stats(void);
 static void put_row(ReturnSetInfo *rsinfo, DatabaseStats *stats);
 
@@ -58,7 +74,7 @@ static void put_row(ReturnSetInfo *rsinfo, DatabaseStats *stats);
 Size
 pointstore_stat_memory(void)
 {
-	return sizeof(Entry) * MAX_DATABASES;
+	return add_size(sizeof(Entry) * MAX_DATABASES, sizeof(Told) * TOLD_SLOTS);
 }
 
 /* Finds its shared memory, made where it is not yet, under AddinShmemInitLock. */
@@ -69,7 +85,10 @@ pointstore_stat_set_up(void)
 	int			i;
 	int			j;
 
-	entries = ShmemInitStruct("pointstore statistics", pointstore_stat_memory(), &found);
+	told = ShmemInitStruct("pointstore warnings", sizeof(Told) * TOLD_SLOTS, &found);
+	if (!found)
+		free_slots(told);
+	entries = ShmemInitStruct("pointstore statistics", sizeof(Entry) * MAX_DATABASES, &found);
 	for (i = 0; !found && i < MAX_DATABASES; i++)
 	{
 		pg_atomic_init_u32(&entries[i].stats.database, InvalidOid);
@@ -77,6 +96,51 @@ pointstore_stat_set_up(void)
 		for (j = 0; j < N_STATS; j++)
 			pg_atomic_init_u64(&entries[i].stats.counts[j], 0);
 	}
+}
+
+static void
+free_slots(Told *slots)
+{
+	int			i;
+
+	for (i = 0; i < TOLD_SLOTS; i++)
+	{
+		pg_atomic_init_u64(&slots[i].what, 0);
+		pg_atomic_init_u64(&slots[i].at, 0);
+	}
+}
+
+/*
+ * Whether something is news in this database, by a hash of it: from now on for a day it is none, for any
+ * session where the library is preloaded, else for this one. Two at once may both hear that it is.
+ */
+bool
+pointstore_is_news(uint64 what)
+{
+	static Told own_slots[TOLD_SLOTS];
+	static bool has_slots = false;
+	uint64		now = GetCurrentTimestamp();
+	Told	   *oldest = NULL;
+	int			i;
+
+	if (told == NULL && !has_slots)
+		free_slots(own_slots);
+	has_slots = true;
+	what = hash_combine64(what, MyDatabaseId) | 1;
+	for (i = 0; i < TOLD_PLACES; i++)
+	{
+		Told	   *slot = &(told ? told : own_slots)[(what / 2 + i) % TOLD_SLOTS];
+
+		if (pg_atomic_read_u64(&slot->what) == what &&
+			now - pg_atomic_read_u64(&slot->at) < USECS_PER_DAY)
+			return false;
+		if (oldest == NULL || pg_atomic_read_u64(&slot->what) == what ||
+			pg_atomic_read_u64(&slot->at) < pg_atomic_read_u64(&oldest->at))
+			oldest = slot;
+	}
+	pg_atomic_write_u64(&oldest->what, what);
+	pg_atomic_write_u64(&oldest->at, now);
+	return true;
 }
 
 /* Adds to a counter of this database. Nothing happens where none is kept. */

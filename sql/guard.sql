@@ -59,7 +59,7 @@ SELECT pointstore.open_account('guard-3');
 SELECT pointstore.close_account('guard-3');
 UPDATE pointstore.balance SET balance = 1, version = version + 1 WHERE aggregate_id = 'guard-3';
 INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('guard-3', 'Noted');
--- frozen between the change and its event, in one transaction
+-- not frozen between the change and its event, in one transaction
 BEGIN;
 UPDATE pointstore.balance SET balance = 1, version = version + 1 WHERE aggregate_id = 'guard-1';
 SELECT pointstore.freeze_account('guard-1', 'test');
@@ -200,3 +200,153 @@ UPDATE pointstore.balance SET version = version + 1 WHERE aggregate_id = 'guard-
 SET LOCAL session_replication_role = origin;
 INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('guard-1', 'Noted');
 ROLLBACK;
+
+-- what is called while a statement's events are not settled finds the account as they leave it
+CREATE FUNCTION guard_follow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    CASE NEW.payload ->> 'then'
+        WHEN 'fee' THEN PERFORM pointstore.append_event(NEW.aggregate_id, 'Fee', -1);
+        WHEN 'fees' THEN PERFORM pointstore.append_events(jsonb_build_array(
+            jsonb_build_object('aggregate_id', NEW.aggregate_id, 'event_type', 'Fee', 'amount', -1),
+            jsonb_build_object('aggregate_id', 'guard-f0', 'event_type', 'Fee', 'amount', 1)));
+        WHEN 'hold' THEN PERFORM pointstore.hold(NEW.aggregate_id, 3, 'guard-h' || NEW.version);
+        WHEN 'transfer' THEN PERFORM pointstore.transfer(NEW.aggregate_id, 'guard-f0', 1);
+        WHEN 'reverse' THEN PERFORM pointstore.reverse_event(NEW.aggregate_id, NEW.version, 1);
+        WHEN 'close' THEN PERFORM pointstore.close_account(NEW.aggregate_id);
+        WHEN 'freeze' THEN PERFORM pointstore.freeze_account(NEW.aggregate_id, 'test');
+        WHEN 'kind' THEN PERFORM pointstore.set_kind(NEW.aggregate_id, 'guard-limited');
+        WHEN 'rebuild' THEN IF (SELECT changed FROM pointstore.rebuild_balance(NEW.aggregate_id)) THEN RAISE 'rebuilt'; END IF;
+        WHEN 'insert' THEN INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES (NEW.aggregate_id, 'Fee', -1);
+        WHEN 'update' THEN UPDATE pointstore.balance SET balance = NEW.balance_after, version = NEW.version WHERE aggregate_id = NEW.aggregate_id;
+        WHEN 'update wrongly' THEN UPDATE pointstore.balance SET balance = 0, version = NEW.version WHERE aggregate_id = NEW.aggregate_id;
+        ELSE NULL;
+    END CASE;
+    RETURN NEW;
+END$$;
+CREATE TRIGGER guard_follow AFTER INSERT ON pointstore.event_store FOR EACH ROW
+    WHEN (NEW.payload ? 'then') EXECUTE FUNCTION guard_follow();
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload)
+SELECT 'guard-f-' || what, 'Sold', amount, jsonb_build_object('then', what)
+  FROM unnest(ARRAY['fee', 'fees', 'hold', 'transfer', 'reverse', 'freeze', 'kind', 'rebuild', 'insert', 'update']) WITH ORDINALITY w(what, n),
+       unnest(ARRAY[10, 20]) amount ORDER BY n, amount;
+SELECT a.aggregate_id, a.version, a.balance, a.held, a.status, a.version = count(*) AND a.balance = sum(e.amount) AND a.held = sum(e.held) AS agrees
+  FROM pointstore.account a JOIN pointstore.event_store e USING (aggregate_id) WHERE a.aggregate_id LIKE 'guard-f%' GROUP BY 1, 2, 3, 4, 5 ORDER BY 1;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload)
+VALUES ('guard-f1', 'Sold', 10, '{"then": "update wrongly"}'), ('guard-f1', 'Sold', 20, '{}');
+-- so nothing is closed with something in it
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload)
+VALUES ('guard-f1', 'Sold', 10, '{"then": "close"}'), ('guard-f1', 'Noted', 0, '{}');
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload)
+VALUES ('guard-f1', 'Sold', 10, '{"then": "close"}'), ('guard-f1', 'Spent', -10, '{}');
+SELECT version, balance, status FROM pointstore.get_balance('guard-f1');
+-- where the caller writes the balances they wait for it
+SELECT pointstore.open_account('guard-f2');
+SET pointstore.balance_writer = 'caller';
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload) VALUES ('guard-f2', 'Sold', 10, '{"then": "fee"}');
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload) VALUES ('guard-f2', 'Sold', 10, '{"then": "update"}');
+RESET pointstore.balance_writer;
+SELECT version, balance FROM pointstore.get_balance('guard-f2');
+DROP TRIGGER guard_follow ON pointstore.event_store;
+
+-- an event that a BEFORE trigger inserts by hand takes nothing that belongs to another
+CREATE FUNCTION guard_before() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES (NEW.aggregate_id, 'Fee', (NEW.payload ->> 'fee')::bigint);
+    RETURN NEW;
+END$$;
+CREATE TRIGGER aa_guard_before BEFORE INSERT ON pointstore.event_store FOR EACH ROW
+    WHEN (NEW.payload ? 'fee') EXECUTE FUNCTION guard_before();
+SELECT outcome, version, balance FROM pointstore.append_event('guard-b', 'Earned', 100);
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload)
+VALUES ('guard-b', 'Spent', -10, '{"fee": -1}'), ('guard-b', 'Spent', -10, '{"fee": -1}');
+BEGIN;
+UPDATE pointstore.balance SET balance = balance - 10, version = version + 1 WHERE aggregate_id = 'guard-b';
+INSERT INTO pointstore.event_store (aggregate_id, event_type, payload) VALUES ('guard-b', 'Spent', '{"fee": null}');
+ROLLBACK;
+BEGIN;
+UPDATE pointstore.balance SET balance = balance - 10, version = version + 1 WHERE aggregate_id = 'guard-b';
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload) VALUES ('guard-b', 'Spent', -10, '{"fee": -10}');
+ROLLBACK;
+SELECT pointstore.append_event('guard-b', 'Spent', -10, '{"fee": -10}');
+SELECT pointstore.append_event('guard-b', 'Spent', -10, '{"fee": null}');
+SELECT version, amount, balance_after FROM pointstore.event_store WHERE aggregate_id = 'guard-b' ORDER BY version;
+DROP TRIGGER aa_guard_before ON pointstore.event_store;
+-- the event of a change may come from a trigger of the change
+CREATE FUNCTION guard_event() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES (NEW.aggregate_id, 'Changed');
+    RETURN NULL;
+END$$;
+CREATE TRIGGER guard_event AFTER UPDATE ON pointstore.balance FOR EACH ROW WHEN (NEW.aggregate_id = 'guard-b' AND NEW.version = 6) EXECUTE FUNCTION guard_event();
+BEGIN;
+UPDATE pointstore.balance SET balance = balance - 7, version = version + 1 WHERE aggregate_id = 'guard-b';
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('guard-b', 'Spent', -1);
+COMMIT;
+SELECT version, balance FROM pointstore.get_balance('guard-b');
+DROP TRIGGER guard_event ON pointstore.balance;
+
+-- what is stored is what was let in, but for the columns that are free
+CREATE FUNCTION guard_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN jsonb_populate_record(NEW, NEW.payload -> 'change');
+END$$;
+CREATE TRIGGER zzz_guard_change BEFORE INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION guard_change();
+DO $$
+DECLARE
+    change jsonb;
+BEGIN
+    FOREACH change IN ARRAY ARRAY['{"id": -1}', '{"id": 9223372036854775807}', '{"id": null}', '{"created_at": "2999-01-01"}', '{"created_at": "2026-01-01"}',
+        '{"amount": -9, "balance_after": 9}', '{"balance_after": 19}', '{"cause_id": 1}', '{"request_id": "guard-r"}', '{"request_id": "guard-r", "leg": 0}', '{"leg": 0}',
+        '{"event_type": "Other"}', '{"version": 7}', '{"aggregate_id": "guard-c2"}', '{"held": 1}']::jsonb[] LOOP
+        BEGIN
+            INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload)
+            VALUES ('guard-c', 'Earned', 18, jsonb_build_object('change', change));
+            RAISE 'changed: %', change;
+        EXCEPTION WHEN SQLSTATE 'PS010' OR not_null_violation THEN NULL;
+        END;
+    END LOOP;
+END$$;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload)
+VALUES ('guard-c', 'Earned', 18, '{"change": {"payload": {"free": true}, "metadata": {"actor": "trigger"}, "occurred_at": "2020-01-01 00:00+00"}}')
+RETURNING version, balance_after, payload, metadata, occurred_at = '2020-01-01 00:00+00' AS occurred;
+DROP TRIGGER zzz_guard_change ON pointstore.event_store;
+
+-- a guard elsewhere, at another time, for another event or statement refuses and does not fall over
+CREATE TABLE guard_table (LIKE pointstore.balance);
+DO $$
+DECLARE
+    tab text;
+    guard text;
+    timing text;
+    event text;
+    level text;
+    wrong int := 0;
+BEGIN
+    FOR tab, guard, timing, event, level IN
+        SELECT t, g, w, e, l FROM unnest(ARRAY['pointstore.event_store', 'pointstore.balance', 'pointstore.pure_account', 'pointstore.account_kind', 'pointstore.hold', 'guard_table']) t,
+             unnest(ARRAY['event_store', 'balance', 'pure_account', 'account_kind', 'hold', 'append_only']) g,
+             unnest(ARRAY['BEFORE', 'AFTER']) w, unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) e, unnest(ARRAY['ROW', 'STATEMENT']) l LOOP
+        BEGIN
+            SET LOCAL session_replication_role = replica;	-- but for the trigger itself
+            EXECUTE format('CREATE TRIGGER guard_wrong %s %s ON %s FOR EACH %s EXECUTE FUNCTION pointstore.guard_%s()', timing, event, tab, level, guard);
+            EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER guard_wrong', tab);
+            EXECUTE CASE event
+                WHEN 'INSERT' THEN CASE tab
+                    WHEN 'pointstore.event_store' THEN $i$INSERT INTO pointstore.event_store VALUES (1, 'guard-w', 1, 'Noted', 0, 0, 0, '{}', NULL, NULL, NULL, NULL, now(), now())$i$
+                    WHEN 'pointstore.pure_account' THEN $i$INSERT INTO pointstore.pure_account VALUES ('guard-w', 'guard-pure', 'open')$i$
+                    WHEN 'pointstore.account_kind' THEN $i$INSERT INTO pointstore.account_kind (kind) VALUES ('guard-w')$i$
+                    WHEN 'pointstore.hold' THEN $i$INSERT INTO pointstore.hold (hold_id, aggregate_id, amount, captured, status, created_at) VALUES ('guard-w', 'guard-b', 1, 0, 'open', now())$i$
+                    ELSE format($i$INSERT INTO %s (aggregate_id, kind, version, balance, held, status, updated_at) VALUES ('guard-w', 'default', 0, 0, 0, 'open', now())$i$, tab) END
+                WHEN 'UPDATE' THEN format('UPDATE %s SET %I = %2$I', tab, (SELECT attname FROM pg_attribute WHERE attrelid = tab::regclass AND attnum = 1))
+                ELSE format('DELETE FROM %s', tab) END;
+            RAISE 'passed';
+        EXCEPTION
+            WHEN trigger_protocol_violated THEN wrong := wrong + 1;
+            WHEN OTHERS THEN NULL;
+        END;
+    END LOOP;
+    PERFORM set_config('guard.refused', wrong::text, false);
+END$$;
+SELECT current_setting('guard.refused') AS refused;
+DROP TABLE guard_table;
+SELECT version, balance FROM pointstore.append_event('guard-b', 'Earned', 1);

@@ -272,6 +272,185 @@ SELECT pointstore.append_event('textbook-13', 'PointEarned', 1, '{"textbook_once
 SELECT version, balance FROM pointstore.get_balance('textbook-13');
 DROP INDEX pointstore.textbook_once;
 
+-- a kind may demand that the amount is given: a blind update then is no event of its own making
+INSERT INTO pointstore.account_kind (kind, amount_required) VALUES ('textbook-strict', true);
+INSERT INTO pointstore.account_kind (kind, mode, amount_required) VALUES ('textbook-strict-pure', 'pure', true);
+SELECT pointstore.open_account('textbook-14', 'textbook-strict'), pointstore.open_account('textbook-15', 'textbook-strict-pure');
+INSERT INTO pointstore.event_store (aggregate_id, event_type, request_id) VALUES ('textbook-14', 'Noted', 'textbook-r3');
+INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('textbook-15', 'Noted');
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-15', 'Noted', 0);
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, request_id) VALUES ('textbook-14', 'PointEarned', 500, 'textbook-r3');
+BEGIN;
+UPDATE pointstore.balance SET balance = 400, version = version + 1 WHERE aggregate_id = 'textbook-14';
+INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('textbook-14', 'PointSpent');
+ROLLBACK;
+-- two that have read 500 and write what they think: the second one's update does not match what it says
+BEGIN;
+UPDATE pointstore.balance SET balance = 400, version = version + 1 WHERE aggregate_id = 'textbook-14';
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-14', 'PointSpent', -100);
+COMMIT;
+BEGIN;
+UPDATE pointstore.balance SET balance = 400, version = version + 1 WHERE aggregate_id = 'textbook-14';
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-14', 'PointSpent', -100);
+ROLLBACK;
+SELECT version, balance FROM pointstore.get_balance('textbook-14');
+
+-- the caller writes the balances: an event never moves one, its update comes before or after it
+SET pointstore.balance_writer = 'caller';
+-- the account's row comes before its first event
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-16', 'PointEarned', 5);
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-16', 'PointEarned', 5);
+INSERT INTO pointstore.balance (aggregate_id, version, balance) VALUES ('textbook-16', 1, 5);
+ROLLBACK;
+BEGIN;
+INSERT INTO pointstore.balance (aggregate_id, version, balance) VALUES ('textbook-16', 1, 5);
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-16', 'PointEarned', 5);
+COMMIT;
+BEGIN;
+INSERT INTO pointstore.balance (aggregate_id) VALUES ('textbook-17');
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointEarned', 1000);
+SELECT version, balance FROM pointstore.balance WHERE aggregate_id = 'textbook-17';
+UPDATE pointstore.balance SET balance = 1000, version = version + 1 WHERE aggregate_id = 'textbook-17' AND version = 0;
+COMMIT;
+-- alone it does not commit, nor is it prepared; nor with another balance; nor is an amount made up
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointEarned', 5);
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointEarned', 5);
+PREPARE TRANSACTION 'textbook-p1';
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointEarned', 5);
+UPDATE pointstore.balance SET balance = 1006, version = version + 1 WHERE aggregate_id = 'textbook-17';
+ROLLBACK;
+BEGIN;
+UPDATE pointstore.balance SET balance = 1006, version = version + 1 WHERE aggregate_id = 'textbook-17';
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointEarned', 5);
+ROLLBACK;
+INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('textbook-17', 'Noted');
+-- several events and updates, in mixed order, of several accounts; rows of one statement, and a COPY
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointSpent', -100), ('textbook-16', 'PointEarned', 1), ('textbook-17', 'PointSpent', -200);
+UPDATE pointstore.balance SET balance = 900, version = version + 1 WHERE aggregate_id = 'textbook-17';
+COPY pointstore.event_store (aggregate_id, version, event_type, amount) FROM stdin;
+textbook-17	4	PointSpent	-300
+\.
+UPDATE pointstore.balance SET balance = balance + 1, version = version + 1 WHERE aggregate_id = 'textbook-16';
+UPDATE pointstore.balance SET balance = 700, version = version + 1 WHERE aggregate_id = 'textbook-17';
+UPDATE pointstore.balance SET balance = 400, version = version + 1 WHERE aggregate_id = 'textbook-17';
+UPDATE pointstore.balance SET balance = 395, version = version + 1 WHERE aggregate_id = 'textbook-17';
+INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('textbook-17', 'PointSpent');
+COMMIT;
+SELECT version, amount, balance_after FROM pointstore.event_store WHERE aggregate_id = 'textbook-17' ORDER BY version;
+SELECT aggregate_id, version, balance FROM pointstore.account WHERE aggregate_id IN ('textbook-16', 'textbook-17') ORDER BY 1;
+-- one of several is missing
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointSpent', -1), ('textbook-17', 'PointSpent', -1);
+UPDATE pointstore.balance SET balance = 394, version = version + 1 WHERE aggregate_id = 'textbook-17';
+COMMIT;
+-- the rules are asked at the event, of what the balance will be, and once; versions count what waits
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointSpent', -395);
+SAVEPOINT s;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointSpent', -1);
+ROLLBACK TO s;
+INSERT INTO pointstore.event_store (aggregate_id, version, event_type, amount) VALUES ('textbook-17', 6, 'Noted', 0);
+ROLLBACK TO s;
+INSERT INTO pointstore.event_store (aggregate_id, version, event_type, amount) VALUES ('textbook-17', 7, 'PointEarned', 395);
+UPDATE pointstore.balance SET balance = 0, version = version + 1 WHERE aggregate_id = 'textbook-17';
+UPDATE pointstore.balance SET balance = 395, version = version + 1 WHERE aggregate_id = 'textbook-17';
+COMMIT;
+-- no function while something waits, whatever it is; a replay says what was; reconciliation does not accuse
+SELECT outcome FROM pointstore.append_event('textbook-17', 'Noted', request_id => 'textbook-r4');
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointSpent', -5);
+SELECT count(*) FROM pointstore.reconcile_account('textbook-17');
+SELECT outcome, version FROM pointstore.append_event('textbook-17', 'Noted', request_id => 'textbook-r4');
+SAVEPOINT s;
+SELECT pointstore.append_event('textbook-17', 'Noted');
+ROLLBACK TO s;
+SELECT pointstore.append_events('[{"aggregate_id": "textbook-16", "event_type": "Noted"}, {"aggregate_id": "textbook-17", "event_type": "Noted"}]');
+ROLLBACK TO s;
+SELECT pointstore.hold('textbook-17', 1);
+ROLLBACK TO s;
+SELECT pointstore.transfer('textbook-16', 'textbook-17', 1);
+ROLLBACK TO s;
+SELECT pointstore.reverse_event('textbook-17', 1);
+ROLLBACK TO s;
+SELECT pointstore.close_account('textbook-17');
+ROLLBACK TO s;
+SELECT pointstore.freeze_account('textbook-17', 'test');
+ROLLBACK TO s;
+SELECT pointstore.set_kind('textbook-17', 'textbook-strict');
+ROLLBACK TO s;
+SELECT pointstore.rebuild_balance('textbook-17');
+ROLLBACK TO s;
+UPDATE pointstore.balance SET balance = balance - 5, version = version + 1 WHERE aggregate_id = 'textbook-17';
+SELECT count(*) FROM pointstore.reconcile_account('textbook-17');
+SELECT balance FROM pointstore.append_event('textbook-17', 'PointEarned', 5);
+UPDATE pointstore.balance SET balance = balance - 1, version = version + 1 WHERE aggregate_id = 'textbook-17';
+SELECT count(*) FROM pointstore.reconcile_account('textbook-17');
+SELECT pointstore.append_event('textbook-17', 'Noted');
+ROLLBACK;
+-- what waits outlives the setting; what comes behind it waits too
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointSpent', -5);
+SET LOCAL pointstore.balance_writer = 'store';
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointSpent', -6);
+SELECT version, balance FROM pointstore.get_balance('textbook-17');
+SAVEPOINT s;
+INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('textbook-17', 'Noted');
+ROLLBACK TO s;
+UPDATE pointstore.balance SET balance = balance - 5, version = version + 1 WHERE aggregate_id = 'textbook-17';
+UPDATE pointstore.balance SET balance = balance - 6, version = version + 1 WHERE aggregate_id = 'textbook-17';
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointEarned', 11);
+COMMIT;
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointSpent', -5);
+SET LOCAL pointstore.balance_writer = 'store';
+COMMIT;
+SELECT version, balance FROM pointstore.get_balance('textbook-17');
+-- savepoints: a change taken back leaves its event waiting, an event taken back is not missed
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointSpent', -5);
+SAVEPOINT s;
+UPDATE pointstore.balance SET balance = balance - 5, version = version + 1 WHERE aggregate_id = 'textbook-17';
+ROLLBACK TO s;
+COMMIT;
+BEGIN;
+SAVEPOINT s;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointSpent', -5);
+ROLLBACK TO s;
+SET LOCAL pointstore.balance_writer = 'store';
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointSpent', -4);
+COMMIT;
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-17', 'PointEarned', 4);
+UPDATE pointstore.balance SET balance = balance + 4, version = version + 1 WHERE aggregate_id = 'textbook-17';
+PREPARE TRANSACTION 'textbook-p2';
+COMMIT PREPARED 'textbook-p2';
+SELECT version, balance FROM pointstore.get_balance('textbook-17');
+-- an event that is skipped has no change, and a change without it no event
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, request_id) VALUES ('textbook-17', 'Noted', 0, 'textbook-r4');
+\echo rows :ROW_COUNT
+COMMIT;
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, request_id) VALUES ('textbook-17', 'Noted', 0, 'textbook-r4') ON CONFLICT DO NOTHING;
+UPDATE pointstore.balance SET version = version + 1 WHERE aggregate_id = 'textbook-17';
+COMMIT;
+CREATE UNIQUE INDEX textbook_once ON pointstore.event_store ((payload ->> 'textbook_once'));
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload) VALUES ('textbook-17', 'PointEarned', 1, '{"textbook_once": "x"}') ON CONFLICT DO NOTHING;
+UPDATE pointstore.balance SET balance = balance + 1, version = version + 1 WHERE aggregate_id = 'textbook-17';
+COMMIT;
+DROP INDEX pointstore.textbook_once;
+-- functions and pure accounts are as ever
+SELECT outcome, version, balance FROM pointstore.append_event('textbook-18', 'PointEarned', 7);
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-15', 'Noted', 3);
+SELECT version, balance FROM pointstore.get_balance('textbook-15');
+RESET pointstore.balance_writer;
+SET pointstore.balance_writer = 'nobody';
+
 -- whatever was tried, rows and events agree
 SELECT count(*) FROM pointstore.balance b WHERE aggregate_id LIKE 'textbook-%'
    AND (version, balance) <> (SELECT count(*), coalesce(sum(amount), 0) FROM pointstore.event_store e WHERE e.aggregate_id = b.aggregate_id);

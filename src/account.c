@@ -11,8 +11,9 @@
  *
  * A change of status or kind locks the row, so that an append of a hybrid
  * account, which updates the same row, comes before it or after it. A pure
- * account's append takes no row lock: one that began before a freeze may
- * commit after it.
+ * account's append takes no row lock. It puts its event there and then looks
+ * whether the account's row still stands (row.c); the change updates the row and
+ * then waits for events that are not committed yet. At least one sees the other.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,8 +44,11 @@ static void set_status(text *id, AccountStatus status, const char *action, text 
 static void refuse_status_change(const Account *account, AccountStatus status);
 static void refuse_kind_change(const Account *account, const Kind *kind);
 static void require_account(Account *account, text *id, Snapshot snapshot);
+static void await_appends(Account *account, Snapshot snapshot);
+static void settle_by_hand(Account *account);
 static bool read_balance_row(Account *account, Snapshot snapshot, AccountLock lock);
 static bool read_pure_row(Account *account, Snapshot snapshot, AccountLock lock);
+static bool is_being_changed(Account *account, TupleTableSlot *row);
 static bool find_row(Account *account, PointstoreTableId table, Snapshot snapshot, AccountLock lock);
 static void hear_of_kinds(Datum arg, Oid relid);
 static Kind *find_kind(text *name);
@@ -147,17 +151,23 @@ change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action)
 static void
 set_status(text *id, AccountStatus status, const char *action, text *reason)
 {
+	Snapshot	snapshot = pointstore_push_snapshot();
 	Account		before;
 
-	require_account(&before, id, pointstore_push_snapshot());
+	require_account(&before, id, snapshot);
 	if (before.status != status)
 	{
 		Account		after = before;
 
-		refuse_status_change(&before, status);
+		if (!before.pure)		/* that is judged when the appends under way have ended */
+			refuse_status_change(&before, status);
 		after.status = status;
 		after.updated_at = Max(GetCurrentTimestamp(), before.updated_at);
 		(void) pointstore_change_account(&after);
+		await_appends(&before, snapshot);
+		refuse_status_change(&before, status);
+		after.version = before.version;
+		after.balance = before.balance;
 		pointstore_log(action, reason, &before, &after);
 	}
 	pointstore_release_account(&before);
@@ -217,12 +227,17 @@ pointstore_set_kind(PG_FUNCTION_ARGS)
 	require_account(&before, id, snapshot);
 	if (!pointstore_same_text(before.kind_name, kind_name))
 	{
+		const Kind *kind = pointstore_require_kind(kind_name);
 		Account		after = before;
 
-		refuse_kind_change(&before, pointstore_require_kind(kind_name));
+		refuse_kind_change(&before, kind);
 		after.kind_name = kind_name;
 		after.updated_at = Max(GetCurrentTimestamp(), before.updated_at);
 		(void) pointstore_change_account(&after);
+		await_appends(&before, snapshot);
+		refuse_kind_change(&before, kind);
+		after.version = before.version;
+		after.balance = before.balance;
 		pointstore_log("set_kind", reason, &before, &after);
 	}
 	pointstore_release_account(&before);
@@ -266,6 +281,42 @@ require_account(Account *account, text *id, Snapshot snapshot)
 }
 
 /*
+ * After the row of a pure account was changed: waits for events of it that are not
+ * committed yet, and brings version and balance to what it then has. None can
+ * come after them (row.c). 40001 where what has come is not to be seen here.
+ */
+static void
+await_appends(Account *account, Snapshot snapshot)
+{
+	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
+	SnapshotData dirty;
+	RowKey		key = {0};
+	RowScan		scan;
+	bool		found;
+	bool		isnull;
+
+	if (!account->pure)
+		return;
+	InitDirtySnapshot(dirty);
+	pointstore_key_text(&key, account->id);
+	do
+	{
+		pointstore_scan_begin(&scan, events->relid, events->key, &dirty, &key);
+		found = pointstore_scan_next(&scan, BackwardScanDirection);
+	} while (found && pointstore_scan_waits(&scan, &dirty));
+	if (found && IsolationUsesXactSnapshot() && !table_tuple_satisfies_snapshot(scan.heap, scan.slot, snapshot))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
+	if (found)
+	{
+		account->version = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_VERSION], &isnull));
+		account->balance = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_BALANCE_AFTER], &isnull));
+	}
+	pointstore_scan_end(&scan);
+}
+
+/*
  * A snapshot that sees what this transaction has done so far, made active.
  * In READ COMMITTED it is new. The caller pops it.
  */
@@ -290,13 +341,67 @@ pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLo
 	if (read_balance_row(account, snapshot, lock))
 		account->exists = true;
 	else if (!account->busy &&
-			 read_pure_row(account, snapshot, lock == LOCK_ACCOUNT ? lock : LOCK_NOTHING))
+			 read_pure_row(account, snapshot, lock == LOCK_BALANCE ? LOCK_NOTHING : lock))
 	{
 		account->exists = account->pure = true;
-		(void) pointstore_last_event(account, snapshot, NULL);
+		(void) pointstore_last_event(account, snapshot);
 	}
 	if (account->exists)
 		account->kind = pointstore_read_kind(account->kind_name);
+	if (lock != LOCK_NOTHING && lock != LOCK_BY_HAND && account->exists && !account->pure && pointstore_has_notes())
+		settle_by_hand(account);
+	if (lock == LOCK_ACCOUNT)
+		pointstore_refuse_waiting(account);
+}
+
+/* PS010 where a change by hand waits for its other half. */
+void
+pointstore_refuse_waiting(const Account *account)
+{
+	if (account->waits)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+				 errmsg("account \"%s\" was changed by hand in this transaction and waits for the other half of it",
+						pointstore_cstring(account->id)),
+				 errdetail("A balance that is updated by hand waits for its event; an event inserted while "
+						   "pointstore.balance_writer is caller waits for its balance.")));
+}
+
+/*
+ * Brings the locked row of an account to its last event, where events that this transaction has
+ * inserted by hand are ahead of it because their statement is still at work. Where row
+ * and events are the caller's to bring together, it waits.
+ */
+static void
+settle_by_hand(Account *account)
+{
+	Account		last = {.id = account->id};
+	Snapshot	snapshot = pointstore_push_snapshot();
+	const EventNote *note;
+
+	(void) pointstore_last_event(&last, snapshot);
+	note = last.last_is_ours ? pointstore_noted_event(last.last_id) : NULL;
+	account->waits = (last.version > account->version && note != NULL && note->by_caller) ||
+		(last.version < account->version && pointstore_is_noted_change(account->id) &&
+		 pointstore_row_is_ours(account->row) && !pointstore_is_being_written(account->row));
+	if (last.version > account->version && note != NULL && !note->by_caller)
+	{
+		pointstore_follow_event(account, &last);
+		pointstore_release_account(account);
+		PopActiveSnapshot();
+		pointstore_read_account(account, account->id, pointstore_push_snapshot(), LOCK_NOTHING);
+	}
+	PopActiveSnapshot();
+}
+
+/* Sets the locked row of an account to an event that was inserted by hand. */
+void
+pointstore_follow_event(Account *account, const Account *last)
+{
+	account->version = last->version;
+	account->balance = last->balance;
+	account->updated_at = Max(account->updated_at, last->updated_at);
+	(void) pointstore_change_account(account);
 }
 
 static bool
@@ -344,14 +449,28 @@ find_row(Account *account, PointstoreTableId id, Snapshot snapshot, AccountLock 
 
 	pointstore_key_text(&key, account->id);
 	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key);
-	found = pointstore_scan_next(&scan, ForwardScanDirection) &&
-		(lock == LOCK_NOTHING ||
-		 pointstore_lock_row(scan.heap, scan.slot, snapshot, lock == LOCK_IF_FREE ? &account->busy : NULL));
+	found = pointstore_scan_next(&scan, ForwardScanDirection);
+	if (found && id == TABLE_PURE_ACCOUNT && lock == LOCK_BY_HAND)
+		found = pointstore_share_row(scan.heap, scan.slot, snapshot);
+	else if (found && id == TABLE_PURE_ACCOUNT && lock == LOCK_IF_FREE)
+		found = !is_being_changed(account, scan.slot);
+	else if (found && lock != LOCK_NOTHING)
+		found = pointstore_lock_row(scan.heap, scan.slot, snapshot, lock == LOCK_IF_FREE ? &account->busy : NULL);
 	if (found)
 		account->row = pointstore_scan_keep(&scan);
 	else
 		pointstore_scan_end(&scan);
 	return found;
+}
+
+/* Whether another is about to change the row of a pure account, which then is busy. */
+static bool
+is_being_changed(Account *account, TupleTableSlot *row)
+{
+	TransactionId changer;
+
+	account->busy = !pointstore_row_stands(row, &changer) && TransactionIdIsValid(changer);
+	return account->busy;
 }
 
 /* Lets go of the row that was read. */
@@ -365,11 +484,10 @@ pointstore_release_account(Account *account)
 
 /*
  * The account's version and balance, and the time, by its last event; false
- * when it has none. is_ours, where wanted: that event is of this transaction.
- * One probe of the primary key.
+ * when it has none. One probe of the primary key.
  */
 bool
-pointstore_last_event(Account *account, Snapshot snapshot, bool *is_ours)
+pointstore_last_event(Account *account, Snapshot snapshot)
 {
 	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
 	RowKey		key = {0};
@@ -385,8 +503,10 @@ pointstore_last_event(Account *account, Snapshot snapshot, bool *is_ours)
 		account->version = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_VERSION], &isnull));
 		account->balance = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_BALANCE_AFTER], &isnull));
 		account->updated_at = DatumGetTimestampTz(slot_getattr(scan.slot, events->att[EV_CREATED_AT], &isnull));
-		if (is_ours != NULL)
-			*is_ours = pointstore_row_is_ours(scan.slot);
+		account->last_id = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_ID], &isnull));
+		account->last_is_ours = pointstore_row_is_ours(scan.slot);
+		if (account->last_is_ours)
+			account->last_cid = HeapTupleHeaderGetCmin(ExecFetchSlotHeapTuple(scan.slot, false, NULL)->t_data);
 	}
 	pointstore_scan_end(&scan);
 	return found;
@@ -589,7 +709,7 @@ pointstore_refuse_events(text *id, Snapshot snapshot)
 {
 	Account		last = {.id = id};
 
-	if (pointstore_last_event(&last, snapshot, NULL))
+	if (pointstore_last_event(&last, snapshot))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("account \"%s\" has %lld events and no row", pointstore_cstring(id),

@@ -111,6 +111,7 @@ static bool settle_holds(Batch *batch);
 static void write_hold(RowWriter *writer, const ProposedEvent *event);
 static void stamp_events(Batch *batch);
 static bool claim(Batch *batch, RowWriter *writer, Account *account);
+static RowOutcome write_claim(RowWriter *writer, const ProposedEvent *event, List *arbiters);
 static void judge_again(Batch *batch, Account *account);
 static RowOutcome write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters);
 
@@ -517,7 +518,7 @@ pointstore_append(Batch *batch)
 
 	pointstore_act_as_owner_plainly(&scope);
 	gather_accounts(batch);
-	lock = batch->naccounts > 1 || !pointstore_store()->table[TABLE_BALANCE].plain ||
+	lock = batch->naccounts > 1 || !pointstore_store()->table[TABLE_BALANCE].plain || pointstore_has_notes() ||
 		/* a hold may expire while its account is waited for */
 		(batch->nevents > 0 && batch->events->hold != NULL);
 	done = batch->nevents >= TRUSTED_EVENTS && !batch->apart && attempt_trusting(batch);
@@ -1074,27 +1075,17 @@ compare_with_stored(ProposedEvent *event, TupleTableSlot *stored)
 }
 
 /*
- * The rules, after the request: account, version, overflow, floor and ceiling.
+ * The rules, after the request: account, version, overflow, floor and ceiling. PS010 on
+ * an account that waits.
  * On success the event has its version and balance and the account has moved
  * on; on a refusal the event has the account's actual ones.
  */
 void
 pointstore_judge(ProposedEvent *event, Account *account, Snapshot snapshot)
 {
-	if (account->exists && pointstore_waits_for_event(account, snapshot))
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
-				 errmsg("account \"%s\" was changed by hand to version %lld and waits for its event",
-						pointstore_cstring(account->id), (long long) account->version)));
-	pointstore_judge_rules(event, account, snapshot);
-}
-
-/* The same for a change that may be one of several that wait for their events. */
-void
-pointstore_judge_rules(ProposedEvent *event, Account *account, Snapshot snapshot)
-{
 	Account		next;
 
+	pointstore_refuse_waiting(account);
 	pointstore_know_expired(account, snapshot);
 	event->outcome = check_account(event, account, snapshot);
 	next = *account;
@@ -1529,7 +1520,7 @@ claim(Batch *batch, RowWriter *writer, Account *account)
 	if (event->request_id != NULL)
 		arbiters = lappend_oid(arbiters, store->request_key);
 	batch->writing = event;
-	while (write_event(writer, event, arbiters) == ROW_CONFLICT)
+	while (write_claim(writer, event, arbiters) == ROW_CONFLICT)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!batch->written && !IsolationUsesXactSnapshot())
@@ -1547,6 +1538,22 @@ claim(Batch *batch, RowWriter *writer, Account *account)
 }
 
 /*
+ * The claim holds only while the account's row stands, which says its status and kind. Who has an
+ * event of this account there already is waited for by who changes that row.
+ */
+static RowOutcome
+write_claim(RowWriter *writer, const ProposedEvent *event, List *arbiters)
+{
+	RowOutcome	outcome;
+
+	if (!event->account->last_is_ours)
+		writer->fence = event->account->row;
+	outcome = write_event(writer, event, arbiters);
+	writer->fence = NULL;
+	return outcome;
+}
+
+/*
  * Judges the events of one pure account again, from its newest last event, after the
  * batch, which stands or falls as one, has begun to be written: what is refused now is an error.
  */
@@ -1554,9 +1561,14 @@ static void
 judge_again(Batch *batch, Account *account)
 {
 	Snapshot	snapshot = pointstore_push_snapshot();
+	Account		before = *account;
 	int			i;
 
-	(void) pointstore_last_event(account, snapshot, NULL);
+	/* with its row: what was in the way may have been a change of status or kind */
+	pointstore_release_account(account);
+	pointstore_read_account(account, before.id, snapshot, LOCK_NOTHING);
+	account->nevents = before.nevents;
+	account->claim = before.claim;
 	for (i = 0; i < batch->nevents; i++)
 	{
 		ProposedEvent *event = &batch->events[i];

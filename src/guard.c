@@ -10,10 +10,13 @@
  * to it. So an event that ON CONFLICT or another trigger drops leaves nothing
  * behind, and a COPY of many events of one account updates its row once.
  *
- * Nothing is remembered between the two triggers: the next version is one
- * more than the account's last event, which a BEFORE trigger sees even when its
- * own statement has inserted it. Where the balance row is ahead of that event
- * by this transaction's doing, the event is the one it waits for (pair.c).
+ * The next version is one more than the account's last event, which a BEFORE trigger
+ * sees even when its own statement has inserted it. Between the two triggers the
+ * event is noted (note.c): what is stored must be what was let in.
+ *
+ * Where the balance row is ahead of the last event by this transaction's doing, the
+ * event is the one it waits for. With balance_writer = caller it is the other way round as well:
+ * the row stays where it is, and the caller's UPDATE must bring it to the event.
  *
  * Rows that our own functions write are known by their command id (row.c) and
  * pass.
@@ -27,8 +30,10 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "common/int.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -47,6 +52,10 @@ PG_FUNCTION_INFO_V1(pointstore_guard_hold);
 PG_FUNCTION_INFO_V1(pointstore_guard_append_only);
 PG_FUNCTION_INFO_V1(pointstore_check_version);
 
+/* what a guard is fired by: bits for guarded_trigger() */
+#define BEFORE(event) (1 << TRIGGER_EVENT_##event)
+#define AFTER(event) (16 << TRIGGER_EVENT_##event)
+
 /* An event as an INSERT brings it, or as it was stored. */
 typedef struct RawEvent
 {
@@ -54,16 +63,17 @@ typedef struct RawEvent
 	bool		has_version;
 	bool		has_created;
 	bool		has_balance_after;
-	bool		has_cause;
 	bool		has_leg;
 	bool		matched;		/* its change was made to the balance before */
+	bool		by_caller;		/* else it is to be made by the caller, not by us */
+	CommandId	began;			/* its statement, which has no command before this one */
 	int64		version;
 	int64		held;
 	int64		balance_after;
 	TimestampTz created_at;
 } RawEvent;
 
-static TriggerData *guarded_trigger(FunctionCallInfo fcinfo, PointstoreTableId table);
+static TriggerData *guarded_trigger(FunctionCallInfo fcinfo, PointstoreTableId table, int firings);
 static Datum column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att, bool *isnull);
 static text *text_column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att);
 static int64 bigint_column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att, bool *given);
@@ -71,19 +81,23 @@ static void read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *tr
 static HeapTuple propose_event(const TriggerData *trigger);
 static bool number_event(RawEvent *raw, Account *account, Snapshot snapshot);
 static bool open_for_event(const ProposedEvent *event, Account *account, Snapshot snapshot);
-static void judge_hybrid(RawEvent *raw, Account *account, Account *last, bool last_is_ours, Snapshot snapshot);
+static void judge_hybrid(RawEvent *raw, Account *account, const Account *last, Snapshot snapshot);
+static void require_amount(const RawEvent *raw, const Account *account);
+static void refuse_taken_change(const RawEvent *raw, const Account *last);
 static void match_change(RawEvent *raw, const Account *account, const Account *last);
 static void refuse_damaged_row(const Account *account, const Account *last);
 static void stamp_event(RawEvent *raw, const Account *account, const Account *last);
 static HeapTuple filled_in(const RawEvent *raw, const TriggerData *trigger);
+static void note_event(const RawEvent *raw);
+static uint64 digest_of(const RawEvent *raw);
+static uint64 digest_text(text *value, uint64 seed);
 static void settle_event(const TriggerData *trigger);
-static void refuse_changed_links(const RawEvent *raw);
-static bool is_last_of_chain(const RawEvent *raw, Snapshot snapshot);
-static void refuse_changed_event(const RawEvent *raw);
+static void follow_last_event(const RawEvent *raw);
 static bool balance_columns_differ(const TriggerData *trigger, int from, int to);
 static bool pure_columns_differ(const TriggerData *trigger);
 static bool attribute_differs(const TriggerData *trigger, AttrNumber att);
 static void check_changed_balance(const TriggerData *trigger);
+static bool meets_event(text *id, int64 version, int64 balance);
 static void check_changed_limits(const TriggerData *trigger, text *id);
 static void check_new_balance(const TriggerData *trigger);
 static void check_new_account(const TriggerData *trigger, const AttrNumber *att, bool pure);
@@ -95,7 +109,7 @@ static HeapTuple raised_version(const TriggerData *trigger, int att, Oid type, i
 Datum
 pointstore_guard_event_store(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_EVENT_STORE);
+	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_EVENT_STORE, BEFORE(INSERT) | AFTER(INSERT));
 	HeapTuple	result = trigger->tg_trigtuple;
 	PointstoreScope scope;
 
@@ -114,13 +128,19 @@ pointstore_guard_event_store(PG_FUNCTION_ARGS)
 	return PointerGetDatum(result);
 }
 
-/* The trigger's data; 39P01 when it is not a row trigger of the given table of the store. */
+/*
+ * The trigger's data; 39P01 when it is not a row trigger of the given table of the store,
+ * fired at once by one of these events.
+ */
 static TriggerData *
-guarded_trigger(FunctionCallInfo fcinfo, PointstoreTableId table)
+guarded_trigger(FunctionCallInfo fcinfo, PointstoreTableId table, int firings)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		!(firings & (TRIGGER_FIRED_BEFORE(trigger->tg_event) ? 1 : TRIGGER_FIRED_AFTER(trigger->tg_event) ? 16 : 0) <<
+		  (trigger->tg_event & TRIGGER_EVENT_OPMASK)) ||
+		trigger->tg_trigger->tgdeferrable ||
 		RelationGetRelid(trigger->tg_relation) != pointstore_store()->table[table].relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
@@ -176,7 +196,8 @@ read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger)
 	value = column(tuple, trigger, att[EV_LEG], &isnull);
 	event->leg = isnull ? 0 : DatumGetInt16(value);
 	raw->has_leg = !isnull;
-	(void) bigint_column(tuple, trigger, att[EV_CAUSE_ID], &raw->has_cause);
+	event->id = bigint_column(tuple, trigger, att[EV_ID], NULL);
+	event->cause_id = bigint_column(tuple, trigger, att[EV_CAUSE_ID], &event->has_cause);
 	raw->version = bigint_column(tuple, trigger, att[EV_VERSION], &raw->has_version);
 	raw->held = bigint_column(tuple, trigger, att[EV_HELD], NULL);
 	raw->balance_after = bigint_column(tuple, trigger, att[EV_BALANCE_AFTER], &raw->has_balance_after);
@@ -193,6 +214,7 @@ propose_event(const TriggerData *trigger)
 	bool		done = false;
 
 	read_raw_event(&raw, trigger->tg_trigtuple, trigger);
+	raw.began = ActiveSnapshotSet() ? GetActiveSnapshot()->curcid : InvalidCommandId;
 	if (event->aggregate_id == NULL || event->event_type == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -202,7 +224,7 @@ propose_event(const TriggerData *trigger)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("an event inserted by hand has no held and no negative leg")));
-	if (event->request_id != NULL && event->leg > 0 && raw.has_cause)
+	if (event->request_id != NULL && event->leg > 0 && event->has_cause)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("an event inserted by hand has a cause_id or a leg above 0, not both"),
@@ -213,7 +235,7 @@ propose_event(const TriggerData *trigger)
 		Account		account;
 
 		CHECK_FOR_INTERRUPTS();
-		pointstore_read_account(&account, event->aggregate_id, snapshot, LOCK_BALANCE);
+		pointstore_read_account(&account, event->aggregate_id, snapshot, LOCK_BY_HAND);
 		PopActiveSnapshot();
 		snapshot = pointstore_push_snapshot();	/* sees what the lock was waited for */
 		stored = event->request_id != NULL && pointstore_find_request(event, 1, true, snapshot);
@@ -225,7 +247,10 @@ propose_event(const TriggerData *trigger)
 		pointstore_release_account(&account);
 		PopActiveSnapshot();
 	}
-	return stored ? NULL : filled_in(&raw, trigger);
+	if (stored)
+		return NULL;
+	note_event(&raw);
+	return filled_in(&raw, trigger);
 }
 
 /* Decides about an event under its account's lock. False: the account was opened just now, do it again. */
@@ -234,18 +259,20 @@ number_event(RawEvent *raw, Account *account, Snapshot snapshot)
 {
 	ProposedEvent *event = &raw->event;
 	Account		last = {.id = account->id};
-	bool		last_is_ours = false;
 
 	if (!account->exists && open_for_event(event, account, snapshot))
 		return false;
 	event->account = account;
 	event->has_expected = raw->has_version;
 	event->expected_version = raw->version - 1;
-	(void) pointstore_last_event(&last, snapshot, &last_is_ours);
+	(void) pointstore_last_event(&last, snapshot);
 	if (account->pure || !account->exists)
+	{
+		require_amount(raw, account);
 		pointstore_judge(event, account, snapshot);
+	}
 	else
-		judge_hybrid(raw, account, &last, last_is_ours, snapshot);
+		judge_hybrid(raw, account, &last, snapshot);
 	if (event->outcome != OUTCOME_APPENDED)
 	{
 		pointstore_count_event(event);
@@ -259,10 +286,17 @@ number_event(RawEvent *raw, Account *account, Snapshot snapshot)
 						(long long) event->balance)));
 	stamp_event(raw, account, &last);
 	event->id = pointstore_draw_id();
+	raw->version = event->version;
+	raw->balance_after = event->balance;
+	raw->created_at = event->created_at;
+	raw->has_leg = event->request_id != NULL;
 	return true;
 }
 
-/* Opens a missing account under the default kind, if that may; else judging it refuses. */
+/*
+ * Opens a missing account under the default kind, if that may; else judging it refuses.
+ * A balance is not opened for who writes balances itself: PS008.
+ */
 static bool
 open_for_event(const ProposedEvent *event, Account *account, Snapshot snapshot)
 {
@@ -271,32 +305,74 @@ open_for_event(const ProposedEvent *event, Account *account, Snapshot snapshot)
 	if (!kind->auto_open)
 		return false;
 	pointstore_refuse_damaged(account->id, snapshot);
+	if (!kind->pure && pointstore_caller_moves_balances())
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
+				 errmsg("account \"%s\" is missing", pointstore_cstring(account->id)),
+				 errhint("Where pointstore.balance_writer is caller the row of pointstore.balance comes before its first event.")));
 	(void) pointstore_open_row(account->id, kind, InvalidOid);
 	return true;
 }
 
 /*
- * The event advances the balance where the row stands at the last event, or
- * this statement's own rows are ahead of it; it matches a change made before
- * where this transaction has moved the row ahead. All else is damage.
+ * The event matches a change made before where this transaction has moved the row ahead.
+ * Else it advances the balance, from the row or from what of this transaction is ahead of it: then
+ * the caller makes its change, where it writes the balances, as of those ahead. All else is damage.
  */
 static void
-judge_hybrid(RawEvent *raw, Account *account, Account *last, bool last_is_ours, Snapshot snapshot)
+judge_hybrid(RawEvent *raw, Account *account, const Account *last, Snapshot snapshot)
 {
+	refuse_taken_change(raw, last);
 	if (account->version > last->version && pointstore_row_is_ours(account->row))
 	{
+		require_amount(raw, account);
 		match_change(raw, account, last);
 		return;
 	}
-	if (account->version < last->version && last_is_ours)
+	raw->by_caller = pointstore_caller_moves_balances();
+	if (account->version < last->version && last->last_is_ours)
 	{
+		const EventNote *ahead = pointstore_noted_event(last->last_id);
+
+		raw->by_caller = ahead != NULL && ahead->by_caller;
 		account->version = last->version;
 		account->balance = last->balance;
 		account->updated_at = Max(account->updated_at, last->updated_at);
 	}
 	if (account->version != last->version || account->balance != last->balance)
 		refuse_damaged_row(account, last);
+	require_amount(raw, account);
 	pointstore_judge(&raw->event, account, snapshot);
+}
+
+/* An amount left out is inferred, where the kind allows it, or 0, where the store moves the balance: else 22004. */
+static void
+require_amount(const RawEvent *raw, const Account *account)
+{
+	bool		required = account->kind != NULL && account->kind->amount_required;
+
+	if (raw->event.any_amount && (required || raw->by_caller))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("amount of an event of account \"%s\" must not be null", pointstore_cstring(account->id)),
+				 required ? errdetail("Its kind \"%s\" has amount_required.", pointstore_cstring(account->kind_name))
+				 : errdetail("No change of its balance waits for an event, and pointstore.balance_writer is caller.")));
+}
+
+/*
+ * An event that a trigger of this very statement has inserted may have taken the change that
+ * this one was to match: PS010. What the statement itself inserts has the command that it began with.
+ */
+static void
+refuse_taken_change(const RawEvent *raw, const Account *last)
+{
+	const EventNote *note = last->last_is_ours && last->last_cid > raw->began ? pointstore_noted_event(last->last_id) : NULL;
+
+	if (note != NULL && note->matches)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+				 errmsg("the change of account \"%s\" that waited for this event was taken by one that a trigger has inserted",
+						pointstore_cstring(last->id))));
 }
 
 /* The event of a change that was made to the row before: PS001, PS010, 22003. */
@@ -306,6 +382,12 @@ match_change(RawEvent *raw, const Account *account, const Account *last)
 	ProposedEvent *event = &raw->event;
 	bool		only_one = account->version == last->version + 1;
 
+	if (pointstore_is_being_written(account->row))
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+				 errmsg("account \"%s\" is being written by a function, whose event comes first",
+						pointstore_cstring(account->id)),
+				 errhint("A trigger adds events of the same account by append_event(), or AFTER INSERT.")));
 	if (event->any_amount)
 	{
 		event->amount = 0;
@@ -387,106 +469,96 @@ filled_in(const RawEvent *raw, const TriggerData *trigger)
 	};
 	bool		nulls[lengthof(columns)] = {0};
 
-	nulls[6] = event->request_id == NULL;
+	nulls[6] = !raw->has_leg;
 	return heap_modify_tuple_by_cols(trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation),
 									 lengthof(columns), columns, values, nulls);
 }
 
-/* AFTER INSERT: the stored event continues its account's chain; at the last one the row follows. */
+/* Notes an event that is let in; an account that the caller moves is looked at before the commit. */
+static void
+note_event(const RawEvent *raw)
+{
+	EventNote	note = {
+		.id = raw->event.id, .digest = digest_of(raw), .by_caller = raw->by_caller, .matches = raw->matched
+	};
+
+	pointstore_note_event(&note);
+	if (raw->by_caller)
+		pointstore_note_change(raw->event.aggregate_id, raw->version);
+}
+
+/* Of all that a trigger may not change between ours; with a secret of this process, so that none can be made to fit. */
+static uint64
+digest_of(const RawEvent *raw)
+{
+	static uint64 secret = 0;
+	const ProposedEvent *event = &raw->event;
+	int64		numbers[] = {
+		event->id, raw->version, event->amount, raw->held, raw->balance_after, raw->created_at,
+		raw->has_leg, raw->has_leg ? event->leg : 0, event->has_cause, event->cause_id
+	};
+	uint64		digest;
+
+	if (secret == 0 && !pg_strong_random(&secret, sizeof(secret)))
+		elog(ERROR, "could not draw a random number");
+	digest = hash_bytes_extended((const unsigned char *) numbers, sizeof(numbers), secret);
+	digest = digest_text(event->aggregate_id, digest);
+	digest = digest_text(event->event_type, digest);
+	digest = digest_text(event->request_id, digest);
+	return digest >> 2;			/* the width of a note's */
+}
+
+static uint64
+digest_text(text *value, uint64 seed)
+{
+	if (value == NULL)
+		return ~seed;
+	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), seed);
+}
+
+/* AFTER INSERT: what is stored must be what was let in, else PS010; at an account's last event the row follows. */
 static void
 settle_event(const TriggerData *trigger)
 {
 	RawEvent	raw;
-	Snapshot	snapshot = pointstore_push_snapshot();
-	Account		account;
+	const EventNote *note;
 
 	read_raw_event(&raw, trigger->tg_trigtuple, trigger);
-	refuse_changed_links(&raw);
-	if (!is_last_of_chain(&raw, snapshot))
+	note = pointstore_noted_event(raw.event.id);
+	if (note == NULL || note->digest != digest_of(&raw))
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+				 errmsg("the event of account \"%s\" was changed on its way into the table",
+						pointstore_cstring(raw.event.aggregate_id)),
+				 errdetail("A BEFORE trigger may change payload, metadata, occurred_at and columns of the user's own.")));
+	if (!note->by_caller)
+		follow_last_event(&raw);
+}
+
+/* Sets the row to an event, unless another of the account follows, or the row is there already. */
+static void
+follow_last_event(const RawEvent *raw)
+{
+	Snapshot	snapshot = pointstore_push_snapshot();
+	Account		account;
+	Account		last = {.id = raw->event.aggregate_id};
+
+	(void) pointstore_last_event(&last, snapshot);
+	if (last.version == raw->version)
 	{
-		PopActiveSnapshot();
-		return;
+		pointstore_read_account(&account, last.id, snapshot, LOCK_BY_HAND);
+		if (account.exists && !account.pure && account.version < last.version)
+			pointstore_follow_event(&account, &last);
+		pointstore_release_account(&account);
 	}
-	pointstore_read_account(&account, raw.event.aggregate_id, snapshot, LOCK_BALANCE);
-	if (!account.exists || (!account.pure && account.version == raw.version &&
-							account.balance != raw.balance_after))
-		refuse_changed_event(&raw);
-	if (!account.pure && account.version < raw.version)
-	{
-		account.version = raw.version;
-		account.balance = raw.balance_after;
-		account.updated_at = Max(account.updated_at, raw.created_at);
-		(void) pointstore_change_account(&account);
-	}
-	pointstore_release_account(&account);
 	PopActiveSnapshot();
-}
-
-/* What propose_event() has not let in, or has not made of it, a trigger that came after has: PS010. */
-static void
-refuse_changed_links(const RawEvent *raw)
-{
-	const ProposedEvent *event = &raw->event;
-
-	if (raw->has_leg != (event->request_id != NULL) || event->leg < 0 ||
-		(event->leg > 0 && raw->has_cause) || pointstore_is_reserved(event->event_type))
-		refuse_changed_event(raw);
-}
-
-/*
- * Whether no event of the account follows. A trigger that came after ours may
- * have changed the row: it must still follow from the one before (PS010).
- */
-static bool
-is_last_of_chain(const RawEvent *raw, Snapshot snapshot)
-{
-	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
-	RowKey		key = {0};
-	RowScan		scan;
-	bool		is_last = true;
-	int64		version = 0;
-	int64		balance = 0;
-	TimestampTz created_at = raw->created_at;
-	bool		isnull;
-
-	pointstore_key_text(&key, raw->event.aggregate_id);
-	pointstore_key_at_most(&key, raw->version < PG_INT64_MAX ? raw->version + 1 : raw->version);
-	pointstore_scan_begin(&scan, events->relid, events->key, snapshot, &key);
-	while (pointstore_scan_next(&scan, BackwardScanDirection))
-	{
-		version = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_VERSION], &isnull));
-		if (version > raw->version)
-			is_last = false;
-		if (version < raw->version)
-		{
-			balance = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_BALANCE_AFTER], &isnull));
-			created_at = DatumGetTimestampTz(slot_getattr(scan.slot, events->att[EV_CREATED_AT], &isnull));
-			break;
-		}
-		version = 0;
-	}
-	pointstore_scan_end(&scan);
-	if (version != raw->version - 1 || created_at > raw->created_at || raw->held != 0 ||
-		pg_add_s64_overflow(balance, raw->event.amount, &balance) || balance != raw->balance_after)
-		refuse_changed_event(raw);
-	return is_last;
-}
-
-static void
-refuse_changed_event(const RawEvent *raw)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
-			 errmsg("the event of account \"%s\" was changed on its way into the table",
-					pointstore_cstring(raw->event.aggregate_id)),
-			 errdetail("A BEFORE trigger may change payload, metadata, occurred_at and columns of the user's own.")));
 }
 
 /* Trigger of balance: BEFORE UPDATE stamps updated_at, AFTER INSERT OR UPDATE checks. */
 Datum
 pointstore_guard_balance(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_BALANCE);
+	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_BALANCE, BEFORE(UPDATE) | AFTER(INSERT) | AFTER(UPDATE));
 	bool		is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
 	HeapTuple	row = is_update ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	PointstoreScope scope;
@@ -570,8 +642,43 @@ check_changed_balance(const TriggerData *trigger)
 				 errmsg("version conflict on account \"%s\": expected %lld, actual %lld", pointstore_cstring(id),
 						(long long) old_version + (old_version < PG_INT64_MAX), (long long) new_version),
 				 errdetail("A change of a balance raises its version by 1.")));
-	check_changed_limits(trigger, id);
+	if (!meets_event(id, new_version, bigint_column(trigger->tg_newtuple, trigger, att[BAL_BALANCE], NULL)))
+		check_changed_limits(trigger, id);
 	pointstore_note_change(id, new_version);
+}
+
+/*
+ * Whether a balance comes to an event that was inserted by hand before it, and was judged then.
+ * PS010 where that event says another balance.
+ */
+static bool
+meets_event(text *id, int64 version, int64 balance)
+{
+	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
+	RowKey		key = {0};
+	RowScan		scan;
+	int64		found = 0;
+	int64		balance_after = 0;
+	bool		isnull;
+
+	if (!pointstore_has_noted_events())
+		return false;
+	pointstore_key_text(&key, id);
+	pointstore_key_at_most(&key, version);
+	pointstore_scan_begin(&scan, events->relid, events->key, pointstore_push_snapshot(), &key);
+	if (pointstore_scan_next(&scan, BackwardScanDirection))
+	{
+		found = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_VERSION], &isnull));
+		balance_after = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_BALANCE_AFTER], &isnull));
+	}
+	pointstore_scan_end(&scan);
+	PopActiveSnapshot();
+	if (found == version && balance_after != balance)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+				 errmsg("the balance of account \"%s\" at version %lld is changed to %lld, its event says %lld",
+						pointstore_cstring(id), (long long) version, (long long) balance, (long long) balance_after)));
+	return found == version;
 }
 
 static void
@@ -602,7 +709,7 @@ check_changed_limits(const TriggerData *trigger, text *id)
 		change.amount = balance;
 	}
 	else
-		pointstore_judge_rules(&change, &account, snapshot);
+		pointstore_judge(&change, &account, snapshot);
 	if (change.outcome != OUTCOME_APPENDED)
 		pointstore_raise(&change);
 	PopActiveSnapshot();
@@ -663,7 +770,7 @@ check_new_account(const TriggerData *trigger, const AttrNumber *att, bool pure)
 	if (!pure)
 		opening.amount = bigint_column(row, trigger, att[BAL_BALANCE], NULL);
 	account.exists = true;
-	pointstore_judge_rules(&opening, &account, snapshot);
+	pointstore_judge(&opening, &account, snapshot);
 	if (opening.outcome != OUTCOME_APPENDED)
 		pointstore_raise(&opening);
 	pointstore_refuse_other_mode(account.id, pure);
@@ -675,7 +782,7 @@ check_new_account(const TriggerData *trigger, const AttrNumber *att, bool pure)
 Datum
 pointstore_guard_pure_account(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_PURE_ACCOUNT);
+	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_PURE_ACCOUNT, AFTER(INSERT) | AFTER(UPDATE));
 	bool		is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
 	PointstoreScope scope;
 
@@ -708,7 +815,7 @@ pure_columns_differ(const TriggerData *trigger)
 Datum
 pointstore_guard_account_kind(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_ACCOUNT_KIND);
+	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_ACCOUNT_KIND, AFTER(UPDATE) | AFTER(DELETE));
 	const AttrNumber *att = pointstore_store()->table[TABLE_ACCOUNT_KIND].att;
 	PointstoreScope scope;
 
@@ -757,7 +864,7 @@ refuse_used_kind(text *kind)
 Datum
 pointstore_guard_hold(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_HOLD);
+	TriggerData *trigger = guarded_trigger(fcinfo, TABLE_HOLD, AFTER(INSERT) | AFTER(UPDATE));
 	const AttrNumber *att = pointstore_store()->table[TABLE_HOLD].att;
 	bool		is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
 	bool		differs = !is_update;
@@ -774,16 +881,18 @@ pointstore_guard_hold(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* Trigger that refuses whatever fires it: PS006. */
+/* Trigger BEFORE UPDATE, DELETE or TRUNCATE of a table of the store's schema, which it refuses: PS006. */
 Datum
 pointstore_guard_append_only(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
+		RelationGetNamespace(trigger->tg_relation) != get_namespace_oid("pointstore", true))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("guard_append_only() is a trigger function")));
+				 errmsg("guard_append_only() serves as a BEFORE UPDATE, DELETE or TRUNCATE trigger of the store")));
 	ereport(ERROR,
 			(errcode(ERRCODE_POINTSTORE_APPEND_ONLY),
 			 errmsg("%s of table \"%s\" is not allowed",

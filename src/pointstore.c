@@ -36,7 +36,7 @@ _PG_init(void)
 {
 	pointstore_store_init();
 	pointstore_account_init();
-	pointstore_pair_init();
+	pointstore_note_init();
 	pointstore_combine_init();
 	pointstore_reconcile_init();
 	pointstore_launcher_init();
@@ -70,7 +70,7 @@ set_up_memory(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Balances changed by hand have their events before commit and prepare. */
+/* What was written by hand has its other half before commit and prepare. */
 static void
 at_transaction(XactEvent event, void *arg)
 {
@@ -78,7 +78,7 @@ at_transaction(XactEvent event, void *arg)
 		pointstore_check_pairs();
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 	{
-		pointstore_forget_pairs();
+		pointstore_forget_notes();
 		pointstore_forget_kinds();
 		pointstore_forget_locks();
 		pointstore_forget_writers(0);

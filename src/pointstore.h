@@ -286,6 +286,7 @@ typedef struct RowWriter
 	int			ntargets;
 	RowTarget	targets[3];
 	TupleTableSlot *firing;		/* the row whose BEFORE triggers are firing */
+	TupleTableSlot *fence;		/* null, or a row, as read, that must stand when a row with arbiters is in */
 } RowWriter;
 
 typedef enum RowOutcome
@@ -305,6 +306,8 @@ extern TupleTableSlot *pointstore_scan_keep(RowScan *scan);
 extern bool pointstore_row_is_ours(TupleTableSlot *slot);
 extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);
 extern bool pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool *busy);
+extern bool pointstore_share_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot);
+extern bool pointstore_row_stands(TupleTableSlot *read, TransactionId *changer);
 
 extern RowWriter *pointstore_writer_begin(int ntargets, const PointstoreTableId *tables,
 										  bool speculative);
@@ -315,7 +318,39 @@ extern RowOutcome pointstore_row_insert(RowWriter *writer, RowTarget *target, Li
 extern RowOutcome pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid);
 extern bool pointstore_is_own_slot(TupleTableSlot *slot);
 extern bool pointstore_is_own_row(HeapTuple tuple);
+extern bool pointstore_is_being_written(TupleTableSlot *slot);
 extern void pointstore_forget_writers(int nest_level);
+
+/* ---------------------------------------------------------------------
+ * note.c: what this transaction has written by hand
+ * ---------------------------------------------------------------------
+ */
+/* An account whose row and events are to be brought together by the caller. */
+typedef struct ChangeNote
+{
+	text	   *id;				/* the key */
+	int64		version;		/* the first at which they were parted by hand */
+} ChangeNote;
+
+/* An event that was let in. */
+typedef struct EventNote
+{
+	int64		id;
+	uint64		digest:62;		/* of what is to be stored */
+	uint64		by_caller:1;	/* its balance is moved by the caller */
+	uint64		matches:1;		/* its balance was, before it */
+} EventNote;
+
+extern void pointstore_note_init(void);
+extern bool pointstore_caller_moves_balances(void);
+extern void pointstore_note_change(text *id, int64 version);
+extern bool pointstore_is_noted_change(text *id);
+extern void pointstore_for_each_change(void (*what) (const ChangeNote *change));
+extern void pointstore_note_event(const EventNote *event);
+extern const EventNote *pointstore_noted_event(int64 id);
+extern bool pointstore_has_noted_events(void);
+extern bool pointstore_has_notes(void);
+extern void pointstore_forget_notes(void);
 
 /* ---------------------------------------------------------------------
  * account.c: balance rows, kinds, status, account_log
@@ -365,17 +400,25 @@ typedef struct Account
 	TupleTableSlot *row;		/* as read, with the user's columns; null when missing */
 	bool		busy;			/* LOCK_IF_FREE: its row is locked by another, nothing was read */
 	Oid			opened_by;		/* who opens it; InvalidOid: the session's role */
+	bool		waits;			/* it was changed by hand, and its other half is the caller's to write */
+	int64		last_id;		/* as pointstore_last_event() has read it, as the next two */
+	bool		last_is_ours;	/* of this transaction */
+	CommandId	last_cid;		/* then: the command that inserted it */
 	int			nevents;		/* of the batch, appended to it */
 	struct ProposedEvent *claim;	/* pure: the event whose key claims its next version */
 } Account;
 
-/* What reading an account locks FOR NO KEY UPDATE. */
+/*
+ * What reading an account locks FOR NO KEY UPDATE. With a lock, what this transaction has
+ * inserted by hand is settled first; what waits for the caller is told, or with LOCK_ACCOUNT PS010.
+ */
 typedef enum AccountLock
 {
 	LOCK_NOTHING,
 	LOCK_IF_FREE,				/* the balance row, unless another has it */
 	LOCK_BALANCE,				/* the balance row; a pure account needs no lock to append */
-	LOCK_ACCOUNT				/* whatever row it has: for a change of status or kind */
+	LOCK_ACCOUNT,				/* whatever row it has: for a change of status or kind */
+	LOCK_BY_HAND				/* the balance row, or a pure account's FOR SHARE: for a guard, which sees to what waits */
 } AccountLock;
 
 extern Snapshot pointstore_push_snapshot(void);
@@ -383,9 +426,11 @@ extern void pointstore_read_account(Account *account, text *id, Snapshot snapsho
 extern void pointstore_release_account(Account *account);
 extern void pointstore_account_init(void);
 extern void pointstore_forget_kinds(void);
+extern void pointstore_refuse_waiting(const Account *account);
 extern const Kind *pointstore_read_kind(text *name);
 extern const Kind *pointstore_require_kind(text *name);
-extern bool pointstore_last_event(Account *account, Snapshot snapshot, bool *is_ours);
+extern bool pointstore_last_event(Account *account, Snapshot snapshot);
+extern void pointstore_follow_event(Account *account, const Account *last);
 extern bool pointstore_same_text(text *a, text *b);
 extern RowOutcome pointstore_write_account(RowWriter *writer, Account *account);
 extern bool pointstore_change_account(Account *account);
@@ -438,14 +483,11 @@ extern int64 pointstore_available(const Account *account);
 extern void pointstore_find_next_expiry(Account *account, List *closing, Snapshot snapshot);
 
 /* ---------------------------------------------------------------------
- * pair.c: balances changed by hand, and the events they wait for
+ * pair.c: rows and events written by hand belong together
  * ---------------------------------------------------------------------
  */
-extern void pointstore_pair_init(void);
-extern void pointstore_note_change(text *id, int64 version);
-extern bool pointstore_waits_for_event(const Account *account, Snapshot snapshot);
 extern void pointstore_check_pairs(void);
-extern void pointstore_forget_pairs(void);
+extern bool pointstore_is_unpaired(text *id);
 
 /* ---------------------------------------------------------------------
  * append.c: one batch of proposed events: lock, check, write, receipts
@@ -564,7 +606,6 @@ extern void pointstore_check_event(const ProposedEvent *event);
 extern bool pointstore_is_reserved(text *event_type);
 extern bool pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapshot snapshot);
 extern void pointstore_judge(ProposedEvent *event, Account *account, Snapshot snapshot);
-extern void pointstore_judge_rules(ProposedEvent *event, Account *account, Snapshot snapshot);
 extern void pointstore_raise_refused(const Batch *batch);
 pg_noreturn extern void pointstore_raise(const ProposedEvent *event);
 extern int64 pointstore_draw_id(void);

@@ -1964,7 +1964,11 @@ pointstore_reconcile_account(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
 				 errmsg("account \"%s\" is missing", pointstore_cstring(id))));
-	pointstore_execute(&examine_plan, &value, NULL, true);
+	/* what the caller has yet to pair is not accused */
+	if (!pointstore_is_unpaired(id))
+		pointstore_execute(&examine_plan, &value, NULL, true);
+	else
+		SPI_processed = 0;
 	for (i = 0; i < SPI_processed; i++)
 		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[i]);
 	SPI_finish();

@@ -61,6 +61,7 @@ static void refuse_own_row(Oid table, Oid index, RowKey *key);
 static bool insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List **recheck);
 static bool is_ours(Relation heap, ItemPointer tid);
 pg_noreturn static void refuse_triggered(const char *table);
+static bool lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, LockTupleMode mode, bool *busy);
 static void end_target(RowWriter *writer, RowTarget *target);
 
 /*
@@ -179,12 +180,25 @@ pointstore_key_until(RowKey *key, TimestampTz value)
 bool
 pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool *busy)
 {
+	return lock_row(heap, slot, snapshot, LockTupleNoKeyExclusive, busy);
+}
+
+/* The same FOR SHARE, which is waited for. */
+bool
+pointstore_share_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot)
+{
+	return lock_row(heap, slot, snapshot, LockTupleShare, NULL);
+}
+
+static bool
+lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, LockTupleMode mode, bool *busy)
+{
 	TM_FailureData failure;
 	TM_Result	result;
 	ItemPointerData tid = slot->tts_tid;
 
 	result = table_tuple_lock(heap, &tid, snapshot, slot, GetCurrentCommandId(false),
-							  LockTupleNoKeyExclusive, busy != NULL ? LockWaitSkip : LockWaitBlock,
+							  mode, busy != NULL ? LockWaitSkip : LockWaitBlock,
 							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
 							  &failure);
 	if (result == TM_Ok)
@@ -201,6 +215,35 @@ pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool
 	if (result != TM_Deleted && result != TM_Updated)
 		elog(ERROR, "unexpected result %d of locking a row", result);
 	return false;
+}
+
+/*
+ * Whether a row still stands as it was read. False: it was changed since, or another
+ * transaction is about to: its id, else invalid.
+ */
+bool
+pointstore_row_stands(TupleTableSlot *read, TransactionId *changer)
+{
+	Relation	heap = table_open(read->tts_tableOid, RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
+	SnapshotData dirty;
+	bool		stands;
+	bool		isnull;
+
+	InitDirtySnapshot(dirty);
+	*changer = InvalidTransactionId;
+	stands = table_tuple_fetch_row_version(heap, &read->tts_tid, &dirty, slot) &&
+		/* its place may be another's by now */
+		slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull) ==
+		slot_getsysattr(read, MinTransactionIdAttributeNumber, &isnull);
+	if (stands && TransactionIdIsValid(dirty.xmax))
+	{
+		*changer = dirty.xmax;
+		stands = false;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(heap, NoLock);
+	return stands;
 }
 
 /*
@@ -549,6 +592,10 @@ refuse_own_row(Oid table, Oid index, RowKey *key)
  * running transaction that has it; then inserts under a token that tells others
  * to wait for us, and withdraws when one of them was faster. A row of our own was not there
  * when the key was chosen: users' code has written it since, and would do so each time.
+ *
+ * It withdraws too when the writer's fence does not stand any more, once its row is there for
+ * others to see: who changes the fence looks for such rows afterwards and waits
+ * for them, so one of the two sees the other, and nobody waits for who waits for it.
  */
 static bool
 insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List **recheck)
@@ -560,6 +607,8 @@ insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List 
 	while (conflict)
 	{
 		uint32		token;
+		bool		stands = true;
+		TransactionId changer = InvalidTransactionId;
 
 		CHECK_FOR_INTERRUPTS();
 		if (!pointstore_check_index_constraints(rel, target->slot, writer->estate, &twin, arbiters))
@@ -572,8 +621,14 @@ insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List 
 		table_tuple_insert_speculative(rel->ri_RelationDesc, target->slot, writer->cid, 0, NULL, token);
 		conflict = false;
 		*recheck = pointstore_insert_index_tuples(rel, target->slot, writer->estate, &conflict, arbiters);
-		table_tuple_complete_speculative(rel->ri_RelationDesc, target->slot, token, !conflict);
+		if (!conflict && writer->fence != NULL)
+			stands = pointstore_row_stands(writer->fence, &changer);
+		table_tuple_complete_speculative(rel->ri_RelationDesc, target->slot, token, !conflict && stands);
 		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+		if (TransactionIdIsValid(changer))
+			XactLockTableWait(changer, NULL, NULL, XLTW_None);
+		if (!stands)
+			return false;
 	}
 	return true;
 }
@@ -675,6 +730,14 @@ pointstore_is_own_row(HeapTuple tuple)
 		if (writer->cid == cid)
 			return true;
 	return false;
+}
+
+/* Whether a row that was read was written by a writer still at work. */
+bool
+pointstore_is_being_written(TupleTableSlot *slot)
+{
+	return own_writers != NULL && pointstore_row_is_ours(slot) &&
+		pointstore_is_own_row(ExecFetchSlotHeapTuple(slot, false, NULL));
 }
 
 /* Forgets the writers that a failed (sub)transaction left behind, and its locks. */

@@ -776,18 +776,18 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 		.sql = "INSERT INTO pointstore.account_log (aggregate_id, action, reason, by_role, before, after)"
 		" VALUES ($1, $2, $3, $4,"
 		" CASE WHEN $5 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $5, 'status', $6,"
-		" 'version', $7, 'balance', $8, 'held', $9) END,"
-		" CASE WHEN $10 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $10, 'status', $11,"
-		" 'version', $12, 'balance', $13, 'held', $14) END)",
-		.nargs = 14,
-		.argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID,
-		TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID}
+		" 'version', $7, 'balance', $8, 'held', $9, 'unit', $10) END,"
+		" CASE WHEN $11 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $11, 'status', $12,"
+		" 'version', $13, 'balance', $14, 'held', $15, 'unit', $16) END)",
+		.nargs = 16,
+		.argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID,
+		TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID}
 	};
 	PointstoreScope scope;
 	Oid			role = GetOuterUserId();
 	char	   *name;
-	Datum		values[14];
-	char		nulls[15] = "              ";
+	Datum		values[16];
+	char		nulls[17] = "                ";
 
 	values[0] = PointerGetDatum(after != NULL ? after->id : before->id);
 	values[1] = CStringGetTextDatum(action);
@@ -798,7 +798,7 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 	name = GetUserNameFromId(role, true);
 	values[3] = CStringGetTextDatum(name != NULL ? name : psprintf("%u", role));	/* dropped meanwhile */
 	log_side(&values[4], &nulls[4], before);
-	log_side(&values[9], &nulls[9], after);
+	log_side(&values[10], &nulls[10], after);
 	pointstore_act_as_owner(&scope);
 	SPI_connect();
 	pointstore_execute(&plan, values, nulls, false);
@@ -809,17 +809,22 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 static void
 log_side(Datum *values, char *nulls, const Account *account)
 {
+	const Kind *kind;
+
 	if (account == NULL)
 	{
-		memset(values, 0, 5 * sizeof(Datum));
-		memset(nulls, 'n', 5);
+		memset(values, 0, 6 * sizeof(Datum));
+		memset(nulls, 'n', 6);
 		return;
 	}
+	kind = pointstore_read_kind(account->kind_name);
 	values[0] = PointerGetDatum(account->kind_name);
 	values[1] = CStringGetTextDatum(status_names[account->status]);
 	values[2] = Int64GetDatum(account->version);
 	values[3] = Int64GetDatum(account->balance);
 	values[4] = Int64GetDatum(account->held);
+	values[5] = kind ? PointerGetDatum(kind->unit) : (Datum) 0;
+	nulls[5] = kind ? ' ' : 'n';
 }
 
 /* A stored status; what it should not be counts as frozen, so that nothing moves. */

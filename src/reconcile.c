@@ -186,6 +186,12 @@ typedef struct Proofs
 	Datum		held[PROOFS_AT_ONCE];
 } Proofs;
 
+/* Whether two values that should be alike are not; a null, where the table lets that be, is like nothing. */
+#define DIFFERS(a, b) "NOT coalesce(" a EQ b ", false)"
+
+/* The same, where null is a value. */
+#define DIFFERS_OR_NULL(a, b) "coalesce(" a NE b ", (" a " IS NULL)" NE "(" b " IS NULL))"
+
 /* Whether what was taken back is more than there was, or of the other sign. */
 #define EXCEEDS(back, amount) \
 " CASE WHEN " amount GE "0 THEN " back GT amount " OR " back LT "0 ELSE " back LT amount " OR " back GT "0 END"
@@ -198,101 +204,184 @@ typedef struct Proofs
 #define TAKEN_OF(id) \
 "(SELECT pg_catalog.sum(b.amount) AS total FROM pointstore.event_store b WHERE b.cause_id" EQ id " AND b.event_type" EQ "'EventReversed')"
 
+/* What a reversal says, in an event that says it is none: its type was altered, where that takes back too much. */
+#define SAYS_AS_REVERSAL(e) \
+"CASE WHEN " e ".cause_id IS NOT NULL AND " e ".event_type" NE "ALL (ARRAY['EventReversed', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])" \
+" AND " e ".payload OPERATOR(pg_catalog.?) 'version' THEN " e ".payload END"
+#define SAYS_REVERSED(says, o) says EQ "pg_catalog.jsonb_build_object('version', " o ".version)"
+
+#define IS_STEP(e) e ".event_type" EQ "ANY (ARRAY['HoldPlaced', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])"
+
+/* The status of a hold that an event of that type has closed. */
+#define STATUS_AFTER(type) \
+"CASE WHEN " type " IS NULL THEN 'open' WHEN " type EQ "'HoldConfirmed' THEN 'confirmed'" \
+" WHEN " type EQ "'HoldCancelled' THEN 'cancelled' ELSE 'expired' END"
+
+/* A time as hold.c writes it into an event's metadata. */
+#define AS_IN_METADATA(at) \
+"CASE WHEN pg_catalog.isfinite(" at ") THEN (pg_catalog.to_jsonb(pg_catalog.timezone('UTC', " at ")) OPERATOR(pg_catalog.#>>) CAST('{}' AS pg_catalog.text[]))" \
+" OPERATOR(pg_catalog.||) '+00:00' ELSE CAST(" at " AS pg_catalog.text) END"
+
 /*
- * What is wrong with an account, from its first event, in a snapshot of now (in
- * READ COMMITTED). A break is looked for only where the event before is there. An
- * event that is taken back by more than it was breaks a chain too, that of causes, and so
- * does what takes back no event of its account; a movement that does not come to zero, or
- * was not taken back alike in all its legs, is a finding of its first leg's account. Where
- * it does not come to zero, which legs there are is not known.
+ * Whether a hold's row h, null where it is gone, is not what the event p that placed it and, by c_type,
+ * what closed it say of it. p has id, aggregate_id, held, hold_id and, where the event says so, expires_at.
+ */
+#define IS_OTHER_HOLD(h, p, c_type, c_amount) \
+"(NOT coalesce(" h ".aggregate_id" EQ p ".aggregate_id AND " h ".event_id" EQ p ".id AND " h ".amount" EQ p ".held" \
+" AND " h ".status" EQ STATUS_AFTER(c_type) " AND " h ".captured" EQ "(0" MINUS "coalesce(" c_amount ", 0)), false)" \
+" OR (" p ".expires_at IS NOT NULL AND " DIFFERS(p ".expires_at", AS_IN_METADATA(h ".expires_at")) "))"
+
+/* Whether what closes a hold is not what can close it. */
+#define IS_OTHER_STEP(c, p) \
+"(" p ".id IS NULL OR NOT coalesce(" c ".held" EQ "(0" MINUS p ".held) AND " c ".amount" LE "0 AND " c ".amount" GE c ".held, false))"
+
+/* Whether an account's row a, under a kind of unit k, is not what its log says last; of what it does not say nothing is known. */
+#define IS_OTHER_ACCOUNT(a, unit, after) \
+"(NOT coalesce(" a ".kind" EQ "(" after " OPERATOR(pg_catalog.->>) 'kind'), (" after " OPERATOR(pg_catalog.->>) 'kind') IS NULL)" \
+" OR NOT coalesce(" a ".status" EQ "(" after " OPERATOR(pg_catalog.->>) 'status'), (" after " OPERATOR(pg_catalog.->>) 'status') IS NULL)" \
+" OR NOT coalesce(" unit EQ "(" after " OPERATOR(pg_catalog.->>) 'unit'), (" after " OPERATOR(pg_catalog.->>) 'unit') IS NULL))"
+
+/* How rows that belong to an account's are found: by an index, for each; or from the heap, for all at once. */
+#define BY_INDEX(join, table, x, condition) \
+" " join " JOIN LATERAL (SELECT " x ".* FROM pointstore." table " " x " WHERE " condition " OFFSET 0) " x " ON true"
+#define BY_HEAP(join, table, x, condition) \
+" " join " JOIN pointstore." table " " x " ON " condition
+
+/*
+ * What is wrong with an account, from its first event, in one snapshot. Whatever its rows hold
+ * is a finding: they may be there twice, and hold nulls or the ends of bigint. A break is looked for only where the
+ * event before is there. A movement that does not come to zero, or was not taken back alike in
+ * all its legs, is a finding of its first leg's account; where it does not come to zero,
+ * which legs there are is not known. A cause that is not there may be in another store, but for those that are
+ * of the account itself. Of each code the worst is told, of these the first, and how many there are.
  *
- * legs_of_e, taken_of_x: how the legs of the account's movements, and what was taken back of
- * them, are found: by an index for each, or from the heap for all at once. Which of them is
+ * FIND: how rows that belong to the account's are found, BY_INDEX or BY_HEAP. Which of them is
  * not left to statistics, that may be as old as the last bulk load: an account may
  * have a leg of every movement of the store.
  */
-#define EXAMINE_SQL(legs_of_e, taken_of_x) \
+#define EXAMINE_SQL(FIND) \
 "WITH e AS (" \
-" SELECT id, version, event_type, amount, held, balance_after, request_id, leg, cause_id," \
-"        pg_catalog.lag(version, 1, CAST(0 AS pg_catalog.int8)) OVER w AS before," \
-"        pg_catalog.lag(balance_after, 1, CAST(0 AS pg_catalog.int8)) OVER w AS balance_before" \
-"   FROM pointstore.event_store WHERE aggregate_id" EQ "$1 WINDOW w AS (ORDER BY version, id))," \
-" links AS (SELECT e.*, version" NE "(before" PLUS "1) AS gap," \
-"        version" EQ "(before" PLUS "1) AND balance_after" NE "(CAST(balance_before AS pg_catalog.numeric)" PLUS "amount) AS broken FROM e)," \
+" SELECT id, aggregate_id, version, event_type, amount, held, balance_after, request_id, leg, cause_id, created_at," \
+"        CASE WHEN event_type" EQ "'HoldPlaced' THEN metadata END AS metadata, " SAYS_AS_REVERSAL("v") " AS says," \
+"        CAST(pg_catalog.lag(version, 1, CAST(0 AS pg_catalog.int8)) OVER w AS pg_catalog.numeric)" PLUS "1 AS next," \
+"        pg_catalog.lag(balance_after, 1, CAST(0 AS pg_catalog.int8)) OVER w AS balance_before," \
+"        pg_catalog.lag(created_at) OVER w AS created_before" \
+"   FROM pointstore.event_store v WHERE aggregate_id" EQ "$1 WINDOW w AS (ORDER BY version, id))," \
+" links AS (SELECT e.*, " DIFFERS("version", "next") " AS gap," \
+"        coalesce(version" EQ "next, false) AND " DIFFERS("balance_after", "(CAST(balance_before AS pg_catalog.numeric)" PLUS "amount)") " AS broken FROM e)," \
 " s AS (SELECT pg_catalog.count(*) AS events, pg_catalog.max(version) AS last, pg_catalog.sum(amount) AS total," \
-"        pg_catalog.sum(held) AS held, pg_catalog.min(version) FILTER (WHERE gap) AS gap," \
-"        pg_catalog.min(version) FILTER (WHERE broken) AS broken FROM links)," \
+"        pg_catalog.sum(held) AS held, coalesce(pg_catalog.bool_or(gap), false) AS gap FROM links)," \
 " b AS (SELECT * FROM pointstore.balance WHERE aggregate_id" EQ "$1)," \
 " p AS (SELECT * FROM pointstore.pure_account WHERE aggregate_id" EQ "$1)," \
-" q AS (SELECT * FROM pointstore.account_proof WHERE aggregate_id" EQ "$1)," \
-" h AS (SELECT coalesce(pg_catalog.sum(amount), 0) AS open FROM pointstore.hold WHERE aggregate_id" EQ "$1 AND status" EQ "'open')," \
+" q AS (SELECT pg_catalog.max(version) AS version FROM pointstore.account_proof WHERE aggregate_id" EQ "$1)," \
+" a AS (SELECT kind, status FROM b UNION ALL SELECT kind, status FROM p)," \
+" l AS (SELECT after FROM pointstore.account_log WHERE aggregate_id" EQ "$1 AND after IS NOT NULL ORDER BY id DESC LIMIT 1)," \
+" h AS (SELECT * FROM pointstore.hold WHERE aggregate_id" EQ "$1 AND status" EQ "'open')," \
+" o AS (SELECT coalesce(pg_catalog.sum(amount), 0) AS open, pg_catalog.min(expires_at) AS first FROM h)," \
+" steps AS (SELECT c.*, pg_catalog.row_number() OVER (PARTITION BY c.cause_id ORDER BY c.version) AS place FROM e c" \
+"   WHERE c.event_type" EQ "ANY (ARRAY['HoldConfirmed', 'HoldCancelled', 'HoldExpired']))," \
+" placed AS (SELECT p.id, p.aggregate_id, p.version, p.held, p.metadata OPERATOR(pg_catalog.->>) 'hold_id' AS hold_id," \
+"        p.metadata OPERATOR(pg_catalog.->>) 'expires_at' AS expires_at, c.event_type AS closed_by, c.amount AS taken" \
+"   FROM e p LEFT JOIN steps c ON c.cause_id" EQ "p.id AND c.place" EQ "1 WHERE p.event_type" EQ "'HoldPlaced')," \
 " legs AS MATERIALIZED (SELECT e.version, e.id AS first_id, e.amount AS first_amount, l.id, l.amount" \
-"   FROM e " legs_of_e " WHERE " IS_FIRST_LEG("e") ")," \
+"   FROM e" FIND("", "event_store", "l", IS_LEG("l", "e")) " WHERE " IS_FIRST_LEG("e") ")," \
 " moved AS (SELECT version, pg_catalog.sum(amount)" PLUS "first_amount AS total FROM legs GROUP BY version, first_amount" \
-"   UNION ALL SELECT x.version, pg_catalog.sum(r.total)" \
+"   UNION ALL SELECT x.version, pg_catalog.sum(r.amount)" \
 "   FROM (SELECT version, id FROM legs UNION ALL SELECT DISTINCT version, first_id FROM legs) x" \
-"   " taken_of_x " GROUP BY x.version)," \
+    FIND("", "event_store", "r", "r.cause_id" EQ "x.id AND r.event_type" EQ "'EventReversed'") " GROUP BY x.version)," \
 " back AS (SELECT o.version, o.amount, CAST(0 AS pg_catalog.numeric)" MINUS "pg_catalog.sum(r.amount) AS total" \
-"   FROM e o JOIN e r ON r.cause_id" EQ "o.id AND r.event_type" EQ "'EventReversed' GROUP BY o.version, o.amount)," \
-" stray AS (SELECT pg_catalog.min(r.version) AS version FROM e r LEFT JOIN e o" \
-"     ON o.id" EQ "r.cause_id AND o.event_type" NE "'EventReversed'" \
-"   WHERE r.event_type" EQ "'EventReversed' AND o.id IS NULL)," \
+"   FROM e o JOIN e r ON r.cause_id" EQ "o.id AND (r.event_type" EQ "'EventReversed' OR " SAYS_REVERSED("r.says", "o") ")" \
+"  WHERE o.event_type" NE "'EventReversed' GROUP BY o.version, o.amount)," \
 " judged (code, severity, expected, found, version) AS (" \
-" SELECT 'version_gap', 'critical', CAST(e.before" PLUS "1 AS pg_catalog.numeric), CAST(e.version AS pg_catalog.numeric), e.version" \
-"   FROM s, LATERAL (SELECT * FROM links l WHERE l.gap AND l.version" EQ "s.gap LIMIT 1) e" \
+" SELECT 'version_gap', 'critical', next, CAST(version AS pg_catalog.numeric), version FROM links WHERE gap" \
 " UNION ALL" \
-" SELECT 'version_gap', 'critical', q.version, coalesce(s.last, 0), coalesce(s.last, 0)" PLUS "1" \
-"   FROM s, q WHERE q.version" GT "coalesce(s.last, 0) AND s.gap IS NULL" \
+" SELECT 'version_gap', 'critical', q.version, coalesce(s.last, 0), CAST(coalesce(s.last, 0)" PLUS "CAST(1 AS pg_catalog.numeric) AS pg_catalog.int8)" \
+"   FROM s, q WHERE q.version" GT "coalesce(s.last, 0) AND NOT s.gap" \
 " UNION ALL" \
-" SELECT 'chain_break', 'critical', CAST(e.balance_before AS pg_catalog.numeric)" PLUS "e.amount, e.balance_after, e.version" \
-"   FROM s, LATERAL (SELECT * FROM links l WHERE l.broken AND l.version" EQ "s.broken LIMIT 1) e" \
+" SELECT 'chain_break', 'critical', CAST(balance_before AS pg_catalog.numeric)" PLUS "amount, balance_after, version FROM links WHERE broken" \
 " UNION ALL" \
-" SELECT 'chain_break', 'critical', x.amount, x.total, x.version" \
-"   FROM s, LATERAL (SELECT * FROM back WHERE " EXCEEDS("total", "amount") " ORDER BY version LIMIT 1) x" \
-"  WHERE s.broken IS NULL" \
+" SELECT 'time_order', 'critical', NULL, NULL, version FROM links WHERE NOT gap AND coalesce(created_at" LT "created_before, created_at IS NULL)" \
 " UNION ALL" \
-" SELECT 'chain_break', 'critical', 0, e.amount, e.version" \
-"   FROM s, stray JOIN e ON e.version" EQ "stray.version" \
-"  WHERE s.broken IS NULL AND NOT EXISTS (SELECT FROM back WHERE " EXCEEDS("total", "amount") ")" \
+" SELECT 'link_broken', 'critical', amount, total, version FROM back WHERE " EXCEEDS("total", "amount") \
 " UNION ALL" \
-" SELECT 'transfer_unbalanced', 'critical', 0, x.total, x.version" \
-"   FROM (SELECT * FROM moved WHERE total" NE "0 ORDER BY version LIMIT 1) x" \
+" SELECT 'link_broken', 'critical', 0, r.amount, r.version FROM e r LEFT JOIN e o ON o.id" EQ "r.cause_id AND o.event_type" NE "'EventReversed'" \
+"  WHERE r.event_type" EQ "'EventReversed' AND o.id IS NULL" \
 " UNION ALL" \
-" SELECT 'balance_mismatch', CASE WHEN b.balance" GT "s.total THEN 'error' ELSE 'warning' END, s.total, b.balance, s.last" \
-"   FROM s, b WHERE s.events" GT "0 AND b.balance" NE "s.total" \
+" SELECT 'link_broken', 'critical', NULL, e.cause_id, e.version" \
+"   FROM (SELECT * FROM e WHERE leg" GE "1 AND cause_id IS NOT NULL AND event_type" NE "'EventReversed') e" \
+    FIND("", "event_store", "f", "f.id" EQ "e.cause_id") \
+"  WHERE NOT (" IS_FIRST_LEG("f") " AND " SAME_REQUEST("f", "e") ")" \
 " UNION ALL" \
-" SELECT 'version_mismatch', 'error', s.last, b.version, s.last FROM s, b WHERE s.events" GT "0 AND b.version" NE "s.last" \
+" SELECT 'link_broken', 'critical', NULL, NULL, version FROM e WHERE leg" GE "1 AND request_id IS NULL AND cause_id IS NULL" \
 " UNION ALL" \
-" SELECT 'held_mismatch', CASE WHEN b.held" LT "s.held THEN 'error' ELSE 'warning' END, s.held, b.held, s.last" \
-"   FROM s, b WHERE s.events" GT "0 AND b.held" NE "s.held" \
+" SELECT 'link_broken', 'critical', CAST(0 AS pg_catalog.numeric)" MINUS "p.held, c.held, c.version FROM steps c LEFT JOIN placed p ON p.id" EQ "c.cause_id" \
+"  WHERE c.place" GT "1 OR " IS_OTHER_STEP("c", "p") \
 " UNION ALL" \
-" SELECT 'held_mismatch', CASE WHEN h.open" GT "x.held THEN 'error' ELSE 'warning' END, x.held, h.open, coalesce(s.last, 0)" \
-"   FROM s CROSS JOIN h LEFT JOIN b ON true, LATERAL (SELECT CASE WHEN s.events" EQ "0 THEN 0 ELSE s.held END AS held) x" \
-"  WHERE h.open" NE "x.held AND (s.events" EQ "0 OR b.held IS NULL OR b.held" EQ "s.held)" \
+" SELECT 'duplicate_request', 'critical', t.id, e.id, e.version FROM (SELECT * FROM e WHERE request_id IS NOT NULL) e" \
+    FIND("", "event_store", "t", "t.request_id" EQ "e.request_id AND coalesce(t.leg, -1)" EQ "coalesce(e.leg, -1)" \
+		 " AND (t.id" LT "e.id OR (t.id" EQ "e.id AND t.aggregate_id" LT "e.aggregate_id))") \
 " UNION ALL" \
-" SELECT 'missing_balance', CASE WHEN s.total" LT "0 THEN 'error' ELSE 'warning' END, s.total, CAST(NULL AS pg_catalog.numeric), s.last" \
+" SELECT 'transfer_unbalanced', 'critical', 0, total, version FROM moved WHERE total" NE "0" \
+" UNION ALL" \
+" SELECT 'balance_mismatch', CASE WHEN b.balance" LT "s.total THEN 'warning' ELSE 'error' END, s.total, b.balance, s.last" \
+"   FROM s, b WHERE s.events" GT "0 AND " DIFFERS("b.balance", "coalesce(s.total, 0)") \
+" UNION ALL" \
+" SELECT 'version_mismatch', 'error', s.last, b.version, s.last FROM s, b WHERE s.events" GT "0 AND " DIFFERS("b.version", "s.last") \
+" UNION ALL" \
+" SELECT 'held_mismatch', CASE WHEN b.held" GT "s.held THEN 'warning' ELSE 'error' END, s.held, b.held, s.last" \
+"   FROM s, b WHERE s.events" GT "0 AND " DIFFERS("b.held", "coalesce(s.held, 0)") \
+" UNION ALL" \
+" SELECT 'held_mismatch', CASE WHEN o.open" GT "x.held THEN 'error' ELSE 'warning' END, x.held, o.open, coalesce(s.last, 0)" \
+"   FROM s CROSS JOIN o LEFT JOIN b ON true, LATERAL (SELECT coalesce(s.held, 0) AS held) x" \
+"  WHERE o.open" NE "x.held AND (s.events" EQ "0 OR b.held IS NULL OR b.held" EQ "x.held)" \
+" UNION ALL" \
+" SELECT 'held_mismatch', 'warning', NULL, NULL, coalesce(s.last, 0) FROM s, b, o WHERE " DIFFERS_OR_NULL("b.next_expiry", "o.first") \
+" UNION ALL" \
+" SELECT 'hold_mismatch', CASE WHEN h.hold_id IS NOT NULL AND coalesce(h.aggregate_id" EQ "p.aggregate_id AND h.event_id" EQ "p.id, false)" \
+"          AND CASE WHEN p.closed_by IS NULL THEN coalesce(h.status" EQ "'open' AND h.amount" GE "p.held, false)" \
+"                   ELSE coalesce(h.status" NE "'open', false) END THEN 'warning' ELSE 'error' END," \
+"        CASE WHEN h.hold_id IS NULL OR " DIFFERS("h.amount", "p.held") " THEN p.held WHEN " DIFFERS("h.captured", "(0" MINUS "coalesce(p.taken, 0))") " THEN 0" MINUS "coalesce(p.taken, 0)" \
+"             WHEN p.closed_by IS NULL THEN p.held ELSE 0 END," \
+"        CASE WHEN h.hold_id IS NULL OR " DIFFERS("h.amount", "p.held") " THEN h.amount WHEN " DIFFERS("h.captured", "(0" MINUS "coalesce(p.taken, 0))") " THEN h.captured" \
+"             WHEN h.status" EQ "'open' THEN h.amount ELSE 0 END, p.version" \
+"   FROM (SELECT * FROM placed WHERE hold_id IS NOT NULL) p" FIND("LEFT", "hold", "h", "h.hold_id" EQ "p.hold_id") \
+"  WHERE " IS_OTHER_HOLD("h", "p", "p.closed_by", "p.taken") \
+" UNION ALL" \
+" SELECT 'hold_mismatch', 'warning', 0, h.amount, coalesce(s.last, 0)" \
+"   FROM s, h LEFT JOIN placed p ON p.id" EQ "h.event_id WHERE p.id IS NULL" \
+" UNION ALL" \
+" SELECT 'missing_balance', 'error', s.total, CAST(NULL AS pg_catalog.numeric), s.last" \
 "   FROM s WHERE s.events" GT "0 AND NOT EXISTS (SELECT FROM b) AND NOT EXISTS (SELECT FROM p)" \
 " UNION ALL" \
-" SELECT 'orphan_balance', CASE WHEN b.balance" GT "0 OR EXISTS (SELECT FROM p) THEN 'error' ELSE 'warning' END," \
+" SELECT 'orphan_balance', CASE WHEN b.balance" LE "0 AND NOT EXISTS (SELECT FROM p) THEN 'warning' ELSE 'error' END," \
 "        CAST(0 AS pg_catalog.numeric), b.balance, b.version" \
-"   FROM s, b WHERE (s.events" EQ "0 AND (b.version" NE "0 OR b.balance" NE "0 OR b.held" NE "0)) OR EXISTS (SELECT FROM p))" \
-" SELECT j.code, j.severity," \
-"        CAST(CASE WHEN j.expected" GE "-9223372036854775808 AND j.expected" LE "9223372036854775807 THEN j.expected END AS pg_catalog.int8)," \
-"        CAST(CASE WHEN j.found" GE "-9223372036854775808 AND j.found" LE "9223372036854775807 THEN j.found END AS pg_catalog.int8)," \
-"        j.version, pg_catalog.jsonb_build_object(" \
-"          'events', s.events, 'last_version', s.last, 'sum', s.total, 'held', s.held, 'open_holds', (SELECT open FROM h)," \
-"          'row', (SELECT pg_catalog.jsonb_build_object('kind', b.kind, 'version', b.version, 'balance', b.balance, 'held', b.held, 'status', b.status) FROM b LIMIT 1))" \
-"   FROM judged j, s"
+"   FROM s, b WHERE (s.events" EQ "0 AND NOT coalesce(b.version" EQ "0 AND b.balance" EQ "0 AND b.held" EQ "0, false)) OR EXISTS (SELECT FROM p)" \
+" UNION ALL" \
+" SELECT 'duplicate_row', 'error', 1, x.rows, coalesce(s.last, 0)" \
+"   FROM s, (SELECT pg_catalog.count(*) AS rows FROM b UNION ALL SELECT pg_catalog.count(*) FROM p) x WHERE x.rows" GT "1" \
+" UNION ALL" \
+" SELECT 'account_mismatch', CASE WHEN a.kind" EQ "(l.after OPERATOR(pg_catalog.->>) 'kind') AND a.status" NE "'open' THEN 'warning' ELSE 'error' END," \
+"        NULL, NULL, coalesce(s.last, 0)" \
+"   FROM s, l, a LEFT JOIN pointstore.account_kind k ON k.kind" EQ "a.kind" \
+"  WHERE (SELECT pg_catalog.count(*) FROM a)" EQ "1 AND " IS_OTHER_ACCOUNT("a", "k.unit", "l.after") ")," \
+" told AS (SELECT DISTINCT ON (code) *, pg_catalog.count(*) OVER (PARTITION BY code) AS times FROM judged" \
+"  ORDER BY code, CASE WHEN severity" EQ "'critical' THEN 0 WHEN severity" EQ "'error' THEN 1 ELSE 2 END, version, expected, found)" \
+" SELECT j.code, j.severity, " AS_BIGINT("j.expected") ", " AS_BIGINT("j.found") ", j.version, pg_catalog.jsonb_build_object(" \
+"          'events', s.events, 'last_version', s.last, 'sum', s.total, 'held', s.held, 'open_holds', o.open, 'times', j.times," \
+"          'row', (SELECT pg_catalog.jsonb_build_object('kind', b.kind, 'version', b.version, 'balance', b.balance, 'held', b.held, 'status', b.status," \
+"                   'next_expiry', b.next_expiry) FROM b LIMIT 1)," \
+"          'log', (SELECT pg_catalog.jsonb_build_object('kind', l.after OPERATOR(pg_catalog.->) 'kind', 'status', l.after OPERATOR(pg_catalog.->) 'status'," \
+"                   'unit', l.after OPERATOR(pg_catalog.->) 'unit') FROM l))" \
+"   FROM told j, s, o"
+
+#define AS_BIGINT(number) \
+"CAST(CASE WHEN " number GE "-9223372036854775808 AND " number LE "9223372036854775807 THEN " number " END AS pg_catalog.int8)"
 
 static PointstorePlan examine_plan = {
-	.sql = EXAMINE_SQL("CROSS JOIN LATERAL (SELECT l.id, l.amount FROM pointstore.event_store l WHERE " IS_LEG("l", "e") " OFFSET 0) l",
-					   "CROSS JOIN LATERAL " TAKEN_OF("x.id") " r"),
-	.nargs = 1, .argtypes = {TEXTOID}
+	.sql = EXAMINE_SQL(BY_INDEX), .nargs = 1, .argtypes = {TEXTOID}
 };
 static PointstorePlan examine_heap_plan = {
-	.sql = EXAMINE_SQL("JOIN pointstore.event_store l ON " IS_LEG("l", "e"),
-					   "JOIN (SELECT cause_id, amount AS total FROM pointstore.event_store WHERE event_type" EQ "'EventReversed') r ON r.cause_id" EQ "x.id"),
-	.nargs = 1, .argtypes = {TEXTOID}
+	.sql = EXAMINE_SQL(BY_HEAP), .nargs = 1, .argtypes = {TEXTOID}
 };
 
 static bool lock_scope(bool full, LOCKTAG *tag);
@@ -652,48 +741,58 @@ show_done(Run *run)
 #define IN_PART(id) \
 "($2" EQ "1 OR pg_catalog.mod(pg_catalog.hashint8extended(" id ", 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3)"
 #define IN_SLICE(account) \
-"($2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(" account ", 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3)"
+"($2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(coalesce(" account ", ''), 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3)"
 
 /*
  * One part of the store, by a hash of the account: every event of it, every
  * balance row, and every account that was proved once, in one snapshot and by their
  * heaps. A row for each account: whether it looks wrong, whether its proof is out of
- * date, what its events say.
+ * date, what its events say, and what tells whether an index hides some of it. Rows
+ * without a name are those of the account ''.
  */
 static const char *const slice_sql =
 "WITH digested AS ("
-" SELECT e.aggregate_id, pointstore.digest(e.version, e.amount, e.held, e.balance_after, 0, 0, $1) AS d"
+" SELECT e.aggregate_id, pointstore.digest(e.version, e.amount, e.held, e.balance_after, 0, 0, $1) AS d, " HEAP_MARK("e.version", "e.amount") " AS mark"
 "   FROM pointstore.event_store e"
 "  WHERE " IN_SLICE("e.aggregate_id")
 "  GROUP BY e.aggregate_id),"
 " balances AS ("
-" SELECT * FROM pointstore.balance b"
-"  WHERE " IN_SLICE("b.aggregate_id") "),"
+" SELECT b.aggregate_id, pg_catalog.count(*) AS rows, pg_catalog.max(b.version) AS version, pg_catalog.max(b.balance) AS balance,"
+"        pg_catalog.max(b.held) AS held, pg_catalog.max(b.next_expiry) AS next_expiry FROM pointstore.balance b"
+"  WHERE " IN_SLICE("b.aggregate_id") " GROUP BY b.aggregate_id),"
+" pures AS ("
+" SELECT p.aggregate_id, pg_catalog.count(*) AS rows FROM pointstore.pure_account p"
+"  WHERE " IN_SLICE("p.aggregate_id") " GROUP BY p.aggregate_id),"
 " proofs AS ("
 " SELECT * FROM pointstore.account_proof q"
 "  WHERE " IN_SLICE("q.aggregate_id") "),"
 " reserved AS ("
-" SELECT h.aggregate_id, pg_catalog.sum(h.amount) AS open FROM pointstore.hold h"
+" SELECT h.aggregate_id, coalesce(pg_catalog.sum(h.amount), 0) AS open, pg_catalog.min(h.expires_at) AS first FROM pointstore.hold h"
 "  WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id")
 "  GROUP BY h.aggregate_id),"
 " compared AS ("
-" SELECT coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id) AS id,"
-"        CASE WHEN e.aggregate_id IS NULL THEN coalesce(b.version" NE "0 OR b.balance" NE "0 OR b.held" NE "0, r.aggregate_id IS NOT NULL)"
+" SELECT coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id, p.aggregate_id, '') AS id,"
+"        CASE WHEN e.aggregate_id IS NULL THEN (b.aggregate_id IS NOT NULL AND NOT coalesce(b.version" EQ "0 AND b.balance" EQ "0 AND b.held" EQ "0, false))"
+"                  OR r.aggregate_id IS NOT NULL OR (b.aggregate_id IS NOT NULL AND p.aggregate_id IS NOT NULL)"
 "             WHEN NOT (e.d).sound THEN true"
 "             WHEN b.aggregate_id IS NULL THEN p.aggregate_id IS NULL"
-"             ELSE b.version" NE "(e.d).last_version OR b.balance" NE "(e.d).total OR b.held" NE "(e.d).held"
-"                  OR p.aggregate_id IS NOT NULL END"
+"             ELSE p.aggregate_id IS NOT NULL"
+"                  OR NOT coalesce(b.version" EQ "(e.d).last_version AND b.balance" EQ "(e.d).total AND b.held" EQ "(e.d).held, false) END"
+"        OR coalesce(b.rows, 0)" GT "1 OR coalesce(p.rows, 0)" GT "1"
+"        OR coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id, p.aggregate_id) IS NULL"
 "        OR coalesce(r.open, 0)" NE "coalesce((e.d).held, 0)"
+"        OR (b.aggregate_id IS NOT NULL AND " DIFFERS_OR_NULL("b.next_expiry", "r.first") ")"
 "        OR coalesce(q.version" GT "coalesce((e.d).last_version, 0), false) AS bad,"
 "        e.aggregate_id IS NOT NULL AND (q.aggregate_id IS NULL OR q.version" NE "(e.d).last_version"
 "        OR q.balance" NE "(e.d).total OR q.held" NE "(e.d).held) AS moved,"
-"        (e.d).last_version AS last, (e.d).total AS total, (e.d).held AS held, (e.d).events AS events"
+"        (e.d).last_version AS last, (e.d).total AS total, (e.d).held AS held, (e.d).events AS events, e.mark, b.rows AS balances, p.rows AS pures,"
+"        coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id) IS NOT NULL AS known"
 "   FROM digested e"
 "   FULL JOIN balances b ON b.aggregate_id" EQ "e.aggregate_id"
 "   FULL JOIN reserved r ON r.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id)"
-"   LEFT JOIN pointstore.pure_account p ON p.aggregate_id" EQ "e.aggregate_id"
-"   FULL JOIN proofs q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id))"
-" SELECT id, bad, moved, last, total, held, events FROM compared";
+"   FULL JOIN proofs q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id)"
+"   FULL JOIN pures p ON p.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id))"
+" SELECT id, bad, moved, last, total, held, events, mark, balances, pures FROM compared WHERE known OR bad";
 
 /*
  * The accounts of first legs whose legs do not sum to zero or were not taken back alike, of events that
@@ -701,7 +800,7 @@ static const char *const slice_sql =
  * them, by a hash of the first leg, or of the account. All sides of a link were written together,
  * so a snapshot has all or none.
  */
-static const char *const links_sql =
+static const char links_sql[] =
 "WITH marked AS ("
 " SELECT e.cause_id, e.event_type" EQ "'EventReversed' AS reverses,"
 "        CASE WHEN e.event_type" EQ "'EventReversed' THEN e.aggregate_id END AS aggregate_id,"
@@ -715,14 +814,82 @@ static const char *const links_sql =
 "   FROM marked r LEFT JOIN pointstore.event_store o ON " IS_ORIGINAL("o", "r")
 "  WHERE r.reverses),"
 " taken AS ("
-" SELECT first_id, pg_catalog.sum(total) AS total FROM reversed WHERE " IN_PART("first_id") " GROUP BY first_id)"
+" SELECT first_id, pg_catalog.sum(total) AS total FROM reversed WHERE " IN_PART("first_id") " GROUP BY first_id),"
+" wrong AS ("
+" SELECT l.cause_id, l.request_id FROM marked l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id"
+"  WHERE NOT l.reverses AND NOT (" IS_FIRST_LEG("f") " AND " SAME_REQUEST("l", "f") "))"
 " SELECT DISTINCT x.aggregate_id FROM ("
+"  SELECT l.aggregate_id FROM wrong w JOIN pointstore.event_store l ON l.cause_id" EQ "w.cause_id AND l.leg" GE "1 AND " SAME_REQUEST("l", "w")
+"  UNION ALL"
 "  SELECT f.aggregate_id FROM marked l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id"
 "    LEFT JOIN taken t ON t.first_id" EQ "f.id"
 "   WHERE NOT l.reverses AND " IS_FIRST_LEG("f") " AND " SAME_REQUEST("l", "f")
 "     AND (f.amount" PLUS "l.total" NE "0 OR t.total" NE "0)"
 "  UNION ALL"
 "  SELECT aggregate_id FROM reversed WHERE " IN_SLICE("aggregate_id") " AND (id IS NULL OR " EXCEEDS("back", "amount") ")) x";
+
+/* The accounts with an event of a request and leg that another has, of one part of the requests. */
+static const char requests_sql[] =
+"WITH doubled AS ("
+" SELECT e.request_id, e.leg FROM pointstore.event_store e WHERE e.request_id IS NOT NULL AND " IN_SLICE("e.request_id")
+"  GROUP BY e.request_id, e.leg HAVING pg_catalog.count(*)" GT "1)"
+" SELECT DISTINCT e.aggregate_id FROM doubled d JOIN pointstore.event_store e"
+"   ON e.request_id" EQ "d.request_id AND coalesce(e.leg, -1)" EQ "coalesce(d.leg, -1)";
+
+/* The accounts within which created_at falls, or with a leg that says neither its request nor its cause. */
+static const char order_sql[] =
+"SELECT DISTINCT x.aggregate_id FROM ("
+" SELECT e.aggregate_id, e.created_at, pg_catalog.lag(e.created_at) OVER (PARTITION BY e.aggregate_id ORDER BY e.version, e.id) AS before,"
+"        e.leg" GE "1 AND e.request_id IS NULL AND e.cause_id IS NULL AS unlinked"
+"   FROM pointstore.event_store e WHERE " IN_SLICE("e.aggregate_id") ") x"
+" WHERE coalesce(x.created_at" LT "x.before, x.created_at IS NULL) OR x.unlinked";
+
+/* The accounts whose holds' rows are not what their events say, and those whose steps do not fit together. */
+static const char holds_sql[] =
+"WITH steps AS MATERIALIZED ("
+" SELECT e.id, e.aggregate_id, e.event_type, e.amount, e.held, e.cause_id, e.metadata OPERATOR(pg_catalog.->>) 'hold_id' AS hold_id,"
+"        e.metadata OPERATOR(pg_catalog.->>) 'expires_at' AS expires_at"
+"   FROM pointstore.event_store e WHERE " IS_STEP("e") " AND " IN_SLICE("e.aggregate_id") "),"
+" placed AS (SELECT * FROM steps WHERE event_type" EQ "'HoldPlaced'),"
+" closed AS (SELECT aggregate_id, cause_id, pg_catalog.count(*) AS times, pg_catalog.min(event_type) AS event_type, pg_catalog.min(amount) AS amount,"
+"        pg_catalog.min(held) AS held FROM steps WHERE event_type" NE "'HoldPlaced' GROUP BY aggregate_id, cause_id)"
+" SELECT DISTINCT x.aggregate_id FROM ("
+"  SELECT c.aggregate_id FROM closed c LEFT JOIN placed p ON p.id" EQ "c.cause_id AND p.aggregate_id" EQ "c.aggregate_id"
+"   WHERE c.times" GT "1 OR " IS_OTHER_STEP("c", "p")
+"  UNION ALL"
+"  SELECT p.aggregate_id FROM placed p LEFT JOIN closed c ON c.cause_id" EQ "p.id AND c.aggregate_id" EQ "p.aggregate_id"
+"    LEFT JOIN pointstore.hold h ON h.hold_id" EQ "p.hold_id"
+"   WHERE p.hold_id IS NOT NULL AND " IS_OTHER_HOLD("h", "p", "c.event_type", "c.amount")
+"  UNION ALL"
+"  SELECT h.aggregate_id FROM pointstore.hold h LEFT JOIN placed p ON p.id" EQ "h.event_id AND p.aggregate_id" EQ "h.aggregate_id"
+"   WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id") " AND p.id IS NULL) x";
+
+/* The accounts whose kind, its unit, or status is not what their log says last. */
+static const char log_sql[] =
+"SELECT DISTINCT a.aggregate_id FROM ("
+" SELECT b.aggregate_id, b.kind, b.status FROM pointstore.balance b WHERE " IN_SLICE("b.aggregate_id")
+" UNION ALL SELECT p.aggregate_id, p.kind, p.status FROM pointstore.pure_account p WHERE " IN_SLICE("p.aggregate_id") ") a"
+" JOIN (SELECT l.aggregate_id, pg_catalog.max(l.id) AS id FROM pointstore.account_log l"
+"        WHERE l.after IS NOT NULL AND " IN_SLICE("l.aggregate_id") " GROUP BY l.aggregate_id) x ON x.aggregate_id" EQ "a.aggregate_id"
+" JOIN pointstore.account_log l ON l.id" EQ "x.id"
+" LEFT JOIN pointstore.account_kind k ON k.kind" EQ "a.kind"
+" WHERE " IS_OTHER_ACCOUNT("a", "k.unit", "l.after");
+
+/* The accounts with an event that took back too much but for its type, which was altered. */
+static const char altered_sql[] =
+"WITH said AS ("
+" SELECT e.aggregate_id, e.cause_id, pg_catalog.sum(e.amount) AS total FROM pointstore.event_store e JOIN pointstore.event_store o"
+"     ON o.id" EQ "e.cause_id AND o.aggregate_id" EQ "e.aggregate_id AND " SAYS_REVERSED("(" SAYS_AS_REVERSAL("e") ")", "o")
+"  WHERE e.cause_id IS NOT NULL AND " IN_SLICE("e.aggregate_id") " GROUP BY e.aggregate_id, e.cause_id)"
+" SELECT DISTINCT x.aggregate_id FROM ("
+"  SELECT t.aggregate_id, o.amount, CAST(0 AS pg_catalog.numeric)" MINUS "t.total" MINUS "coalesce(pg_catalog.sum(r.amount), 0) AS back"
+"    FROM said t JOIN pointstore.event_store o ON o.id" EQ "t.cause_id AND o.aggregate_id" EQ "t.aggregate_id"
+"    LEFT JOIN pointstore.event_store r ON r.cause_id" EQ "t.cause_id AND r.aggregate_id" EQ "t.aggregate_id AND r.event_type" EQ "'EventReversed'"
+"   GROUP BY t.aggregate_id, t.total, o.id, o.amount) x"
+" WHERE " EXCEEDS("x.back", "x.amount");
+
+/* What a full run looks for in each part, one pass after the other, beside what slice_sql compares. */
+static const char *const further_passes[] = {links_sql, requests_sql, order_sql, holds_sql, log_sql, altered_sql};
 
 /* The same among the causes of events that have come since. */
 static const char *const new_links_sql =
@@ -740,6 +907,24 @@ static const char *const new_links_sql =
 "   WHERE " IS_FIRST_LEG("f") " AND t.moved IS NOT NULL"
 "     AND (f.amount" PLUS "t.moved" NE "0 OR coalesce(t.taken, 0)" PLUS "coalesce(own.total, 0)" NE "0)"
 "  UNION ALL"
+"  SELECT l.aggregate_id FROM pointstore.event_store l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id"
+"   WHERE l.id" GT "$1 AND l.leg" GE "1 AND l.event_type" NE "'EventReversed' AND NOT (" IS_FIRST_LEG("f") " AND " SAME_REQUEST("f", "l") ")"
+"  UNION ALL"
+"  SELECT e.aggregate_id FROM pointstore.event_store e JOIN pointstore.event_store t ON t.request_id" EQ "e.request_id"
+"   WHERE e.id" GT "$1 AND e.request_id IS NOT NULL AND coalesce(t.leg, -1)" EQ "coalesce(e.leg, -1)"
+"     AND (t.id" LT "e.id OR (t.id" EQ "e.id AND t.aggregate_id" LT "e.aggregate_id))"
+"  UNION ALL"
+"  SELECT c.aggregate_id FROM pointstore.event_store c LEFT JOIN pointstore.event_store p"
+"      ON p.id" EQ "c.cause_id AND p.aggregate_id" EQ "c.aggregate_id AND p.event_type" EQ "'HoldPlaced'"
+"   WHERE c.id" GT "$1 AND " IS_STEP("c") " AND c.event_type" NE "'HoldPlaced' AND " IS_OTHER_STEP("c", "p")
+"  UNION ALL"
+"  SELECT p.aggregate_id FROM (SELECT e.id, e.aggregate_id, e.held, e.metadata OPERATOR(pg_catalog.->>) 'hold_id' AS hold_id,"
+"        e.metadata OPERATOR(pg_catalog.->>) 'expires_at' AS expires_at FROM pointstore.event_store e"
+"         WHERE e.id" GT "$1 AND e.event_type" EQ "'HoldPlaced') p"
+"    LEFT JOIN pointstore.hold h ON h.hold_id" EQ "p.hold_id LEFT JOIN pointstore.event_store c"
+"      ON c.cause_id" EQ "p.id AND c.aggregate_id" EQ "p.aggregate_id AND " IS_STEP("c")
+"   WHERE p.hold_id IS NOT NULL AND " IS_OTHER_HOLD("h", "p", "c.event_type", "c.amount")
+"  UNION ALL"
 "  SELECT v.aggregate_id FROM reversed v LEFT JOIN LATERAL " TAKEN_OF("v.id") " r ON true"
 "   WHERE v.id IS NULL OR " EXCEEDS("(CAST(0 AS pg_catalog.numeric)" MINUS "r.total)", "v.amount") ") x";
 
@@ -755,10 +940,12 @@ scan_slice(Run *run)
 	Datum		part[] = {Int64GetDatum(run->key), Int64GetDatum(run->slices), Int64GetDatum(run->slice)};
 	Datum		values[6];
 	PointstoreScope owner;
+	int			i;
 
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
 	take_proofs_and_candidates(run, collect(run, slice_sql, 3, types, part, true));
-	examine_named(run, collect(run, links_sql, 3, types, part, false), true, 0);
+	for (i = 0; i < lengthof(further_passes); i++)
+		examine_named(run, collect(run, further_passes[i], 3, types, part, false), true, 0);
 	run->slice++;
 	values[0] = Int64GetDatum(run->id);
 	values[1] = Int32GetDatum(run->slice);
@@ -955,7 +1142,7 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 static TupleDesc
 row_desc(void)
 {
-	TupleDesc	desc = CreateTemplateTupleDesc(7);
+	TupleDesc	desc = CreateTemplateTupleDesc(10);
 
 	TupleDescInitEntry(desc, 1, "id", TEXTOID, -1, 0);
 	TupleDescInitEntry(desc, 2, "bad", BOOLOID, -1, 0);
@@ -964,6 +1151,9 @@ row_desc(void)
 	TupleDescInitEntry(desc, 5, "balance", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, 6, "held", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, 7, "events", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 8, "mark", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 9, "balances", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 10, "pures", INT8OID, -1, 0);
 	return desc;
 }
 
@@ -1121,29 +1311,38 @@ examine_named(Run *run, Tuplestorestate *ids, bool by_heap, long most)
 	let_go(run, ids);
 }
 
-/* Accounts from the version up to which they are proved; the rows are as slice_sql's. */
+/* Accounts from the version up to which they are proved; the rows are as slice_sql's, but that nothing is known of the heap. */
 static const char *const tail_sql =
 "WITH compared AS ("
-" SELECT n.id, (t.d).events AS events, coalesce(q.version, 0)" PLUS "coalesce((t.d).events, 0) AS last,"
+" SELECT n.id, (t.d).events AS events, CAST(coalesce(q.version, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).events, 0) AS last,"
 "        CAST(coalesce(q.balance, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).total, 0) AS total,"
 "        CAST(coalesce(q.held, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).held, 0) AS held,"
-"        coalesce((t.d).sound, true) AS sound, b.aggregate_id AS balance_id, b.version, b.balance, b.held AS row_held,"
-"        p.aggregate_id AS pure_id,"
-"        (SELECT coalesce(pg_catalog.sum(h.amount), 0) FROM pointstore.hold h"
-"          WHERE h.aggregate_id" EQ "n.id AND h.status" EQ "'open') AS open"
+"        coalesce((t.d).sound, true) AND NOT coalesce(t.falls, false) AS sound, b.rows, b.version, b.balance, b.held AS row_held, b.next_expiry, p.rows AS pures,"
+"        o.open, o.first,"
+"        coalesce(" IS_OTHER_ACCOUNT("b", "k.unit", "l.after") ", false) AS other"
 "   FROM pg_catalog.unnest($1) AS n (id)"
 "   LEFT JOIN pointstore.account_proof q ON q.aggregate_id" EQ "n.id"
-"   LEFT JOIN pointstore.balance b ON b.aggregate_id" EQ "n.id"
-"   LEFT JOIN pointstore.pure_account p ON p.aggregate_id" EQ "n.id"
+"  CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS rows, pg_catalog.max(version) AS version, pg_catalog.max(balance) AS balance,"
+"                             pg_catalog.max(held) AS held, pg_catalog.max(next_expiry) AS next_expiry, pg_catalog.max(kind) AS kind, pg_catalog.max(status) AS status"
+"                        FROM pointstore.balance WHERE aggregate_id" EQ "n.id) b"
+"  CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS rows FROM pointstore.pure_account WHERE aggregate_id" EQ "n.id) p"
+"  CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.sum(h.amount), 0) AS open, pg_catalog.min(h.expires_at) AS first FROM pointstore.hold h"
+"                       WHERE h.aggregate_id" EQ "n.id AND h.status" EQ "'open') o"
+"   LEFT JOIN LATERAL (SELECT l.after FROM pointstore.account_log l"
+"                       WHERE l.aggregate_id" EQ "n.id AND l.after IS NOT NULL AND b.rows" EQ "1 ORDER BY l.id DESC LIMIT 1) l ON true"
+"   LEFT JOIN pointstore.account_kind k ON k.kind" EQ "b.kind"
 "  CROSS JOIN LATERAL (SELECT pointstore.digest(e.version, e.amount, e.held, e.balance_after,"
-"                             coalesce(q.version, 0), coalesce(q.balance, 0), $2) AS d"
-"                        FROM pointstore.event_store e"
-"                       WHERE e.aggregate_id" EQ "n.id AND e.version" GT "coalesce(q.version, 0)) t),"
-" judged AS (SELECT c.*, NOT sound OR (balance_id IS NULL AND pure_id IS NULL) OR c.open" NE "c.held"
-"        OR (balance_id IS NOT NULL AND (c.version" NE "last OR c.balance" NE "total OR c.row_held" NE "c.held)) AS bad"
+"                             coalesce(q.version, 0), coalesce(q.balance, 0), $2) FILTER (WHERE e.version" GT "coalesce(q.version, 0)) AS d,"
+"                             pg_catalog.bool_or(coalesce(e.created_at" LT "e.before, e.created_at IS NULL)) AS falls"
+"                        FROM (SELECT e.*, pg_catalog.lag(e.created_at) OVER (ORDER BY e.version) AS before FROM pointstore.event_store e"
+"                               WHERE e.aggregate_id" EQ "n.id AND e.version" GE "coalesce(q.version, 0)) e) t),"
+" judged AS (SELECT c.*, NOT sound OR (rows" EQ "0 AND pures" EQ "0) OR rows" PLUS "pures" GT "1 OR other OR c.open" NE "c.held"
+"        OR (rows" GT "0 AND (NOT coalesce(c.version" EQ "last AND c.balance" EQ "total AND c.row_held" EQ "c.held, false)"
+"                             OR " DIFFERS_OR_NULL("c.next_expiry", "c.first") ")) AS bad"
 "   FROM compared c)"
-" SELECT id, bad, coalesce(events, 0)" GT "0 AS moved, CASE WHEN NOT bad THEN last END,"
-"        CAST(CASE WHEN NOT bad THEN total END AS pg_catalog.int8), CAST(CASE WHEN NOT bad THEN held END AS pg_catalog.int8), events"
+" SELECT id, bad, coalesce(events, 0)" GT "0 AS moved, CASE WHEN NOT bad THEN " AS_BIGINT("last") " END,"
+"        CASE WHEN NOT bad THEN " AS_BIGINT("total") " END, CASE WHEN NOT bad THEN " AS_BIGINT("held") " END, events,"
+"        CAST(NULL AS pg_catalog.int8), CAST(NULL AS pg_catalog.int8), CAST(NULL AS pg_catalog.int8)"
 "   FROM judged";
 
 static void

@@ -47,6 +47,8 @@ SELECT outcome, version, balance FROM pointstore.append_event('account-1', 'Poin
 SELECT pointstore.freeze_account('account-1', NULL);
 SELECT pointstore.freeze_account(NULL, 'why');
 SELECT pointstore.unfreeze_account('account-1', NULL);
+SELECT pointstore.freeze_account('account-1', '');
+SELECT pointstore.unfreeze_account('account-1', '');
 SELECT pointstore.unfreeze_account(NULL, 'why');
 SELECT pointstore.freeze_account('', 'why');
 SELECT pointstore.freeze_account('account-none', 'why');

@@ -12,11 +12,15 @@ END$$;
 SELECT pointstore.append_event(NULL, 'Noted');
 SELECT pointstore.append_event('bad-1', NULL);
 SELECT pointstore.append_event('bad-1', 'Noted', NULL);
-SELECT pointstore.append_event('bad-1', 'Noted', 0, NULL);
 SELECT pointstore.try_append_event(NULL, 'Noted');
 SELECT pointstore.try_append_event('bad-1', NULL);
 SELECT pointstore.try_append_event('bad-1', 'Noted', NULL);
-SELECT pointstore.try_append_event('bad-1', 'Noted', 0, NULL);
+-- a null payload is an empty one
+BEGIN;
+SELECT outcome FROM pointstore.append_event('bad-1', 'Noted', 0, NULL);
+SELECT outcome FROM pointstore.try_append_event('bad-1', 'Noted', 0, NULL);
+SELECT payload FROM pointstore.event_store WHERE aggregate_id = 'bad-1';
+ROLLBACK;
 -- where null means "none" it does; JSON's null is a payload
 SELECT outcome, version FROM pointstore.append_event('bad-2', 'Noted', 0, 'null', NULL, NULL, NULL, NULL, NULL, NULL);
 SELECT payload, metadata, request_id, leg FROM pointstore.event_store WHERE aggregate_id = 'bad-2';

@@ -176,7 +176,10 @@ SELECT pointstore.hold('hold-1', 1, 'hold-x', NULL);
 SELECT pointstore.hold('hold-1', 1, 'hold-x', '0');
 SELECT pointstore.hold('hold-1', 1, 'hold-x', '-1 s');
 SELECT pointstore.hold('hold-1', 1, 'hold-x', '300000 years');
-SELECT pointstore.hold('hold-1', 1, 'hold-x', payload => NULL);
+BEGIN;
+SELECT count(pointstore.hold('hold-1', 1, 'hold-x', payload => NULL));
+SELECT outcome, version FROM pointstore.hold('hold-1', 1, 'hold-x');
+ROLLBACK;
 SELECT pointstore.confirm_hold(NULL);
 SELECT pointstore.confirm_hold('hold-x', 0);
 SELECT pointstore.confirm_hold('hold-x', -1);
@@ -397,3 +400,103 @@ DELETE FROM pointstore.balance WHERE aggregate_id LIKE 'hold-%';
 DELETE FROM pointstore.pure_account WHERE aggregate_id LIKE 'hold-%';
 DELETE FROM pointstore.hold;
 COMMIT;
+
+SET client_min_messages = warning;
+-- what is taken goes to another account, as the second leg of a movement that the confirmation begins
+INSERT INTO pointstore.account_kind (kind, mode, min_balance, max_balance, unit) VALUES
+    ('hold-cap', 'hybrid', 0, 50, ''), ('hold-won', 'hybrid', 0, NULL, 'KRW'), ('hold-pure-to', 'pure', 0, NULL, '');
+SELECT count(pointstore.append_event('hold-p', 'Earned', 1000));
+SELECT count(pointstore.hold('hold-p', 100, 'hold-to' || i)) FROM generate_series(1, 9) i;
+SELECT outcome, aggregate_id, version, balance, available FROM pointstore.confirm_hold('hold-to1', to_id => 'hold-shop', payload => '{"order": 7}', metadata => '{"actor": "me", "hold_id": "x"}');
+SELECT e.aggregate_id, e.version, e.event_type, e.amount, e.held, e.balance_after, e.payload, e.metadata, e.request_id, e.leg, c.event_type AS cause
+  FROM pointstore.event_store e LEFT JOIN pointstore.event_store c ON c.id = e.cause_id
+ WHERE e.aggregate_id = 'hold-shop' OR (e.aggregate_id = 'hold-p' AND e.version > 10) ORDER BY e.id;
+SELECT status, captured FROM pointstore.hold WHERE hold_id = 'hold-to1';
+-- repeated it is the first receipt, whatever the metadata; and anything else is another request
+SELECT outcome, aggregate_id, version, balance, available FROM pointstore.confirm_hold('hold-to1', to_id => 'hold-shop', payload => '{"order": 7}');
+SELECT outcome, aggregate_id, version, balance, available FROM pointstore.try_confirm_hold('hold-to1', 100, 'hold-p', 'hold-shop', '{"order": 7}', '{"actor": "you"}');
+SELECT pointstore.confirm_hold('hold-to1', payload => '{"order": 7}');
+SELECT pointstore.confirm_hold('hold-to1', to_id => 'hold-other', payload => '{"order": 7}');
+SELECT pointstore.confirm_hold('hold-to1', to_id => 'hold-shop');
+SELECT pointstore.confirm_hold('hold-to1', 99, to_id => 'hold-shop', payload => '{"order": 7}');
+SELECT outcome, aggregate_id, version, balance, available FROM pointstore.try_confirm_hold('hold-to1', to_id => 'hold-other', payload => '{"order": 7}');
+SELECT outcome, aggregate_id, version FROM pointstore.try_confirm_hold('hold-to1', payload => '{"order": 7}');
+SELECT count(*) FROM pointstore.account WHERE aggregate_id = 'hold-other';
+SELECT outcome, version FROM pointstore.confirm_hold('hold-to2', 30, payload => NULL);
+SELECT pointstore.confirm_hold('hold-to2', 30, to_id => 'hold-shop');
+-- the other account's rules; what is refused leaves nothing behind
+SELECT pointstore.open_account('hold-full', 'hold-cap'), pointstore.open_account('hold-krw', 'hold-won'), pointstore.open_account('hold-ice');
+SELECT pointstore.freeze_account('hold-ice', 'test');
+SELECT pointstore.confirm_hold('hold-to3', to_id => 'hold-full');
+SELECT outcome, aggregate_id, version, balance FROM pointstore.try_confirm_hold('hold-to3', to_id => 'hold-full');
+SELECT pointstore.confirm_hold('hold-to3', to_id => 'hold-krw');
+SELECT outcome, aggregate_id, version, balance FROM pointstore.try_confirm_hold('hold-to3', to_id => 'hold-krw');
+SELECT pointstore.confirm_hold('hold-to3', to_id => 'hold-ice');
+SELECT outcome, aggregate_id, version, balance FROM pointstore.try_confirm_hold('hold-to3', to_id => 'hold-ice');
+SELECT pointstore.confirm_hold('hold-to3', to_id => 'hold-p');
+SELECT pointstore.try_confirm_hold('hold-to3', to_id => 'hold-p');
+SELECT pointstore.confirm_hold('hold-to3', to_id => '');
+SELECT pointstore.confirm_hold('hold-to3', to_id => 'hold-shop', metadata => '[1]');
+SELECT outcome, aggregate_id, version FROM pointstore.try_confirm_hold('hold-to3', 101, to_id => 'hold-new');
+SELECT count(*) FROM pointstore.account WHERE aggregate_id = 'hold-new';
+SELECT status FROM pointstore.hold WHERE hold_id = 'hold-to3';
+SELECT outcome, version, balance FROM pointstore.try_confirm_hold('hold-to3', 50, to_id => 'hold-full');
+-- a pure account, a savepoint that is rolled back, REPEATABLE READ, a prepared transaction
+SELECT count(pointstore.append_event('hold-pp', 'Earned', 1, kind => 'hold-pure-to'));
+SELECT outcome, version, balance FROM pointstore.confirm_hold('hold-to4', to_id => 'hold-pp');
+SELECT balance FROM pointstore.account WHERE aggregate_id = 'hold-pp';
+BEGIN;
+SAVEPOINT s;
+SELECT outcome, version FROM pointstore.confirm_hold('hold-to5', to_id => 'hold-other');
+ROLLBACK TO s;
+SELECT outcome, version FROM pointstore.try_confirm_hold('hold-to5', 1000, to_id => 'hold-other');
+SELECT outcome, version FROM pointstore.confirm_hold('hold-to5', to_id => 'hold-shop');
+SELECT outcome, version FROM pointstore.confirm_hold('hold-to5', to_id => 'hold-shop');
+COMMIT;
+SELECT count(*) FROM pointstore.account WHERE aggregate_id = 'hold-other';
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT outcome, version FROM pointstore.confirm_hold('hold-to6', to_id => 'hold-shop');
+SELECT outcome, version FROM pointstore.try_confirm_hold('hold-to6', to_id => 'hold-shop');
+SELECT outcome, version FROM pointstore.try_confirm_hold('hold-to6', to_id => 'hold-pp');
+COMMIT;
+BEGIN;
+SELECT outcome, version FROM pointstore.confirm_hold('hold-to7', to_id => 'hold-shop');
+PREPARE TRANSACTION 'hold-to7';
+COMMIT PREPARED 'hold-to7';
+SELECT outcome, version FROM pointstore.confirm_hold('hold-to7', to_id => 'hold-shop');
+-- reversed it is in both legs, whichever is named, and in the same proportion
+SELECT outcome, aggregate_id, balance FROM pointstore.reverse_event('hold-shop', 1, 40, 'hold-rev');
+SELECT outcome, aggregate_id, balance FROM pointstore.reverse_event('hold-p', 11);
+SELECT outcome, aggregate_id, version FROM pointstore.try_reverse_event('hold-p', 11);
+SELECT outcome, version FROM pointstore.confirm_hold('hold-to1', to_id => 'hold-shop', payload => '{"order": 7}');
+SELECT aggregate_id, version, balance, held, available FROM pointstore.account WHERE aggregate_id IN ('hold-p', 'hold-shop', 'hold-full', 'hold-pp') ORDER BY 1;
+SELECT a, r.* FROM unnest(ARRAY['hold-p', 'hold-shop', 'hold-full', 'hold-pp']) a, pointstore.reconcile_account(a) r;
+-- a leg that is altered shows
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.event_store SET amount = 99, balance_after = 99 WHERE aggregate_id = 'hold-shop' AND version = 1;
+SET LOCAL session_replication_role = origin;
+SELECT count(*) FROM pointstore.reconcile_account('hold-p') WHERE code = 'transfer_unbalanced';
+ROLLBACK;
+
+-- the try_ forms
+SELECT outcome, aggregate_id, version, balance, available, id FROM pointstore.try_confirm_hold('hold-none');
+SELECT outcome, aggregate_id FROM pointstore.try_confirm_hold('hold-none', aggregate_id => 'hold-p');
+SELECT count(pointstore.cancel_hold('hold-t4')), count(pointstore.cancel_hold('hold-t5', 'hold-p'));
+SELECT outcome, aggregate_id, version, id FROM pointstore.try_confirm_hold('hold-t4');
+SELECT outcome, aggregate_id, version, id FROM pointstore.try_confirm_hold('hold-t5');
+SELECT outcome, aggregate_id, version, id FROM pointstore.try_confirm_hold('hold-t5', aggregate_id => 'hold-shop');
+SELECT outcome, version, available FROM pointstore.try_confirm_hold('hold-to8', 101);
+SELECT outcome, version, available FROM pointstore.try_confirm_hold('hold-to8', aggregate_id => 'hold-shop');
+SELECT outcome, version, balance, available FROM pointstore.try_confirm_hold('hold-to8', 60);
+SELECT outcome, version, available FROM pointstore.try_confirm_hold('hold-to8', 61);
+SELECT outcome, version, available FROM pointstore.try_cancel_hold('hold-to8');
+SELECT outcome, version, available FROM pointstore.try_cancel_hold('hold-to9', 'hold-shop');
+SELECT outcome, version, available FROM pointstore.try_cancel_hold('hold-to9', 'hold-p');
+SELECT outcome, version FROM pointstore.try_cancel_hold('hold-to9');
+SELECT outcome, version, available FROM pointstore.try_confirm_hold('hold-to9');
+SELECT outcome, aggregate_id, version FROM pointstore.try_cancel_hold('hold-t3', 'hold-p');
+SELECT outcome, aggregate_id, version FROM pointstore.try_cancel_hold('hold-t3', 'hold-shop');
+SELECT pointstore.try_cancel_hold('');
+SELECT pointstore.try_confirm_hold(NULL);
+SELECT count(*) FROM pointstore.event_store WHERE aggregate_id = 'hold-p';

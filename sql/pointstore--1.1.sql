@@ -17,7 +17,7 @@ CREATE TYPE pointstore.receipt AS (
     created_at   timestamptz
 );
 COMMENT ON TYPE pointstore.receipt IS
-'What an append returns. outcome: appended or replayed; from the try_ forms also version_conflict, request_mismatch, insufficient_balance, balance_limit, account_frozen, account_closed, account_missing or not_allowed, with the actual version, balance and available of the account. Amounts in minor units. A replayed receipt is the first one again, with available null.';
+'What an append returns. outcome: appended or replayed; from the try_ forms also version_conflict, request_mismatch, insufficient_balance, balance_limit, account_frozen, account_closed, account_missing or not_allowed, with the actual version, balance and available of the account; from cancel_hold() of a hold that was not there tombstone. Amounts in minor units. A replayed receipt is the first one again, with available null.';
 
 CREATE TYPE pointstore.account_state AS (
     aggregate_id text,
@@ -672,17 +672,21 @@ BEGIN
             pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
             pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
             pointstore.append_events(jsonb, text, boolean),
+            pointstore.try_append_events(jsonb, text, boolean),
             pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
             pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
-            pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb),
-            pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb),
+            pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text),
+            pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text),
             pointstore.hold(text, bigint, text, interval, jsonb),
             pointstore.try_hold(text, bigint, text, interval, jsonb),
-            pointstore.confirm_hold(text, bigint, text),
+            pointstore.confirm_hold(text, bigint, text, text, jsonb, jsonb),
+            pointstore.try_confirm_hold(text, bigint, text, text, jsonb, jsonb),
             pointstore.cancel_hold(text, text),
-            pointstore.transfer(text, text, bigint, text, text, jsonb, jsonb),
-            pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb),
+            pointstore.try_cancel_hold(text, text),
+            pointstore.transfer(text, text, bigint, text, text, jsonb, jsonb, text),
+            pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb, text),
             pointstore.reverse_event(text, bigint, bigint, text, boolean),
+            pointstore.try_reverse_event(text, bigint, bigint, text, boolean),
             pointstore.open_account(text, text),
             pointstore.check_version() TO %s', role);
     END IF;
@@ -753,13 +757,13 @@ CREATE FUNCTION pointstore.freeze_account(aggregate_id text, reason text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_freeze_account';
 COMMENT ON FUNCTION pointstore.freeze_account(text, text) IS
-'Freezes an account: appends are refused (PS004) until unfreeze_account(). 22004: a null; PS005: it is closed; PS008: it is not there. Freezing a frozen account does nothing.';
+'Freezes an account: appends are refused (PS004) until unfreeze_account(). The reason goes into account_log, also that of a later freeze, which does nothing else. 22004: a null; 22023: an empty reason; PS005: it is closed; PS008: it is not there.';
 
 CREATE FUNCTION pointstore.unfreeze_account(aggregate_id text, reason text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_unfreeze_account';
 COMMENT ON FUNCTION pointstore.unfreeze_account(text, text) IS
-'Ends a freeze. 22004: a null; PS005: it is closed; PS008: it is not there. Unfreezing an open account does nothing.';
+'Ends a freeze; the reason goes into account_log. 22004: a null; 22023: an empty reason; PS005: it is closed; PS008: it is not there. Unfreezing an open account does nothing.';
 
 CREATE FUNCTION pointstore.set_kind(aggregate_id text, kind text, reason text = NULL)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -815,7 +819,7 @@ CREATE FUNCTION pointstore.append_event(
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_append_event';
 COMMENT ON FUNCTION pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb) IS
-'Appends one event and changes the balance by its amount (minor units), in the caller''s transaction. expected_version: null = any, 0 = no event yet, N = the last version. request_id: applied once, a repeat returns the first receipt. min_balance: a floor for this call beside the kind''s. kind: opens the account under it. Refusals: PS001 version, PS002 request_id used otherwise, PS003 floor, PS004 frozen, PS005 closed, PS008 missing, PS009 ceiling, 22003 overflow, 22004 null, 22023 bad value, 40001 in REPEATABLE READ and above.';
+'Appends one event and changes the balance by its amount (minor units), in the caller''s transaction. To be called as SELECT * FROM append_event(...): SELECT (append_event(...)).* calls it once for each column, and appends seven times. A null payload is {}. expected_version: null = any, 0 = no event yet, N = the last version. request_id: applied once, a repeat returns the first receipt. min_balance: a floor for this call beside the kind''s. kind: opens the account under it. Refusals: PS001 version, PS002 request_id used otherwise, PS003 floor, PS004 frozen, PS005 closed, PS008 missing, PS009 ceiling, 22003 overflow, 22004 null, 22023 bad value, 40001 in REPEATABLE READ and above.';
 
 CREATE FUNCTION pointstore.try_append_event(
     aggregate_id     text,
@@ -837,7 +841,13 @@ CREATE FUNCTION pointstore.append_events(events jsonb, request_id text = NULL, b
 RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_append_events';
 COMMENT ON FUNCTION pointstore.append_events(jsonb, text, boolean) IS
-'Appends an array of events, all or nothing, and returns their receipts in input order. Each element is an object with the arguments of append_event() as keys (amounts also as strings); an unknown key is 22023. Either the call has a request_id (replayed only as a whole) or its elements may have their own, not both (22023). balanced: the amounts must sum to zero per unit (22023), and the events are legs of one movement: each but the first has it as its cause, unless the elements have request_ids of their own. Refusals as for append_event(), of the first failing element.';
+'Appends an array of events, all or nothing, and returns their receipts in input order. Each element is an object with the arguments of append_event() as keys (amounts also as strings); an unknown key is 22023. Either the call has a request_id (replayed only as a whole) or its elements may have their own, not both (22023). balanced: the amounts must sum to zero per unit (22023), and the events are legs of one movement: each but the first has it as its cause, unless the elements have request_ids of their own. Refusals as for append_event(), of the first failing element, which their DETAIL, and the CONTEXT of any error, names.';
+
+CREATE FUNCTION pointstore.try_append_events(events jsonb, request_id text = NULL, balanced boolean = false)
+RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_try_append_events';
+COMMENT ON FUNCTION pointstore.try_append_events(jsonb, text, boolean) IS
+'append_events() that answers a refusal with one receipt instead of an error, that of the element which is refused, and leaves nothing behind. Malformed input, overflow and amounts that are not balanced are errors still (22003, 22004, 22023).';
 
 -- ---------------------------------------------------------------------------
 -- src/guard.c
@@ -926,17 +936,41 @@ AS 'MODULE_PATHNAME', 'pointstore_try_hold';
 COMMENT ON FUNCTION pointstore.try_hold(text, bigint, text, interval, jsonb) IS
 'hold() that answers a refusal with a receipt instead of an error: outcome request_mismatch, insufficient_balance, account_frozen, account_closed, account_missing or, where it was cancelled before, not_allowed. Amount in minor units. Malformed input and a pure account are errors still (0A000, 22003, 22004, 22023).';
 
-CREATE FUNCTION pointstore.confirm_hold(hold_id text, amount bigint = NULL, aggregate_id text = NULL)
+CREATE FUNCTION pointstore.confirm_hold(
+    hold_id      text,
+    amount       bigint = NULL,
+    aggregate_id text = NULL,
+    to_id        text = NULL,
+    payload      jsonb = '{}',
+    metadata     jsonb = NULL)
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_confirm_hold';
-COMMENT ON FUNCTION pointstore.confirm_hold(text, bigint, text) IS
-'Takes what a hold reserves, or an amount of it (minor units), and releases the rest: an event HoldConfirmed, once; a repeat returns the first receipt. The floor is not asked again. PS002: it was confirmed with another amount, or is one of another account than the given; PS004: the account is frozen; PS007: it has expired or was cancelled; PS008: there is no such hold; PS011: more than it reserves; 22004, 22023.';
+COMMENT ON FUNCTION pointstore.confirm_hold(text, bigint, text, text, jsonb, jsonb) IS
+'Takes what a hold reserves, or an amount of it (minor units), and releases the rest: an event HoldConfirmed, once; a repeat returns the first receipt. The floor is not asked again. to_id: the account that gets what is taken, by an event Transferred with the first as its cause, as a transfer''s second leg; the receipt is the payer''s. metadata: a JSON object, which hold_id is added to; never compared. PS002: it was confirmed with another amount, to_id or payload, or is one of another account than the given; PS004: an account is frozen; PS007: it has expired or was cancelled; PS008: there is no such hold; PS011: more than it reserves, or the accounts count different units; refusals of to_id as for append_event(); 22004, 22023.';
+
+CREATE FUNCTION pointstore.try_confirm_hold(
+    hold_id      text,
+    amount       bigint = NULL,
+    aggregate_id text = NULL,
+    to_id        text = NULL,
+    payload      jsonb = '{}',
+    metadata     jsonb = NULL)
+RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_try_confirm_hold';
+COMMENT ON FUNCTION pointstore.try_confirm_hold(text, bigint, text, text, jsonb, jsonb) IS
+'confirm_hold() that answers a refusal with a receipt instead of an error, of to_id''s account where that refuses, and leaves nothing behind; account_missing where there is no such hold, not_allowed where it is not open. Amount in minor units. Malformed input and overflow are errors still (22003, 22004, 22023).';
 
 CREATE FUNCTION pointstore.cancel_hold(hold_id text, aggregate_id text = NULL)
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_cancel_hold';
 COMMENT ON FUNCTION pointstore.cancel_hold(text, text) IS
-'Releases what a hold reserves: an event HoldCancelled, also on a frozen account; a repeat, or after it has expired, returns the first receipt. Of a hold that is not there yet it leaves a row, without an event, so that placing it is refused (PS007); the receipt has no version then. PS002: it is one of another account than the given; PS007: it was confirmed; 22004, 22023.';
+'Releases what a hold reserves: an event HoldCancelled, also on a frozen account; a repeat, or after it has expired, returns the first receipt. Of a hold that is not there yet it leaves a row, without an event, so that placing it is refused (PS007); the receipt''s outcome is tombstone then, also when that is repeated, and it has no version. aggregate_id: must be the hold''s account, where given. PS002: it is one of another account; PS007: it was confirmed; 22004, 22023.';
+
+CREATE FUNCTION pointstore.try_cancel_hold(hold_id text, aggregate_id text = NULL)
+RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_try_cancel_hold';
+COMMENT ON FUNCTION pointstore.try_cancel_hold(text, text) IS
+'cancel_hold() that answers a refusal with a receipt instead of an error: request_mismatch, or not_allowed where it was confirmed. Malformed input is an error still (22004, 22023).';
 
 CREATE PROCEDURE pointstore.sweep_holds()
 LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_sweep_holds';
@@ -954,11 +988,12 @@ CREATE FUNCTION pointstore.transfer(
     request_id text = NULL,
     event_type text = 'Transferred',
     payload    jsonb = '{}',
-    metadata   jsonb = NULL)
+    metadata   jsonb = NULL,
+    kind       text = NULL)
 RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
 AS 'MODULE_PATHNAME', 'pointstore_transfer';
-COMMENT ON FUNCTION pointstore.transfer(text, text, bigint, text, text, jsonb, jsonb) IS
-'Moves an amount (minor units, positive) from one account to another: two events, the second with the first as its cause, all or nothing; returns both receipts, the payer''s first. request_id: applied once, as a whole. Refusals as for append_event(), of the leg that fails; PS011: the accounts count different units; 22023: to itself, or not positive.';
+COMMENT ON FUNCTION pointstore.transfer(text, text, bigint, text, text, jsonb, jsonb, text) IS
+'Moves an amount (minor units, positive) from one account to another: two events, the second with the first as its cause, all or nothing; returns both receipts, the payer''s first. request_id: applied once, as a whole. kind: that of an account which it opens, null = default; accounts that are there may be of any. Refusals as for append_event(), of the leg that fails; PS011: the accounts count different units; 22023: to itself, or not positive.';
 
 CREATE FUNCTION pointstore.try_transfer(
     from_id    text,
@@ -967,10 +1002,11 @@ CREATE FUNCTION pointstore.try_transfer(
     request_id text = NULL,
     event_type text = 'Transferred',
     payload    jsonb = '{}',
-    metadata   jsonb = NULL)
+    metadata   jsonb = NULL,
+    kind       text = NULL)
 RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
 AS 'MODULE_PATHNAME', 'pointstore_try_transfer';
-COMMENT ON FUNCTION pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb) IS
+COMMENT ON FUNCTION pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb, text) IS
 'transfer() that answers a refusal with one receipt instead of an error, that of the leg which is refused, and leaves nothing behind. Amount in minor units. Malformed input and overflow are errors still (22003, 22004, 22023).';
 
 CREATE FUNCTION pointstore.reverse_event(
@@ -983,6 +1019,17 @@ RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
 AS 'MODULE_PATHNAME', 'pointstore_reverse_event';
 COMMENT ON FUNCTION pointstore.reverse_event(text, bigint, bigint, text, boolean) IS
 'Takes an event back, in whole or in part: an event EventReversed with the opposite amount and the reversed one as its cause; of a transfer all legs, in the same proportion and from the last to the first. amount: minor units, positive; null = what is left. allow_debt: the account may go below its floor. request_id: applied once; PS002 where it took back a part and all is asked for. Returns the receipts. PS008: no such event; PS011: more than what is left, a reversal, or an event that moved nothing; refusals as for append_event().';
+
+CREATE FUNCTION pointstore.try_reverse_event(
+    aggregate_id text,
+    version      bigint,
+    amount       bigint = NULL,
+    request_id   text = NULL,
+    allow_debt   boolean = false)
+RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
+AS 'MODULE_PATHNAME', 'pointstore_try_reverse_event';
+COMMENT ON FUNCTION pointstore.try_reverse_event(text, bigint, bigint, text, boolean) IS
+'reverse_event() that answers a refusal with one receipt instead of an error, that of the leg which is refused, and leaves nothing behind: account_missing where there is no such event. Amount in minor units. Malformed input and overflow are errors still (22003, 22004, 22023).';
 
 -- ---------------------------------------------------------------------------
 -- src/combine.c
@@ -1027,10 +1074,11 @@ CREATE FUNCTION pointstore.submit_transfer(
     request_id text = NULL,
     event_type text = 'Transferred',
     payload    jsonb = '{}',
-    metadata   jsonb = NULL)
+    metadata   jsonb = NULL,
+    kind       text = NULL)
 RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
 AS 'MODULE_PATHNAME', 'pointstore_submit_transfer';
-COMMENT ON FUNCTION pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb) IS
+COMMENT ON FUNCTION pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text) IS
 'transfer() that commits by itself, together with the events of other callers, as submit_event() does. Amount in minor units; arguments, receipts and refusals as for transfer(), and 25001 as for submit_event().';
 
 CREATE FUNCTION pointstore.try_submit_transfer(
@@ -1040,10 +1088,11 @@ CREATE FUNCTION pointstore.try_submit_transfer(
     request_id text = NULL,
     event_type text = 'Transferred',
     payload    jsonb = '{}',
-    metadata   jsonb = NULL)
+    metadata   jsonb = NULL,
+    kind       text = NULL)
 RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
 AS 'MODULE_PATHNAME', 'pointstore_try_submit_transfer';
-COMMENT ON FUNCTION pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb) IS
+COMMENT ON FUNCTION pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text) IS
 'submit_transfer() that answers a refusal with one receipt instead of an error, as try_transfer() does. Malformed input and overflow are errors still (22003, 22004, 22023), and so is 25001.';
 
 -- ---------------------------------------------------------------------------

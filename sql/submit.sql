@@ -73,7 +73,7 @@ SELECT count(*) FROM pointstore.pure_account WHERE aggregate_id = 'submit-5';
 SELECT pointstore.submit_event(NULL, 'PointEarned');
 SELECT pointstore.try_submit_event('submit-1', NULL);
 SELECT pointstore.submit_event('submit-1', 'PointEarned', NULL);
-SELECT pointstore.submit_event('submit-1', 'PointEarned', payload => NULL);
+SELECT outcome FROM pointstore.submit_event('submit-null', 'PointEarned', payload => NULL);
 SELECT pointstore.submit_event('', 'PointEarned');
 SELECT pointstore.submit_event(repeat('x', 513), 'PointEarned');
 SELECT pointstore.submit_event('submit-1', 'HoldPlaced');

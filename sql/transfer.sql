@@ -67,7 +67,10 @@ SELECT pointstore.transfer('tr-b', 'tr-a', 1, '');
 SELECT pointstore.transfer('tr-b', 'tr-a', 1, event_type => 'HoldPlaced');
 SELECT pointstore.transfer('tr-b', 'tr-a', 1, event_type => 'EventReversed');
 SELECT pointstore.transfer('tr-b', 'tr-a', 1, event_type => NULL);
-SELECT pointstore.transfer('tr-b', 'tr-a', 1, payload => NULL);
+BEGIN;
+SELECT max(id) AS last FROM pointstore.transfer('tr-b', 'tr-a', 1, payload => NULL) \gset
+SELECT payload FROM pointstore.event_store WHERE id = :last;
+ROLLBACK;
 SELECT pointstore.transfer('tr-house', 'tr-a', 9223372036854775807);
 
 -- between a hybrid and a pure account, and two pure ones
@@ -294,3 +297,45 @@ DELETE FROM pointstore.balance WHERE aggregate_id LIKE 'tr-%';
 DELETE FROM pointstore.pure_account WHERE aggregate_id LIKE 'tr-%';
 DELETE FROM pointstore.hold;
 COMMIT;
+
+-- kind is that of an account which the transfer opens; those that are there may be of any
+INSERT INTO pointstore.account_kind (kind, unit, auto_open) VALUES ('tr-won', 'KRW', true), ('tr-won-shut', 'KRW', false);
+SELECT count(pointstore.append_event('tr-k1', 'Earned', 100, kind => 'tr-won'));
+SELECT pointstore.transfer('tr-k1', 'tr-k2', 1);
+SELECT outcome, aggregate_id, version FROM pointstore.try_transfer('tr-k1', 'tr-k2', 1);
+SELECT pointstore.submit_transfer('tr-k1', 'tr-k2', 1);
+SELECT outcome, aggregate_id, version FROM pointstore.try_submit_transfer('tr-k1', 'tr-k2', 1);
+SELECT pointstore.transfer('tr-k1', 'tr-k2', 1, kind => 'tr-won-shut');
+SELECT outcome, aggregate_id, version FROM pointstore.try_transfer('tr-k1', 'tr-k2', 1, kind => 'tr-won-shut');
+SELECT pointstore.transfer('tr-k1', 'tr-k2', 1, kind => 'tr-none');
+SELECT pointstore.transfer('tr-k1', 'tr-k2', 1, kind => '');
+SELECT count(*) FROM pointstore.account WHERE aggregate_id = 'tr-k2';
+SELECT outcome, aggregate_id, balance FROM pointstore.transfer('tr-k1', 'tr-k2', 1, kind => 'tr-won');
+SELECT outcome, aggregate_id, balance FROM pointstore.try_transfer('tr-k1', 'tr-k3', 1, kind => 'tr-won');
+SELECT outcome, aggregate_id, balance FROM pointstore.submit_transfer('tr-k1', 'tr-k4', 1, kind => 'tr-won');
+SELECT outcome, aggregate_id, balance FROM pointstore.try_submit_transfer('tr-k1', 'tr-k5', 1, kind => 'tr-won');
+SELECT aggregate_id, kind, balance FROM pointstore.account WHERE aggregate_id LIKE 'tr-k_' ORDER BY 1;
+SELECT outcome, aggregate_id, balance FROM pointstore.transfer('tr-k1', 'tr-k2', 1, kind => 'default');
+SELECT outcome, aggregate_id, balance FROM pointstore.submit_transfer('tr-k1', 'tr-k2', 1, kind => 'default');
+SELECT pointstore.transfer('tr-k1', 'tr-k2', 1, kind => 'tr-none');
+SELECT outcome FROM pointstore.transfer('tr-k1', 'tr-k2', 1, 'tr-kr', kind => 'tr-won');
+SELECT outcome FROM pointstore.transfer('tr-k1', 'tr-k2', 1, 'tr-kr');
+
+-- try_reverse_event()
+SELECT outcome, aggregate_id, version, balance FROM pointstore.try_reverse_event('tr-none', 1);
+SELECT outcome, aggregate_id, version, balance FROM pointstore.try_reverse_event('tr-k1', 100);
+SELECT outcome, aggregate_id, balance FROM pointstore.try_reverse_event('tr-k2', 1);
+SELECT outcome, aggregate_id, version, balance FROM pointstore.try_reverse_event('tr-k2', 1);
+SELECT outcome, aggregate_id, version FROM pointstore.try_reverse_event('tr-k1', 1, 101);
+SELECT outcome, aggregate_id, version, balance FROM pointstore.try_reverse_event('tr-k1', 1, 50, 'tr-kv');
+SELECT outcome, aggregate_id, version, balance FROM pointstore.try_reverse_event('tr-k1', 1, NULL, 'tr-kv');
+SELECT outcome, aggregate_id, version, balance FROM pointstore.try_reverse_event('tr-k1', 1, 50, 'tr-kv');
+SELECT version AS reversal FROM pointstore.event_store WHERE request_id = 'tr-kv' \gset
+SELECT outcome, aggregate_id FROM pointstore.try_reverse_event('tr-k1', :reversal);
+SELECT version AS noted FROM pointstore.append_event('tr-k1', 'Noted') \gset
+SELECT outcome, aggregate_id FROM pointstore.try_reverse_event('tr-k1', :noted);
+SELECT outcome, aggregate_id, version, balance FROM pointstore.try_reverse_event('tr-k1', 1);
+SELECT pointstore.freeze_account('tr-k3', 'test');
+SELECT outcome, aggregate_id, version FROM pointstore.try_reverse_event('tr-k3', 1);
+SELECT pointstore.try_reverse_event('tr-k1', NULL);
+SELECT aggregate_id, balance FROM pointstore.account WHERE aggregate_id LIKE 'tr-k_' ORDER BY 1;

@@ -127,7 +127,7 @@ pointstore_unfreeze_account(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Puts an account in a status and logs it; nothing when it has that status. */
+/* Puts an account in a status and logs it; of one that has it already nothing, but that a freeze's reason is kept. */
 static void
 change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action)
 {
@@ -142,6 +142,10 @@ change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("reason must not be null")));
+	if (status != STATUS_CLOSED && VARSIZE_ANY_EXHDR(reason) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("reason must not be empty")));
 	PreventCommandIfReadOnly(psprintf("%s_account()", action));
 	pointstore_act_as_owner(&scope);
 	set_status(id, status, action, reason);
@@ -170,6 +174,8 @@ set_status(text *id, AccountStatus status, const char *action, text *reason)
 		after.balance = before.balance;
 		pointstore_log(action, reason, &before, &after);
 	}
+	else if (status == STATUS_FROZEN)
+		pointstore_log(action, reason, &before, &before);
 	pointstore_release_account(&before);
 	PopActiveSnapshot();
 }

@@ -55,6 +55,7 @@
 PG_FUNCTION_INFO_V1(pointstore_append_event);
 PG_FUNCTION_INFO_V1(pointstore_try_append_event);
 PG_FUNCTION_INFO_V1(pointstore_append_events);
+PG_FUNCTION_INFO_V1(pointstore_try_append_events);
 
 /* events of a call from which on a subtransaction is less work than to look their requests up */
 #define TRUSTED_EVENTS 10
@@ -64,12 +65,15 @@ static const char *const outcome_names[] = {
 	"balance_limit", "account_frozen", "account_closed", "account_missing", "not_allowed", "not_allowed"
 };
 
-/* event types that only the functions of holds and reversals write */
+/* event types that functions of ours alone write */
 static const char *const reserved_types[] = {
-	"HoldPlaced", "HoldConfirmed", "HoldCancelled", "HoldExpired", "EventReversed"
+	"HoldPlaced", "HoldConfirmed", "HoldCancelled", "HoldExpired", "EventReversed", "BalanceAdjusted",
+	"MovementTried", "MovementConfirmed", "MovementCancelled"
 };
 
 static Datum append_one(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static Datum append_all(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static bool append_or_leave(void *arg);
 static Datum receipt(const ProposedEvent *event, TupleDesc desc);
 static void read_elements(Batch *batch, Jsonb *elements, text *request_id);
 static void read_element(ProposedEvent *event, JsonbValue *element);
@@ -78,6 +82,7 @@ static text *json_text(const char *key, JsonbValue *value);
 static int64 json_bigint(const char *key, JsonbValue *value);
 static int64 parse_bigint(const char *key, const char *digits);
 static void check_balanced(const Batch *batch, bool per_unit);
+static void tell_element(void *arg);
 static void gather_accounts(Batch *batch);
 static int	compare_events(const void *a, const void *b);
 static bool attempt_trusting(Batch *batch);
@@ -94,14 +99,14 @@ static ProposedEvent *find_refused(ProposedEvent *events, Snapshot snapshot);
 static ProposedEvent *judge_events(Batch *batch, ProposedEvent *events, Snapshot snapshot);
 static void judge_event(Batch *batch, ProposedEvent *event, Snapshot snapshot);
 static bool seen_in_batch(ProposedEvent *events, HTAB *requests);
-static void tell_account(ProposedEvent *event, Snapshot snapshot);
 static ProposedEvent *find_other_unit(ProposedEvent *events);
 static void compare_numbers(ProposedEvent *events, int nevents, int found);
 static void compare_with_stored(ProposedEvent *event, TupleTableSlot *stored);
+static void compare(ProposedEvent *event, const ProposedEvent *stored);
 static const char *first_difference(const ProposedEvent *a, const ProposedEvent *b);
 static Outcome check_account(const ProposedEvent *event, Account *account, Snapshot snapshot);
 static Outcome check_limits(const ProposedEvent *event, const Account *account);
-pg_noreturn static void raise_other(const ProposedEvent *event, const char *id);
+static int64 floor_of(const ProposedEvent *event, const Kind *kind);
 static bool write_batch(Batch *batch);
 static bool write_balances(Batch *batch, RowWriter *writer);
 static bool write_events(Batch *batch, RowWriter *writer);
@@ -171,12 +176,12 @@ pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event)
 	pointstore_check_arguments(fcinfo, 10);
 	event->aggregate_id = pointstore_name(fcinfo, 0, "aggregate_id");
 	event->event_type = pointstore_name(fcinfo, 1, "event_type");
-	if (PG_ARGISNULL(2) || PG_ARGISNULL(3))
+	if (PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", PG_ARGISNULL(2) ? "amount" : "payload")));
+				 errmsg("amount must not be null")));
 	event->amount = PG_GETARG_INT64(2);
-	event->payload = PG_GETARG_JSONB_P(3);
+	event->payload = pointstore_payload(fcinfo, 3);
 	event->has_expected = !PG_ARGISNULL(4);
 	event->expected_version = event->has_expected ? PG_GETARG_INT64(4) : 0;
 	event->request_id = PG_ARGISNULL(5) ? NULL : PG_GETARG_TEXT_PP(5);
@@ -221,7 +226,7 @@ static Datum
 receipt(const ProposedEvent *event, TupleDesc desc)
 {
 	bool		stored = event->outcome <= OUTCOME_REPLAYED;
-	bool		known = stored || event->outcome != OUTCOME_ACCOUNT_MISSING;
+	bool		known = stored || (event->outcome != OUTCOME_ACCOUNT_MISSING && !event->untold);
 	Datum		values[7];
 	bool		nulls[7] = {0};
 
@@ -232,6 +237,7 @@ receipt(const ProposedEvent *event, TupleDesc desc)
 	values[4] = Int64GetDatum(event->available);
 	values[5] = Int64GetDatum(event->id);
 	values[6] = TimestampTzGetDatum(event->created_at);
+	nulls[1] = event->aggregate_id == NULL || VARSIZE_ANY_EXHDR(event->aggregate_id) == 0;
 	nulls[2] = nulls[3] = !known;
 	nulls[4] = !known || event->outcome == OUTCOME_REPLAYED;
 	nulls[5] = nulls[6] = !stored;
@@ -242,7 +248,20 @@ receipt(const ProposedEvent *event, TupleDesc desc)
 Datum
 pointstore_append_events(PG_FUNCTION_ARGS)
 {
-	Batch		batch = {0};
+	return append_all(fcinfo, false);
+}
+
+/* try_append_events(...): the same, a refusal as the outcome of one receipt. */
+Datum
+pointstore_try_append_events(PG_FUNCTION_ARGS)
+{
+	return append_all(fcinfo, true);
+}
+
+static Datum
+append_all(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
+{
+	Batch		batch = {.refusals_are_outcomes = refusals_are_outcomes};
 	text	   *request_id;
 
 	pointstore_check_arguments(fcinfo, 3);
@@ -254,7 +273,7 @@ pointstore_append_events(PG_FUNCTION_ARGS)
 	request_id = PG_ARGISNULL(1) ? NULL : pointstore_name(fcinfo, 1, "request_id");
 	batch.balanced = PG_GETARG_BOOL(2);
 	read_elements(&batch, PG_GETARG_JSONB_P(0), request_id);
-	pointstore_append(&batch);
+	pointstore_append_or_leave(&batch);
 	return pointstore_answer_all(fcinfo, &batch);
 }
 
@@ -311,6 +330,7 @@ read_elements(Batch *batch, Jsonb *elements, text *request_id)
 {
 	int			n = JB_ROOT_COUNT(elements);
 	bool		own_requests = false;
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = tell_element, .arg = batch};
 	int			i;
 
 	if (!JB_ROOT_IS_ARRAY(elements) || JB_ROOT_IS_SCALAR(elements))
@@ -324,11 +344,14 @@ read_elements(Batch *batch, Jsonb *elements, text *request_id)
 	batch->nevents = n;
 	batch->events = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(ProposedEvent) * Max(n, 1),
 											   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	error_context_stack = &context;
 	for (i = 0; i < n; i++)
 	{
 		ProposedEvent *event = &batch->events[i];
 
 		CHECK_FOR_INTERRUPTS();
+		event->element = i + 1;
+		batch->current = event;
 		read_element(event, getIthJsonbValueFromContainer(&elements->root, i));
 		own_requests |= event->request_id != NULL;
 		if (own_requests && request_id != NULL)
@@ -337,6 +360,8 @@ read_elements(Batch *batch, Jsonb *elements, text *request_id)
 					 errmsg("element %d has a request_id, and so has the call", i),
 					 errdetail("Either the call has a request_id or its elements have.")));
 	}
+	error_context_stack = context.previous;
+	batch->current = NULL;
 	if (batch->balanced)
 		check_balanced(batch, false);
 	if (request_id != NULL || (batch->balanced && !own_requests))
@@ -369,7 +394,7 @@ read_element(ProposedEvent *event, JsonbValue *element)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", event->aggregate_id == NULL ? "aggregate_id" : "event_type")));
 	if (event->payload == NULL)
-		event->payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+		event->payload = pointstore_empty_payload();
 	pointstore_check_event(event);
 }
 
@@ -504,6 +529,47 @@ check_balanced(const Batch *batch, bool per_unit)
 }
 
 /*
+ * Appends a batch. One that is refused, where that is to be an outcome, leaves nothing behind:
+ * no lock, and no account that it has opened.
+ */
+void
+pointstore_append_or_leave(Batch *batch)
+{
+	ErrorData  *error = NULL;
+	int			i;
+
+	if (!batch->refusals_are_outcomes)
+	{
+		pointstore_append(batch);
+		return;
+	}
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		batch->overtaken = false;
+		error = pointstore_attempt(append_or_leave, batch);
+		if (error != NULL && (!batch->overtaken || IsolationUsesXactSnapshot()))
+			ReThrowError(error);
+		for (i = 0; i < batch->nevents && error != NULL; i++)
+			if (batch->events[i].hold != NULL)
+				batch->events[i].hold->row = NULL;	/* went with the subtransaction */
+	} while (error != NULL);
+}
+
+static bool
+append_or_leave(void *arg)
+{
+	Batch	   *batch = arg;
+	int			i;
+
+	pointstore_append(batch);
+	for (i = 0; i < batch->nevents; i++)
+		if (batch->events[i].hold != NULL)
+			pointstore_release_hold(batch->events[i].hold);
+	return batch->refused == NULL;
+}
+
+/*
  * Appends a batch whose events the caller has filled in and checked. All or
  * nothing; receipts are in the events afterwards. A refusal is an error, or,
  * where the batch says so, batch->refused with the outcome in it.
@@ -512,10 +578,12 @@ void
 pointstore_append(Batch *batch)
 {
 	PointstoreScope scope;
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = tell_element, .arg = batch};
 	bool		lock;
 	bool		done;
 	int			i;
 
+	error_context_stack = &context;
 	pointstore_act_as_owner_plainly(&scope);
 	gather_accounts(batch);
 	lock = batch->naccounts > 1 || !pointstore_store()->table[TABLE_BALANCE].plain || pointstore_has_notes() ||
@@ -548,6 +616,17 @@ pointstore_append(Batch *batch)
 		}
 	}
 	pointstore_act_as_caller(&scope);
+	error_context_stack = context.previous;
+}
+
+/* An error of one of append_events() says of which element; of a balance, the first of its account. */
+static void
+tell_element(void *arg)
+{
+	const ProposedEvent *event = ((Batch *) arg)->current;
+
+	if (event != NULL && event->element > 0)
+		errcontext("element %d of events", event->element - 1);
 }
 
 /*
@@ -643,6 +722,7 @@ attempt_trusting(Batch *batch)
 	if (error != NULL && (pointstore_has_waited(error->sqlerrcode) || error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED))
 		ReThrowError(error);
 	done = !batch->trusting;
+	batch->overtaken = false;
 	if (!done)
 		gather_accounts(batch);
 	batch->trusting = false;
@@ -702,6 +782,7 @@ attempt(Batch *batch, bool lock)
 		done = lock;
 	else
 	{
+		batch->current = NULL;
 		if (batch->balanced)
 			check_balanced(batch, true);
 		done = write_batch(batch);
@@ -722,6 +803,7 @@ lock_accounts(Batch *batch)
 	{
 		Account    *account = &batch->accounts[i];
 		bool		again = true;
+		bool		opened = false;
 
 		while (again)
 		{
@@ -730,8 +812,10 @@ lock_accounts(Batch *batch)
 			CHECK_FOR_INTERRUPTS();
 			pointstore_read_account(account, account->id, snapshot, LOCK_BALANCE);
 			again = !account->exists && open_missing(batch, account, snapshot);
+			opened |= again;
 			PopActiveSnapshot();
 		}
+		account->opened = opened;
 	}
 }
 
@@ -869,7 +953,7 @@ find_refused(ProposedEvent *events, Snapshot snapshot)
 	for (i = 0; i <= events->further; i++)
 		if (events[i].outcome > OUTCOME_REPLAYED)
 		{
-			tell_account(&events[i], snapshot);
+			pointstore_tell_account(&events[i], snapshot);
 			return &events[i];
 		}
 	return NULL;
@@ -893,29 +977,31 @@ judge_events(Batch *batch, ProposedEvent *events, Snapshot snapshot)
 		if (events[i].outcome > OUTCOME_REPLAYED)
 			refused = &events[i];
 	}
-	if (refused == NULL && !batch->again && batch->same_unit)
+	if (refused == NULL && !batch->again && batch->same_unit && events->outcome == OUTCOME_APPENDED)
 		refused = find_other_unit(events);
 	while (refused != NULL && before != NULL && i-- > 0)
 		*events[i].account = before[i];
 	if (refused != NULL && refused->outcome == OUTCOME_NOT_ALLOWED)
-		tell_account(refused, snapshot);
+		pointstore_tell_account(refused, snapshot);
 	return refused;
 }
 
 static void
 judge_event(Batch *batch, ProposedEvent *event, Snapshot snapshot)
 {
+	batch->current = event;
+	event->reason = REASON_PLAIN;
 	if (event->propose == NULL || event->propose(event, snapshot))
 		pointstore_judge(event, event->account, snapshot);
 	else if (event->outcome > OUTCOME_REPLAYED)
-		tell_account(event, snapshot);
+		pointstore_tell_account(event, snapshot);
 	batch->again |= event->again;
 	event->again = false;
 }
 
 /* A refusal's receipt says how the account stands. */
-static void
-tell_account(ProposedEvent *event, Snapshot snapshot)
+void
+pointstore_tell_account(ProposedEvent *event, Snapshot snapshot)
 {
 	pointstore_know_expired(event->account, snapshot);
 	event->version = event->account->version;
@@ -937,6 +1023,11 @@ find_other_unit(ProposedEvent *events)
 		if (pointstore_same_text(unit, event->account->kind->unit))
 			continue;
 		event->outcome = OUTCOME_NOT_ALLOWED;
+		event->reason = REASON_UNITS;
+		event->asked = pointstore_clipped(pointstore_cstring(unit));
+		event->stored = pointstore_clipped(pointstore_cstring(event->account->kind->unit));
+		event->opening = event->account->exists && !event->account->opened ? NULL :
+			pointstore_cstring(event->account->kind->name);
 		return event;
 	}
 	return NULL;
@@ -962,12 +1053,9 @@ seen_in_batch(ProposedEvent *events, HTAB *requests)
 	}
 	for (i = 0; i <= Min(events->further, entry->events->further); i++)
 	{
-		const char *difference = first_difference(&events[i], &entry->events[i]);
-
-		events[i].mismatch = difference;
-		events[i].outcome = difference ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED;
+		compare(&events[i], &entry->events[i]);
 		events[i].applied_version = entry->events[i].version;
-		events[i].same_as = difference ? NULL : &entry->events[i];
+		events[i].same_as = events[i].mismatch ? NULL : &entry->events[i];
 	}
 	compare_numbers(events, 1 + events->further, 1 + entry->events->further);
 	return true;
@@ -982,7 +1070,19 @@ compare_numbers(ProposedEvent *events, int nevents, int found)
 	if (found == nevents || last->outcome != OUTCOME_REPLAYED)
 		return;
 	last->outcome = OUTCOME_REQUEST_MISMATCH;
-	last->mismatch = "number of events";
+	last->mismatch = "events";
+	last->asked = psprintf("%d", nevents);
+	last->stored = psprintf("%d", found);
+}
+
+/* Whether an event is the one that its request has written. */
+static void
+compare(ProposedEvent *event, const ProposedEvent *stored)
+{
+	event->mismatch = first_difference(event, stored);
+	event->outcome = event->mismatch ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED;
+	if (event->mismatch != NULL)
+		pointstore_tell_difference(event, stored);
 }
 
 static const char *
@@ -1064,8 +1164,9 @@ compare_with_stored(ProposedEvent *event, TupleTableSlot *stored)
 	first.payload = DatumGetJsonbP(slot_getattr(stored, att[EV_PAYLOAD], &isnull));
 	first.occurred_at = DatumGetTimestampTz(slot_getattr(stored, att[EV_OCCURRED_AT], &isnull));
 	event->applied_version = DatumGetInt64(slot_getattr(stored, att[EV_VERSION], &isnull));
-	event->mismatch = first_difference(event, &first);
-	event->outcome = event->mismatch ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED;
+	compare(event, &first);
+	if (event->any_amount)
+		event->amount = first.amount;
 	event->version = event->applied_version;
 	event->balance = DatumGetInt64(slot_getattr(stored, att[EV_BALANCE_AFTER], &isnull));
 	event->id = DatumGetInt64(slot_getattr(stored, att[EV_ID], &isnull));
@@ -1102,7 +1203,9 @@ pointstore_judge(ProposedEvent *event, Account *account, Snapshot snapshot)
 	if (event->outcome == OUTCOME_APPENDED)
 		event->outcome = check_limits(event, &next);
 	if (event->outcome == OUTCOME_BALANCE_LIMIT)
-		event->ceiling = account->kind->ceiling;
+		event->limit = account->kind->ceiling;
+	if (event->outcome == OUTCOME_INSUFFICIENT_BALANCE)
+		event->limit = floor_of(event, account->kind);
 	if (event->outcome == OUTCOME_APPENDED)
 	{
 		next.nevents++;
@@ -1135,7 +1238,9 @@ check_account(const ProposedEvent *event, Account *account, Snapshot snapshot)
 		return OUTCOME_ACCOUNT_CLOSED;
 	if (account->status == STATUS_FROZEN && !event->any_status)
 		return OUTCOME_ACCOUNT_FROZEN;
-	if (event->kind != NULL && !pointstore_same_text(event->kind, account->kind_name))
+	if (event->kind != NULL && event->kind_opens)
+		(void) pointstore_require_kind(event->kind);
+	else if (event->kind != NULL && !pointstore_same_text(event->kind, account->kind_name))
 		return OUTCOME_WRONG_KIND;
 	return OUTCOME_APPENDED;
 }
@@ -1147,17 +1252,19 @@ check_limits(const ProposedEvent *event, const Account *account)
 	const Kind *kind = account->kind;
 	bool		takes = event->amount < 0 || event->held > 0;
 
-	if (takes && !event->any_floor && (kind->has_floor || event->has_floor))
-	{
-		int64		floor = !event->has_floor ? kind->floor :
-			!kind->has_floor ? event->floor : Max(kind->floor, event->floor);
-
-		if (pointstore_available(account) < floor)
-			return OUTCOME_INSUFFICIENT_BALANCE;
-	}
+	if (takes && !event->any_floor && (kind->has_floor || event->has_floor) &&
+		pointstore_available(account) < floor_of(event, kind))
+		return OUTCOME_INSUFFICIENT_BALANCE;
 	if (event->amount > 0 && kind->has_ceiling && account->balance > kind->ceiling)
 		return OUTCOME_BALANCE_LIMIT;
 	return OUTCOME_APPENDED;
+}
+
+/* The larger of the kind's and the call's; at least one of them has one. */
+static int64
+floor_of(const ProposedEvent *event, const Kind *kind)
+{
+	return !event->has_floor ? kind->floor : !kind->has_floor ? event->floor : Max(kind->floor, event->floor);
 }
 
 /* Raises a batch's refusal, unless it is to be an outcome. */
@@ -1167,94 +1274,6 @@ pointstore_raise_refused(const Batch *batch)
 	if (batch->refused != NULL &&
 		(!batch->refusals_are_outcomes || batch->refused->outcome > OUTCOME_LAST_REFUSAL))
 		pointstore_raise(batch->refused);
-}
-
-/* Raises a refusal as the error it stands for. */
-void
-pointstore_raise(const ProposedEvent *event)
-{
-	char	   *id = pointstore_cstring(event->aggregate_id);
-
-	switch (event->outcome)
-	{
-		case OUTCOME_VERSION_CONFLICT:
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_VERSION_CONFLICT),
-					 errmsg("version conflict on account \"%s\": expected %lld, actual %lld", id,
-							(long long) event->expected_version, (long long) event->version)));
-			break;
-		case OUTCOME_REQUEST_MISMATCH:
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_REQUEST_MISMATCH),
-					 errmsg("%s \"%s\" for account \"%s\" was used for something else",
-							event->hold ? "hold" : "request",
-							pointstore_cstring(event->hold ? event->hold->id : event->request_id), id),
-					 errdetail("It differs in %s from what it has written as version %lld.",
-							   event->mismatch, (long long) event->applied_version)));
-			break;
-		case OUTCOME_INSUFFICIENT_BALANCE:
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_INSUFFICIENT_BALANCE),
-					 errmsg("insufficient balance on account \"%s\": available %lld, requested %lld", id,
-							(long long) event->available, (long long) (event->amount - event->held))));
-			break;
-		case OUTCOME_BALANCE_LIMIT:
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_BALANCE_LIMIT),
-					 errmsg("balance limit of account \"%s\": balance %lld, requested %lld, at most %lld", id,
-							(long long) event->balance, (long long) event->amount,
-							(long long) event->ceiling)));
-			break;
-		case OUTCOME_ACCOUNT_FROZEN:
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_ACCOUNT_FROZEN),
-					 errmsg("account \"%s\" is frozen", id)));
-			break;
-		case OUTCOME_ACCOUNT_CLOSED:
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_ACCOUNT_CLOSED),
-					 errmsg("account \"%s\" is closed", id)));
-			break;
-		case OUTCOME_ACCOUNT_MISSING:
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
-					 errmsg("account \"%s\" is missing", id),
-					 errhint("Its kind does not open accounts by an append: open_account() does.")));
-			break;
-		default:
-			raise_other(event, id);
-	}
-}
-
-/* What is an error in the try_ form too. */
-static void
-raise_other(const ProposedEvent *event, const char *id)
-{
-	if (event->outcome == OUTCOME_HOLD_NOT_OPEN)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_HOLD_NOT_OPEN),
-				 errmsg("hold \"%s\" is not open", pointstore_cstring(event->hold->id)),
-				 errdetail("It is %s.", event->hold->has_expired ? "expired" : pointstore_hold_status[event->hold->status])));
-	if (event->outcome == OUTCOME_NOT_ALLOWED)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("account \"%s\" counts something else than the other account", id),
-				 event->account ? errdetail("It counts \"%s\".", pointstore_cstring(event->account->kind->unit)) : 0));
-	if (event->outcome == OUTCOME_WRONG_KIND)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("account \"%s\" is of another kind than \"%s\"", id, pointstore_cstring(event->kind)),
-				 errhint("set_kind() changes the kind of an account.")));
-	if (event->outcome == OUTCOME_PURE)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("account \"%s\" is pure and has no holds", id)));
-	if (event->outcome == OUTCOME_OVERFLOW)
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("balance %lld of account \"%s\" and amount %lld are out of range for type bigint",
-						(long long) event->balance, id, (long long) (event->amount - event->held))));
-	elog(ERROR, "unexpected outcome %d", event->outcome);
 }
 
 /* Writes a batch that passed every rule. False: others were faster, nothing is written. */
@@ -1363,6 +1382,7 @@ write_balances(Batch *batch, RowWriter *writer)
 		CHECK_FOR_INTERRUPTS();
 		if (account->pure || account->nevents == 0)
 			continue;
+		batch->current = batch->first[i];
 		if (pointstore_write_account(writer, account) == ROW_WRITTEN)
 		{
 			batch->written = true;
@@ -1430,7 +1450,7 @@ translate_duplicate(Batch *batch)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the events of account \"%s\" are ahead of its row",
-						pointstore_cstring(batch->writing->aggregate_id)),
+						pointstore_cstring(batch->current->aggregate_id)),
 				 errdetail("%s", error->detail ? error->detail : error->message),
 				 errhint("SELECT * FROM pointstore.rebuild_balance(...); sets the row to what the events say.")));
 	}
@@ -1465,7 +1485,7 @@ write_events(Batch *batch, RowWriter *writer)
 		ProposedEvent *event = &batch->events[i];
 
 		CHECK_FOR_INTERRUPTS();
-		batch->writing = event;
+		batch->current = event;
 		if (event->outcome == OUTCOME_APPENDED &&
 			!(event->account->pure && event == event->account->claim))
 			(void) write_event(writer, event, NIL);
@@ -1519,7 +1539,7 @@ claim(Batch *batch, RowWriter *writer, Account *account)
 	account->claim = event;
 	if (event->request_id != NULL)
 		arbiters = lappend_oid(arbiters, store->request_key);
-	batch->writing = event;
+	batch->current = event;
 	while (write_claim(writer, event, arbiters) == ROW_CONFLICT)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -1581,9 +1601,8 @@ judge_again(Batch *batch, Account *account)
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(event->request_id)),
 					 errhint("Repeat the call to see what it has written.")));
-		if (event->propose != NULL)
-			(void) event->propose(event, snapshot);
-		pointstore_judge(event, account, snapshot);
+		if (event->propose == NULL || event->propose(event, snapshot))
+			pointstore_judge(event, account, snapshot);
 		if (event->outcome != OUTCOME_APPENDED)
 		{
 			pointstore_count_event(event);

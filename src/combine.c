@@ -731,7 +731,12 @@ read_answer(Slot *slot, ProposedEvent *events)
 		event->metadata = asked.metadata;
 		event->request_id = asked.request_id;
 		event->kind = asked.kind;
-		event->mismatch = event->mismatch ? pstrdup(event->mismatch) : NULL;
+#define COPY(field) event->field = event->field ? pstrdup(event->field) : NULL
+		COPY(mismatch);
+		COPY(asked);
+		COPY(stored);
+		COPY(opening);
+#undef COPY
 		event->account = NULL;	/* the combiner's, and gone */
 	}
 	return NULL;
@@ -1150,8 +1155,19 @@ decide(Slot *slot, const ProposedEvent *events, XLogRecPtr commit)
 		const ProposedEvent *event = &events[i];
 
 		slot->events[i] = *event;
-		if (event->mismatch != NULL)
-			slot->events[i].mismatch = put(slot, event->mismatch, strlen(event->mismatch) + 1);
+		/* as far as they are its refusal's: others may be left from an attempt before */
+		slot->events[i].mismatch = slot->events[i].asked = slot->events[i].stored = slot->events[i].opening = NULL;
+#define PUT(field) \
+		if (event->field != NULL) \
+			slot->events[i].field = put(slot, event->field, strlen(event->field) + 1)
+		if (event->outcome == OUTCOME_REQUEST_MISMATCH || event->outcome == OUTCOME_NOT_ALLOWED)
+		{
+			PUT(mismatch);
+			PUT(asked);
+			PUT(stored);
+			PUT(opening);
+		}
+#undef PUT
 		if (event->outcome == OUTCOME_REPLAYED)
 			slot->flush = Max(slot->flush, event->durable);
 		if (event->outcome == OUTCOME_APPENDED ||

@@ -102,6 +102,7 @@ static void check_changed_limits(const TriggerData *trigger, text *id);
 static void check_new_balance(const TriggerData *trigger);
 static void check_new_account(const TriggerData *trigger, const AttrNumber *att, bool pure);
 static void refuse_used_kind(text *kind);
+static int	hint_instead(const char *table);
 static int64 version_value(Datum value, Oid type);
 static HeapTuple raised_version(const TriggerData *trigger, int att, Oid type, int64 old);
 
@@ -190,8 +191,7 @@ read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger)
 	event->amount = bigint_column(tuple, trigger, att[EV_AMOUNT], &event->any_amount);
 	event->any_amount = !event->any_amount;
 	value = column(tuple, trigger, att[EV_PAYLOAD], &isnull);
-	event->payload = isnull ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")))
-		: DatumGetJsonbP(value);
+	event->payload = isnull ? pointstore_empty_payload() : DatumGetJsonbP(value);
 	event->occurred_at = bigint_column(tuple, trigger, att[EV_OCCURRED_AT], &event->has_occurred);
 	value = column(tuple, trigger, att[EV_LEG], &isnull);
 	event->leg = isnull ? 0 : DatumGetInt16(value);
@@ -899,7 +899,22 @@ pointstore_guard_append_only(PG_FUNCTION_ARGS)
 					TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? "UPDATE" :
 					TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ? "DELETE" : "TRUNCATE",
 					RelationGetRelationName(trigger->tg_relation)),
-			 errhint("A wrong event is put right by another one.")));
+			 hint_instead(RelationGetRelationName(trigger->tg_relation))));
+}
+
+/* What there is to do instead of deleting, or changing, rows of a table. */
+static int
+hint_instead(const char *table)
+{
+	if (strcmp(table, "event_store") == 0)
+		return errhint("A wrong event is put right by another one: reverse_event(), or one of your own.");
+	if (strcmp(table, "hold") == 0)
+		return errhint("cancel_hold() releases what a hold reserves; a hold that is closed stays.");
+	if (strcmp(table, "balance") == 0 || strcmp(table, "pure_account") == 0)
+		return errhint("close_account() closes an account; its name is not used again.");
+	if (strcmp(table, "account_kind") == 0)
+		return errhint("DELETE removes a kind that no account is of.");
+	return 0;
 }
 
 /*

@@ -12,6 +12,9 @@
  * that placed it, and what closed it has that event as its cause. So a repeat
  * finds the first receipt without any other name than the hold's.
  *
+ * What a confirmed hold takes may go to another account: as the second leg of a movement
+ * whose first is the event HoldConfirmed.
+ *
  * A hold that is cancelled before it was placed leaves a row without an event:
  * of a cancellation that overtakes what it cancels, and comes first, the
  * other learns when it comes.
@@ -44,7 +47,9 @@
 PG_FUNCTION_INFO_V1(pointstore_hold);
 PG_FUNCTION_INFO_V1(pointstore_try_hold);
 PG_FUNCTION_INFO_V1(pointstore_confirm_hold);
+PG_FUNCTION_INFO_V1(pointstore_try_confirm_hold);
 PG_FUNCTION_INFO_V1(pointstore_cancel_hold);
+PG_FUNCTION_INFO_V1(pointstore_try_cancel_hold);
 PG_FUNCTION_INFO_V1(pointstore_sweep_holds);
 
 /* holds that are closed in one transaction */
@@ -59,6 +64,9 @@ typedef struct Step
 	bool		whole;			/* confirm: all of it */
 	int64		amount;
 	Interval   *expires_in;
+	text	   *to_id;			/* confirm: who gets what is taken; null = nobody */
+	Jsonb	   *payload;		/* confirm */
+	Jsonb	   *metadata;		/* confirm: an object that hold_id is added to; null = none */
 } Step;
 
 /* How far a sweep is. */
@@ -76,15 +84,24 @@ static Datum place(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static text *draw_hold_id(void);
 static bool propose_placing(ProposedEvent *event, Snapshot snapshot);
 static bool repeat_placing(ProposedEvent *event, const Step *step);
-static Datum close_hold(Step *step);
+static Datum confirm(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static Datum cancel(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static Datum close_hold(Step *step, bool refusals_are_outcomes);
 static bool read_committed_hold(Hold *hold, text *id);
 static bool leave_tombstone(const Step *step, Hold *hold);
-static Datum tombstone_receipt(const Hold *hold, bool replayed);
-static void refuse_other_account(const Hold *hold, const Step *step);
+static Datum answer_unplaced(Step *step, Hold *hold, bool refusals_are_outcomes);
+static Datum tombstone_receipt(const Hold *hold);
+static Datum append_closing(Step *step, Hold *hold, bool refusals_are_outcomes);
+static bool propose_credit(ProposedEvent *event, Snapshot snapshot);
+static bool is_other_account(const Hold *hold, const Step *step);
 static bool propose_closing(ProposedEvent *event, Snapshot snapshot);
 static bool repeat_closing(ProposedEvent *event, const Step *step);
+static text *find_credited(int64 confirmed);
 static bool decide(ProposedEvent *event, Outcome outcome);
-static void replay(ProposedEvent *event, PointstorePlan *plan, bool *same_payload);
+static bool differ(ProposedEvent *event, const char *field, const char *asked, const char *stored);
+static bool differ_in_number(ProposedEvent *event, const char *field, int64 asked, int64 stored);
+static bool end_repeat(ProposedEvent *event, Jsonb *stored);
+static Jsonb *replay(ProposedEvent *event, PointstorePlan *plan);
 static ProposedEvent step_event(Step *step, Hold *hold, text *aggregate_id);
 static Jsonb *hold_metadata(const Step *step, const Hold *hold);
 static void push_member(JsonbParseState **state, const char *key, const char *value, int length);
@@ -120,10 +137,10 @@ place(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	pointstore_check_arguments(fcinfo, 5);
 	step.aggregate_id = pointstore_name(fcinfo, 0, "aggregate_id");
 	PreventCommandIfReadOnly("hold()");
-	if (PG_ARGISNULL(1) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(3))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", PG_ARGISNULL(1) ? "amount" : PG_ARGISNULL(3) ? "expires_in" : "payload")));
+				 errmsg("%s must not be null", PG_ARGISNULL(1) ? "amount" : "expires_in")));
 	step.amount = PG_GETARG_INT64(1);
 	if (step.amount <= 0)
 		ereport(ERROR,
@@ -132,7 +149,7 @@ place(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	step.hold_id = PG_ARGISNULL(2) ? draw_hold_id() : pointstore_name(fcinfo, 2, "hold_id");
 	step.expires_in = PG_GETARG_INTERVAL_P(3);
 	event = step_event(&step, &hold, step.aggregate_id);
-	event.payload = PG_GETARG_JSONB_P(4);
+	event.payload = pointstore_payload(fcinfo, 4);
 	event.propose = propose_placing;
 	pointstore_act_as_owner_of_holds(&scope);
 	result = pointstore_append_one(&event, refusals_are_outcomes);
@@ -157,7 +174,7 @@ step_event(Step *step, Hold *hold, text *aggregate_id)
 	ProposedEvent event = {
 		.aggregate_id = aggregate_id,
 		.event_type = cstring_to_text(step_types[step->to]),
-		.payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))),
+		.payload = pointstore_empty_payload(),
 		.hold = hold, .subject = step, .propose = propose_closing,
 		/* what was reserved is there, whatever became of the floor */
 		.any_floor = step->to == HOLD_CONFIRMED,
@@ -167,13 +184,17 @@ step_event(Step *step, Hold *hold, text *aggregate_id)
 	return event;
 }
 
-/* {"hold_id": ...}, and of a new hold "expires_at": so the events by themselves tell what became of each. */
+/*
+ * {"hold_id": ...}, added to the caller's own, and of a new hold "expires_at": so the events by
+ * themselves tell what became of each.
+ */
 static Jsonb *
 hold_metadata(const Step *step, const Hold *hold)
 {
 	JsonbParseState *state = NULL;
 	char		expiry[MAXDATELEN + 1];
 	int			utc = 0;
+	Jsonb	   *ours;
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_member(&state, "hold_id", VARDATA_ANY(step->hold_id), VARSIZE_ANY_EXHDR(step->hold_id));
@@ -182,7 +203,10 @@ hold_metadata(const Step *step, const Hold *hold)
 		JsonEncodeDateTime(expiry, TimestampTzGetDatum(hold->expires_at), TIMESTAMPTZOID, &utc);
 		push_member(&state, "expires_at", expiry, strlen(expiry));
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	ours = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	if (step->metadata == NULL)
+		return ours;
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(step->metadata), JsonbPGetDatum(ours)));
 }
 
 static void
@@ -234,20 +258,23 @@ repeat_placing(ProposedEvent *event, const Step *step)
 		.nargs = 2, .argtypes = {INT8OID, TEXTOID}
 	};
 	const Hold *hold = event->hold;
-	bool		same_payload = true;
+	Jsonb	   *payload = hold->has_event ? replay(event, &plan) : NULL;
 
-	event->mismatch = NULL;
-	if (hold->has_event)
-		replay(event, &plan, &same_payload);
-	if (VARSIZE_ANY_EXHDR(hold->aggregate_id) > 0 && !pointstore_same_text(hold->aggregate_id, step->aggregate_id))
-		event->mismatch = "aggregate_id";
-	else if (!hold->has_event)
+	if (is_other_account(hold, step))
+		return differ(event, "aggregate_id", pointstore_cstring(step->aggregate_id), pointstore_cstring(hold->aggregate_id));
+	if (!hold->has_event)
 		return decide(event, OUTCOME_HOLD_NOT_OPEN);
-	else if (hold->amount != step->amount)
-		event->mismatch = "amount";
-	else if (!same_payload)
-		event->mismatch = "payload";
-	return decide(event, event->mismatch ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED);
+	if (hold->amount != step->amount)
+		return differ_in_number(event, "amount", step->amount, hold->amount);
+	return end_repeat(event, payload);
+}
+
+/* Whether a caller who names the account means another one. */
+static bool
+is_other_account(const Hold *hold, const Step *step)
+{
+	return step->aggregate_id != NULL && VARSIZE_ANY_EXHDR(hold->aggregate_id) > 0 &&
+		!pointstore_same_text(hold->aggregate_id, step->aggregate_id);
 }
 
 /* propose() has decided. */
@@ -258,19 +285,48 @@ decide(ProposedEvent *event, Outcome outcome)
 	return false;
 }
 
+/* propose() has decided: that field is one thing here, and was another. */
+static bool
+differ(ProposedEvent *event, const char *field, const char *asked, const char *stored)
+{
+	event->mismatch = field;
+	event->asked = pointstore_clipped(asked);
+	event->stored = pointstore_clipped(stored);
+	return decide(event, OUTCOME_REQUEST_MISMATCH);
+}
+
+static bool
+differ_in_number(ProposedEvent *event, const char *field, int64 asked, int64 stored)
+{
+	return differ(event, field, psprintf(INT64_FORMAT, asked), psprintf(INT64_FORMAT, stored));
+}
+
+/* The outcome of a repeat that is the same but for its payload, perhaps. */
+static bool
+end_repeat(ProposedEvent *event, Jsonb *stored)
+{
+	ProposedEvent first = {.payload = stored};
+
+	if (compareJsonbContainers(&event->payload->root, &stored->root) == 0)
+		return decide(event, OUTCOME_REPLAYED);
+	event->mismatch = "payload";
+	pointstore_tell_difference(event, &first);
+	return decide(event, OUTCOME_REQUEST_MISMATCH);
+}
+
 /*
  * The receipt of a step that was done before, by its event, whose version the plan
- * finds; XX001 when that is gone. same_payload, where wanted, says whether it has the
- * payload of the one proposed now.
+ * finds; XX001 when that is gone. Returns that event's payload.
  */
-static void
-replay(ProposedEvent *event, PointstorePlan *plan, bool *same_payload)
+static Jsonb *
+replay(ProposedEvent *event, PointstorePlan *plan)
 {
 	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
 	const AttrNumber *att = events->att;
 	Datum		values[2];
 	RowKey		key = {0};
 	RowScan		scan;
+	Jsonb	   *payload;
 	bool		found;
 	bool		isnull;
 
@@ -300,19 +356,31 @@ replay(ProposedEvent *event, PointstorePlan *plan, bool *same_payload)
 	/* not SQL's xmin: of an old row that names a transaction of which nothing is known any more */
 	event->durable = TransactionIdGetCommitLSN(HeapTupleHeaderGetXmin(
 		ExecFetchSlotHeapTuple(scan.slot, false, NULL)->t_data));
-	if (same_payload != NULL)
-		*same_payload = compareJsonbContainers(&DatumGetJsonbP(slot_getattr(scan.slot, att[EV_PAYLOAD], &isnull))->root,
-											   &event->payload->root) == 0;
+	payload = DatumGetJsonbPCopy(slot_getattr(scan.slot, att[EV_PAYLOAD], &isnull));
 	pointstore_scan_end(&scan);
+	return payload;
 }
 
-/* confirm_hold(hold_id, amount, aggregate_id) */
+/* confirm_hold(hold_id, amount, aggregate_id, to_id, payload, metadata) */
 Datum
 pointstore_confirm_hold(PG_FUNCTION_ARGS)
 {
+	return confirm(fcinfo, false);
+}
+
+/* try_confirm_hold(...): the same, refusals as outcomes. */
+Datum
+pointstore_try_confirm_hold(PG_FUNCTION_ARGS)
+{
+	return confirm(fcinfo, true);
+}
+
+static Datum
+confirm(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
+{
 	Step		step = {.to = HOLD_CONFIRMED};
 
-	pointstore_check_arguments(fcinfo, 3);
+	pointstore_check_arguments(fcinfo, 6);
 	step.hold_id = pointstore_name(fcinfo, 0, "hold_id");
 	PreventCommandIfReadOnly("confirm_hold()");
 	step.whole = PG_ARGISNULL(1);
@@ -323,12 +391,32 @@ pointstore_confirm_hold(PG_FUNCTION_ARGS)
 				 errmsg("the amount to be confirmed must be positive, is %lld", (long long) step.amount),
 				 errhint("cancel_hold() releases all of it.")));
 	step.aggregate_id = PG_ARGISNULL(2) ? NULL : pointstore_name(fcinfo, 2, "aggregate_id");
-	return close_hold(&step);
+	step.to_id = PG_ARGISNULL(3) ? NULL : pointstore_name(fcinfo, 3, "to_id");
+	step.payload = pointstore_payload(fcinfo, 4);
+	step.metadata = PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5);
+	if (step.metadata != NULL && !JB_ROOT_IS_OBJECT(step.metadata))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("metadata of a hold must be a JSON object")));
+	return close_hold(&step, refusals_are_outcomes);
 }
 
 /* cancel_hold(hold_id, aggregate_id) */
 Datum
 pointstore_cancel_hold(PG_FUNCTION_ARGS)
+{
+	return cancel(fcinfo, false);
+}
+
+/* try_cancel_hold(...): the same, refusals as outcomes. */
+Datum
+pointstore_try_cancel_hold(PG_FUNCTION_ARGS)
+{
+	return cancel(fcinfo, true);
+}
+
+static Datum
+cancel(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 {
 	Step		step = {.to = HOLD_CANCELLED};
 
@@ -336,49 +424,93 @@ pointstore_cancel_hold(PG_FUNCTION_ARGS)
 	step.hold_id = pointstore_name(fcinfo, 0, "hold_id");
 	PreventCommandIfReadOnly("cancel_hold()");
 	step.aggregate_id = PG_ARGISNULL(1) ? NULL : pointstore_name(fcinfo, 1, "aggregate_id");
-	return close_hold(&step);
+	step.payload = pointstore_empty_payload();
+	return close_hold(&step, refusals_are_outcomes);
 }
 
-/* Confirms or cancels a hold and returns the receipt: PS002, PS004, PS007, PS008, PS011. */
+/* Confirms or cancels a hold and returns the receipt. */
 static Datum
-close_hold(Step *step)
+close_hold(Step *step, bool refusals_are_outcomes)
 {
 	PointstoreScope scope;
 	Hold		hold = {0};
 	Datum		result;
 
 	pointstore_act_as_owner_of_holds(&scope);
-	while (!read_committed_hold(&hold, step->hold_id))
-	{
-		if (step->to != HOLD_CANCELLED)
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
-					 errmsg("hold \"%s\" is missing", pointstore_cstring(step->hold_id))));
-		if (leave_tombstone(step, &hold))
-		{
-			result = tombstone_receipt(&hold, false);
-			pointstore_act_as_caller(&scope);
-			return result;
-		}
-	}
-	refuse_other_account(&hold, step);
-	if (!hold.has_event && step->to == HOLD_CANCELLED)
-		result = tombstone_receipt(&hold, true);
+	while (!read_committed_hold(&hold, step->hold_id) && step->to == HOLD_CANCELLED && !leave_tombstone(step, &hold))
+		 /* there is one by now */ ;
+	if (hold.has_event)
+		result = append_closing(step, &hold, refusals_are_outcomes);
 	else
-	{
-		/* of a tombstone the account may be unknown: there is nothing to lock then, nor to be done */
-		ProposedEvent event = step_event(step, &hold, DatumGetTextPCopy(PointerGetDatum(hold.aggregate_id)));
-
-		if (!hold.has_event)
-		{
-			event.outcome = OUTCOME_HOLD_NOT_OPEN;
-			pointstore_raise(&event);
-		}
-		result = pointstore_append_one(&event, false);
-	}
+		result = answer_unplaced(step, &hold, refusals_are_outcomes);
 	pointstore_release_hold(&hold);
 	pointstore_act_as_caller(&scope);
 	return result;
+}
+
+/* Of a hold that was never placed: its cancellation's receipt, or a refusal. There is no account to be looked at. */
+static Datum
+answer_unplaced(Step *step, Hold *hold, bool refusals_are_outcomes)
+{
+	bool		cancelled = hold->id != NULL;
+	ProposedEvent event = step_event(step, hold, cancelled ? hold->aggregate_id : step->aggregate_id);
+
+	event.untold = true;
+	if (!cancelled)
+	{
+		hold->id = step->hold_id;
+		event.reason = REASON_NO_HOLD;
+		(void) decide(&event, OUTCOME_ACCOUNT_MISSING);
+	}
+	else if (is_other_account(hold, step))
+		(void) differ(&event, "aggregate_id", pointstore_cstring(step->aggregate_id), pointstore_cstring(hold->aggregate_id));
+	else if (step->to == HOLD_CANCELLED)
+		return tombstone_receipt(hold);
+	else
+		(void) decide(&event, OUTCOME_HOLD_NOT_OPEN);
+	pointstore_count_event(&event);
+	return pointstore_answer(&event, refusals_are_outcomes);
+}
+
+/* Appends what closes a hold, and what credits the account that gets what is taken. */
+static Datum
+append_closing(Step *step, Hold *hold, bool refusals_are_outcomes)
+{
+	text	   *id = DatumGetTextPCopy(PointerGetDatum(hold->aggregate_id));
+	ProposedEvent events[POINTSTORE_TRANSFER_LEGS] = {step_event(step, hold, id)};
+	Batch		batch = {.events = events, .nevents = 1, .refusals_are_outcomes = refusals_are_outcomes};
+
+	pointstore_release_hold(hold);	/* it is read again under the account's lock */
+	events[0].payload = step->payload;
+	if (step->to_id == NULL)
+		return pointstore_append_one(events, refusals_are_outcomes);
+	if (pointstore_same_text(id, step->to_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account \"%s\" does not transfer to itself", pointstore_cstring(id))));
+	events[1] = (ProposedEvent) {
+		.aggregate_id = step->to_id, .event_type = cstring_to_text("Transferred"), .payload = step->payload,
+		.propose = propose_credit
+	};
+	pointstore_make_request(events, POINTSTORE_TRANSFER_LEGS, NULL);
+	pointstore_link_legs(events, POINTSTORE_TRANSFER_LEGS);
+	batch.nevents = POINTSTORE_TRANSFER_LEGS;
+	batch.same_unit = true;
+	pointstore_append_or_leave(&batch);
+	return pointstore_answer(batch.refused ? batch.refused : events, refusals_are_outcomes);
+}
+
+/* What was taken, by the event before. */
+static bool
+propose_credit(ProposedEvent *event, Snapshot snapshot)
+{
+	const ProposedEvent *confirmed = event - 1;
+
+	if (confirmed->outcome == OUTCOME_REPLAYED)
+		return decide(event, OUTCOME_REPLAYED);
+	event->amount = -confirmed->amount;
+	event->metadata = confirmed->metadata;
+	return true;
 }
 
 /* Reads a hold as it is now, after waiting for who is about to place or cancel it. */
@@ -425,32 +557,20 @@ leave_tombstone(const Step *step, Hold *hold)
 
 /* Nothing has happened to an account, so there is little to tell. */
 static Datum
-tombstone_receipt(const Hold *hold, bool replayed)
+tombstone_receipt(const Hold *hold)
 {
 	TupleDesc	desc = lookup_rowtype_tupdesc(pointstore_store()->receipt_type, -1);
 	Datum		values[7] = {0};
 	bool		nulls[7] = {false, false, true, true, true, true, false};
 	HeapTuple	row;
 
-	values[0] = CStringGetTextDatum(replayed ? "replayed" : "appended");
+	values[0] = CStringGetTextDatum("tombstone");
 	values[1] = PointerGetDatum(hold->aggregate_id);
 	nulls[1] = VARSIZE_ANY_EXHDR(hold->aggregate_id) == 0;
 	values[6] = TimestampTzGetDatum(hold->created_at);
 	row = heap_form_tuple(desc, values, nulls);
 	ReleaseTupleDesc(desc);
 	return HeapTupleGetDatum(row);
-}
-
-/* A caller who names the account means that one: PS002. */
-static void
-refuse_other_account(const Hold *hold, const Step *step)
-{
-	if (step->aggregate_id != NULL && VARSIZE_ANY_EXHDR(hold->aggregate_id) > 0 &&
-		!pointstore_same_text(hold->aggregate_id, step->aggregate_id))
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_REQUEST_MISMATCH),
-				 errmsg("hold \"%s\" is not one of account \"%s\"", pointstore_cstring(hold->id),
-						pointstore_cstring(step->aggregate_id))));
 }
 
 /* What closes an open hold; a repeat, or a hold that is not open, is decided here. */
@@ -464,6 +584,8 @@ propose_closing(ProposedEvent *event, Snapshot snapshot)
 	memset(hold, 0, sizeof(Hold));
 	if (!pointstore_read_hold(hold, step->hold_id, snapshot, &event->again))
 		elog(ERROR, "hold \"%s\" is gone", pointstore_cstring(step->hold_id));
+	if (is_other_account(hold, step))
+		return differ(event, "aggregate_id", pointstore_cstring(step->aggregate_id), pointstore_cstring(hold->aggregate_id));
 	if (hold->status != HOLD_OPEN)
 		return repeat_closing(event, step);
 	hold->has_expired = hold->expires_at <= pointstore_account_clock(event->account);
@@ -475,10 +597,12 @@ propose_closing(ProposedEvent *event, Snapshot snapshot)
 	if (step->to == HOLD_CONFIRMED)
 		hold->captured = step->whole ? hold->amount : step->amount;
 	if (hold->captured > hold->amount)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("hold \"%s\" reserves %lld, %lld is to be confirmed", pointstore_cstring(hold->id),
-						(long long) hold->amount, (long long) hold->captured)));
+	{
+		event->reason = REASON_HOLD_SMALLER;
+		event->limit = hold->amount;
+		event->requested = hold->captured;
+		return decide(event, OUTCOME_NOT_ALLOWED);
+	}
 	event->amount = -hold->captured;
 	event->held = -hold->amount;
 	event->has_cause = true;
@@ -499,16 +623,49 @@ repeat_closing(ProposedEvent *event, const Step *step)
 	};
 	const Hold *hold = event->hold;
 	bool		same = hold->status == step->to || (step->to == HOLD_CANCELLED && hold->status == HOLD_EXPIRED);
+	int64		amount = step->whole ? hold->amount : step->amount;
+	Jsonb	   *payload;
+	text	   *credited;
 
 	if (!same)
 		return decide(event, OUTCOME_HOLD_NOT_OPEN);
-	replay(event, &plan, NULL);
-	if (step->to == HOLD_CONFIRMED && hold->captured != (step->whole ? hold->amount : step->amount))
+	payload = replay(event, &plan);
+	if (step->to != HOLD_CONFIRMED)
+		return decide(event, OUTCOME_REPLAYED);
+	if (hold->captured != amount)
+		return differ_in_number(event, "amount", amount, hold->captured);
+	credited = find_credited(event->id);
+	if ((credited == NULL) != (step->to_id == NULL) ||
+		(credited != NULL && !pointstore_same_text(credited, step->to_id)))
+		return differ(event, "to_id", step->to_id ? pointstore_cstring(step->to_id) : "null",
+					  credited ? pointstore_cstring(credited) : "null");
+	return end_repeat(event, payload);
+}
+
+/* The account that got what the event of a confirmed hold has taken, or NULL. */
+static text *
+find_credited(int64 confirmed)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT aggregate_id FROM pointstore.event_store WHERE cause_id" EQ "$1 AND leg" EQ "1"
+		" AND event_type" EQ "'Transferred' AND request_id IS NULL",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		id = Int64GetDatum(confirmed);
+	text	   *credited = NULL;
+
+	SPI_connect();
+	pointstore_execute(&plan, &id, NULL, true);
+	if (SPI_processed > 0)
 	{
-		event->mismatch = "amount";
-		return decide(event, OUTCOME_REQUEST_MISMATCH);
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		credited = cstring_to_text(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+		MemoryContextSwitchTo(old);
 	}
-	return decide(event, OUTCOME_REPLAYED);
+	SPI_finish();
+	return credited;
 }
 
 /* sweep_holds(): 2D000 in a transaction block. */

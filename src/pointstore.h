@@ -166,6 +166,11 @@ extern text *pointstore_name(FunctionCallInfo fcinfo, int argno, const char *wha
 extern void pointstore_check_name(const char *what, text *name);
 extern int	pointstore_place(text *name, const char *const *names, int n);
 extern char *pointstore_cstring(text *name);
+extern Jsonb *pointstore_payload(FunctionCallInfo fcinfo, int argno);
+extern Jsonb *pointstore_empty_payload(void);
+extern void pointstore_detail(StringInfo detail, const char *key, const char *value);
+extern void pointstore_detail_number(StringInfo detail, const char *key, int64 value);
+extern int	pointstore_detail_account(text *id);
 extern void pointstore_store_init(void);
 
 /* ---------------------------------------------------------------------
@@ -398,6 +403,7 @@ typedef struct Account
 	List	   *closing;		/* holds that the batch closes */
 	bool		expiry_moves;	/* among them is the next to expire */
 	TupleTableSlot *row;		/* as read, with the user's columns; null when missing */
+	bool		opened;			/* by this batch */
 	bool		busy;			/* LOCK_IF_FREE: its row is locked by another, nothing was read */
 	Oid			opened_by;		/* who opens it; InvalidOid: the session's role */
 	bool		waits;			/* it was changed by hand, and its other half is the caller's to write */
@@ -490,7 +496,7 @@ extern void pointstore_check_pairs(void);
 extern bool pointstore_is_unpaired(text *id);
 
 /* ---------------------------------------------------------------------
- * append.c: one batch of proposed events: lock, check, write, receipts
+ * refusal.c: what a proposed event comes to, and the error that a refusal is
  * ---------------------------------------------------------------------
  */
 typedef enum Outcome
@@ -516,6 +522,21 @@ typedef enum Outcome
 } Outcome;
 
 #define OUTCOME_LAST_REFUSAL OUTCOME_HOLD_NOT_OPEN
+
+/* Why, where an outcome has several reasons; each but the first is of account_missing or not_allowed. */
+typedef enum Reason
+{
+	REASON_PLAIN,
+	REASON_NO_HOLD,				/* there is none of that name */
+	REASON_NO_EVENT,			/* nor such a version */
+	REASON_UNITS,				/* the accounts count different things */
+	REASON_HOLD_SMALLER,		/* than what is to be confirmed */
+	REASON_MOVED_NOTHING,		/* so there is nothing to be reversed */
+	REASON_IS_REVERSAL,
+	REASON_NOTHING_LEFT,		/* to be reversed */
+	REASON_LESS_LEFT,
+	REASON_FRACTION				/* of a leg that cannot be shared out */
+} Reason;
 
 /*
  * A proposed event, and from outcome on what the store decides about it. Where the
@@ -543,7 +564,10 @@ typedef struct ProposedEvent
 	bool		has_cause;
 	bool		any_floor;		/* passes below the floor */
 	bool		any_status;		/* passes on a frozen account */
+	bool		untold;			/* a refusal that knows nothing of its account */
+	bool		kind_opens;		/* the kind is that of an account which it opens, no other's */
 	int16		leg;
+	int			element;		/* of append_events(), from 1; 0: none */
 	int			further;		/* events of its request that come after it, and next to it */
 	Oid			role;			/* who appends it; InvalidOid: the session's role */
 	int64		held;			/* change of held */
@@ -557,16 +581,29 @@ typedef struct ProposedEvent
 	int64		version;		/* of a refusal: the account's actual one, as the next two */
 	int64		balance;
 	int64		available;
-	int64		ceiling;		/* that it would have crossed */
+	int64		limit;			/* floor or ceiling that it would have crossed; what is there to be confirmed or reversed */
+	int64		requested;		/* of that */
+	Reason		reason;
 	int64		id;
 	TimestampTz created_at;
 	XLogRecPtr	durable;		/* replayed: where WAL must be flushed to before it is told */
 	bool		again;			/* propose() has waited for a twin: all is to be read again */
 	const char *mismatch;		/* first differing field of a request used otherwise: a literal */
-	int64		applied_version;	/* what that request has written */
+	const char *asked;			/* its value here; of units: the other account's */
+	const char *stored;			/* and as applied; the refused account's */
+	const char *opening;		/* of units: the kind that would open the refused account, which is missing */
+	int64		applied_version;	/* what that request has written; what is to be reversed */
 	struct ProposedEvent *same_as;	/* earlier event of the batch with the same request_id */
 } ProposedEvent;
 
+extern void pointstore_tell_difference(ProposedEvent *event, const ProposedEvent *stored);
+extern const char *pointstore_clipped(const char *value);
+pg_noreturn extern void pointstore_raise(const ProposedEvent *event);
+
+/* ---------------------------------------------------------------------
+ * append.c: one batch of proposed events: lock, check, write, receipts
+ * ---------------------------------------------------------------------
+ */
 /*
  * Proposed events that stand or fall together; or apart: then a refused request is
  * passed over with its outcome in its events, and only an error takes all back.
@@ -588,11 +625,13 @@ typedef struct Batch
 	bool		written;		/* this attempt has written a row */
 	bool		again;			/* a twin was waited for: all is to be read again */
 	ProposedEvent *refused;		/* the first that failed */
-	const ProposedEvent *writing;	/* that is being written */
+	const ProposedEvent *current;	/* that is being judged or written */
 	bool		overtaken;		/* by others, after a row was written: to be done anew from the start */
 } Batch;
 
 extern void pointstore_append(Batch *batch);
+extern void pointstore_append_or_leave(Batch *batch);
+extern void pointstore_tell_account(ProposedEvent *event, Snapshot snapshot);
 extern bool pointstore_has_waited(int sqlerrcode);
 extern int	pointstore_count(const Batch *batch);
 extern void pointstore_count_event(const ProposedEvent *event);
@@ -607,7 +646,6 @@ extern bool pointstore_is_reserved(text *event_type);
 extern bool pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapshot snapshot);
 extern void pointstore_judge(ProposedEvent *event, Account *account, Snapshot snapshot);
 extern void pointstore_raise_refused(const Batch *batch);
-pg_noreturn extern void pointstore_raise(const ProposedEvent *event);
 extern int64 pointstore_draw_id(void);
 
 extern void pointstore_append_adjustment(Account *account, int64 last_version, int64 amount, Jsonb *payload);

@@ -20,9 +20,10 @@
 
 /*
  * The legs of a movement: what caused the others is the first; these name it, and
- * are of the same request. Who only names a cause is no leg.
+ * are of the same request. Who only names a cause is no leg. A first leg has no cause itself,
+ * but for a confirmed hold's, which is its placing.
  */
-#define IS_FIRST_LEG(f) "(" f ".leg" EQ "0 AND " f ".cause_id IS NULL)"
+#define IS_FIRST_LEG(f) "(" f ".leg" EQ "0 AND (" f ".cause_id IS NULL OR " f ".event_type" EQ "'HoldConfirmed'))"
 #define IS_LEG(l, f) "(" l ".cause_id" EQ f ".id AND " l ".leg" GE "1 AND " l ".event_type" NE "'EventReversed' AND " SAME_REQUEST(l, f) ")"
 /* not as two conditions, which without statistics look worth an index: that of all legs without a request */
 #define SAME_REQUEST(a, b) "coalesce(" a ".request_id, '')" EQ "coalesce(" b ".request_id, '')"

@@ -40,7 +40,9 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
@@ -731,4 +733,52 @@ char *
 pointstore_cstring(text *name)
 {
 	return text_to_cstring(name);
+}
+
+/* An argument that is a payload; null is an empty one. */
+Jsonb *
+pointstore_payload(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? pointstore_empty_payload() : PG_GETARG_JSONB_P(argno);
+}
+
+Jsonb *
+pointstore_empty_payload(void)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+}
+
+/*
+ * Adds key=value to the DETAIL of a refusal, which is for programs: a value in which there is
+ * anything that would end it, or nothing, is a JSON string.
+ */
+void
+pointstore_detail(StringInfo detail, const char *key, const char *value)
+{
+	const unsigned char *c = (const unsigned char *) value;
+
+	while (*c > ' ' && *c != 0x7f && strchr(",=\"\\", *c) == NULL)
+		c++;
+	appendStringInfo(detail, "%s%s=", detail->len > 0 ? ", " : "", key);
+	if (*c == '\0' && *value != '\0')
+		appendStringInfoString(detail, value);
+	else
+		escape_json(detail, value);
+}
+
+void
+pointstore_detail_number(StringInfo detail, const char *key, int64 value)
+{
+	appendStringInfo(detail, "%s%s=" INT64_FORMAT, detail->len > 0 ? ", " : "", key, value);
+}
+
+/* errdetail() of a refusal about which there is nothing to tell but its account. */
+int
+pointstore_detail_account(text *id)
+{
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	pointstore_detail(&detail, "aggregate_id", pointstore_cstring(id));
+	return errdetail_internal("%s", detail.data);
 }

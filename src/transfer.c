@@ -34,6 +34,7 @@
 PG_FUNCTION_INFO_V1(pointstore_transfer);
 PG_FUNCTION_INFO_V1(pointstore_try_transfer);
 PG_FUNCTION_INFO_V1(pointstore_reverse_event);
+PG_FUNCTION_INFO_V1(pointstore_try_reverse_event);
 
 /* What is to be taken back of one event. */
 typedef struct Reversal
@@ -43,19 +44,21 @@ typedef struct Reversal
 	int64		amount;
 	int128		part;			/* of the amount, without sign; 0: whatever is left */
 	bool		is_asked;		/* the event that the caller has named */
+	Reason		refusal;		/* why it cannot be reversed */
 } Reversal;
 
 static Datum transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
-static bool append_or_leave(void *arg);
-static void refuse_partial_replay(ProposedEvent *event);
+static Datum reverse(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static void refuse_partial_replay(Batch *batch);
 static void turn_round(ProposedEvent *events, int n);
 static int	find_legs(text *id, int64 version, ProposedEvent **events);
-static void refuse_irreversible(const Reversal *reversal, const char *type, const char *id);
+static ProposedEvent reversal_event(text *id, Reversal *reversal);
 static void share_out(ProposedEvent *events, int n, int64 amount);
 static bool propose_reversal(ProposedEvent *event, Snapshot snapshot);
+static bool refuse(ProposedEvent *event, Reason reason);
 static int128 left_of(const Reversal *reversal, int64 version);
 
-/* transfer(from_id, to_id, amount, request_id, event_type, payload, metadata): see the install script. */
+/* transfer(from_id, to_id, amount, request_id, event_type, payload, metadata, kind): see the install script. */
 Datum
 pointstore_transfer(PG_FUNCTION_ARGS)
 {
@@ -86,15 +89,17 @@ pointstore_read_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs)
 	ProposedEvent *from = &legs[0];
 	ProposedEvent *to = &legs[1];
 
-	pointstore_check_arguments(fcinfo, 7);
+	pointstore_check_arguments(fcinfo, 8);
 	from->aggregate_id = pointstore_name(fcinfo, 0, "from_id");
-	if (PG_ARGISNULL(2) || PG_ARGISNULL(5))
+	if (PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", PG_ARGISNULL(2) ? "amount" : "payload")));
+				 errmsg("amount must not be null")));
 	from->event_type = pointstore_name(fcinfo, 4, "event_type");
-	from->payload = PG_GETARG_JSONB_P(5);
+	from->payload = pointstore_payload(fcinfo, 5);
 	from->metadata = PG_ARGISNULL(6) ? NULL : PG_GETARG_JSONB_P(6);
+	from->kind = PG_ARGISNULL(7) ? NULL : PG_GETARG_TEXT_PP(7);
+	from->kind_opens = true;
 	*to = *from;
 	to->aggregate_id = pointstore_name(fcinfo, 1, "to_id");
 	to->amount = PG_GETARG_INT64(2);
@@ -121,41 +126,31 @@ pointstore_append_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs, bool re
 		.events = legs, .nevents = POINTSTORE_TRANSFER_LEGS, .same_unit = true,
 		.refusals_are_outcomes = refusals_are_outcomes
 	};
-	ErrorData  *error = NULL;
 
-	if (!refusals_are_outcomes)
-	{
-		pointstore_append(&batch);
-		return pointstore_answer_all(fcinfo, &batch);
-	}
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		batch.overtaken = false;
-		error = pointstore_attempt(append_or_leave, &batch);
-		if (error != NULL && (!batch.overtaken || IsolationUsesXactSnapshot()))
-			ReThrowError(error);
-	} while (error != NULL);
+	pointstore_append_or_leave(&batch);
 	return pointstore_answer_all(fcinfo, &batch);
-}
-
-/* Appends a batch; of one that is refused nothing is to be left: no lock, and no account that it has opened. */
-static bool
-append_or_leave(void *arg)
-{
-	Batch	   *batch = arg;
-
-	pointstore_append(batch);
-	return batch->refused == NULL;
 }
 
 /* reverse_event(aggregate_id, version, amount, request_id, allow_debt) */
 Datum
 pointstore_reverse_event(PG_FUNCTION_ARGS)
 {
+	return reverse(fcinfo, false);
+}
+
+/* try_reverse_event(...): the same, a refusal as the outcome of one receipt. */
+Datum
+pointstore_try_reverse_event(PG_FUNCTION_ARGS)
+{
+	return reverse(fcinfo, true);
+}
+
+static Datum
+reverse(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
+{
 	text	   *id;
 	text	   *request_id;
-	Batch		batch = {0};
+	Batch		batch = {.refusals_are_outcomes = refusals_are_outcomes};
 	PointstoreScope scope;
 	int			i;
 
@@ -181,10 +176,11 @@ pointstore_reverse_event(PG_FUNCTION_ARGS)
 	}
 	if (!PG_ARGISNULL(2))
 		share_out(batch.events, batch.nevents, PG_GETARG_INT64(2));
-	pointstore_append(&batch);
-	if (PG_ARGISNULL(2) && batch.events[0].outcome == OUTCOME_REPLAYED)
-		refuse_partial_replay(&batch.events[0]);
-	turn_round(batch.events, batch.nevents);
+	pointstore_append_or_leave(&batch);
+	if (PG_ARGISNULL(2) && batch.refused == NULL && batch.events[0].outcome == OUTCOME_REPLAYED)
+		refuse_partial_replay(&batch);
+	if (batch.refused == NULL)
+		turn_round(batch.events, batch.nevents);
 	pointstore_act_as_caller(&scope);
 	return pointstore_answer_all(fcinfo, &batch);
 }
@@ -194,14 +190,20 @@ pointstore_reverse_event(PG_FUNCTION_ARGS)
  * leg tells, since all are taken back in the same proportion.
  */
 static void
-refuse_partial_replay(ProposedEvent *event)
+refuse_partial_replay(Batch *batch)
 {
-	(void) pointstore_push_snapshot();
+	ProposedEvent *event = &batch->events[0];
+	Snapshot	snapshot = pointstore_push_snapshot();
+
 	if (left_of(event->subject, event->version) != 0)
 	{
 		event->outcome = OUTCOME_REQUEST_MISMATCH;
 		event->mismatch = "amount";
-		pointstore_raise(event);
+		event->asked = "all";
+		event->stored = psprintf(INT64_FORMAT, event->amount);
+		batch->refused = event;
+		pointstore_raise_refused(batch);
+		pointstore_tell_account(event, snapshot);
 	}
 	PopActiveSnapshot();
 }
@@ -222,8 +224,8 @@ turn_round(ProposedEvent *events, int n)
 }
 
 /*
- * What reverses an event and, where it is a leg, the others that moved something:
- * PS008 when it is not there, PS011 when it is none to be reversed. Events do not
+ * What reverses an event and, where it is a leg, the others that moved something. Of one
+ * that is not there, or is none to be reversed, an event that is refused. Events do not
  * change, so they are read before any lock is taken.
  */
 static int
@@ -244,6 +246,8 @@ find_legs(text *id, int64 version, ProposedEvent **events)
 	};
 	MemoryContext context = CurrentMemoryContext;
 	Datum		values[2];
+	Reason		refusal = REASON_PLAIN;
+	Reversal   *asked;
 	int			n = 0;
 	uint64		i;
 	bool		isnull;
@@ -252,55 +256,52 @@ find_legs(text *id, int64 version, ProposedEvent **events)
 	values[1] = Int64GetDatum(version);
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, false);
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
-				 errmsg("account \"%s\" has no version %lld", pointstore_cstring(id), (long long) version)));
 	MemoryContextSwitchTo(context);
-	*events = palloc0(sizeof(ProposedEvent) * SPI_processed);
+	*events = palloc0(sizeof(ProposedEvent) * Max(SPI_processed, 1));
+	if (SPI_processed == 0)
+		refusal = REASON_NO_EVENT;
 	for (i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		Reversal   *reversal = palloc0(sizeof(Reversal));
-		ProposedEvent *event = &(*events)[n];
 
 		reversal->id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
 		reversal->version = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
 		reversal->amount = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
 		reversal->is_asked = DatumGetBool(SPI_getbinval(row, desc, 6, &isnull));
-		if (reversal->is_asked)
-			refuse_irreversible(reversal, SPI_getvalue(row, desc, 4), pointstore_cstring(id));
-		if (reversal->amount == 0)
-			continue;
-		event->aggregate_id = cstring_to_text(SPI_getvalue(row, desc, 5));
-		event->event_type = cstring_to_text("EventReversed");
-		event->payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(
-			psprintf("{\"version\": " INT64_FORMAT "}", reversal->version))));
-		event->propose = propose_reversal;
-		event->subject = reversal;
-		n++;
+		if (reversal->is_asked && strcmp(SPI_getvalue(row, desc, 4), "EventReversed") == 0)
+			refusal = REASON_IS_REVERSAL;
+		else if (reversal->is_asked && reversal->amount == 0)
+			refusal = REASON_MOVED_NOTHING;
+		if (reversal->amount != 0)
+			(*events)[n++] = reversal_event(cstring_to_text(SPI_getvalue(row, desc, 5)), reversal);
 	}
 	SPI_finish();
-	return n;
+	if (refusal == REASON_PLAIN)
+		return n;
+	asked = palloc0(sizeof(Reversal));
+	asked->version = version;
+	asked->refusal = refusal;
+	(*events)[0] = reversal_event(id, asked);
+	return 1;
 }
 
-/* What has moved nothing has nothing to be taken back, and what takes back stands: PS011. */
-static void
-refuse_irreversible(const Reversal *reversal, const char *type, const char *id)
+static ProposedEvent
+reversal_event(text *id, Reversal *reversal)
 {
-	bool		reverses = strcmp(type, "EventReversed") == 0;
+	ProposedEvent event = {
+		.aggregate_id = id,
+		.event_type = cstring_to_text("EventReversed"),
+		.payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(
+			psprintf("{\"version\": " INT64_FORMAT "}", reversal->version)))),
+		.propose = propose_reversal, .subject = reversal
+	};
 
-	if (!reverses && reversal->amount != 0)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-			 errmsg("version %lld of account \"%s\" cannot be reversed", (long long) reversal->version, id),
-			 reverses ? errdetail("It is a reversal itself.") : errdetail("Its amount is 0."),
-			 reverses ? errhint("Append an event of your own.") : 0));
+	return event;
 }
 
-/* Gives each leg its part of an amount that is meant of the asked one: PS011 where that comes to fractions. */
+/* Gives each leg its part of an amount that is meant of the asked one; refuses a leg where that comes to fractions. */
 static void
 share_out(ProposedEvent *events, int n, int64 amount)
 {
@@ -315,12 +316,11 @@ share_out(ProposedEvent *events, int n, int64 amount)
 		Reversal   *reversal = events[i].subject;
 		int128		part = (int128) reversal->amount * amount;
 
+		if (reversal->refusal != REASON_PLAIN)
+			continue;
 		if (part % whole != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-					 errmsg("a part of %lld is not a whole amount in account \"%s\"", (long long) amount,
-							pointstore_cstring(events[i].aggregate_id)),
-					 errdetail("All legs are reversed in the same proportion.")));
+			reversal->refusal = REASON_FRACTION;
+		events[i].requested = amount;
 		part /= whole;
 		if (part < 0)
 			part = -part;
@@ -330,22 +330,27 @@ share_out(ProposedEvent *events, int n, int64 amount)
 	}
 }
 
-/* What takes an event back, as far as it has not been taken back before: PS011; 22003 for what bigint has no opposite of. */
+/* What takes an event back, as far as it has not been taken back before; 22003 for what bigint has no opposite of. */
 static bool
 propose_reversal(ProposedEvent *event, Snapshot snapshot)
 {
 	const Reversal *reversal = event->subject;
-	int128		left = left_of(reversal, PG_INT64_MAX);
-	int128		part = reversal->part > 0 ? reversal->part : left;
+	int128		left;
+	int128		part;
 
-	if (left <= 0 || part > left)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 left <= 0 ? errmsg("version %lld of account \"%s\" has nothing left to be reversed",
-									(long long) reversal->version, pointstore_cstring(event->aggregate_id)) :
-				 errmsg("version %lld of account \"%s\" has %llu left to be reversed, requested %llu",
-						(long long) reversal->version, pointstore_cstring(event->aggregate_id),
-						(unsigned long long) left, (unsigned long long) part)));
+	event->applied_version = reversal->version;
+	if (reversal->refusal != REASON_PLAIN)
+		return refuse(event, reversal->refusal);
+	left = left_of(reversal, PG_INT64_MAX);
+	part = reversal->part > 0 ? reversal->part : left;
+	if (left <= 0)
+		return refuse(event, REASON_NOTHING_LEFT);
+	if (part > left)
+	{
+		event->limit = (int64) Min(left, PG_INT64_MAX);
+		event->requested = (int64) Min(part, PG_INT64_MAX);
+		return refuse(event, REASON_LESS_LEFT);
+	}
 	if (part > PG_INT64_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
@@ -354,6 +359,15 @@ propose_reversal(ProposedEvent *event, Snapshot snapshot)
 	event->has_cause = true;
 	event->cause_id = reversal->id;
 	return true;
+}
+
+/* PS008 or PS011, for that reason. */
+static bool
+refuse(ProposedEvent *event, Reason reason)
+{
+	event->outcome = reason == REASON_NO_EVENT ? OUTCOME_ACCOUNT_MISSING : OUTCOME_NOT_ALLOWED;
+	event->reason = reason;
+	return false;
 }
 
 /*

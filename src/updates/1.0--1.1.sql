@@ -1,3 +1,8 @@
 -- What CREATE OR REPLACE cannot do on the way from 1.0 to 1.1; the rest is the install
 -- script itself (src/updates/update.awk).
 DROP FUNCTION pointstore.rebuild_balance(text);
+DROP FUNCTION pointstore.confirm_hold(text, bigint, text);
+DROP FUNCTION pointstore.transfer(text, text, bigint, text, text, jsonb, jsonb);
+DROP FUNCTION pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb);
+DROP FUNCTION pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb);
+DROP FUNCTION pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb);

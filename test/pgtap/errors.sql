@@ -84,11 +84,14 @@ SELECT throws_ok(query, state, NULL, state || ': ' || query) FROM (VALUES
     ('22004', $$SELECT pointstore.append_event(NULL, 'Noted')$$),
     ('22004', $$SELECT pointstore.append_event('errors-1', NULL)$$),
     ('22004', $$SELECT pointstore.append_event('errors-1', 'Noted', NULL)$$),
-    ('22004', $$SELECT pointstore.append_event('errors-1', 'Noted', 0, NULL)$$),
     ('22004', $$SELECT * FROM pointstore.append_events(NULL)$$),
     ('22004', $$SELECT * FROM pointstore.append_events('[{"event_type": "Noted"}]')$$),
     ('22004', $$SELECT pointstore.open_account(NULL)$$),
     ('22004', $$SELECT pointstore.freeze_account('errors-1', NULL)$$),
+    ('22004', $$SELECT pointstore.unfreeze_account('errors-1', NULL)$$),
+    ('22023', $$SELECT pointstore.freeze_account('errors-1', '')$$),
+    ('22023', $$SELECT pointstore.freeze_account('errors-frozen', '')$$),
+    ('22023', $$SELECT pointstore.unfreeze_account('errors-frozen', '')$$),
     ('22004', $$SELECT * FROM pointstore.get_balance(NULL)$$),
     ('22004', $$SELECT pointstore.balance_at('errors-1', NULL)$$),
     ('22004', $$SELECT pointstore.balance_as_of(NULL, 1)$$),
@@ -103,6 +106,11 @@ SELECT throws_ok(query, state, NULL, state || ': ' || query) FROM (VALUES
     ('22023', $$SELECT pointstore.append_event('errors-1', 'Noted', kind => 'errors-limited')$$),
     ('22023', $$SELECT pointstore.append_event('errors-new', 'Noted', kind => 'errors-none')$$),
     ('22023', $$SELECT pointstore.append_event('errors-1', 'HoldPlaced')$$),
+    ('22023', $$SELECT pointstore.append_event('errors-1', 'BalanceAdjusted')$$),
+    ('22023', $$SELECT pointstore.append_event('errors-1', 'MovementTried')$$),
+    ('22023', $$SELECT * FROM pointstore.append_events('[{"aggregate_id": "errors-1", "event_type": "MovementConfirmed"}]')$$),
+    ('22023', $$INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('errors-1', 'MovementCancelled')$$),
+    ('22023', $$INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('errors-1', 'BalanceAdjusted', 1)$$),
     ('22023', $$SELECT * FROM pointstore.append_events('{}')$$),
     ('22023', $$SELECT * FROM pointstore.append_events('[{"aggregate_id": "errors-1", "event_type": "Noted", "note": 1}]')$$),
     ('22023', $$SELECT * FROM pointstore.append_events('[{"aggregate_id": "errors-1", "event_type": "Noted", "request_id": "a"}]', 'b')$$),
@@ -165,6 +173,96 @@ SELECT is(concat_ws(' ', message, detail) ~ field AND concat_ws(' ', message, de
     ('amount', $$SELECT pointstore.append_event('errors-1', 'PointEarned', 99, '{"a": 2}', request_id => 'errors-r1')$$),
     ('payload', $$SELECT pointstore.append_event('errors-1', 'PointEarned', 100, '{"a": 2}', request_id => 'errors-r1', occurred_at => '2020-01-01')$$),
     ('occurred_at', $$SELECT pointstore.append_event('errors-1', 'PointEarned', 100, request_id => 'errors-r1', occurred_at => '2020-01-01')$$)) e(field, query), pg_temp.told(query);
+
+
+-- The DETAIL of a refusal is for programs: key=value, a value that would end itself as a JSON string.
+SAVEPOINT details;
+SELECT pointstore.append_event('errors, "d" = 1', 'PointEarned', 100, request_id => 'errors r2') AS receipt,
+       pointstore.append_event('errors-seat', 'PointEarned', 100, kind => 'errors-seat') AS receipt,
+       pointstore.hold('errors-1', 10, 'errors-h1') AS receipt, pointstore.hold('errors-1', 10, 'errors-h2') AS receipt,
+       pointstore.cancel_hold('errors-h2') AS receipt, pointstore.cancel_hold('errors-h3') AS receipt,
+       pointstore.hold('errors-1', 10, 'errors-h4') AS receipt, pointstore.confirm_hold('errors-h4', 4, to_id => 'errors-to') AS receipt,
+       pointstore.reverse_event('errors-seat', 1, 60) AS receipt \gset
+INSERT INTO pointstore.account_kind (kind, min_balance) VALUES ('errors-debt', -50);
+SELECT is(ROW(t.state, t.detail), ROW(e.state, e.detail), e.state || ' DETAIL: ' || e.detail) FROM (VALUES
+    ('PS001', 'aggregate_id=errors-limited, expected_version=7, actual_version=1', $$SELECT pointstore.append_event('errors-limited', 'Noted', expected_version => 7)$$),
+    ('PS001', 'aggregate_id=errors-limited, element=1, expected_version=7, actual_version=2', $$SELECT pointstore.append_events('[{"aggregate_id": "errors-limited", "event_type": "Noted"}, {"aggregate_id": "errors-limited", "event_type": "Noted", "expected_version": 7}]')$$),
+    ('PS002', 'aggregate_id=errors-1, request_id=errors-r1, field=amount, requested=99, stored=100, version=1', $$SELECT pointstore.append_event('errors-1', 'PointEarned', 99, request_id => 'errors-r1')$$),
+    ('PS002', 'aggregate_id=errors-1, request_id=errors-r1, field=event_type, requested=Noted, stored=PointEarned, version=1', $$SELECT pointstore.append_event('errors-1', 'Noted', 100, request_id => 'errors-r1')$$),
+    ('PS002', 'aggregate_id=errors-to, request_id=errors-r1, field=aggregate_id, requested=errors-to, stored=errors-1, version=1', $$SELECT pointstore.append_event('errors-to', 'Noted', 100, request_id => 'errors-r1')$$),
+    ('PS002', 'aggregate_id=errors-1, request_id=errors-r1, field=payload, requested="{\"a\": 2}", stored={}, version=1', $$SELECT pointstore.append_event('errors-1', 'PointEarned', 100, '{"a": 2}', request_id => 'errors-r1')$$),
+    ('PS002', 'aggregate_id=errors-1, element=0, request_id=errors-r1, field=events, requested=2, stored=1, version=1', $$SELECT pointstore.append_events('[{"aggregate_id": "errors-1", "event_type": "PointEarned", "amount": 100}, {"aggregate_id": "errors-1", "event_type": "Noted"}]', 'errors-r1')$$),
+    ('PS002', 'aggregate_id="errors, \"d\" = 1", request_id="errors r2", field=amount, requested=1, stored=100, version=1', $$SELECT pointstore.append_event('errors, "d" = 1', 'PointEarned', 1, request_id => 'errors r2')$$),
+    ('PS002', 'aggregate_id=errors-1, hold_id=errors-h1, field=amount, requested=11, stored=10, version=2', $$SELECT pointstore.hold('errors-1', 11, 'errors-h1')$$),
+    ('PS002', 'aggregate_id=errors-1, hold_id=errors-h1, field=aggregate_id, requested=errors-to, stored=errors-1', $$SELECT pointstore.confirm_hold('errors-h1', aggregate_id => 'errors-to')$$),
+    ('PS002', 'aggregate_id=errors-1, hold_id=errors-h4, field=amount, requested=10, stored=4, version=6', $$SELECT pointstore.confirm_hold('errors-h4')$$),
+    ('PS002', 'aggregate_id=errors-1, hold_id=errors-h4, field=to_id, requested=null, stored=errors-to, version=6', $$SELECT pointstore.confirm_hold('errors-h4', 4)$$),
+    ('PS003', 'aggregate_id=errors-limited, available=100, floor=0, requested=-123', $$SELECT pointstore.append_event('errors-limited', 'PointSpent', -123)$$),
+    ('PS003', 'aggregate_id=errors-limited, available=100, floor=90, requested=-20', $$SELECT pointstore.append_event('errors-limited', 'PointSpent', -20, min_balance => 90)$$),
+    ('PS003', 'aggregate_id=errors-debt, available=0, floor=-50, requested=-51', $$SELECT pointstore.append_event('errors-debt', 'PointSpent', -51, kind => 'errors-debt')$$),
+    ('PS003', 'aggregate_id=errors-to, hold_id=errors-h5, available=4, floor=0, requested=-5', $$SELECT pointstore.hold('errors-to', 5, 'errors-h5')$$),
+    ('PS003', 'aggregate_id=errors-limited, element=1, available=100, floor=0, requested=-102', $$SELECT pointstore.append_events('[{"aggregate_id": "errors-to", "event_type": "Noted"}, {"aggregate_id": "errors-limited", "event_type": "PointSpent", "amount": "-102"}]')$$),
+    ('PS004', 'aggregate_id=errors-frozen', $$SELECT pointstore.append_event('errors-frozen', 'Noted')$$),
+    ('PS005', 'aggregate_id=errors-closed', $$SELECT pointstore.append_event('errors-closed', 'Noted')$$),
+    ('PS007', 'aggregate_id=errors-1, hold_id=errors-h4, status=confirmed', $$SELECT pointstore.cancel_hold('errors-h4')$$),
+    ('PS007', 'aggregate_id=errors-1, hold_id=errors-h2, status=cancelled', $$SELECT pointstore.confirm_hold('errors-h2')$$),
+    ('PS007', 'hold_id=errors-h3, status=cancelled', $$SELECT pointstore.confirm_hold('errors-h3')$$),
+    ('PS008', 'aggregate_id=errors-new', $$SELECT pointstore.append_event('errors-new', 'Noted', kind => 'errors-shut')$$),
+    ('PS008', 'hold_id=errors-none', $$SELECT pointstore.confirm_hold('errors-none')$$),
+    ('PS008', 'aggregate_id=errors-1, version=99', $$SELECT pointstore.reverse_event('errors-1', 99)$$),
+    ('PS009', 'aggregate_id=errors-limited, balance=100, ceiling=100, requested=57', $$SELECT pointstore.append_event('errors-limited', 'PointEarned', 57)$$),
+    ('PS011', 'aggregate_id=errors-seat, unit=seat, other_unit=""', $$SELECT pointstore.transfer('errors-1', 'errors-seat', 1)$$),
+    ('PS011', 'aggregate_id=errors-new, unit="", other_unit=seat, kind=default', $$SELECT pointstore.transfer('errors-seat', 'errors-new', 1)$$),
+    ('PS011', 'aggregate_id=errors-1, hold_id=errors-h1, available=10, requested=11', $$SELECT pointstore.confirm_hold('errors-h1', 11)$$),
+    ('PS011', 'aggregate_id=errors-seat, version=1, available=40, requested=41', $$SELECT pointstore.reverse_event('errors-seat', 1, 41)$$),
+    ('PS011', 'aggregate_id=errors-seat, version=2', $$SELECT pointstore.reverse_event('errors-seat', 2)$$),
+    ('PS011', 'aggregate_id=errors-1, version=2', $$SELECT pointstore.reverse_event('errors-1', 2)$$)) e(state, detail, query), pg_temp.told(query) t;
+SELECT is(ROW(t.message ~ 'floor -?[1-9]', t.message ~ 'floor'), ROW(has_floor, has_floor), 'PS003 tells a floor that is not 0: ' || query) FROM (VALUES
+    (false, $$SELECT pointstore.append_event('errors-limited', 'PointSpent', -123)$$),
+    (true, $$SELECT pointstore.append_event('errors-limited', 'PointSpent', -20, min_balance => 90)$$)) e(has_floor, query), pg_temp.told(query) t;
+SELECT is(ROW(t.state, t.hint ~ 'reverse_event'), ROW('PS006'::text, of_events), 'PS006 with its own HINT: ' || query) FROM (VALUES
+    (true, $$DELETE FROM pointstore.event_store WHERE aggregate_id = 'errors-1'$$),
+    (false, $$DELETE FROM pointstore.hold WHERE hold_id = 'errors-h1'$$),
+    (false, $$DELETE FROM pointstore.balance WHERE aggregate_id = 'errors-1'$$)) e(of_events, query), pg_temp.told(query) t;
+
+-- any error of a batch says of which element
+CREATE FUNCTION pg_temp.context_of(query text, OUT state text, OUT context text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE query;
+    state := 'ok';
+EXCEPTION WHEN others THEN
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, context = PG_EXCEPTION_CONTEXT;
+END$$;
+ALTER TABLE pointstore.event_store ADD CONSTRAINT errors_check CHECK (payload ->> 'bad' IS NULL);
+ALTER TABLE pointstore.balance ADD CONSTRAINT errors_check CHECK (balance <> 13);
+SELECT is(ROW(t.state, t.context ~ '^element 1 of events'), ROW(e.state, true), e.state || ' of element 1: ' || e.element) FROM (VALUES
+    ('22023', '{"aggregate_id": "errors-1", "event_type": "Noted", "note": 1}'),
+    ('22023', '{"aggregate_id": "errors-1", "event_type": "HoldPlaced"}'),
+    ('22023', '{"aggregate_id": "errors-1", "event_type": "Noted", "kind": "errors-none"}'),
+    ('22023', '1'),
+    ('22023', '{"aggregate_id": "errors-1", "event_type": "Noted", "kind": "errors-seat"}'),
+    ('22003', '{"aggregate_id": "errors-1", "event_type": "PointEarned", "amount": 9223372036854775808}'),
+    ('22003', '{"aggregate_id": "errors-1", "event_type": "PointEarned", "amount": 9223372036854775807}'),
+    ('22004', '{"aggregate_id": "errors-1"}'),
+    ('22007', '{"aggregate_id": "errors-1", "event_type": "Noted", "occurred_at": "then"}'),
+    ('23514', '{"aggregate_id": "errors-1", "event_type": "Noted", "payload": {"bad": 1}}'),
+    ('23514', '{"aggregate_id": "errors-new", "event_type": "PointEarned", "amount": 13}'),
+    ('PS004', '{"aggregate_id": "errors-frozen", "event_type": "Noted"}')) e(state, element),
+    pg_temp.context_of(format('SELECT pointstore.append_events(%L)', '[{"aggregate_id": "errors-to", "event_type": "Noted"}, ' || element || ']')) t;
+ALTER TABLE pointstore.event_store DROP CONSTRAINT errors_check;
+ALTER TABLE pointstore.balance DROP CONSTRAINT errors_check;
+
+-- try_append_events(): a refusal is one receipt, and leaves nothing
+SELECT is(ROW(count(*), min(outcome), min(aggregate_id), min(version), min(available)), ROW(1::bigint, 'insufficient_balance'::text, 'errors-limited'::text, 1::bigint, 100::bigint), 'try_append_events: refused')
+  FROM pointstore.try_append_events('[{"aggregate_id": "errors-new", "event_type": "Noted"}, {"aggregate_id": "errors-limited", "event_type": "PointSpent", "amount": -101}]');
+SELECT is(array_agg(outcome || ' ' || aggregate_id), ARRAY['appended errors-to', 'appended errors-to'], 'try_append_events: appended')
+  FROM pointstore.try_append_events('[{"aggregate_id": "errors-to", "event_type": "Noted"}, {"aggregate_id": "errors-to", "event_type": "PointSpent", "amount": "-1"}]', 'errors-r3');
+SELECT is(array_agg(outcome || ' ' || aggregate_id), ARRAY['replayed errors-to', 'replayed errors-to'], 'try_append_events: replayed')
+  FROM pointstore.try_append_events('[{"aggregate_id": "errors-to", "event_type": "Noted"}, {"aggregate_id": "errors-to", "event_type": "PointSpent", "amount": "-1"}]', 'errors-r3');
+SELECT is(array_agg(outcome || ' ' || aggregate_id), ARRAY['request_mismatch errors-to'], 'try_append_events: another request')
+  FROM pointstore.try_append_events('[{"aggregate_id": "errors-to", "event_type": "Noted"}]', 'errors-r3');
+SELECT is((SELECT state FROM pg_temp.told($$SELECT pointstore.try_append_events('[{"aggregate_id": "errors-to", "event_type": "Noted", "amount": 1}]', balanced => true)$$)), '22023', 'try_append_events: not balanced');
+ROLLBACK TO details;
 
 -- XX001: events without their row, with a HINT to rebuild_balance
 SAVEPOINT damage;

@@ -80,7 +80,8 @@ pointstore_open_account(PG_FUNCTION_ARGS)
 			if (account.status == STATUS_CLOSED)
 				ereport(ERROR,
 						(errcode(ERRCODE_POINTSTORE_ACCOUNT_CLOSED),
-						 errmsg("account \"%s\" is closed", pointstore_cstring(id))));
+						 errmsg("account \"%s\" is closed", pointstore_cstring(id)),
+						 pointstore_detail_account(id)));
 			if (!pointstore_same_text(account.kind_name, kind_name))
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -196,20 +197,23 @@ refuse_status_change(const Account *account, AccountStatus status)
 	if (account->status == STATUS_CLOSED)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_CLOSED),
-				 errmsg("account \"%s\" is closed", id)));
+				 errmsg("account \"%s\" is closed", id),
+				 pointstore_detail_account(account->id)));
 	if (status != STATUS_CLOSED)
 		return;
 	if (account->status == STATUS_FROZEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_FROZEN),
 				 errmsg("account \"%s\" is frozen", id),
+				 pointstore_detail_account(account->id),
 				 errhint("unfreeze_account() comes first.")));
 	if (account->balance != 0 || account->held != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
 				 errmsg("account \"%s\" cannot be closed: balance %lld, held %lld", id,
 						(long long) account->balance, (long long) account->held),
-				 errdetail("Only an account that holds nothing is closed.")));
+				 pointstore_detail_figures(account->id, "balance", account->balance, "held", account->held),
+				 errhint("Only an account that holds nothing is closed.")));
 }
 
 /* set_kind(aggregate_id, kind, reason) */
@@ -260,19 +264,22 @@ refuse_kind_change(const Account *account, const Kind *kind)
 	if (account->status == STATUS_CLOSED)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_CLOSED),
-				 errmsg("account \"%s\" is closed", id)));
+				 errmsg("account \"%s\" is closed", id),
+				 pointstore_detail_account(account->id)));
 	if (kind->pure != account->pure)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
 				 errmsg("account \"%s\" is %s, kind \"%s\" is %s", id, account->pure ? "pure" : "hybrid",
-						pointstore_cstring(kind->name), kind->pure ? "pure" : "hybrid")));
+						pointstore_cstring(kind->name), kind->pure ? "pure" : "hybrid"),
+				 pointstore_detail_account(account->id)));
 	if (account->version > 0 && account->kind != NULL && !pointstore_same_text(account->kind->unit, kind->unit))
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
 				 errmsg("account \"%s\" counts \"%s\", kind \"%s\" counts \"%s\"", id,
 						pointstore_cstring(account->kind->unit), pointstore_cstring(kind->name),
 						pointstore_cstring(kind->unit)),
-				 errdetail("An account with events keeps its unit.")));
+				 pointstore_detail_account(account->id),
+				 errhint("An account with events keeps its unit.")));
 }
 
 /* Reads an account under its row lock; PS008 when it is not there. */
@@ -283,7 +290,8 @@ require_account(Account *account, text *id, Snapshot snapshot)
 	if (!account->exists)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
-				 errmsg("account \"%s\" is missing", pointstore_cstring(id))));
+				 errmsg("account \"%s\" is missing", pointstore_cstring(id)),
+				 pointstore_detail_account(id)));
 }
 
 /*

@@ -309,6 +309,7 @@ open_for_event(const ProposedEvent *event, Account *account, Snapshot snapshot)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
 				 errmsg("account \"%s\" is missing", pointstore_cstring(account->id)),
+				 pointstore_detail_account(account->id),
 				 errhint("Where pointstore.balance_writer is caller the row of pointstore.balance comes before its first event.")));
 	(void) pointstore_open_row(account->id, kind, InvalidOid);
 	return true;
@@ -641,7 +642,9 @@ check_changed_balance(const TriggerData *trigger)
 				(errcode(ERRCODE_POINTSTORE_VERSION_CONFLICT),
 				 errmsg("version conflict on account \"%s\": expected %lld, actual %lld", pointstore_cstring(id),
 						(long long) old_version + (old_version < PG_INT64_MAX), (long long) new_version),
-				 errdetail("A change of a balance raises its version by 1.")));
+				 pointstore_detail_figures(id, "expected_version", old_version + (old_version < PG_INT64_MAX),
+										   "actual_version", new_version),
+				 errhint("A change of a balance raises its version by 1.")));
 	if (!meets_event(id, new_version, bigint_column(trigger->tg_newtuple, trigger, att[BAL_BALANCE], NULL)))
 		check_changed_limits(trigger, id);
 	pointstore_note_change(id, new_version);
@@ -736,7 +739,8 @@ check_new_balance(const TriggerData *trigger)
 				(errcode(ERRCODE_POINTSTORE_VERSION_CONFLICT),
 				 errmsg("version conflict on account \"%s\": expected %d, actual %lld", pointstore_cstring(id),
 						balance != 0, (long long) version),
-				 errdetail("A new balance row is empty at version 0, or at version 1 and waits for its event.")));
+				 pointstore_detail_figures(id, "expected_version", balance != 0, "actual_version", version),
+				 errhint("A new balance row is empty at version 0, or at version 1 and waits for its event.")));
 	check_new_account(trigger, att, false);
 	if (version == 1)
 		pointstore_note_change(id, version);

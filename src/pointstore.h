@@ -171,6 +171,7 @@ extern Jsonb *pointstore_empty_payload(void);
 extern void pointstore_detail(StringInfo detail, const char *key, const char *value);
 extern void pointstore_detail_number(StringInfo detail, const char *key, int64 value);
 extern int	pointstore_detail_account(text *id);
+extern int	pointstore_detail_figures(text *id, const char *a, int64 x, const char *b, int64 y);
 extern void pointstore_store_init(void);
 
 /* ---------------------------------------------------------------------

@@ -123,7 +123,8 @@ pointstore_balance_as_of(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
 				 errmsg("account \"%s\" has no version %lld", pointstore_cstring(id),
-						(long long) PG_GETARG_INT64(1))));
+						(long long) PG_GETARG_INT64(1)),
+				 pointstore_detail_figures(id, "version", PG_GETARG_INT64(1), NULL, 0)));
 	PG_RETURN_INT64(balance);
 }
 

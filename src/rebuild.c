@@ -87,7 +87,8 @@ pointstore_rebuild_balance(PG_FUNCTION_ARGS)
 	if (!after.exists)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
-				 errmsg("account \"%s\" is missing", pointstore_cstring(id))));
+				 errmsg("account \"%s\" is missing", pointstore_cstring(id)),
+				 pointstore_detail_account(id)));
 
 	values[0] = PointerGetDatum(id);
 	values[1] = Int64GetDatum(before.version);

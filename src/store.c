@@ -776,9 +776,20 @@ pointstore_detail_number(StringInfo detail, const char *key, int64 value)
 int
 pointstore_detail_account(text *id)
 {
+	return pointstore_detail_figures(id, NULL, 0, NULL, 0);
+}
+
+/* The same with two figures; without a key there is none. */
+int
+pointstore_detail_figures(text *id, const char *a, int64 x, const char *b, int64 y)
+{
 	StringInfoData detail;
 
 	initStringInfo(&detail);
 	pointstore_detail(&detail, "aggregate_id", pointstore_cstring(id));
+	if (a != NULL)
+		pointstore_detail_number(&detail, a, x);
+	if (b != NULL)
+		pointstore_detail_number(&detail, b, y);
 	return errdetail_internal("%s", detail.data);
 }

@@ -503,3 +503,12 @@ SELECT outcome, aggregate_id, version FROM pointstore.try_cancel_hold('hold-t3',
 SELECT pointstore.try_cancel_hold('');
 SELECT pointstore.try_confirm_hold(NULL);
 SELECT count(*) FROM pointstore.event_store WHERE aggregate_id = 'hold-p';
+
+-- functions of version 1.0, and the library of this one
+CREATE FUNCTION old_confirm_hold(text, bigint, text) RETURNS pointstore.receipt LANGUAGE c AS '$libdir/pointstore', 'pointstore_confirm_hold';
+CREATE FUNCTION old_transfer(text, text, bigint, text, text, jsonb, jsonb) RETURNS SETOF pointstore.receipt LANGUAGE c AS '$libdir/pointstore', 'pointstore_transfer';
+CREATE FUNCTION old_submit_transfer(text, text, bigint, text, text, jsonb, jsonb) RETURNS SETOF pointstore.receipt LANGUAGE c AS '$libdir/pointstore', 'pointstore_submit_transfer';
+SELECT old_confirm_hold('hold-to8', NULL, NULL);
+SELECT old_transfer('hold-p', 'hold-shop', 1, NULL, 'Transferred', '{}', NULL);
+SELECT old_submit_transfer('hold-p', 'hold-shop', 1, NULL, 'Transferred', '{}', NULL);
+DROP FUNCTION old_confirm_hold(text, bigint, text), old_transfer(text, text, bigint, text, text, jsonb, jsonb), old_submit_transfer(text, text, bigint, text, text, jsonb, jsonb);

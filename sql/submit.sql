@@ -314,3 +314,69 @@ SELECT outcome, aggregate_id, version FROM pointstore.reverse_event('submit-21',
 
 SELECT aggregate_id, version, balance FROM pointstore.account WHERE aggregate_id ~ '^submit-[0-9]' ORDER BY aggregate_id;
 DROP TABLE submit_written;
+
+-- a refusal tells the same as that of a plain append, whatever the session's settings
+SET timezone = 'Asia/Seoul';
+SET datestyle = 'SQL, DMY';
+INSERT INTO pointstore.account_kind (kind, min_balance, max_balance, unit) VALUES ('submit-told', -50, 100, 'point');
+SELECT count(pointstore.submit_event('submit-told1', 'Earned', 10, '{"a": 1}', request_id => 'submit-told', kind => 'submit-told', occurred_at => '2026-02-03 04:05:06'));
+SELECT pointstore.open_account('submit-told2');
+SELECT pointstore.freeze_account('submit-told2', 'test');
+SELECT pointstore.append_event('submit-told1', 'Noted', expected_version => 7);
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_event('submit-told1', 'Noted', expected_version => 7);
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+SELECT pointstore.append_event('submit-told1', 'Spent', -61);
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_event('submit-told1', 'Spent', -61);
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+SELECT pointstore.append_event('submit-told1', 'Spent', -41, min_balance => -30);
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_event('submit-told1', 'Spent', -41, min_balance => -30);
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+SELECT pointstore.append_event('submit-told1', 'Earned', 91);
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_event('submit-told1', 'Earned', 91);
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+SELECT pointstore.append_event('submit-told1', 'Earned', 11, '{"a": 1}', request_id => 'submit-told');
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_event('submit-told1', 'Earned', 11, '{"a": 1}', request_id => 'submit-told');
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+SELECT pointstore.append_event('submit-told1', 'Earned', 10, jsonb_build_object('a', repeat('x', 3000)), request_id => 'submit-told');
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_event('submit-told1', 'Earned', 10, jsonb_build_object('a', repeat('x', 3000)), request_id => 'submit-told');
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+SELECT pointstore.append_event('submit-told1', 'Earned', 10, '{"a": 1}', request_id => 'submit-told', occurred_at => '2026-02-03 04:05:07');
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_event('submit-told1', 'Earned', 10, '{"a": 1}', request_id => 'submit-told', occurred_at => '2026-02-03 04:05:07');
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+SELECT pointstore.append_event('submit-told3', 'Earned', 10, '{"a": 1}', request_id => 'submit-told');
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_event('submit-told3', 'Earned', 10, '{"a": 1}', request_id => 'submit-told');
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+SELECT pointstore.append_event('submit-told2', 'Earned');
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_event('submit-told2', 'Earned');
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+SELECT pointstore.append_event('submit-told1', 'Earned', 9223372036854775807);
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_event('submit-told1', 'Earned', 9223372036854775807);
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+SELECT pointstore.append_event('submit-told1', 'Noted', kind => 'default');
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_event('submit-told1', 'Noted', kind => 'default');
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+SELECT pointstore.transfer('submit-told1', 'submit-told3', 1);
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_transfer('submit-told1', 'submit-told3', 1);
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+SELECT pointstore.transfer('submit-told1', 'submit-told2', 1);
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_transfer('submit-told1', 'submit-told2', 1);
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+SELECT pointstore.transfer('submit-told1', 'submit-told4', 10, 'submit-told');
+\set plain :LAST_ERROR_MESSAGE
+SELECT pointstore.submit_transfer('submit-told1', 'submit-told4', 10, 'submit-told');
+SELECT :'plain' = :'LAST_ERROR_MESSAGE' AS same;
+RESET timezone;
+RESET datestyle;

@@ -1595,6 +1595,7 @@ judge_again(Batch *batch, Account *account)
 
 		if (event->account != account || event->outcome != OUTCOME_APPENDED)
 			continue;
+		batch->current = event;
 		if (event->request_id != NULL &&
 			pointstore_find_request(event, 1, true, snapshot))
 			ereport(ERROR,

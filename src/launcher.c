@@ -335,7 +335,8 @@ choose_scope(char order, bool *full)
 		pointstore_act_as_verifier(&scope);
 		owner = GetUserId();
 		*full = order == 'f' || order == 'F';
-		due = order == 's' ? pointstore_store_is_complete() : (order != 'F' && order != 'I') || is_due(*full);
+		due = order == 'f' || order == 'i' ||
+			(!pointstore_is_off_schedule(order == 's') && (order == 's' || is_due(*full)));
 		pointstore_act_as_caller(&scope);
 		SetSessionAuthorization(owner, superuser_arg(owner));
 	}

@@ -724,6 +724,7 @@ extern void pointstore_forget_plain_submits(void);
  * ---------------------------------------------------------------------
  */
 extern void pointstore_reconcile_init(void);
+extern bool pointstore_is_off_schedule(bool sweeps);
 extern bool pointstore_run_reconciliation(bool full, const char *triggered_by, int64 *id);
 
 /* ---------------------------------------------------------------------

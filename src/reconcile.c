@@ -36,6 +36,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
+#include "commands/dbcommands.h"
 #include "common/hashfn.h"
 #include "executor/tstoreReceiver.h"
 #include "funcapi.h"
@@ -118,6 +119,7 @@ typedef struct Run
 	int64		safe_id;
 	int64		pending_id;
 	char	   *pending_xmax;
+	bool		fed;			/* the events come by a subscription */
 	MemoryContext context;		/* lives as long as the run */
 } Run;
 
@@ -518,6 +520,40 @@ pointstore_run_reconciliation(bool full, const char *triggered_by, int64 *id)
 	return true;
 }
 
+/* A relation of the schema whose rows come by a subscription. */
+#define IS_SUBSCRIBED "FROM pg_catalog.pg_subscription_rel r JOIN pg_catalog.pg_class c ON c.oid" EQ "r.srrelid" \
+" WHERE c.relnamespace" EQ "CAST('pointstore' AS pg_catalog.regnamespace)"
+
+/*
+ * Whether nothing is done here on schedule, for the store is not whole, or not ours to write: a key or a
+ * trigger is missing, as until the end of a restore; a subscription has not brought a table of it up to
+ * date; what reconciliation keeps of its own comes from elsewhere, where a row of ours would be in the
+ * way of the next one; or holds are to be closed and the events come from elsewhere. Told once a day.
+ */
+bool
+pointstore_is_off_schedule(bool sweeps)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT " IS_SUBSCRIBED " AND ($1 OR r.srsubstate" NE "'r' OR CAST(c.relname AS pg_catalog.text)" EQ
+		"ANY (ARRAY['reconciliation', 'finding', 'account_proof', 'reconciliation_checkpoint'])) LIMIT 1",
+		.nargs = 1, .argtypes = {BOOLOID}
+	};
+	Datum		value = BoolGetDatum(sweeps);
+	bool		complete = pointstore_store_is_complete();
+	bool		subscribed;
+
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, true);
+	subscribed = SPI_processed > 0;
+	SPI_finish();
+	if ((!complete || subscribed) && pointstore_is_news(complete ? 1 : 2))
+		ereport(LOG,
+				(errmsg(complete ? "the store of database \"%s\" is written by a subscription, and is not reconciled or swept on schedule" :
+						"the store of database \"%s\" lacks a key or a trigger, and is not reconciled or swept on schedule",
+						get_database_name(MyDatabaseId))));
+	return !complete || subscribed;
+}
+
 /* Takes the session lock of a scope; false when another session has it. */
 static bool
 lock_scope(bool full, LOCKTAG *tag)
@@ -647,6 +683,15 @@ start_run(Run *run, const char *scope)
 		"   CAST(0 AS pg_catalog.int8)",
 		.nargs = 3, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID}
 	};
+	/* of rows that were restored, or came from elsewhere */
+	static PointstorePlan pass_ids = {
+		.sql = "SELECT pg_catalog.setval(o.seq, o.last) FROM ("
+		" SELECT CAST(pg_catalog.pg_get_serial_sequence('pointstore.reconciliation', 'id') AS pg_catalog.regclass) AS seq,"
+		"        (SELECT pg_catalog.max(id) FROM pointstore.reconciliation) AS last"
+		" UNION ALL SELECT CAST(pg_catalog.pg_get_serial_sequence('pointstore.finding', 'id') AS pg_catalog.regclass),"
+		"        (SELECT pg_catalog.max(id) FROM pointstore.finding)) o"
+		" WHERE o.last" GT "coalesce(pg_catalog.pg_sequence_last_value(o.seq), 0)"
+	};
 	Datum		values[3];
 	PointstoreScope owner;
 
@@ -658,6 +703,7 @@ start_run(Run *run, const char *scope)
 	values[0] = CStringGetTextDatum(scope);
 	values[1] = CStringGetTextDatum(run->triggered_by);
 	values[2] = Float8GetDatum(events_per_slice());
+	pointstore_execute(&pass_ids, NULL, NULL, false);
 	pointstore_execute(&abandon, values, NULL, false);
 	pointstore_execute(&resume, values, NULL, false);
 	if (SPI_processed == 0 || !run->full)
@@ -1202,14 +1248,17 @@ text_array(Datum *elements, int n, Oid type)
  * Reads how far the ids of events go, and waits a moment until every
  * transaction that may have drawn one of these has ended: then this run sees
  * all of them, and the next begins there. Where some go on, it begins at an earlier
- * point that has come to rest.
+ * point that has come to rest. Events that a subscription brings leave the sequence alone and come
+ * in the order of the origin's commits: there the next begins where this one's predecessor looked.
  */
 static void
 read_horizon(Run *run)
 {
 	static PointstorePlan sequence = {
-		.sql = "SELECT coalesce(c.safe_id, 0), coalesce(c.pending_id, 0), CAST(coalesce(c.pending_xmax, '0') AS pg_catalog.text), s.last_value"
-		"  FROM pointstore.event_store_id_seq s LEFT JOIN pointstore.reconciliation_checkpoint c ON true"
+		.sql = "SELECT coalesce(c.safe_id, 0), coalesce(c.pending_id, 0), CAST(coalesce(c.pending_xmax, '0') AS pg_catalog.text),"
+		" CASE WHEN f.fed THEN GREATEST(s.last_value, (SELECT pg_catalog.max(id) FROM pointstore.event_store)) ELSE s.last_value END, f.fed"
+		"  FROM pointstore.event_store_id_seq s LEFT JOIN pointstore.reconciliation_checkpoint c ON true,"
+		"       (SELECT EXISTS (SELECT " IS_SUBSCRIBED " AND c.relname" EQ "'event_store') AS fed) f"
 	};
 	static PointstorePlan own_xid = {
 		.sql = "SELECT CAST(pg_catalog.pg_current_xact_id() AS pg_catalog.text)"
@@ -1227,6 +1276,7 @@ read_horizon(Run *run)
 	pending_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	pending_xmax = MemoryContextStrdup(run->context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3));
 	run->pending_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
+	run->fed = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 5, &isnull));
 	if (run->pending_id < run->since_id)
 		run->since_id = pending_id = PG_INT64_MIN;	/* the sequence was set back: all over again */
 	/*
@@ -1242,7 +1292,9 @@ read_horizon(Run *run)
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_WAITING);
 	for (i = 0; i < 20 && !has_come_to_rest(run->pending_xmax); i++)
 		pg_usleep(10000L);
-	if (i < 20)
+	if (run->fed)
+		run->safe_id = Max(pending_id, run->since_id);
+	else if (i < 20)
 		run->safe_id = run->pending_id;
 	else
 		run->safe_id = has_come_to_rest(pending_xmax) ? pending_id : run->since_id;
@@ -1925,8 +1977,8 @@ act(Case *wrong)
 	Policy	   *policy = &wrong->policy;
 	ErrorData  *error;
 
-	/* a store that lacks a key or a trigger is not written to */
-	if (!pointstore_store_is_complete())
+	/* a store that lacks a key or a trigger is not written to, nor one that is another's copy */
+	if (!pointstore_store_is_complete() || run->fed)
 		return "reported";
 	*policy = read_policy(wrong->id);
 	if (policy->freeze ? is_shut(wrong->id) :

@@ -534,7 +534,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.event_store.aggregate_id IS 'the account, 1 to 512 bytes';
     COMMENT ON COLUMN pointstore.event_store.version IS 'number of the event in its account: 1, 2, 3 without gaps; null in an INSERT = the next';
     COMMENT ON COLUMN pointstore.event_store.event_type IS 'what kind of thing happened, in the user''s words, 1 to 512 bytes';
-    COMMENT ON COLUMN pointstore.event_store.amount IS 'change of balance, minor units; null in an INSERT = what the balance changed by in this transaction, else 0';
+    COMMENT ON COLUMN pointstore.event_store.amount IS 'change of balance, minor units; null in an INSERT = what the balance changed by in this transaction, else 0; 22004 where the kind has amount_required, or nothing has changed and pointstore.balance_writer is caller';
     COMMENT ON COLUMN pointstore.event_store.held IS 'change of held, minor units';
     COMMENT ON COLUMN pointstore.event_store.balance_after IS 'balance after this event, minor units; computed';
     COMMENT ON COLUMN pointstore.event_store.payload IS 'what happened; default {}';
@@ -751,25 +751,25 @@ CREATE FUNCTION pointstore.close_account(aggregate_id text, reason text = NULL)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_close_account';
 COMMENT ON FUNCTION pointstore.close_account(text, text) IS
-'Closes an account for good; the reason goes into account_log. PS011: balance or held is not 0; PS004: it is frozen; PS008: it is not there. Closing a closed account does nothing.';
+'Closes an account for good; the reason goes into account_log. PS011: balance or held is not 0; PS004: it is frozen; PS008: it is not there; PS010: a change by hand waits for its event or balance. Transactions that have appended to it are waited for. Closing a closed account does nothing.';
 
 CREATE FUNCTION pointstore.freeze_account(aggregate_id text, reason text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_freeze_account';
 COMMENT ON FUNCTION pointstore.freeze_account(text, text) IS
-'Freezes an account: appends are refused (PS004) until unfreeze_account(). The reason goes into account_log, also that of a later freeze, which does nothing else. 22004: a null; 22023: an empty reason; PS005: it is closed; PS008: it is not there.';
+'Freezes an account: appends are refused (PS004) until unfreeze_account(). The reason goes into account_log, also that of a later freeze, which does nothing else. 22004: a null; 22023: an empty reason; PS005: it is closed; PS008: it is not there; PS010: a change by hand waits for its event or balance.';
 
 CREATE FUNCTION pointstore.unfreeze_account(aggregate_id text, reason text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_unfreeze_account';
 COMMENT ON FUNCTION pointstore.unfreeze_account(text, text) IS
-'Ends a freeze; the reason goes into account_log. 22004: a null; 22023: an empty reason; PS005: it is closed; PS008: it is not there. Unfreezing an open account does nothing.';
+'Ends a freeze; the reason goes into account_log. 22004: a null; 22023: an empty reason; PS005: it is closed; PS008: it is not there; PS010: a change by hand waits for its event or balance. Unfreezing an open account does nothing.';
 
 CREATE FUNCTION pointstore.set_kind(aggregate_id text, kind text, reason text = NULL)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_set_kind';
 COMMENT ON FUNCTION pointstore.set_kind(text, text, text) IS
-'Puts an account under the rules of another kind of the same mode and unit. What it holds is not checked against the new floor and ceiling: they bind the next appends. 22023: unknown kind; PS011: another mode, or another unit and the account has events; PS005: it is closed; PS008: it is not there.';
+'Puts an account under the rules of another kind of the same mode and unit. What it holds is not checked against the new floor and ceiling: they bind the next appends. 22023: unknown kind; PS011: another mode, or another unit and the account has events; PS005: it is closed; PS008: it is not there; PS010: a change by hand waits for its event or balance.';
 
 -- ---------------------------------------------------------------------------
 -- src/read.c
@@ -856,7 +856,7 @@ COMMENT ON FUNCTION pointstore.try_append_events(jsonb, text, boolean) IS
 CREATE FUNCTION pointstore.guard_event_store()
 RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_guard_event_store';
 COMMENT ON FUNCTION pointstore.guard_event_store() IS
-'Trigger of pointstore.event_store: numbers and checks an inserted event under the rules of append_event(), and moves the balance once it is stored.';
+'Trigger of pointstore.event_store: numbers and checks an inserted event under the rules of append_event(), and moves the balance once it is stored, unless pointstore.balance_writer is caller: then the caller''s UPDATE is its pair before commit (PS010). 39P01: elsewhere.';
 
 CREATE FUNCTION pointstore.guard_balance()
 RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_guard_balance';
@@ -881,7 +881,7 @@ COMMENT ON FUNCTION pointstore.guard_hold() IS
 CREATE FUNCTION pointstore.guard_append_only()
 RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_guard_append_only';
 COMMENT ON FUNCTION pointstore.guard_append_only() IS
-'Trigger that refuses with PS006.';
+'Trigger BEFORE UPDATE, DELETE or TRUNCATE of a table of the store, which it refuses (PS006).';
 
 CREATE FUNCTION pointstore.check_version()
 RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_check_version';
@@ -1146,7 +1146,7 @@ CREATE FUNCTION pointstore.reconcile_account(aggregate_id text,
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1
 AS 'MODULE_PATHNAME', 'pointstore_reconcile_account';
 COMMENT ON FUNCTION pointstore.reconcile_account(text) IS
-'What is wrong with one account, from its first event, in the caller''s snapshot; no row when nothing is. Records nothing. 22004: null; PS008: neither a row nor an event of that name, now or in an earlier run.';
+'What is wrong with one account, from its first event, in the caller''s snapshot; no row when nothing is, nor while a change of it by hand in this transaction waits for its event or balance. Records nothing. 22004: null; PS008: neither a row nor an event of that name, now or in an earlier run.';
 
 CREATE FUNCTION pointstore.repair(finding_id bigint, source_of_truth text = NULL)
 RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -359,6 +359,12 @@ INSERT INTO pointstore.event_store (aggregate_id, version, event_type, amount) V
 UPDATE pointstore.balance SET balance = 0, version = version + 1 WHERE aggregate_id = 'textbook-17';
 UPDATE pointstore.balance SET balance = 395, version = version + 1 WHERE aggregate_id = 'textbook-17';
 COMMIT;
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-14', 'PointSpent', -100);
+UPDATE pointstore.account_kind SET min_balance = 1000 WHERE kind = 'textbook-strict';
+UPDATE pointstore.balance SET balance = 300, version = version + 1 WHERE aggregate_id = 'textbook-14';
+SELECT version, balance FROM pointstore.get_balance('textbook-14');
+ROLLBACK;
 -- no function while something waits, whatever it is; a replay says what was; reconciliation does not accuse
 SELECT outcome FROM pointstore.append_event('textbook-17', 'Noted', request_id => 'textbook-r4');
 BEGIN;

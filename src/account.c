@@ -48,6 +48,7 @@ static void await_appends(Account *account, Snapshot snapshot);
 static void settle_by_hand(Account *account);
 static bool read_balance_row(Account *account, Snapshot snapshot, AccountLock lock);
 static bool read_pure_row(Account *account, Snapshot snapshot, AccountLock lock);
+static text *known_text(TupleTableSlot *row, AttrNumber att);
 static bool is_being_changed(Account *account, TupleTableSlot *row);
 static bool find_row(Account *account, PointstoreTableId table, Snapshot snapshot, AccountLock lock);
 static void hear_of_kinds(Datum arg, Oid relid);
@@ -428,13 +429,13 @@ read_balance_row(Account *account, Snapshot snapshot, AccountLock lock)
 	if (!find_row(account, TABLE_BALANCE, snapshot, lock))
 		return false;
 	row = account->row;
-	account->kind_name = DatumGetTextPP(slot_getattr(row, att[BAL_KIND], &isnull));
+	account->kind_name = known_text(row, att[BAL_KIND]);
 	account->version = DatumGetInt64(slot_getattr(row, att[BAL_VERSION], &isnull));
 	account->balance = DatumGetInt64(slot_getattr(row, att[BAL_BALANCE], &isnull));
 	account->held = DatumGetInt64(slot_getattr(row, att[BAL_HELD], &isnull));
 	account->next_expiry = DatumGetTimestampTz(slot_getattr(row, att[BAL_NEXT_EXPIRY], &isnull));
 	account->has_expiry = !isnull;
-	account->status = pointstore_status(DatumGetTextPP(slot_getattr(row, att[BAL_STATUS], &isnull)));
+	account->status = pointstore_status(known_text(row, att[BAL_STATUS]));
 	account->updated_at = DatumGetTimestampTz(slot_getattr(row, att[BAL_UPDATED_AT], &isnull));
 	return true;
 }
@@ -443,13 +444,22 @@ static bool
 read_pure_row(Account *account, Snapshot snapshot, AccountLock lock)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_PURE_ACCOUNT].att;
-	bool		isnull;
 
 	if (!find_row(account, TABLE_PURE_ACCOUNT, snapshot, lock))
 		return false;
-	account->kind_name = DatumGetTextPP(slot_getattr(account->row, att[PURE_KIND], &isnull));
-	account->status = pointstore_status(DatumGetTextPP(slot_getattr(account->row, att[PURE_STATUS], &isnull)));
+	account->kind_name = known_text(account->row, att[PURE_KIND]);
+	account->status = pointstore_status(known_text(account->row, att[PURE_STATUS]));
 	return true;
+}
+
+/* Of a column without nulls: whatever became of that, nothing is read from one. */
+static text *
+known_text(TupleTableSlot *row, AttrNumber att)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(row, att, &isnull);
+
+	return isnull ? cstring_to_text("") : DatumGetTextPP(value);
 }
 
 /* Finds the account's row in one of its two tables and keeps it in account->row. */
@@ -589,12 +599,12 @@ find_kind(text *name)
 	if (pointstore_scan_next(&scan, ForwardScanDirection))
 	{
 		bool		isnull;
-		text	   *mode = DatumGetTextPP(slot_getattr(scan.slot, att[KIND_MODE], &isnull));
+		text	   *mode = known_text(scan.slot, att[KIND_MODE]);
 		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 
 		kind = palloc0(sizeof(Kind));
 		kind->name = DatumGetTextPCopy(slot_getattr(scan.slot, att[KIND_KIND], &isnull));
-		kind->unit = DatumGetTextPCopy(slot_getattr(scan.slot, att[KIND_UNIT], &isnull));
+		kind->unit = DatumGetTextPCopy(PointerGetDatum(known_text(scan.slot, att[KIND_UNIT])));
 		kind->pure = VARSIZE_ANY_EXHDR(mode) == 4;	/* pure, else hybrid */
 		kind->auto_open = DatumGetBool(slot_getattr(scan.slot, att[KIND_AUTO_OPEN], &isnull));
 		kind->amount_required = DatumGetBool(slot_getattr(scan.slot, att[KIND_AMOUNT_REQUIRED], &isnull));

@@ -76,6 +76,7 @@ typedef struct RawEvent
 static TriggerData *guarded_trigger(FunctionCallInfo fcinfo, PointstoreTableId table, int firings);
 static Datum column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att, bool *isnull);
 static text *text_column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att);
+static text *known_text(HeapTuple tuple, const TriggerData *trigger, AttrNumber att);
 static int64 bigint_column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att, bool *given);
 static void read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger);
 static HeapTuple propose_event(const TriggerData *trigger);
@@ -162,6 +163,15 @@ text_column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att)
 	Datum		value = column(tuple, trigger, att, &isnull);
 
 	return isnull ? NULL : DatumGetTextPP(value);
+}
+
+/* Of a column without nulls: whatever became of that, nothing is read from one. */
+static text *
+known_text(HeapTuple tuple, const TriggerData *trigger, AttrNumber att)
+{
+	text	   *value = text_column(tuple, trigger, att);
+
+	return value != NULL ? value : cstring_to_text("");
 }
 
 /* 0 where it is null; given, where wanted, says which. */
@@ -625,7 +635,7 @@ static void
 check_changed_balance(const TriggerData *trigger)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
-	text	   *id = text_column(trigger->tg_trigtuple, trigger, att[BAL_AGGREGATE_ID]);
+	text	   *id = known_text(trigger->tg_trigtuple, trigger, att[BAL_AGGREGATE_ID]);
 	int64		old_version = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_VERSION], NULL);
 	int64		new_version = bigint_column(trigger->tg_newtuple, trigger, att[BAL_VERSION], NULL);
 
@@ -692,8 +702,8 @@ check_changed_limits(const TriggerData *trigger, text *id)
 	bool		has_expiry;
 	Account		account = {
 		.id = id, .exists = true,
-		.kind_name = text_column(trigger->tg_trigtuple, trigger, att[BAL_KIND]),
-		.status = pointstore_status(text_column(trigger->tg_trigtuple, trigger, att[BAL_STATUS])),
+		.kind_name = known_text(trigger->tg_trigtuple, trigger, att[BAL_KIND]),
+		.status = pointstore_status(known_text(trigger->tg_trigtuple, trigger, att[BAL_STATUS])),
 		.version = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_VERSION], NULL),
 		.balance = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_BALANCE], NULL),
 		.held = bigint_column(trigger->tg_trigtuple, trigger, att[BAL_HELD], NULL),
@@ -724,7 +734,7 @@ check_new_balance(const TriggerData *trigger)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
 	HeapTuple	row = trigger->tg_trigtuple;
-	text	   *id = text_column(row, trigger, att[BAL_AGGREGATE_ID]);
+	text	   *id = known_text(row, trigger, att[BAL_AGGREGATE_ID]);
 	int64		version = bigint_column(row, trigger, att[BAL_VERSION], NULL);
 	int64		balance = bigint_column(row, trigger, att[BAL_BALANCE], NULL);
 	bool		has_expiry;
@@ -754,11 +764,11 @@ static void
 check_new_account(const TriggerData *trigger, const AttrNumber *att, bool pure)
 {
 	HeapTuple	row = trigger->tg_trigtuple;
-	text	   *status = text_column(row, trigger, att[pure ? PURE_STATUS : BAL_STATUS]);
+	text	   *status = known_text(row, trigger, att[pure ? PURE_STATUS : BAL_STATUS]);
 	Snapshot	snapshot = pointstore_push_snapshot();
 	Account		account = {
-		.id = text_column(row, trigger, att[0]), .pure = pure,
-		.kind_name = text_column(row, trigger, att[1])
+		.id = known_text(row, trigger, att[0]), .pure = pure,
+		.kind_name = known_text(row, trigger, att[1])
 	};
 	ProposedEvent opening = {.aggregate_id = account.id, .account = &account};
 
@@ -829,7 +839,7 @@ pointstore_guard_account_kind(PG_FUNCTION_ARGS)
 		!attribute_differs(trigger, att[KIND_UNIT]))
 		return PointerGetDatum(NULL);
 	pointstore_act_as_owner(&scope);
-	refuse_used_kind(text_column(trigger->tg_trigtuple, trigger, att[KIND_KIND]));
+	refuse_used_kind(known_text(trigger->tg_trigtuple, trigger, att[KIND_KIND]));
 	pointstore_act_as_caller(&scope);
 	return PointerGetDatum(NULL);
 }

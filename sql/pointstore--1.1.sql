@@ -7,6 +7,91 @@
 -- src/store.c
 -- ---------------------------------------------------------------------------
 
+-- What a store consists of. Owners, grants, what is missing and what is in the way
+-- are all told by this list. kind as in pg_class: r table, S sequence, v view; since:
+-- the version that brought it, 0.9 for what there has always been.
+CREATE FUNCTION pointstore.store_relations(OUT name text, OUT kind "char", OUT since text)
+RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    VALUES
+    ('account_kind',              'r'::"char", '0.9'),
+    ('balance',                   'r', '0.9'),
+    ('pure_account',              'r', '0.9'),
+    ('event_store',               'r', '0.9'),
+    ('event_store_id_seq',        'S', '0.9'),
+    ('account_log',               'r', '0.9'),
+    ('hold',                      'r', '1.0'),
+    ('reconciliation',            'r', '1.0'),
+    ('finding',                   'r', '1.0'),
+    ('account_proof',             'r', '1.0'),
+    ('reconciliation_checkpoint', 'r', '1.0'),
+    ('store_version',             'v', '0.9'),
+    ('account',                   'v', '0.9'),
+    ('reconciliation_run',        'v', '1.0'),
+    ('reconciliation_status',     'v', '1.0'),
+    ('reconcile_progress',        'v', '1.0'),
+    ('pg_stat_pointstore',        'v', '1.0')
+$$;
+COMMENT ON FUNCTION pointstore.store_relations() IS
+'The tables, the sequence and the views of a store, as the installed version wants them: name, kind (r, S or v as in pg_class) and the version that brought it.';
+
+CREATE FUNCTION pointstore.store_owner()
+RETURNS regrole LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN bool_and(c.oid IS NOT NULL OR r.since <> '0.9') AND count(DISTINCT c.relowner) = 1 THEN min(c.relowner) END
+      FROM pointstore.store_relations() r
+      LEFT JOIN pg_class c ON c.relname = r.name AND c.relkind = r.kind AND c.relnamespace = 'pointstore'::regnamespace
+     WHERE r.kind <> 'v'
+$$;
+COMMENT ON FUNCTION pointstore.store_owner() IS
+'The role that owns the store''s tables; null where the ones that every store has are not all there, or not all of one role.';
+
+-- Whoever owns the schema may drop and replace what is in it, and whoever has made something
+-- in it may have made it to be taken for ours. So before anything rests on the schema it is
+-- a superuser's, and so is all that is in it but for a whole store (of an extension that was
+-- dropped) and, beside one, what its users keep there under names that no function of ours has.
+CREATE FUNCTION pointstore.check_schema()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    home      oid := 'pointstore'::regnamespace;
+    holder    regrole := (SELECT n.nspowner FROM pg_namespace n WHERE n.oid = home);
+    keeper    regrole := pointstore.store_owner();
+    strangers text;
+BEGIN
+    IF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = holder) THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('schema pointstore belongs to %s, who is no superuser', holder),
+                  DETAIL = 'Who owns the schema may drop and replace what is in it.',
+                  HINT = 'Look at what is in it, then drop it, or ALTER SCHEMA pointstore OWNER TO a superuser.';
+    END IF;
+    SELECT string_agg(format('%s of %s', pg_describe_object(d.classid, d.objid, 0), r.rolname), ', ') INTO strangers
+      FROM pg_depend d
+      JOIN pg_shdepend s ON s.classid = d.classid AND s.objid = d.objid AND s.deptype = 'o'
+                        AND s.dbid = (SELECT b.oid FROM pg_database b WHERE b.datname = current_database())
+      JOIN pg_roles r ON r.oid = s.refobjid AND NOT r.rolsuper
+      LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+      LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = home
+       AND (keeper IS NULL
+            OR c.relowner <> keeper AND EXISTS (SELECT FROM pointstore.store_relations() t WHERE t.name = c.relname)
+            OR EXISTS (SELECT FROM pg_proc ours JOIN pg_depend m ON m.classid = 'pg_proc'::regclass AND m.objid = ours.oid
+                        WHERE ours.pronamespace = home AND ours.proname = p.proname AND m.deptype = 'e'
+                          AND m.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'pointstore')));
+    IF strangers IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('schema pointstore has something in it that no superuser has made: %s', strangers),
+                  HINT = 'Look at it, then drop it or move it to another schema.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pointstore.check_schema() IS
+'Refuses a schema pointstore that is not a superuser''s, and what others have made in it, by name (55000); a whole store of one owner may be there. Called by CREATE EXTENSION and create_store(); superusers only.';
+SELECT pointstore.check_schema();
+
 CREATE TYPE pointstore.receipt AS (
     outcome      text,
     aggregate_id text,
@@ -239,7 +324,9 @@ RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    part text;
+    keeper  regrole := pointstore.store_owner();
+    in_way  text;
+    creator regrole;
 BEGIN
     IF owner IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'owner of the store must not be null';
@@ -247,10 +334,35 @@ BEGIN
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
         RAISE insufficient_privilege USING MESSAGE = 'only superusers create a store';
     END IF;
-    IF to_regclass('pointstore.event_store') IS NOT NULL THEN
+    PERFORM pointstore.check_schema();
+    IF keeper <> owner AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = keeper) THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('there is a store already, of %s and not of %s', keeper, owner),
+                  HINT = format('Where it is known to be the store: SELECT pointstore.create_store(%L);', keeper);
+    END IF;
+    IF keeper IS NOT NULL THEN
+        PERFORM pointstore.check_sequence();
         RAISE NOTICE 'the store is there already, nothing was changed';
         RETURN 'exists';
     END IF;
+    SELECT string_agg(pg_describe_object('pg_class'::regclass, c.oid, 0), ', ') INTO in_way
+      FROM pg_class c JOIN pointstore.store_relations() r ON r.name = c.relname
+     WHERE c.relnamespace = 'pointstore'::regnamespace;
+    IF in_way IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('what is there is not a whole store: %s', in_way),
+                  DETAIL = 'A store has all its tables, and they are all of one role.',
+                  HINT = 'Restore what is missing from a backup, or drop or rename what is in the way.';
+    END IF;
+
+    -- whatever was granted on the schema before: nobody else makes anything in it
+    REVOKE ALL ON SCHEMA pointstore FROM PUBLIC;
+    FOR creator IN
+        SELECT DISTINCT a.grantee FROM pg_namespace n, aclexplode(n.nspacl) a JOIN pg_roles r ON r.oid = a.grantee AND NOT r.rolsuper
+         WHERE n.nspname = 'pointstore' AND a.privilege_type = 'CREATE'
+    LOOP
+        EXECUTE format('REVOKE CREATE ON SCHEMA pointstore FROM %s CASCADE', creator);
+    END LOOP;
 
     CREATE TABLE pointstore.account_kind (
         kind            text COLLATE "C" PRIMARY KEY CHECK (octet_length(kind) BETWEEN 1 AND 512),
@@ -329,17 +441,33 @@ BEGIN
     PERFORM pointstore.create_store_views();
     PERFORM pointstore.create_store_triggers();
 
-    EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', owner);
-    FOREACH part IN ARRAY ARRAY['account_kind', 'balance', 'pure_account', 'event_store', 'hold', 'account_log', 'store_version', 'account',
-        'reconciliation', 'finding', 'account_proof', 'reconciliation_checkpoint', 'reconciliation_run', 'reconciliation_status', 'reconcile_progress', 'pg_stat_pointstore'] LOOP
-        EXECUTE format('ALTER TABLE pointstore.%I OWNER TO %s', part, owner);
-    END LOOP;
+    PERFORM pointstore.give_store(owner);
     PERFORM pointstore.grant_owner(owner);
     RETURN 'created';
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_store(regrole) IS
-'Creates the tables, views and triggers of the store in schema pointstore, owned by the given role (default: the current one), and returns created. They are ordinary tables, not members of the extension: pg_dump dumps them and DROP EXTENSION leaves them. Where the store is there already: a NOTICE, exists, and nothing changes. Superusers only (42501).';
+'Creates the tables, views and triggers of the store in schema pointstore, owned by the given role (default: the current one), and returns created. They are ordinary tables, not members of the extension: pg_dump dumps them and DROP EXTENSION leaves them. Takes USAGE on the schema from PUBLIC, and CREATE from all but superusers. Where the store is there already: a NOTICE, exists, and nothing changes. Superusers only (42501); 22004: null; 55000: the schema is not a superuser''s, something in it is not a superuser''s, what is there is no whole store, or one of another role than the given, or its sequence has been altered.';
+
+-- All of the store, in the hands of its owner. The sequence goes with its table.
+CREATE FUNCTION pointstore.give_store(owner regrole)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    part text;
+BEGIN
+    FOR part IN
+        SELECT r.name FROM pointstore.store_relations() r
+          JOIN pg_class c ON c.relname = r.name AND c.relnamespace = 'pointstore'::regnamespace
+         WHERE r.kind <> 'S' AND c.relowner <> owner
+    LOOP
+        EXECUTE format('ALTER TABLE pointstore.%I OWNER TO %s', part, owner);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pointstore.give_store(regrole) IS
+'Makes a role the owner of all of the store. Called by create_store() and upgrade_store(); superusers only.';
 
 -- What the owner of a store needs of the extension. Gone with DROP EXTENSION.
 CREATE FUNCTION pointstore.grant_owner(owner regrole)
@@ -350,7 +478,7 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.digest(bigint, bigint, bigint, bigint, bigint, bigint, bigint),
         pointstore.guard_event_store(), pointstore.guard_balance(),
         pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_hold(), pointstore.guard_append_only() TO %s', owner);
-    PERFORM pointstore.grant_access(owner, 'operator');
+    PERFORM pointstore.grant_access(owner, 'operator'::text);
 END
 $$;
 COMMENT ON FUNCTION pointstore.grant_owner(regrole) IS
@@ -380,17 +508,6 @@ BEGIN
     CREATE UNIQUE INDEX hold_identity_idx ON pointstore.hold (hold_id, aggregate_id);
     ALTER TABLE pointstore.hold REPLICA IDENTITY USING INDEX hold_identity_idx;
     CREATE INDEX IF NOT EXISTS event_store_cause_id_idx ON pointstore.event_store (cause_id) WHERE cause_id IS NOT NULL;
-
-    COMMENT ON TABLE pointstore.hold IS 'What is or was reserved, one row per hold; written by functions alone (22023, PS006)';
-    COMMENT ON COLUMN pointstore.hold.hold_id IS 'name of the hold, 1 to 512 bytes, unique in the store';
-    COMMENT ON COLUMN pointstore.hold.aggregate_id IS 'the account; empty where it was cancelled before it was placed and no account was named';
-    COMMENT ON COLUMN pointstore.hold.amount IS 'what it reserves, minor units; 0 = cancelled before it was placed';
-    COMMENT ON COLUMN pointstore.hold.captured IS 'what was taken of it when it was confirmed, minor units';
-    COMMENT ON COLUMN pointstore.hold.status IS 'open, confirmed, cancelled or expired; an open one whose expires_at has passed reserves nothing any more';
-    COMMENT ON COLUMN pointstore.hold.created_at IS 'when it was placed';
-    COMMENT ON COLUMN pointstore.hold.expires_at IS 'when it ceases to reserve; null where it was never placed';
-    COMMENT ON COLUMN pointstore.hold.closed_at IS 'when it was confirmed, cancelled or swept; null = open';
-    COMMENT ON COLUMN pointstore.hold.event_id IS 'id of its event HoldPlaced, the cause of the one that closes it; null where it was never placed';
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_holds() IS
@@ -452,47 +569,6 @@ BEGIN
         pending_id   bigint NOT NULL DEFAULT 0,
         pending_xmax xid8 NOT NULL DEFAULT '0'
     ) WITH (fillfactor = 50);
-
-    COMMENT ON TABLE pointstore.reconciliation IS 'Passes of the reconciler, as the view reconciliation_run shows them';
-    COMMENT ON COLUMN pointstore.reconciliation.id IS 'number of the run';
-    COMMENT ON COLUMN pointstore.reconciliation.scope IS 'incremental or full';
-    COMMENT ON COLUMN pointstore.reconciliation.started_at IS 'when it began';
-    COMMENT ON COLUMN pointstore.reconciliation.finished_at IS 'when it ended; null until then';
-    COMMENT ON COLUMN pointstore.reconciliation.status IS 'running, clean, findings, interrupted or failed';
-    COMMENT ON COLUMN pointstore.reconciliation.accounts_checked IS 'accounts compared';
-    COMMENT ON COLUMN pointstore.reconciliation.events_checked IS 'events read';
-    COMMENT ON COLUMN pointstore.reconciliation.findings IS 'findings that were true in this run, new and seen again';
-    COMMENT ON COLUMN pointstore.reconciliation.unverified IS 'accounts that looked wrong and stayed locked too long to be sure';
-    COMMENT ON COLUMN pointstore.reconciliation.triggered_by IS 'worker or manual';
-    COMMENT ON COLUMN pointstore.reconciliation.error IS 'why it failed, or what was left undone';
-    COMMENT ON COLUMN pointstore.reconciliation.slices IS 'parts that a full run is cut into, by a hash of the account';
-    COMMENT ON COLUMN pointstore.reconciliation.slices_done IS 'parts that are done; an interrupted run goes on after them';
-    COMMENT ON TABLE pointstore.finding IS 'Proven disagreements: one open row for each account and code';
-    COMMENT ON COLUMN pointstore.finding.id IS 'number of the finding, for repair()';
-    COMMENT ON COLUMN pointstore.finding.run_id IS 'run that found it first';
-    COMMENT ON COLUMN pointstore.finding.aggregate_id IS 'the account';
-    COMMENT ON COLUMN pointstore.finding.code IS 'about the events: version_gap, chain_break, time_order, link_broken, duplicate_request or transfer_unbalanced (critical); about rows: balance_mismatch, version_mismatch, held_mismatch, hold_mismatch, missing_balance, orphan_balance, duplicate_row or account_mismatch; index_mismatch (critical: an index hides or invents rows); sequence_settings (error)';
-    COMMENT ON COLUMN pointstore.finding.severity IS 'critical: the events themselves are inconsistent; error: an overspend is possible; warning: the balance understates';
-    COMMENT ON COLUMN pointstore.finding.expected IS 'what it should be by the events, minor units or a version';
-    COMMENT ON COLUMN pointstore.finding.found IS 'what it is';
-    COMMENT ON COLUMN pointstore.finding.version IS 'first bad version, or the last one';
-    COMMENT ON COLUMN pointstore.finding.detail IS 'the account''s row and what its events say';
-    COMMENT ON COLUMN pointstore.finding.detected_at IS 'when it was found first';
-    COMMENT ON COLUMN pointstore.finding.last_seen_at IS 'when it was last found true';
-    COMMENT ON COLUMN pointstore.finding.action IS 'reported, repaired or frozen';
-    COMMENT ON COLUMN pointstore.finding.resolved_at IS 'when it was no longer true; null = open';
-    COMMENT ON COLUMN pointstore.finding.resolved_by IS 'the role that repaired it, or reconcile';
-    COMMENT ON TABLE pointstore.account_proof IS 'How far each account has been proved: where an incremental run begins';
-    COMMENT ON COLUMN pointstore.account_proof.aggregate_id IS 'the account';
-    COMMENT ON COLUMN pointstore.account_proof.version IS 'version up to which its events were proved';
-    COMMENT ON COLUMN pointstore.account_proof.balance IS 'sum of the amounts up to there, minor units';
-    COMMENT ON COLUMN pointstore.account_proof.held IS 'sum of the held changes up to there, minor units';
-    COMMENT ON COLUMN pointstore.account_proof.proved_at IS 'when';
-    COMMENT ON TABLE pointstore.reconciliation_checkpoint IS 'One row: up to which event id everything had come to rest when an incremental run looked';
-    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.single IS 'true';
-    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.safe_id IS 'events up to this id have been looked at, and no transaction that may have drawn one is still running';
-    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.pending_id IS 'the same, once the transactions before pending_xmax have ended';
-    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.pending_xmax IS 'transaction id drawn after pending_id was read';
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_reconciliation() IS
@@ -555,10 +631,95 @@ BEGIN
     COMMENT ON COLUMN pointstore.account_log.after IS 'the account afterwards';
     COMMENT ON COLUMN pointstore.account_log.by_role IS 'the role that acted';
     COMMENT ON COLUMN pointstore.account_log.at IS 'clock when it acted';
+
+    COMMENT ON TABLE pointstore.hold IS 'What is or was reserved, one row per hold; written by functions alone (22023, PS006)';
+    COMMENT ON COLUMN pointstore.hold.hold_id IS 'name of the hold, 1 to 512 bytes, unique in the store';
+    COMMENT ON COLUMN pointstore.hold.aggregate_id IS 'the account; empty where it was cancelled before it was placed and no account was named';
+    COMMENT ON COLUMN pointstore.hold.amount IS 'what it reserves, minor units; 0 = cancelled before it was placed';
+    COMMENT ON COLUMN pointstore.hold.captured IS 'what was taken of it when it was confirmed, minor units';
+    COMMENT ON COLUMN pointstore.hold.status IS 'open, confirmed, cancelled or expired; an open one whose expires_at has passed reserves nothing any more';
+    COMMENT ON COLUMN pointstore.hold.created_at IS 'when it was placed';
+    COMMENT ON COLUMN pointstore.hold.expires_at IS 'when it ceases to reserve; null where it was never placed';
+    COMMENT ON COLUMN pointstore.hold.closed_at IS 'when it was confirmed, cancelled or swept; null = open';
+    COMMENT ON COLUMN pointstore.hold.event_id IS 'id of its event HoldPlaced, the cause of the one that closes it; null where it was never placed';
+
+    COMMENT ON TABLE pointstore.reconciliation IS 'Passes of the reconciler, as the view reconciliation_run shows them';
+    COMMENT ON COLUMN pointstore.reconciliation.id IS 'number of the run';
+    COMMENT ON COLUMN pointstore.reconciliation.scope IS 'incremental or full';
+    COMMENT ON COLUMN pointstore.reconciliation.started_at IS 'when it began';
+    COMMENT ON COLUMN pointstore.reconciliation.finished_at IS 'when it ended; null until then';
+    COMMENT ON COLUMN pointstore.reconciliation.status IS 'running, clean, findings, interrupted or failed';
+    COMMENT ON COLUMN pointstore.reconciliation.accounts_checked IS 'accounts compared';
+    COMMENT ON COLUMN pointstore.reconciliation.events_checked IS 'events read';
+    COMMENT ON COLUMN pointstore.reconciliation.findings IS 'findings that were true in this run, new and seen again';
+    COMMENT ON COLUMN pointstore.reconciliation.unverified IS 'accounts that looked wrong and stayed locked too long to be sure';
+    COMMENT ON COLUMN pointstore.reconciliation.triggered_by IS 'worker or manual';
+    COMMENT ON COLUMN pointstore.reconciliation.error IS 'why it failed, or what was left undone';
+    COMMENT ON COLUMN pointstore.reconciliation.slices IS 'parts that a full run is cut into, by a hash of the account';
+    COMMENT ON COLUMN pointstore.reconciliation.slices_done IS 'parts that are done; an interrupted run goes on after them';
+    COMMENT ON TABLE pointstore.finding IS 'Proven disagreements: one open row for each account and code';
+    COMMENT ON COLUMN pointstore.finding.id IS 'number of the finding, for repair()';
+    COMMENT ON COLUMN pointstore.finding.run_id IS 'run that found it first';
+    COMMENT ON COLUMN pointstore.finding.aggregate_id IS 'the account';
+    COMMENT ON COLUMN pointstore.finding.code IS 'about the events: version_gap, chain_break, time_order, link_broken, duplicate_request or transfer_unbalanced (critical); about rows: balance_mismatch, version_mismatch, held_mismatch, hold_mismatch, missing_balance, orphan_balance, duplicate_row or account_mismatch; index_mismatch (critical: an index hides or invents rows); sequence_settings (error)';
+    COMMENT ON COLUMN pointstore.finding.severity IS 'critical: the events themselves are inconsistent; error: an overspend is possible; warning: the balance understates';
+    COMMENT ON COLUMN pointstore.finding.expected IS 'what it should be by the events, minor units or a version';
+    COMMENT ON COLUMN pointstore.finding.found IS 'what it is';
+    COMMENT ON COLUMN pointstore.finding.version IS 'first bad version, or the last one';
+    COMMENT ON COLUMN pointstore.finding.detail IS 'the account''s row and what its events say';
+    COMMENT ON COLUMN pointstore.finding.detected_at IS 'when it was found first';
+    COMMENT ON COLUMN pointstore.finding.last_seen_at IS 'when it was last found true';
+    COMMENT ON COLUMN pointstore.finding.action IS 'reported, repaired or frozen';
+    COMMENT ON COLUMN pointstore.finding.resolved_at IS 'when it was no longer true; null = open';
+    COMMENT ON COLUMN pointstore.finding.resolved_by IS 'the role that repaired it, or reconcile';
+    COMMENT ON TABLE pointstore.account_proof IS 'How far each account has been proved: where an incremental run begins';
+    COMMENT ON COLUMN pointstore.account_proof.aggregate_id IS 'the account';
+    COMMENT ON COLUMN pointstore.account_proof.version IS 'version up to which its events were proved';
+    COMMENT ON COLUMN pointstore.account_proof.balance IS 'sum of the amounts up to there, minor units';
+    COMMENT ON COLUMN pointstore.account_proof.held IS 'sum of the held changes up to there, minor units';
+    COMMENT ON COLUMN pointstore.account_proof.proved_at IS 'when';
+    COMMENT ON TABLE pointstore.reconciliation_checkpoint IS 'One row: up to which event id everything had come to rest when an incremental run looked';
+    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.single IS 'true';
+    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.safe_id IS 'events up to this id have been looked at, and no transaction that may have drawn one is still running';
+    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.pending_id IS 'the same, once the transactions before pending_xmax have ended';
+    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.pending_xmax IS 'transaction id drawn after pending_id was read';
 END
 $$;
 COMMENT ON FUNCTION pointstore.comment_on_store() IS
-'Puts the comments on the store''s tables and columns. Called by create_store(); superusers only.';
+'Puts the comments on the store''s tables and columns. Called by create_store() and upgrade_store(); superusers only.';
+
+-- What each version has changed in tables that were there before it, oldest first; a new
+-- table has its own function above, and its line in store_relations(). Run by a superuser
+-- on tables of somebody else: so nothing here may make PostgreSQL evaluate what the owner has put
+-- on them. Columns are added with constant defaults, indexes are created; no row is
+-- written, no constraint is validated, no view is read.
+CREATE FUNCTION pointstore.upgrade_tables(from_version text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+DECLARE
+    version integer[] := string_to_array(from_version, '.')::integer[];
+BEGIN
+    IF version < ARRAY[1, 0] THEN
+        ALTER TABLE pointstore.event_store ADD COLUMN metadata jsonb;
+        CREATE INDEX event_store_aggregate_id_created_at_version_idx
+            ON pointstore.event_store (aggregate_id, created_at, version);
+    END IF;
+    IF to_regclass('pointstore.hold') IS NULL THEN
+        PERFORM pointstore.create_holds();
+    END IF;
+    IF to_regclass('pointstore.reconciliation') IS NULL THEN
+        PERFORM pointstore.create_reconciliation();
+    END IF;
+    IF version < ARRAY[1, 1] THEN
+        ALTER TABLE pointstore.account_kind ADD COLUMN IF NOT EXISTS amount_required boolean NOT NULL DEFAULT false;
+        CREATE INDEX IF NOT EXISTS reconciliation_scope_status_id_idx ON pointstore.reconciliation (scope, status, id);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pointstore.upgrade_tables(text) IS
+'Brings the tables of a store of that version to the installed one. Called by upgrade_store(); superusers only.';
 
 CREATE FUNCTION pointstore.upgrade_store()
 RETURNS text LANGUAGE plpgsql
@@ -566,12 +727,12 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     installed text := (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'pointstore');
-    found     text := 'unknown';
+    found     text;
+    tables    integer;
     views     integer;
     triggers  integer;
     owner     regrole;
     granted   boolean;
-    part      text;
 BEGIN
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
         RAISE insufficient_privilege USING MESSAGE = 'only superusers upgrade a store';
@@ -581,63 +742,61 @@ BEGIN
             HINT = 'SELECT pointstore.create_store();';
     END IF;
     owner := (SELECT c.relowner FROM pg_class c WHERE c.oid = 'pointstore.event_store'::regclass);
-    IF to_regclass('pointstore.store_version') IS NOT NULL THEN
-        EXECUTE 'SELECT version FROM pointstore.store_version' INTO found;
-    END IF;
+    found := coalesce(pointstore.found_version(), 'unknown');
     IF found NOT IN ('0.9', '1.0', installed, 'unknown') THEN
         RAISE object_not_in_prerequisite_state
             USING MESSAGE = format('store of version %s cannot be brought to version %s', found, installed);
     END IF;
 
-    IF found = '0.9' THEN
-        ALTER TABLE pointstore.event_store ADD COLUMN metadata jsonb;
-        CREATE INDEX event_store_aggregate_id_created_at_version_idx
-            ON pointstore.event_store (aggregate_id, created_at, version);
+    SELECT count(*) FILTER (WHERE r.kind = 'r'), count(*) FILTER (WHERE r.kind = 'v') INTO tables, views
+      FROM pointstore.store_relations() r WHERE to_regclass('pointstore.' || r.name) IS NULL;
+    IF tables > 0 OR found <> installed THEN
+        -- of an unknown one: steps that were done do nothing
+        PERFORM pointstore.upgrade_tables(CASE WHEN found = 'unknown' THEN '1.0' ELSE found END);
         PERFORM pointstore.comment_on_store();
     END IF;
-
-    IF to_regclass('pointstore.hold') IS NULL THEN
-        PERFORM pointstore.create_holds();
-        EXECUTE format('ALTER TABLE pointstore.hold OWNER TO %s', owner);
-        found := coalesce(nullif(found, installed), 'unknown');
-    END IF;
-
-    IF to_regclass('pointstore.reconciliation') IS NULL THEN
-        PERFORM pointstore.create_reconciliation();
-        FOREACH part IN ARRAY ARRAY['reconciliation', 'finding', 'account_proof', 'reconciliation_checkpoint'] LOOP
-            EXECUTE format('ALTER TABLE pointstore.%I OWNER TO %s', part, owner);
-        END LOOP;
-        found := coalesce(nullif(found, installed), 'unknown');
-    END IF;
-    IF to_regclass('pointstore.reconciliation_scope_status_id_idx') IS NULL THEN
-        CREATE INDEX reconciliation_scope_status_id_idx ON pointstore.reconciliation (scope, status, id);
-    END IF;
-
-    views := (SELECT count(*) FROM (VALUES ('account'), ('store_version'), ('reconciliation_run'), ('reconciliation_status'), ('reconcile_progress'),
-                                            ('pg_stat_pointstore')) v(name)
-               WHERE to_regclass('pointstore.' || v.name) IS NULL);
-    IF views > 0 OR found <> installed THEN
+    IF tables > 0 OR views > 0 OR found <> installed THEN
         PERFORM pointstore.create_store_views();
-        FOREACH part IN ARRAY ARRAY['store_version', 'account', 'reconciliation_run', 'reconciliation_status', 'reconcile_progress', 'pg_stat_pointstore'] LOOP
-            EXECUTE format('ALTER VIEW pointstore.%I OWNER TO %s', part, owner);
-        END LOOP;
     END IF;
     triggers := pointstore.create_store_triggers();
+    PERFORM pointstore.give_store(owner);
     granted := has_function_privilege(owner, 'pointstore.guard_event_store()', 'EXECUTE');
-    IF NOT granted OR found <> installed THEN
+    IF NOT granted OR tables > 0 OR views > 0 OR found <> installed THEN
         PERFORM pointstore.grant_owner(owner);
     END IF;
+    PERFORM pointstore.check_sequence();
+    PERFORM pointstore.check_store();
 
-    PERFORM pointstore.get_balance('a store that lacks more is refused here: 55000');
-
-    IF found = installed AND views = 0 AND triggers = 0 AND granted THEN
+    IF found = installed AND tables = 0 AND views = 0 AND triggers = 0 AND granted THEN
         RETURN 'current';
     END IF;
-    RETURN format('version %s, was %s; %s views and %s triggers restored', installed, found, views, triggers);
+    IF triggers > 0 AND tables = 0 AND found IN (installed, 'unknown') THEN
+        RAISE NOTICE '% triggers were missing: what was written without them has not been checked', triggers
+            USING HINT = 'CALL pointstore.reconcile(''full'');';
+    END IF;
+    RETURN format('version %s, was %s; %s tables, %s views and %s triggers restored', installed, found, tables, views, triggers);
 END
 $$;
 COMMENT ON FUNCTION pointstore.upgrade_store() IS
-'Brings the store to the version of the installed extension and restores missing triggers and views; returns current when there was nothing to do. To be called after ALTER EXTENSION pointstore UPDATE, and followed by grant_access() for each role. Superusers only (42501); 55000 where there is no store, one of an unknown version, or one that lacks a column or an index.';
+'Brings the store to the version of the installed extension and restores missing triggers and views; returns current when there was nothing to do. To be called after ALTER EXTENSION pointstore UPDATE, and followed by grant_access() for each role; where triggers were lost also by reconcile(''full''), which a NOTICE says. Runs nothing that the store''s owner has put on it but as that owner. Superusers only (42501); 55000 where there is no store, one of an unknown version, one that lacks a column or an index, or one whose sequence has been altered.';
+
+CREATE FUNCTION pointstore.found_version()
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_found_version';
+COMMENT ON FUNCTION pointstore.found_version() IS
+'The version that the store''s view store_version says, read as its owner in a security-restricted operation; null where the view is missing. 55000: there is no store. Called by upgrade_store(); superusers only.';
+
+CREATE FUNCTION pointstore.check_store()
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_check_store';
+COMMENT ON FUNCTION pointstore.check_store() IS
+'55000 where the store is of another version than the library or lacks something that the functions need: a column, NOT NULL, an index, a trigger. Called by upgrade_store(); superusers only.';
+
+CREATE FUNCTION pointstore.check_sequence()
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_check_sequence';
+COMMENT ON FUNCTION pointstore.check_sequence() IS
+'55000 where event_store_id_seq would not draw rising ids: increment below 1, cache above 1, CYCLE, another type than bigint, or a next id that is not above the last event''s. Called by create_store() and upgrade_store(); superusers only.';
 
 CREATE FUNCTION pointstore.grant_access(role regrole, level text)
 RETURNS void LANGUAGE plpgsql
@@ -660,10 +819,8 @@ BEGIN
     END IF;
 
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', role);
-    EXECUTE format('GRANT SELECT ON pointstore.account_kind, pointstore.balance, pointstore.pure_account, pointstore.event_store,
-        pointstore.hold, pointstore.account_log, pointstore.store_version, pointstore.account, pointstore.reconciliation, pointstore.finding,
-        pointstore.account_proof, pointstore.reconciliation_checkpoint, pointstore.reconciliation_run, pointstore.reconciliation_status, pointstore.reconcile_progress,
-        pointstore.pg_stat_pointstore TO %s', role);
+    EXECUTE (SELECT format('GRANT SELECT ON %s TO %s', string_agg(format('pointstore.%I', r.name), ', '), role)
+               FROM pointstore.store_relations() r WHERE r.kind <> 'S');
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
         pointstore.balance_as_of(text, bigint), pointstore.statement(text, timestamptz, timestamptz), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive(),
         pointstore.stat() TO %s', role);
@@ -705,7 +862,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pointstore.grant_access(regrole, text) IS
-'Gives a role access: reader (sees tables and views, reads balances), writer (also appends, holds, transfers, reverses and opens accounts, by functions alone, and may put check_version on its tables) or operator (also closes, freezes, unfreezes, sets kinds, rebuilds, sweeps, and resets the statistics). To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
+'Gives a role access: reader (sees tables and views, reads balances and statements, examines an account), writer (also appends, submits, holds, transfers, reverses, but not into debt, and opens accounts of kinds that an append would open, by functions alone, and may put check_version on its tables) or operator (also opens accounts of every kind, reverses into debt, closes, freezes, unfreezes, sets kinds, rebuilds, sweeps, reconciles, repairs, and resets the statistics). PUBLIC gets nothing by itself. To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
 
 -- ---------------------------------------------------------------------------
 -- src/progress.c
@@ -745,7 +902,7 @@ CREATE FUNCTION pointstore.open_account(aggregate_id text, kind text = 'default'
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_open_account';
 COMMENT ON FUNCTION pointstore.open_account(text, text) IS
-'Opens an account under a kind. Opening an open or frozen account again under its own kind does nothing. 22023: bad or unknown name, or an account of another kind; 22004: null; PS005: the account was closed.';
+'Opens an account under a kind; under one without auto_open operators alone (42501). Opening an open or frozen account again under its own kind does nothing. 22023: bad or unknown name, or an account of another kind; 22004: null; PS005: the account was closed.';
 
 CREATE FUNCTION pointstore.close_account(aggregate_id text, reason text = NULL)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -1018,7 +1175,7 @@ CREATE FUNCTION pointstore.reverse_event(
 RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
 AS 'MODULE_PATHNAME', 'pointstore_reverse_event';
 COMMENT ON FUNCTION pointstore.reverse_event(text, bigint, bigint, text, boolean) IS
-'Takes an event back, in whole or in part: an event EventReversed with the opposite amount and the reversed one as its cause; of a transfer all legs, in the same proportion and from the last to the first. amount: minor units, positive; null = what is left. allow_debt: the account may go below its floor. request_id: applied once; PS002 where it took back a part and all is asked for. Returns the receipts. PS008: no such event; PS011: more than what is left, a reversal, or an event that moved nothing; refusals as for append_event().';
+'Takes an event back, in whole or in part: an event EventReversed with the opposite amount and the reversed one as its cause; of a transfer all legs, in the same proportion and from the last to the first. amount: minor units, positive; null = what is left. allow_debt: the account may go below its floor; operators alone (42501). request_id: applied once; PS002 where it took back a part and all is asked for. Returns the receipts. PS008: no such event; PS011: more than what is left, a reversal, or an event that moved nothing; refusals as for append_event().';
 
 CREATE FUNCTION pointstore.try_reverse_event(
     aggregate_id text,
@@ -1170,21 +1327,26 @@ AS 'MODULE_PATHNAME', 'pointstore_worker_alive';
 COMMENT ON FUNCTION pointstore.worker_alive() IS
 'Whether the launcher of the reconciling workers runs and this database is in pointstore.databases, with an interval that is not 0. For the view reconciliation_status.';
 
--- Of the extension's routines those that are new. One that was there keeps its GRANTs, which
--- a REVOKE in an update would hide from pg_dump; and what a user keeps in the schema is no member.
+-- Of the extension's routines those that are new: on the others the script that brought them
+-- has done this, which PostgreSQL remembers. They keep their GRANTs, which a REVOKE in an
+-- update would hide from pg_dump; and what a user keeps in the schema is no member.
 DO LANGUAGE plpgsql $$
 DECLARE
     routine regprocedure;
 BEGIN
     FOR routine IN
-        SELECT p.oid FROM pg_catalog.pg_depend d
-          JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) d.objid
+        SELECT d.objid FROM pg_catalog.pg_depend d
          WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
            AND d.refobjid OPERATOR(pg_catalog.=) (SELECT e.oid FROM pg_catalog.pg_extension e WHERE e.extname OPERATOR(pg_catalog.=) 'pointstore')
            AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-           AND d.deptype OPERATOR(pg_catalog.=) 'e' AND p.proacl IS NULL
+           AND d.deptype OPERATOR(pg_catalog.=) 'e'
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_init_privs i
+                            WHERE i.classoid OPERATOR(pg_catalog.=) d.classid AND i.objoid OPERATOR(pg_catalog.=) d.objid)
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', routine);
     END LOOP;
 END
 $$;
+
+-- once more, now that all names of ours are there
+SELECT pointstore.check_schema();

@@ -45,6 +45,85 @@ SELECT pointstore.upgrade_store();
 SELECT balance, available FROM pointstore.hold('store-1', 1, 'store-hold');
 SELECT available FROM pointstore.account WHERE aggregate_id = 'store-1';
 ROLLBACK;
+-- what must not be null may be null: no row of it is read
+CREATE TEMP TABLE nullable (col text, refused text);
+DO $$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN SELECT attrelid::regclass AS tab, attname FROM pg_attribute a
+              WHERE attnotnull AND attnum > 0 AND attrelid IN ('pointstore.event_store'::regclass, 'pointstore.balance'::regclass,
+                    'pointstore.pure_account'::regclass, 'pointstore.account_kind'::regclass, 'pointstore.hold'::regclass)
+                AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY (i.indkey))
+                AND (attrelid, attname) NOT IN (('pointstore.account_kind'::regclass, 'source_of_truth'), ('pointstore.account_kind'::regclass, 'on_mismatch'),
+                                                ('pointstore.hold'::regclass, 'aggregate_id'))
+    LOOP
+        EXECUTE format('ALTER TABLE %s ALTER %I DROP NOT NULL', c.tab, c.attname);
+        BEGIN
+            PERFORM pointstore.append_event('store-1', 'PointEarned', 1);
+            INSERT INTO nullable VALUES (c.tab || '.' || c.attname, 'no');
+        EXCEPTION WHEN others THEN INSERT INTO nullable VALUES (c.tab || '.' || c.attname, SQLSTATE);
+        END;
+        EXECUTE format('ALTER TABLE %s ALTER %I SET NOT NULL', c.tab, c.attname);
+    END LOOP;
+END$$;
+SELECT refused, count(*) > 15 AS columns FROM nullable GROUP BY refused;
+BEGIN;
+ALTER TABLE pointstore.balance ALTER status DROP NOT NULL;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET status = NULL, kind = 'default' WHERE aggregate_id = 'store-1';
+SET LOCAL session_replication_role = origin;
+SELECT pointstore.append_event('store-1', 'PointEarned', 1);
+INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('store-1', 'Noted');
+SELECT pointstore.freeze_account('store-1', 'test');
+SELECT pointstore.upgrade_store();
+ROLLBACK;
+-- computed, compared otherwise, or kept in another order than it is looked for
+BEGIN;
+ALTER TABLE pointstore.balance DROP COLUMN held CASCADE;
+ALTER TABLE pointstore.balance ADD COLUMN held bigint NOT NULL GENERATED ALWAYS AS (balance / 2) STORED;
+SELECT pointstore.append_event('store-1', 'PointEarned', 1);
+ROLLBACK;
+BEGIN;
+ALTER TABLE pointstore.event_store DROP CONSTRAINT event_store_pkey;
+CREATE UNIQUE INDEX store_down ON pointstore.event_store (aggregate_id, version DESC);
+SELECT pointstore.append_event('store-1', 'PointEarned', 1);
+ROLLBACK;
+BEGIN;
+DROP INDEX pointstore.hold_open_idx;
+CREATE INDEX hold_open_idx ON pointstore.hold (aggregate_id, expires_at DESC) WHERE status = 'open';
+SELECT pointstore.append_event('store-1', 'PointEarned', 1);
+ROLLBACK;
+-- the sequence
+CREATE TEMP TABLE sequence_change (change text, appended text, upgraded text, created text, back text);
+INSERT INTO sequence_change (change, back) VALUES
+    ('CACHE 50', 'CACHE 1'), ('CYCLE', 'NO CYCLE'), ('INCREMENT -1', 'INCREMENT 1'), ('INCREMENT 1024', 'INCREMENT 1'), ('AS integer', 'AS bigint');
+CREATE FUNCTION pg_temp.tried(query text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE query;
+    RAISE SQLSTATE 'OK000';
+EXCEPTION WHEN others THEN RETURN SQLSTATE;
+END$$;
+DO $$
+DECLARE
+    c record;
+BEGIN
+    PERFORM set_config('client_min_messages', 'warning', true);
+    FOR c IN SELECT * FROM sequence_change LOOP
+        EXECUTE 'ALTER SEQUENCE pointstore.event_store_id_seq ' || c.change;
+        UPDATE sequence_change SET appended = pg_temp.tried($q$SELECT pointstore.append_event('store-1', 'Noted')$q$),
+                                   upgraded = pg_temp.tried('SELECT pointstore.upgrade_store()'), created = pg_temp.tried('SELECT pointstore.create_store()')
+         WHERE change = c.change;
+        EXECUTE 'ALTER SEQUENCE pointstore.event_store_id_seq ' || c.back;
+    END LOOP;
+END$$;
+SELECT change, appended, upgraded, created FROM sequence_change ORDER BY change COLLATE "C";
+BEGIN;
+SELECT setval('pointstore.event_store_id_seq', 1) AS backwards;
+SELECT pointstore.upgrade_store();
+ROLLBACK;
+SELECT setval('pointstore.event_store_id_seq', (SELECT max(id) FROM pointstore.event_store)) IS NOT NULL AS forwards;
+SELECT pointstore.upgrade_store();
 -- one of another type
 BEGIN;
 ALTER TABLE pointstore.event_store ALTER COLUMN amount TYPE numeric;
@@ -65,6 +144,7 @@ DECLARE
     upgraded text;
     after text;
 BEGIN
+    PERFORM set_config('client_min_messages', 'warning', true);
     FOR t IN SELECT * FROM pointstore.store_triggers() LOOP
         EXECUTE format('DROP TRIGGER %I ON pointstore.%I', t.trigger_name, t.tab);
         BEGIN
@@ -81,6 +161,9 @@ SELECT tab, trigger_name, refused, upgraded <> 'current' AS upgraded, after FROM
 SELECT pointstore.upgrade_store();
 SELECT count(*) FROM pointstore.store_triggers() t
  WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgname = t.trigger_name AND g.tgrelid = ('pointstore.' || t.tab)::regclass);
+-- which says that what was written meanwhile is to be looked at
+DROP TRIGGER _pointstore_append_only ON pointstore.event_store;
+SELECT pointstore.upgrade_store() <> 'current' AS upgraded;
 -- a lost view
 BEGIN;
 DROP VIEW pointstore.account;

@@ -95,6 +95,8 @@ pointstore_open_account(PG_FUNCTION_ARGS)
 		{
 			const Kind *kind = pointstore_require_kind(kind_name);
 
+			if (!kind->auto_open)
+				pointstore_require_operator(scope.user, "open accounts of a kind without auto_open");
 			pointstore_refuse_damaged(id, snapshot);
 			done = pointstore_open_row(id, kind, InvalidOid);
 		}
@@ -809,7 +811,6 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 	};
 	PointstoreScope scope;
 	Oid			role = GetOuterUserId();
-	char	   *name;
 	Datum		values[16];
 	char		nulls[17] = "                ";
 
@@ -819,8 +820,7 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 	nulls[2] = reason == NULL ? 'n' : ' ';
 	if (after != NULL && OidIsValid(after->opened_by))
 		role = after->opened_by;
-	name = GetUserNameFromId(role, true);
-	values[3] = CStringGetTextDatum(name != NULL ? name : psprintf("%u", role));	/* dropped meanwhile */
+	values[3] = CStringGetTextDatum(pointstore_role_name(role));
 	log_side(&values[4], &nulls[4], before);
 	log_side(&values[10], &nulls[10], after);
 	pointstore_act_as_owner(&scope);

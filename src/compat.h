@@ -71,6 +71,30 @@ pointstore_wait_event(uint32 *event, const char *name)
 	return *event;
 }
 
+/* Whether a column is NOT NULL: since 18 that may be NOT VALID, and then there may be a null in it. */
+static inline bool
+pointstore_is_never_null(TupleDesc desc, AttrNumber att)
+{
+#if PG_VERSION_NUM >= 180000
+	return TupleDescCompactAttr(desc, att - 1)->attnullability == ATTNULLABLE_VALID;
+#else
+	return TupleDescAttr(desc, att - 1)->attnotnull;
+#endif
+}
+
+/* Whether a role may execute a function; named more generally in 16 */
+#include "catalog/pg_proc.h"
+#include "utils/acl.h"
+static inline bool
+pointstore_may_execute(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#endif
+}
+
 /* a macro since 17 */
 #if PG_VERSION_NUM < 170000
 #include "postmaster/bgworker.h"

@@ -172,6 +172,9 @@ extern void pointstore_detail(StringInfo detail, const char *key, const char *va
 extern void pointstore_detail_number(StringInfo detail, const char *key, int64 value);
 extern int	pointstore_detail_account(text *id);
 extern int	pointstore_detail_figures(text *id, const char *a, int64 x, const char *b, int64 y);
+extern char *pointstore_role_name(Oid role);
+extern void pointstore_require_operator(Oid role, const char *what);
+extern const char *pointstore_sequence_fault(int64 *expected, int64 *found);
 extern void pointstore_store_init(void);
 
 /* ---------------------------------------------------------------------

@@ -2252,7 +2252,7 @@ pointstore_repair(PG_FUNCTION_ARGS)
 	found = examine_now(id);
 	if (found->n > 0)
 		put_right(id, found, by_events, NULL);
-	resolve(id, &(Findings) {0}, GetUserNameFromId(GetOuterUserId(), true), found->n > 0 ? "repaired" : NULL);
+	resolve(id, &(Findings) {0}, pointstore_role_name(GetOuterUserId()), found->n > 0 ? "repaired" : NULL);
 	pointstore_act_as_caller(&owner);
 	PG_RETURN_TEXT_P(cstring_to_text(found->n == 0 ? "nothing was wrong any more" :
 									 !by_events ? "the events were brought to the balance by BalanceAdjusted" :

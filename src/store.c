@@ -26,9 +26,11 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_sequence.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
@@ -36,6 +38,8 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -60,10 +64,15 @@ typedef struct StoreColumn
 	const char *name;
 	Oid			type;
 	ColumnMark	mark;
+	bool		nullable;
 } StoreColumn;
 
 /* Relations whose change may make another store of it, beside the tables. */
 static const char *const watched_names[] = {"account_log", "account", "store_version", "event_store_id_seq"};
+
+PG_FUNCTION_INFO_V1(pointstore_found_version);
+PG_FUNCTION_INFO_V1(pointstore_check_store);
+PG_FUNCTION_INFO_V1(pointstore_check_sequence);
 
 static PointstoreStore store;
 static Oid	watched[lengthof(watched_names)];
@@ -81,9 +90,13 @@ static bool runs_code(Node *node, void *context);
 static bool is_users_function(Oid function, void *context);
 static Oid	unique_index(Relation rel, int natts, const AttrNumber *atts);
 static Oid	expiry_index(Oid schema);
+static void check_sequence_settings(void);
+static Oid	owner_of_store(void);
 static void check_parts(void);
+static char *read_version(void);
 static char *read_one_as(Oid role, PointstorePlan *plan);
 static void act_as(Oid owner, PointstoreScope *scope, bool plainly);
+static void act_as_restricted(Oid role, PointstoreScope *scope);
 static void note_lack(const char *what, const char *name);
 pg_noreturn static void refuse_store(const char *what, const char *name);
 static void forget_store(Datum arg, Oid relid);
@@ -91,25 +104,26 @@ static void forget_store(Datum arg, Oid relid);
 static const StoreColumn event_columns[N_EVENT_COLUMNS] = {
 	{"id", INT8OID}, {"aggregate_id", TEXTOID}, {"version", INT8OID}, {"event_type", TEXTOID},
 	{"amount", INT8OID}, {"held", INT8OID}, {"balance_after", INT8OID}, {"payload", JSONBOID, COLUMN_FREE},
-	{"metadata", JSONBOID, COLUMN_FREE}, {"request_id", TEXTOID}, {"leg", INT2OID}, {"cause_id", INT8OID},
+	{"metadata", JSONBOID, COLUMN_FREE, true}, {"request_id", TEXTOID, COLUMN_OURS, true}, {"leg", INT2OID, COLUMN_OURS, true},
+	{"cause_id", INT8OID, COLUMN_OURS, true},
 	{"occurred_at", TIMESTAMPTZOID, COLUMN_FREE}, {"created_at", TIMESTAMPTZOID}
 };
 static const StoreColumn balance_columns[N_BALANCE_COLUMNS] = {
 	{"aggregate_id", TEXTOID, COLUMN_KEYED}, {"kind", TEXTOID}, {"version", INT8OID}, {"balance", INT8OID},
-	{"held", INT8OID}, {"next_expiry", TIMESTAMPTZOID}, {"status", TEXTOID},
+	{"held", INT8OID}, {"next_expiry", TIMESTAMPTZOID, COLUMN_OURS, true}, {"status", TEXTOID},
 	{"updated_at", TIMESTAMPTZOID}
 };
 static const StoreColumn pure_columns[N_PURE_COLUMNS] = {
 	{"aggregate_id", TEXTOID, COLUMN_KEYED}, {"kind", TEXTOID}, {"status", TEXTOID}
 };
 static const StoreColumn kind_columns[N_KIND_COLUMNS] = {
-	{"kind", TEXTOID}, {"mode", TEXTOID}, {"unit", TEXTOID}, {"min_balance", INT8OID},
-	{"max_balance", INT8OID}, {"auto_open", BOOLOID}, {"amount_required", BOOLOID}
+	{"kind", TEXTOID}, {"mode", TEXTOID}, {"unit", TEXTOID}, {"min_balance", INT8OID, COLUMN_OURS, true},
+	{"max_balance", INT8OID, COLUMN_OURS, true}, {"auto_open", BOOLOID}, {"amount_required", BOOLOID}
 };
 static const StoreColumn hold_columns[N_HOLD_COLUMNS] = {
 	{"hold_id", TEXTOID, COLUMN_KEYED}, {"aggregate_id", TEXTOID, COLUMN_KEYED}, {"amount", INT8OID}, {"captured", INT8OID},
-	{"status", TEXTOID}, {"created_at", TIMESTAMPTZOID}, {"expires_at", TIMESTAMPTZOID},
-	{"closed_at", TIMESTAMPTZOID}, {"event_id", INT8OID}
+	{"status", TEXTOID}, {"created_at", TIMESTAMPTZOID}, {"expires_at", TIMESTAMPTZOID, COLUMN_OURS, true},
+	{"closed_at", TIMESTAMPTZOID, COLUMN_OURS, true}, {"event_id", INT8OID, COLUMN_OURS, true}
 };
 
 /* Called once per backend: hears of changes to the store's relations. */
@@ -232,6 +246,7 @@ load_store(void)
 	}
 
 	store.id_sequence = store_relation(schema, "event_store_id_seq");
+	check_sequence_settings();
 	store.receipt_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
 										 CStringGetDatum("receipt"), ObjectIdGetDatum(schema));
 }
@@ -269,15 +284,26 @@ load_table(PointstoreTable *table, const char *name, const StoreColumn *columns,
 	table_close(rel, AccessShareLock);
 }
 
-/* The number of a column; 55000 when it is missing or of another type. */
+/*
+ * The number of a column; 55000 when it is missing, computed or of another type. That it
+ * may be null where it must not, or that its texts are compared by other than their bytes,
+ * is noted: who verifies finds what came of it.
+ */
 static AttrNumber
 store_column(Relation rel, const StoreColumn *column)
 {
 	AttrNumber	att = get_attnum(RelationGetRelid(rel), column->name);
+	char	   *name = psprintf("%s.%s", RelationGetRelationName(rel), column->name);
+	Form_pg_attribute form;
 
-	if (att == InvalidAttrNumber || TupleDescAttr(RelationGetDescr(rel), att - 1)->atttypid != column->type)
-		refuse_store("column", psprintf("%s.%s of type %s", RelationGetRelationName(rel), column->name,
-										format_type_be(column->type)));
+	if (att <= 0 || TupleDescAttr(RelationGetDescr(rel), att - 1)->atttypid != column->type ||
+		TupleDescAttr(RelationGetDescr(rel), att - 1)->attgenerated != '\0')
+		refuse_store("column", psprintf("%s of type %s", name, format_type_be(column->type)));
+	form = TupleDescAttr(RelationGetDescr(rel), att - 1);
+	if (!column->nullable && !pointstore_is_never_null(RelationGetDescr(rel), att))
+		note_lack("column", psprintf("%s NOT NULL", name));
+	if (OidIsValid(form->attcollation) && !get_collation_isdeterministic(form->attcollation))
+		note_lack("column", psprintf("%s of a deterministic collation", name));
 	return att;
 }
 
@@ -369,7 +395,7 @@ unique_index(Relation rel, int natts, const AttrNumber *atts)
 		int			i;
 
 		for (i = 0; matches && i < natts; i++)
-			matches = form->indkey.values[i] == atts[i] &&
+			matches = form->indkey.values[i] == atts[i] && index->rd_indoption[i] == 0 &&
 				(!OidIsValid(index->rd_indcollation[i]) || index->rd_indcollation[i] == C_COLLATION_OID);
 		if (matches)
 			found = lfirst_oid(cell);
@@ -396,7 +422,8 @@ expiry_index(Oid schema)
 		Relation	index = index_open(relid, AccessShareLock);
 		Form_pg_index form = index->rd_index;
 
-		matches = form->indisvalid && form->indrelid == store.table[TABLE_HOLD].relid &&
+		matches = form->indisvalid && form->indrelid == store.table[TABLE_HOLD].relid && index->rd_rel->relam == BTREE_AM_OID &&
+			index->rd_indcollation[0] == C_COLLATION_OID && index->rd_indoption[0] == 0 && index->rd_indoption[1] == 0 &&
 			form->indnkeyatts == 2 && form->indkey.values[0] == att[HOLD_AGGREGATE_ID] &&
 			form->indkey.values[1] == att[HOLD_EXPIRES_AT];
 		index_close(index, AccessShareLock);
@@ -406,13 +433,123 @@ expiry_index(Oid schema)
 	return relid;
 }
 
+/* Notes a sequence that would not draw rising ids: what it was given by ALTER SEQUENCE. */
+static void
+check_sequence_settings(void)
+{
+	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(store.id_sequence));
+	bool		rises = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_sequence form = (Form_pg_sequence) GETSTRUCT(tuple);
+
+		rises = form->seqtypid == INT8OID && form->seqincrement > 0 && form->seqcache == 1 && !form->seqcycle;
+		ReleaseSysCache(tuple);
+	}
+	if (!rises)
+		note_lack("sequence", "event_store_id_seq of type bigint with INCREMENT above 0, CACHE 1, NO CYCLE");
+}
+
+/*
+ * The first of the sequence's settings that is not as it must be, or NULL: what it is and
+ * what is there. To be called by who acts as the owner. Of an event that is seen
+ * the id was drawn before, so events that are being appended are not mistaken.
+ */
+const char *
+pointstore_sequence_fault(int64 *expected, int64 *found)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT f.setting, f.expected, f.found FROM pg_catalog.pg_sequence s, pointstore.event_store_id_seq q,"
+		" (SELECT pg_catalog.max(id) AS id FROM pointstore.event_store) e,"
+		" LATERAL (VALUES"
+		"  ('increment', CAST(1 AS pg_catalog.int8), s.seqincrement, s.seqincrement" GT "0),"
+		"  ('bytes', 8, CASE WHEN s.seqtypid" EQ "CAST('pg_catalog.int8' AS pg_catalog.regtype) THEN 8 ELSE 4 END,"
+		"   s.seqtypid" EQ "CAST('pg_catalog.int8' AS pg_catalog.regtype)),"
+		"  ('cache', 1, s.seqcache, s.seqcache" EQ "1),"
+		"  ('cycle', 0, CASE WHEN s.seqcycle THEN 1 ELSE 0 END, NOT s.seqcycle),"
+		"  ('next id', e.id" PLUS "1, q.last_value" PLUS "CASE WHEN q.is_called THEN 1 ELSE 0 END,"
+		"   e.id IS NULL OR q.last_value" GT "e.id OR (q.is_called AND q.last_value" EQ "e.id)))"
+		"  AS f(setting, expected, found, is_right)"
+		" WHERE s.seqrelid" EQ "CAST('pointstore.event_store_id_seq' AS pg_catalog.regclass) AND NOT f.is_right LIMIT 1"
+	};
+	MemoryContext context = CurrentMemoryContext;
+	char	   *setting = NULL;
+
+	SPI_connect();
+	pointstore_execute(&plan, NULL, NULL, true);
+	if (SPI_processed > 0)
+	{
+		bool		isnull;
+
+		setting = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+		*expected = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+		*found = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
+	}
+	SPI_finish();
+	return setting;
+}
+
+/* check_sequence(): 55000 where the sequence would not draw rising ids; of a store of whatever version. */
+Datum
+pointstore_check_sequence(PG_FUNCTION_ARGS)
+{
+	const char *setting;
+	int64		expected = 0;
+	int64		found = 0;
+	PointstoreScope scope;
+
+	act_as_restricted(owner_of_store(), &scope);
+	setting = pointstore_sequence_fault(&expected, &found);
+	pointstore_act_as_caller(&scope);
+	if (setting != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sequence event_store_id_seq would not draw rising ids: %s must be %lld, is %lld", setting,
+						(long long) expected, (long long) found),
+				 strcmp(setting, "next id") == 0 ?
+				 errhint("SELECT setval('pointstore.event_store_id_seq', (SELECT max(id) FROM pointstore.event_store));") :
+				 errhint("ALTER SEQUENCE pointstore.event_store_id_seq AS bigint INCREMENT 1 CACHE 1 NO CYCLE;")));
+	PG_RETURN_VOID();
+}
+
+/* check_store(): 55000 where the functions would refuse the store. */
+Datum
+pointstore_check_store(PG_FUNCTION_ARGS)
+{
+	(void) pointstore_store();
+	PG_RETURN_VOID();
+}
+
+/* found_version(): what the store says that it is, or null where its view is missing. */
+Datum
+pointstore_found_version(PG_FUNCTION_ARGS)
+{
+	char	   *version = read_version();
+
+	if (version == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(version));
+}
+
+/* The owner of event_store; 55000 where there is none. */
+static Oid
+owner_of_store(void)
+{
+	HeapTuple	events = SearchSysCache1(RELOID, ObjectIdGetDatum(get_relname_relid("event_store", get_namespace_oid("pointstore", false))));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(events))
+		refuse_store("table", "event_store");
+	owner = ((Form_pg_class) GETSTRUCT(events))->relowner;
+	ReleaseSysCache(events);
+	return owner;
+}
+
 /* Refuses a store of another version; notes a trigger that is missing. */
 static void
 check_parts(void)
 {
-	static PointstorePlan version = {
-		.sql = "SELECT version FROM pointstore.store_version"
-	};
 	static PointstorePlan lost_trigger = {
 		.sql = "SELECT t.tab OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) t.trigger_name"
 		"  FROM pointstore.store_triggers() t"
@@ -422,20 +559,14 @@ check_parts(void)
 		"                         'pointstore.' OPERATOR(pg_catalog.||) t.tab)) LIMIT 1"
 	};
 	Oid			schema = get_namespace_oid("pointstore", false);
-	HeapTuple	events;
 	char	   *found;
 
 	if (!OidIsValid(get_relname_relid("store_version", schema)))
 		refuse_store("view", "store_version");
 	if (!OidIsValid(get_relname_relid("account", schema)))
 		refuse_store("view", "account");
-	events = SearchSysCache1(RELOID, ObjectIdGetDatum(get_relname_relid("event_store", schema)));
-	if (!HeapTupleIsValid(events))
-		refuse_store("table", "event_store");
-	store.owner = ((Form_pg_class) GETSTRUCT(events))->relowner;
-	ReleaseSysCache(events);
-
-	found = read_one_as(store.owner, &version);
+	store.owner = owner_of_store();
+	found = read_version();
 	if (found == NULL || strcmp(found, POINTSTORE_VERSION) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -448,7 +579,20 @@ check_parts(void)
 		note_lack("trigger", found);
 }
 
-/* The one text that a statement finds under a role's rights, or NULL. */
+/* The version that the view says, or NULL where there is no view: the owner's, who may have put anything into it. */
+static char *
+read_version(void)
+{
+	static PointstorePlan version = {
+		.sql = "SELECT version FROM pointstore.store_version"
+	};
+
+	if (!OidIsValid(get_relname_relid("store_version", get_namespace_oid("pointstore", false))))
+		return NULL;
+	return read_one_as(owner_of_store(), &version);
+}
+
+/* The one text that a statement finds under a role's rights, in a security-restricted operation, or NULL. */
 static char *
 read_one_as(Oid role, PointstorePlan *plan)
 {
@@ -456,7 +600,7 @@ read_one_as(Oid role, PointstorePlan *plan)
 	PointstoreScope scope;
 	char	   *found = NULL;
 
-	act_as(role, &scope, false);
+	act_as_restricted(role, &scope);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pointstore_execute(plan, NULL, NULL, true);
@@ -565,6 +709,18 @@ act_as(Oid owner, PointstoreScope *scope, bool plainly)
 	scope->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* The same in a security-restricted operation: what runs leaves nothing behind that would run as the caller. */
+static void
+act_as_restricted(Oid role, PointstoreScope *scope)
+{
+	Oid			user;
+	int			security;
+
+	act_as(role, scope, false);
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(user, security | SECURITY_RESTRICTED_OPERATION);
 }
 
 /* Goes back to the caller's. Not needed on error. */
@@ -683,6 +839,30 @@ pointstore_check_arguments(FunctionCallInfo fcinfo, int n)
 				 errmsg("function %s is of another version than the library of pointstore",
 						format_procedure(fcinfo->flinfo->fn_oid)),
 				 errhint("ALTER EXTENSION pointstore UPDATE;")));
+}
+
+/* The name of a role, for records; its number where it was dropped meanwhile. */
+char *
+pointstore_role_name(Oid role)
+{
+	char	   *name = GetUserNameFromId(role, true);
+
+	return name != NULL ? name : psprintf("%u", role);
+}
+
+/* 42501 unless a role has the rights of an operator: it may call what is granted from that level on. */
+void
+pointstore_require_operator(Oid role, const char *what)
+{
+	Oid			argtypes[] = {TEXTOID, TEXTOID};
+	Oid			function = LookupFuncName(list_make2(makeString("pointstore"), makeString("freeze_account")),
+										  lengthof(argtypes), argtypes, false);
+
+	if (!pointstore_may_execute(function, role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied: only operators %s", what),
+				 errhint("SELECT pointstore.grant_access('%s', 'operator');", pointstore_role_name(role))));
 }
 
 /* A text argument that must not be null and must be a name: 22004, 22023. */

@@ -167,6 +167,8 @@ reverse(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	PreventCommandIfReadOnly("reverse_event()");
 	request_id = PG_ARGISNULL(3) ? NULL : pointstore_name(fcinfo, 3, "request_id");
 	pointstore_act_as_owner(&scope);
+	if (PG_GETARG_BOOL(4))
+		pointstore_require_operator(scope.user, "reverse events into debt");
 	batch.nevents = find_legs(id, PG_GETARG_INT64(1), &batch.events);
 	pointstore_make_request(batch.events, batch.nevents, request_id);
 	for (i = 0; i < batch.nevents; i++)

@@ -14,5 +14,6 @@ FNR == 1 { print "/* made by make from src/updates and the install script */"; n
 	next
 }
 /^CREATE TYPE / { in_type = 1 }
+/^SELECT pointstore\.check_schema\(\);/ { next }	# asked of who installs
 in_type { if (/^\);/) in_type = 0; next }
 { sub(/^CREATE (FUNCTION|PROCEDURE|AGGREGATE) /, "CREATE OR REPLACE&"); sub(/REPLACECREATE/, "REPLACE"); print }

@@ -17,6 +17,8 @@ SELECT pointstore.grant_access('pointstore_test_reader', 'reader') AS granted,
 SELECT pointstore.append_event('grants-1', 'PointEarned', 100) AS receipt \gset
 SELECT pointstore.hold('grants-1', 10, 'grants-hold') AS receipt \gset
 SELECT pointstore.open_account('grants-2') AS opened \gset
+INSERT INTO pointstore.account_kind (kind, auto_open) VALUES ('grants-by-hand', false);
+SELECT pointstore.open_account('grants-by-hand', 'grants-by-hand') AS opened \gset
 
 -- The SQLSTATE of a statement run by a role, ok when it works. Its effects are undone.
 CREATE FUNCTION pg_temp.tried(role_name text, query text) RETURNS text LANGUAGE plpgsql AS $$
@@ -63,12 +65,17 @@ INSERT INTO matrix VALUES
     (2, 'ok', $$SELECT pointstore.try_transfer('grants-1', 'grants-2', 1)$$),
     (2, 'ok', $$SELECT pointstore.reverse_event('grants-1', 1, 1)$$),
     (2, 'ok', $$SELECT pointstore.try_reverse_event('grants-1', 1, 1)$$),
+    (3, 'ok', $$SELECT pointstore.reverse_event('grants-1', 1, allow_debt => true)$$),
+    (3, 'ok', $$SELECT pointstore.try_reverse_event('grants-1', 1, allow_debt => true)$$),
     (3, '2D000', $$CALL pointstore.sweep_holds()$$),
     (4, '42P07', $$SELECT pointstore.create_holds()$$),
     (4, '22023', $$UPDATE pointstore.hold SET status = 'cancelled' WHERE hold_id = 'grants-hold'$$),
     (4, 'PS006', $$DELETE FROM pointstore.hold$$),
     (4, 'PS006', $$TRUNCATE pointstore.hold$$),
     (2, 'ok', $$SELECT pointstore.open_account('grants-3')$$),
+    (2, 'ok', $$SELECT pointstore.open_account('grants-by-hand', 'grants-by-hand')$$),
+    (3, 'ok', $$SELECT pointstore.open_account('grants-3', 'grants-by-hand')$$),
+    (2, 'PS008', $$SELECT pointstore.append_event('grants-3', 'Noted', kind => 'grants-by-hand')$$),
     (2, 'ok', $$CREATE TEMP TABLE cart (version int);
                 CREATE TRIGGER t BEFORE UPDATE ON cart FOR EACH ROW EXECUTE FUNCTION pointstore.check_version('version')$$),
     (3, 'ok', $$SELECT pointstore.freeze_account('grants-1', 'test')$$),
@@ -100,6 +107,14 @@ INSERT INTO matrix VALUES
     (4, 'ok', $$SELECT pointstore.comment_on_store()$$),
     (4, 'ok', $$SELECT pointstore.grant_owner(current_user::regrole)$$),
     (4, 'ok', $$SELECT count(*) FROM pointstore.store_triggers()$$),
+    (4, 'ok', $$SELECT count(*) FROM pointstore.store_relations()$$),
+    (4, 'ok', $$SELECT pointstore.store_owner()$$),
+    (4, 'ok', $$SELECT pointstore.check_schema()$$),
+    (4, 'ok', $$SELECT pointstore.check_sequence()$$),
+    (4, 'ok', $$SELECT pointstore.check_store()$$),
+    (4, 'ok', $$SELECT pointstore.found_version()$$),
+    (4, 'ok', $$SELECT pointstore.give_store(current_user::regrole)$$),
+    (4, 'ok', $$SELECT pointstore.upgrade_tables('1.0')$$),
     (4, 'ok', $$INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('grants-1', 'Noted')$$),
     (4, 'ok', $$INSERT INTO pointstore.balance (aggregate_id) VALUES ('grants-3')$$),
     (4, '22023', $$INSERT INTO pointstore.pure_account VALUES ('grants-3', 'default')$$),
@@ -137,8 +152,27 @@ SELECT is_empty($$SELECT c.oid::regclass, r FROM pg_class c, unnest(ARRAY['reade
                    WHERE c.relnamespace = 'pointstore'::regnamespace AND c.relkind IN ('r', 'v')
                      AND has_table_privilege('pointstore_test_' || r, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')$$, 'no level writes a table');
 
+-- who has a level by a function of another's has it there: the rights are the current user's
+CREATE FUNCTION pg_temp.lend() RETURNS SETOF pointstore.receipt LANGUAGE sql SECURITY DEFINER
+    AS $$SELECT pointstore.reverse_event('grants-1', 1, 1, allow_debt => true)$$;
+ALTER FUNCTION pg_temp.lend() OWNER TO pointstore_test_operator;
+SELECT is(pg_temp.tried('pointstore_test_writer', 'SELECT pg_temp.lend()'), 'ok', 'an operator''s function for a writer');
+ALTER FUNCTION pg_temp.lend() OWNER TO pointstore_test_writer;
+SELECT is(pg_temp.tried('pointstore_test_operator', 'SELECT pg_temp.lend()'), '42501', 'a writer''s function for an operator');
+GRANT pointstore_test_operator TO pointstore_test_writer;
+SELECT is(pg_temp.tried('pointstore_test_writer', 'SELECT pg_temp.lend()'), 'ok', 'a member of an operator');
+REVOKE pointstore_test_operator FROM pointstore_test_writer;
+
+-- the store's owner has what an operator has
+CREATE ROLE pointstore_test_owner;
+SELECT pointstore.grant_owner('pointstore_test_owner') AS granted \gset
+SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pointstore'::regnamespace
+                   AND has_function_privilege('pointstore_test_operator', oid, 'EXECUTE') AND NOT has_function_privilege('pointstore_test_owner', oid, 'EXECUTE')$$,
+                'the owner is an operator');
+
 -- grant_access itself
 SELECT throws_ok($$SELECT pointstore.grant_access('pointstore_test_reader', 'owner')$$, '22023', NULL, 'unknown level');
+SELECT throws_ok($$SELECT pointstore.grant_access('pointstore_test_reader', 'participant')$$, '22023', NULL, 'a level that there is not yet');
 SELECT throws_ok($$SELECT pointstore.grant_access('pointstore_test_reader', NULL)$$, '22004', NULL, 'null level');
 SELECT throws_ok($$SELECT pointstore.grant_access(NULL, 'reader')$$, '22004', NULL, 'null role');
 SELECT throws_ok($$SELECT pointstore.grant_access('pointstore_test_missing', 'reader')$$, '42704', NULL, 'no such role');

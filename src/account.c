@@ -51,6 +51,8 @@ static bool read_pure_row(Account *account, Snapshot snapshot, AccountLock lock)
 static text *known_text(TupleTableSlot *row, AttrNumber att);
 static bool is_being_changed(Account *account, TupleTableSlot *row);
 static bool find_row(Account *account, PointstoreTableId table, Snapshot snapshot, AccountLock lock);
+static bool is_contended(const Account *account);
+static bool is_being_inserted(PointstoreTableId id, text *aggregate_id);
 static void hear_of_kinds(Datum arg, Oid relid);
 static Kind *find_kind(text *name);
 static void fill_row(RowTarget *target, const Account *account);
@@ -348,7 +350,8 @@ pointstore_push_snapshot(void)
 /*
  * Reads an account, and locks its row where asked to: then what is read is its
  * newest version. account->exists says whether there is one. The row is kept
- * until pointstore_release_account().
+ * until pointstore_release_account(). With LOCK_IF_FREE nothing is waited for, nor has
+ * an append to be waited for that follows: then account->busy.
  */
 void
 pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLock lock)
@@ -369,6 +372,8 @@ pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLo
 		settle_by_hand(account);
 	if (lock == LOCK_ACCOUNT)
 		pointstore_refuse_waiting(account);
+	if (lock == LOCK_IF_FREE && !account->busy)
+		account->busy = is_contended(account);
 }
 
 /* PS010 where a change by hand waits for its other half. */
@@ -497,6 +502,36 @@ is_being_changed(Account *account, TupleTableSlot *row)
 
 	account->busy = !pointstore_row_stands(row, &changer) && TransactionIdIsValid(changer);
 	return account->busy;
+}
+
+/*
+ * Whether a running transaction has written a row whose key an append to the account would wait
+ * for: a pure account's next event, or the row of one that is missing, in either mode.
+ */
+static bool
+is_contended(const Account *account)
+{
+	if (account->exists)
+		return account->pure && is_being_inserted(TABLE_EVENT_STORE, account->id);
+	return is_being_inserted(TABLE_BALANCE, account->id) || is_being_inserted(TABLE_PURE_ACCOUNT, account->id);
+}
+
+/* Whether a running transaction has inserted the account's last row in a table. */
+static bool
+is_being_inserted(PointstoreTableId id, text *aggregate_id)
+{
+	const PointstoreTable *table = &pointstore_store()->table[id];
+	SnapshotData dirty;
+	RowKey		key = {0};
+	RowScan		scan;
+	bool		running;
+
+	InitDirtySnapshot(dirty);
+	pointstore_key_text(&key, aggregate_id);
+	pointstore_scan_begin(&scan, table->relid, table->key, &dirty, &key);
+	running = pointstore_scan_next(&scan, BackwardScanDirection) && TransactionIdIsValid(dirty.xmin);
+	pointstore_scan_end(&scan);
+	return running;
 }
 
 /* Lets go of the row that was read. */

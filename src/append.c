@@ -94,7 +94,9 @@ static bool open_missing(Batch *batch, Account *account, Snapshot snapshot);
 static void judge_batch(Batch *batch, Snapshot snapshot);
 static HTAB *begin_requests(const Batch *batch);
 static ProposedEvent *judge_request(Batch *batch, ProposedEvent *events, HTAB *requests, Snapshot snapshot);
-static bool is_busy(ProposedEvent *events);
+static bool is_busy(const Batch *batch, const ProposedEvent *events);
+static bool is_being_applied(text *request_id);
+static ProposedEvent *put_off(ProposedEvent *events);
 static ProposedEvent *find_refused(ProposedEvent *events, Snapshot snapshot);
 static ProposedEvent *judge_events(Batch *batch, ProposedEvent *events, Snapshot snapshot);
 static void judge_event(Batch *batch, ProposedEvent *event, Snapshot snapshot);
@@ -821,7 +823,7 @@ lock_accounts(Batch *batch)
 
 /*
  * Locks the accounts that are there, in order. A missing one is opened only when
- * an event of it has passed; one that another has locked is busy, or waited for.
+ * an event of it has passed; one that would have to be waited for is busy.
  */
 static void
 lock_existing(Batch *batch)
@@ -832,8 +834,7 @@ lock_existing(Batch *batch)
 	for (i = 0; i < batch->naccounts; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		pointstore_read_account(&batch->accounts[i], batch->accounts[i].id, snapshot,
-								batch->patient ? LOCK_BALANCE : LOCK_IF_FREE);
+		pointstore_read_account(&batch->accounts[i], batch->accounts[i].id, snapshot, LOCK_IF_FREE);
 	}
 	PopActiveSnapshot();
 }
@@ -909,8 +910,9 @@ judge_request(Batch *batch, ProposedEvent *events, HTAB *requests, Snapshot snap
 	ProposedEvent *refused;
 	int			i;
 
-	if (is_busy(events))
-		return events;
+	batch->current = events;
+	if (batch->apart && is_busy(batch, events))
+		return put_off(events);
 	for (i = 0; i < n; i++)
 		events[i].same_as = NULL;
 	if (events->request_id != NULL &&
@@ -920,9 +922,13 @@ judge_request(Batch *batch, ProposedEvent *events, HTAB *requests, Snapshot snap
 	else
 	{
 		refused = judge_events(batch, events, snapshot);
-		if (refused != NULL && events->request_id != NULL && batch->trusting &&
-			pointstore_find_request(events, n, false, snapshot))
-			refused = find_refused(events, snapshot);
+		if (refused != NULL && events->request_id != NULL && batch->trusting)
+		{
+			if (batch->apart && is_being_applied(events->request_id))
+				return put_off(events);
+			if (pointstore_find_request(events, n, false, snapshot))
+				refused = find_refused(events, snapshot);
+		}
 	}
 	for (i = 0; refused != NULL && i < n; i++)
 		if (&events[i] != refused)
@@ -930,18 +936,46 @@ judge_request(Batch *batch, ProposedEvent *events, HTAB *requests, Snapshot snap
 	return refused;
 }
 
-/* Whether an account of the request is locked by another: then nothing is decided about any of its events. */
+/* Whether an account of the request is busy, or the request itself is, where that is looked for. */
 static bool
-is_busy(ProposedEvent *events)
+is_busy(const Batch *batch, const ProposedEvent *events)
 {
 	bool		busy = false;
 	int			i;
 
 	for (i = 0; i <= events->further; i++)
 		busy |= events[i].account->busy;
-	for (i = 0; busy && i <= events->further; i++)
+	return busy || (events->request_id != NULL && !batch->trusting && is_being_applied(events->request_id));
+}
+
+/* Whether a running transaction has written an event of that request. */
+static bool
+is_being_applied(text *request_id)
+{
+	const PointstoreStore *store = pointstore_store();
+	SnapshotData dirty;
+	RowKey		key = {0};
+	RowScan		scan;
+	bool		running = false;
+
+	InitDirtySnapshot(dirty);
+	pointstore_key_text(&key, request_id);
+	pointstore_scan_begin(&scan, store->table[TABLE_EVENT_STORE].relid, store->request_key, &dirty, &key);
+	while (!running && pointstore_scan_next(&scan, ForwardScanDirection))
+		running = TransactionIdIsValid(dirty.xmin);
+	pointstore_scan_end(&scan);
+	return running;
+}
+
+/* Nothing is decided about any event of a busy request. Returns the first. */
+static ProposedEvent *
+put_off(ProposedEvent *events)
+{
+	int			i;
+
+	for (i = 0; i <= events->further; i++)
 		events[i].outcome = OUTCOME_BUSY;
-	return busy;
+	return events;
 }
 
 /* The first event that differs from what its request has written; NULL: none. */
@@ -1295,17 +1329,20 @@ write_batch(Batch *batch)
 
 		if (account->nevents == 0)
 			continue;
+		batch->current = batch->first[i];
 		hybrid |= !account->pure;
 		speculative |= account->pure || !account->exists;
 		if (account->pure && !account->exists &&
 			!pointstore_open_row(account->id, account->kind, account->opened_by))
 			return false;
 	}
+	batch->current = NULL;
 	if (!hybrid && !speculative)
 		return true;			/* nothing but replays */
 	stamp_events(batch);
 	writer = pointstore_writer_begin(holds ? 3 : hybrid ? 2 : 1, tables, speculative);
 	done = (!hybrid || write_balances(batch, writer)) && write_events_guarded(batch, writer);
+	batch->current = NULL;
 	pointstore_writer_end(writer);
 	for (i = 0; done && i < batch->naccounts; i++)
 	{

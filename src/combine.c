@@ -36,12 +36,21 @@
  * requests was applied before, which is left to the unique index to find: so it is
  * tried again with all its requests looked up, as are all for a second. Then its halves are
  * tried as batches, down to the request that fails alone, which gets the error.
- * After a lock timeout, a deadlock or the like all are given back.
  *
- * Locked accounts. The requests on an account that another session has locked are
- * put off, while those on other accounts are applied. When only such are left the
- * combiner waits for the lock. Who has been put off for
+ * What is locked. While the combiner waits, all wait. So it looks, before anything is
+ * written, whether a request would have to wait for another session: for a row that is
+ * locked, an account that is being opened, a pure account's event or a request
+ * that is not committed. Such a request is put off, and with it the later ones on
+ * the account, while all others are applied. It is tried again after a few
+ * milliseconds, more as time goes on, for all that are put off at once; in between the
+ * combiner sleeps when nobody else calls. Who has been put off for
  * pointstore.combine_lock_timeout is given back.
+ *
+ * What it could not foresee (a row that came to be since it has looked, or what users' triggers
+ * and foreign keys run into) it waits for, but not for long: the request that
+ * was being written is put off, or found as one that fails is, and the others go on without
+ * it. One that has waited twice is given back. For a table everybody waits: all
+ * are put off.
  *
  * Who dies. A caller who is cancelled or terminated leaves his slot as said
  * above; a leader does his duty first. A combiner that ends for whatever reason first gives back what it has
@@ -67,6 +76,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "commands/extension.h"
+#include "common/hashfn.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -100,6 +110,10 @@ PGDLLEXPORT void pointstore_combiner_main(Datum arg);
 #define ENOUGH			16		/* callers that are worth a batch, while others may be about to come */
 #define WARINESS		1000	/* ms in which requests are looked up, after a batch has failed */
 #define MAX_FAILURES	2		/* in a row, before that counts */
+#define PATIENCE		20		/* ms for a lock that nobody has foreseen */
+#define WARY_PATIENCE	2		/* the same, when there was one just now */
+#define RETRY_SOONEST	1		/* ms, after which what is put off is tried again: at first, */
+#define RETRY_LATEST	16		/* and in the end */
 
 typedef enum SlotState
 {
@@ -126,6 +140,7 @@ typedef struct Slot
 	int			combiner;		/* whose queue */
 	Latch	   *latch;			/* the caller's */
 	TimestampTz put_off;		/* by the combiner, since when; 0: not */
+	bool		has_waited;		/* put off because it alone has waited for a lock */
 	AnswerKind	answer;
 	XLogRecPtr	flush;			/* WAL up to here comes before the answer */
 	int			nevents;
@@ -185,9 +200,14 @@ static uint32 combine_wait = 0;
 
 /* of the combiner alone */
 static Combiner *combiner = NULL;	/* its entry, while it is in charge */
-static Slot **taken;			/* in order of arrival */
+static Slot **taken;			/* first those that are put off, each part in order of arrival */
 static Slot **decided;			/* by the batch at hand */
 static int	ntaken = 0;
+static int	nput_off = 0;
+static TimestampTz retry_at = 0;	/* when those are tried again */
+static int	retry_pause = 0;	/* ms, that they were left alone last */
+static bool retry_paid = false;	/* one of them was decided since */
+static HTAB *busy_accounts = NULL;	/* that they wait for, by their hash; null: none */
 static int	idle_ticks = 0;
 static TimestampTz wary_until = 0;
 static TransactionId committing = InvalidTransactionId; /* until its events are answered */
@@ -218,14 +238,23 @@ static void free_slot(Slot *slot);
 static void lead(Slot *leader);
 static bool take_charge(const Order *order);
 static void set_up_session(void);
-static void set_lock_timeout(void);
+static void set_patience(int patience);
 static void attend(void);
 static void leave(int code, Datum arg);
 static int	take_waiting(void);
-static void serve(bool patient);
-static void run(Slot **slots, int n, bool patient);
+static void serve(void);
+static int	put_off_behind(void);
+static bool is_behind(const Slot *slot);
+static uint64 hash_of(text *account);
+static void note_busy(const ProposedEvent *events, int n);
+static void forget_busy(void);
+static void schedule_retry(TimestampTz since);
+static void run(Slot **slots, int n);
+static void run_halves(Slot **slots, int n, const Batch *batch, const ErrorData *error);
 static void gather_events(Batch *batch, Slot **slots, int n);
+static int	find_guilty(const Batch *batch, Slot **slots, int n);
 static void settle(Slot **slots, int n, const Batch *batch, const ErrorData *error);
+static bool is_hopeless(Slot *slot, const Batch *batch, const ErrorData *error);
 static ErrorData *append_batch(Batch *batch);
 static void count_batch(const Batch *batch);
 static bool is_passing(int sqlerrcode);
@@ -579,6 +608,7 @@ fill_slot(Slot *slot, const ProposedEvent *events, int n)
 	slot->next = -1;
 	slot->latch = MyLatch;
 	slot->put_off = 0;
+	slot->has_waited = false;
 	slot->flush = InvalidXLogRecPtr;
 	slot->used = 0;
 	slot->nevents = n;
@@ -870,23 +900,23 @@ pointstore_combiner_main(Datum arg)
 	pgstat_report_activity(STATE_RUNNING, "pointstore: combined append");
 	for (;;)
 	{
-		bool		fresh;
-
 		attend();
-		fresh = take_waiting() > 0;
-		if (fresh && ntaken < ENOUGH)
+		if (take_waiting() > 0)
 		{
-			/* a transaction for few costs nearly what it costs for many */
-			pointstore_yield();
-			(void) take_waiting();
+			if (ntaken - nput_off < ENOUGH)
+			{
+				/* a transaction for few costs nearly what it costs for many */
+				pointstore_yield();
+				(void) take_waiting();
+			}
+			if (combine_delay > 0)
+			{
+				pg_usleep(combine_delay);
+				(void) take_waiting();
+			}
 		}
-		if (fresh && combine_delay > 0)
-		{
-			pg_usleep(combine_delay);
-			(void) take_waiting();
-		}
-		if (ntaken > 0)
-			serve(!fresh);
+		if (ntaken > nput_off || (nput_off > 0 && GetCurrentTimestamp() >= retry_at))
+			serve();
 		else if (!idle())
 			proc_exit(0);
 	}
@@ -911,22 +941,26 @@ take_charge(const Order *order)
 	return combiner != NULL;
 }
 
-/* Its commits do not wait for the disk, nor it for locks. */
+/* Its commits do not wait for the disk. */
 static void
 set_up_session(void)
 {
 	pointstore_worker_connected();
 	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
-	set_lock_timeout();
 }
 
+/* How long it waits for a lock, in ms. */
 static void
-set_lock_timeout(void)
+set_patience(int patience)
 {
+	static int	current = 0;
 	char		timeout[16];
 
-	snprintf(timeout, sizeof(timeout), "%d", combine_lock_timeout);
+	if (patience == current)
+		return;
+	snprintf(timeout, sizeof(timeout), "%d", patience);
 	SetConfigOption("lock_timeout", timeout, PGC_SUSET, PGC_S_OVERRIDE);
+	current = patience;
 }
 
 /* To signals and changed settings. */
@@ -934,8 +968,7 @@ static void
 attend(void)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (pointstore_worker_reload())
-		set_lock_timeout();
+	(void) pointstore_worker_reload();
 }
 
 /*
@@ -989,12 +1022,18 @@ take_waiting(void)
 	return ntaken - before;
 }
 
-/* Appends and answers what was taken, but for what is put off. */
+/*
+ * Appends and answers what is fresh, or, when that is due, all that was taken. What is
+ * not answered then is put off.
+ */
 static void
-serve(bool patient)
+serve(void)
 {
 	static MemoryContext context = NULL;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		retry = nput_off > 0 && now >= retry_at;
 	int			left = 0;
+	int			first;
 	int			i;
 
 	if (context == NULL)
@@ -1004,41 +1043,148 @@ serve(bool patient)
 		pgstat_report_activity(STATE_RUNNING, "pointstore: combined append");
 	idle_ticks = 0;
 	combiner->failures = 0;
-	run(taken, ntaken, patient);
+	if (retry)
+		forget_busy();
+	retry_paid = false;
+	first = retry ? 0 : put_off_behind();
+	run(taken + first, ntaken - first);
 	for (i = 0; i < ntaken; i++)
 		if (taken[i] != NULL)
 			taken[left++] = taken[i];
-	ntaken = left;
+	ntaken = nput_off = left;
+	if (nput_off == 0 || retry_paid)
+		retry_pause = 0;
+	if (nput_off > 0 && (retry || retry_pause == 0))
+		schedule_retry(now);
 	MemoryContextReset(context);
 	(void) pgstat_report_stat(false);
 }
 
 /*
+ * Of those that are fresh puts off whose account earlier ones wait for. Returns their
+ * number with those that were put off before; the others come after them.
+ */
+static int
+put_off_behind(void)
+{
+	int			behind = nput_off;
+	int			ready = 0;
+	int			i;
+
+	for (i = nput_off; busy_accounts != NULL && i < ntaken; i++)
+		if (is_behind(taken[i]))
+		{
+			(void) put_off(taken[i]);
+			taken[behind++] = taken[i];
+		}
+		else
+			decided[ready++] = taken[i];	/* lent */
+	memcpy(taken + behind, decided, ready * sizeof(Slot *));
+	return behind;
+}
+
+static bool
+is_behind(const Slot *slot)
+{
+	int			i;
+
+	for (i = 0; i < slot->nevents; i++)
+	{
+		uint64		account = hash_of(slot->events[i].aggregate_id);
+
+		if (hash_search(busy_accounts, &account, HASH_FIND, NULL) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Who has the hash of a busy account in common with it is put off a little too. */
+static uint64
+hash_of(text *account)
+{
+	return DatumGetUInt64(hash_any_extended((const unsigned char *) VARDATA_ANY(account),
+											VARSIZE_ANY_EXHDR(account), 0));
+}
+
+/* Notes which accounts a request that is put off waits for. */
+static void
+note_busy(const ProposedEvent *events, int n)
+{
+	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(uint64)};
+	int			i;
+
+	if (busy_accounts == NULL)
+		busy_accounts = hash_create("pointstore busy accounts", 64, &control, HASH_ELEM | HASH_BLOBS);
+	for (i = 0; i < n; i++)
+	{
+		uint64		account = hash_of(events[i].aggregate_id);
+
+		if (events[i].account->busy)
+			(void) hash_search(busy_accounts, &account, HASH_ENTER, NULL);
+	}
+}
+
+static void
+forget_busy(void)
+{
+	if (busy_accounts != NULL)
+		hash_destroy(busy_accounts);
+	busy_accounts = NULL;
+}
+
+/* The next try of what is put off, of which the last took from then till now: a fourth of the time at most. */
+static void
+schedule_retry(TimestampTz since)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	retry_pause = Min(Max(2 * retry_pause, RETRY_SOONEST), RETRY_LATEST);
+	retry_at = Max(TimestampTzPlusMilliseconds(now, retry_pause), now + 3 * (now - since));
+}
+
+/*
  * Applies the requests of some slots in one transaction. A slot that is answered
  * becomes NULL in the array; one that is put off stays. When the transaction fails,
- * each half of them goes by itself.
+ * the request to blame, or each half of them, goes by itself.
  */
 static void
-run(Slot **slots, int n, bool patient)
+run(Slot **slots, int n)
 {
-	Batch		batch = {.apart = true, .same_unit = true, .patient = patient, .trusting = GetCurrentTimestamp() >= wary_until};
+	Batch		batch = {.apart = true, .same_unit = true, .trusting = GetCurrentTimestamp() >= wary_until};
 	bool		trusting = batch.trusting;
 	ErrorData  *error;
 
+	if (n == 0)
+		return;
+	set_patience(Min(trusting ? PATIENCE : WARY_PATIENCE, combine_lock_timeout));
 	gather_events(&batch, slots, n);
 	error = append_batch(&batch);
-	if (error != NULL && trusting && !pointstore_has_waited(error->sqlerrcode))
-	{
+	if (error != NULL)
 		wary_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WARINESS);
-		run(slots, n, patient);
-	}
-	else if (error == NULL || is_passing(error->sqlerrcode) || n == 1)
+	if (error != NULL && trusting && !pointstore_has_waited(error->sqlerrcode))
+		run(slots, n);
+	else if (error == NULL || n == 1 || (is_passing(error->sqlerrcode) && batch.current == NULL && !batch.written))
 		settle(slots, n, &batch, error);
 	else
+		run_halves(slots, n, &batch, error);
+}
+
+/* After an error that is not everybody's: the one to blame, where it is known, is put off or given back. */
+static void
+run_halves(Slot **slots, int n, const Batch *batch, const ErrorData *error)
+{
+	int			half = n / 2;
+
+	if (!is_passing(error->sqlerrcode) || batch->current == NULL)
 	{
-		run(slots, n / 2, patient);
-		run(slots + n / 2, n - n / 2, patient);
+		run(slots, half);
+		run(slots + half, n - half);
+		return;
 	}
+	half = find_guilty(batch, slots, n);
+	settle(slots + half, 1, batch, error);
+	run(slots, half);
+	run(slots + half + 1, n - half - 1);
 }
 
 static void
@@ -1054,7 +1200,23 @@ gather_events(Batch *batch, Slot **slots, int n)
 	}
 }
 
-/* Answers the slots of a batch that is committed, or has failed for good. */
+/* Whose event was being written. */
+static int
+find_guilty(const Batch *batch, Slot **slots, int n)
+{
+	const ProposedEvent *end = batch->events;
+	int			i;
+
+	for (i = 0; i < n - 1; i++)
+	{
+		end += slots[i]->nevents;
+		if (batch->current < end)
+			break;
+	}
+	return i;
+}
+
+/* Answers the slots of a batch that is committed, or has failed for good, or puts them off. */
 static void
 settle(Slot **slots, int n, const Batch *batch, const ErrorData *error)
 {
@@ -1073,14 +1235,34 @@ settle(Slot **slots, int n, const Batch *batch, const ErrorData *error)
 			decide(slot, events, XactLastCommitEnd);
 		else if (error != NULL && !is_passing(error->sqlerrcode))
 			answer_error(slot, error);
-		events += slot->nevents;
-		if (error == NULL && slot->answer == ANSWER_GIVEN_BACK && put_off(slot))
+		else if (!is_hopeless(slot, batch, error) && put_off(slot))
+		{
+			if (error == NULL)
+				note_busy(events, slot->nevents);
+			events += slot->nevents;
 			continue;
+		}
+		events += slot->nevents;
 		decided[ndecided++] = slot;
 		slots[i] = NULL;
 	}
 	answer(decided, ndecided);
 	committing = InvalidTransactionId;
+}
+
+/*
+ * Whether a request has waited for a lock by itself, which cannot be foreseen, once more; or
+ * somebody else has had enough of the combiner's being at it.
+ */
+static bool
+is_hopeless(Slot *slot, const Batch *batch, const ErrorData *error)
+{
+	bool		before = slot->has_waited;
+
+	if (error == NULL || !pointstore_has_waited(error->sqlerrcode) || (batch->current == NULL && !batch->written))
+		return false;
+	slot->has_waited = true;
+	return before || error->sqlerrcode == ERRCODE_QUERY_CANCELED;
 }
 
 /* One transaction. Its error, after which nothing of it is left, or NULL. */
@@ -1104,6 +1286,8 @@ append_batch(Batch *batch)
 		error = CopyErrorData();
 		FlushErrorState();
 		AbortCurrentTransaction();
+		if (TransactionIdIsValid(committing))
+			batch->current = NULL;
 		committing = InvalidTransactionId;
 	}
 	PG_END_TRY();
@@ -1147,6 +1331,7 @@ decide(Slot *slot, const ProposedEvent *events, XLogRecPtr commit)
 {
 	int			i;
 
+	retry_paid |= slot->put_off != 0;
 	slot->answer = ANSWER_DECIDED;
 	slot->flush = InvalidXLogRecPtr;
 	slot->used = 0;
@@ -1247,15 +1432,16 @@ answer(Slot **slots, int n)
 			SetLatch(slots[i]->latch);
 }
 
-/* Sleeps until somebody calls, at most a tick. False: it is time to go. */
+/* Sleeps until somebody calls or is to be tried again, at most a tick. False: it is time to go. */
 static bool
 idle(void)
 {
-	int			events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, TICK,
+	long		timeout = nput_off == 0 ? TICK : TimestampDifferenceMilliseconds(GetCurrentTimestamp(), retry_at);
+	int			events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout,
 								   pointstore_wait_event(&combine_wait, "PointstoreCombine"));
 
 	ResetLatch(MyLatch);
-	if (events & WL_LATCH_SET)
+	if ((events & WL_LATCH_SET) || nput_off > 0)
 		return true;
 	if (idle_ticks++ == 0)
 		pgstat_report_activity(STATE_IDLE, NULL);

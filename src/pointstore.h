@@ -408,7 +408,7 @@ typedef struct Account
 	bool		expiry_moves;	/* among them is the next to expire */
 	TupleTableSlot *row;		/* as read, with the user's columns; null when missing */
 	bool		opened;			/* by this batch */
-	bool		busy;			/* LOCK_IF_FREE: its row is locked by another, nothing was read */
+	bool		busy;			/* LOCK_IF_FREE: an append would have to wait; what was read does not count */
 	Oid			opened_by;		/* who opens it; InvalidOid: the session's role */
 	bool		waits;			/* it was changed by hand, and its other half is the caller's to write */
 	int64		last_id;		/* as pointstore_last_event() has read it, as the next two */
@@ -425,7 +425,7 @@ typedef struct Account
 typedef enum AccountLock
 {
 	LOCK_NOTHING,
-	LOCK_IF_FREE,				/* the balance row, unless another has it */
+	LOCK_IF_FREE,				/* the balance row, unless another has it, is opening it, or appends to it */
 	LOCK_BALANCE,				/* the balance row; a pure account needs no lock to append */
 	LOCK_ACCOUNT,				/* whatever row it has: for a change of status or kind */
 	LOCK_BY_HAND				/* the balance row, or a pure account's FOR SHARE: for a guard, which sees to what waits */
@@ -521,7 +521,7 @@ typedef enum Outcome
 	OUTCOME_WRONG_KIND,
 	OUTCOME_PURE,				/* a hold on a pure account */
 	OUTCOME_WITHDRAWN,			/* with another event of its request, which was refused */
-	/* undecided: another has locked the account, nothing was written */
+	/* undecided: another has locked the account or applies the request, nothing was written */
 	OUTCOME_BUSY
 } Outcome;
 
@@ -619,9 +619,8 @@ typedef struct Batch
 	bool		balanced;
 	bool		same_unit;		/* all accounts of a request count the same */
 	bool		refusals_are_outcomes;
-	bool		apart;
-	bool		patient;		/* apart: locked accounts are waited for, else OUTCOME_BUSY */
-	bool		trusting;		/* apart: an applied request may also be an error, 40001 */
+	bool		apart;			/* what would have to be waited for is OUTCOME_BUSY */
+	bool		trusting;		/* an applied request may also be an error, 40001 */
 
 	Account    *accounts;		/* in the one lock order: by bytes of the id */
 	int			naccounts;
@@ -629,7 +628,7 @@ typedef struct Batch
 	bool		written;		/* this attempt has written a row */
 	bool		again;			/* a twin was waited for: all is to be read again */
 	ProposedEvent *refused;		/* the first that failed */
-	const ProposedEvent *current;	/* that is being judged or written */
+	const ProposedEvent *current;	/* that is being judged or written; null: none in particular */
 	bool		overtaken;		/* by others, after a row was written: to be done anew from the start */
 } Batch;
 

@@ -29,13 +29,22 @@ END
 $node->start;
 create_store($node, 'postgres');
 $node->safe_psql('postgres', <<'END');
--- what users put on the tables: Slow takes its time, Poison fails, Late fails at commit; those
--- that a caller has appended himself and rolled back are counted
+-- what users put on the tables: Slow takes its time, as long as its account has a gate, Poison
+-- fails, Late fails at commit; those that a caller has appended himself and rolled back are counted
+CREATE TABLE gate (account text PRIMARY KEY);
+CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    WHILE EXISTS (SELECT FROM public.gate WHERE account = NEW.aggregate_id) LOOP
+        PERFORM pg_sleep(0.05);
+    END LOOP;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER wait_at_gate BEFORE INSERT ON pointstore.event_store FOR EACH ROW WHEN (NEW.event_type = 'Slow') EXECUTE FUNCTION wait_at_gate();
 CREATE SEQUENCE rolled_back;
 CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.event_type = 'Slow' THEN
-        PERFORM pg_sleep(2);
+        PERFORM pg_sleep(CASE WHEN EXISTS (SELECT FROM public.gate) THEN 0 ELSE 2 END);
     ELSIF NEW.event_type = TG_ARGV[0] THEN
         IF TG_WHEN = 'AFTER' AND (SELECT backend_type FROM pg_stat_activity WHERE pid = pg_backend_pid()) = 'client backend' THEN
             PERFORM nextval('public.rolled_back');
@@ -74,6 +83,7 @@ sub start
 sub done
 {
 	my ($run) = @_;
+	open_gate('slow') if delete $run->{gate};
 	$run->{run}->finish;
 	chomp($run->{out});
 	return $run->{out} if $run->{err} eq '';
@@ -107,10 +117,26 @@ sub move
 	return "SELECT string_agg(outcome || ' ' || version || ' ' || balance, ', ') FROM pointstore.submit_transfer('$from', '$to', $amount" . ($more ? ", $more" : '') . ')';
 }
 
-# A session of its own is at an event that takes two seconds, so that others gather.
+sub close_gate
+{
+	my ($account) = @_;
+	value("INSERT INTO gate VALUES ('$account')");
+	return;
+}
+
+sub open_gate
+{
+	my ($account) = @_;
+	value("DELETE FROM gate WHERE account = '$account'");
+	return;
+}
+
+# A session of its own is at an event that takes until done(), so that others gather.
 sub start_slow
 {
+	close_gate('slow');
 	my $slow = start(submit('slow', 'Slow', 1));
+	$slow->{gate} = 1;
 	wait_for('the combiner is at work', "SELECT count(*) = 1 FROM pg_stat_activity WHERE $is_combiner AND wait_event = 'PgSleep'");
 	return $slow;
 }
@@ -194,11 +220,11 @@ is(value(q{SELECT string_agg(l.aggregate_id || ' ' || c.aggregate_id, ', ' ORDER
 	'moved tight, tight moved', 'each pair linked');
 
 # a pure account that others change once rows of the batch are written: all of it is judged anew
-value(q{CREATE FUNCTION wait_here() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN NEW; END $$;
-	CREATE TRIGGER wait_here BEFORE UPDATE ON pointstore.balance FOR EACH ROW WHEN (NEW.aggregate_id = 'waits') EXECUTE FUNCTION wait_here();
+value(q{CREATE TRIGGER wait_here BEFORE UPDATE ON pointstore.balance FOR EACH ROW WHEN (NEW.aggregate_id = 'waits') EXECUTE FUNCTION wait_at_gate();
 	INSERT INTO pointstore.account_kind (kind, mode, max_balance) VALUES ('ledger', 'pure', 300);
 	SELECT pointstore.append_event('waits', 'Opened', 100), pointstore.append_event('pure', 'Opened', 100, kind => 'ledger')});
 $slow = start_slow();
+close_gate('waits');
 my @judged = (start(submit('waits', 'Good', 1)));
 wait_for_callers(2);
 push @judged, map { start("SELECT outcome FROM pointstore.try_submit_event('pure', 'Spent', $_)") } -80, -50;
@@ -206,12 +232,15 @@ wait_for_callers(4);
 done($slow);
 wait_for('a row is being written', "SELECT count(*) = 1 FROM pg_stat_activity WHERE $is_combiner AND wait_event = 'PgSleep'");
 value(q{SELECT pointstore.append_event('pure', 'Earned', 100)});
+open_gate('waits');
 is(join(' ', map { done($_) } @judged), 'appended appended appended', 'nobody is refused for what was not');
 foreach my $call ('try_transfer', 'try_submit_transfer')
 {
+	close_gate('waits');
 	my $tried = start("SELECT outcome || ' ' || aggregate_id || ' ' || version || ' ' || balance FROM pointstore.$call('waits', 'pure', 80)");
 	wait_for('a row is being written', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'});
 	value(q{SELECT pointstore.append_event('pure', 'Set', 290 - (SELECT balance FROM pointstore.get_balance('pure')))});
+	open_gate('waits');
 	is(done($tried), "balance_limit pure " . ($call eq 'try_transfer' ? 5 : 7) . ' 290', "$call: what is refused in the end is an outcome");
 	value(q{SELECT pointstore.append_event('pure', 'Spent', -190)});
 }
@@ -280,9 +309,12 @@ foreach my $round (1 .. 2)
 	done($slow);
 	# a batch of them, taken with a slow one after the slow one before it
 	$slow = start_slow();
-	@gone = map { start(submit('late', $_ == 1 ? 'Slow' : 'Good', 1, "request_id => 'late-$round-$_'"), statement_timeout => 3200) } 1 .. 11;
-	is(join(' ', map { done($_) } @gone), join(' ', ('57014') x 11), 'cancelled in a batch under way');
+	close_gate('late');
+	@gone = map { start(submit('late', $_ == 1 ? 'Slow' : 'Good', 1, "request_id => 'late-$round-$_'"), statement_timeout => 8000) } 1 .. 11;
+	wait_for_callers(12);
 	done($slow);
+	is(join(' ', map { done($_) } @gone), join(' ', ('57014') x 11), 'cancelled in a batch under way');
+	open_gate('late');
 	wait_for('which goes on', "SELECT count(*) = 0 FROM pg_stat_activity WHERE $is_combiner AND wait_event = 'PgSleep'");
 	like(value("SET statement_timeout = '60s'; " . submit('late', $_ == 1 ? 'Slow' : 'Good', 1, "request_id => 'late-$round-$_'")), qr/^(replayed|appended)$/, 'the request tells') foreach 1, 2, 11;
 	my $taken = start(submit('slow', 'Slow', 1, "request_id => 'taken-$round'"), statement_timeout => 500);

@@ -59,7 +59,9 @@
  * outcome is unknown.) Who still waits starts another. A killed process restarts
  * the server, and shared memory is made anew; the callers lose their
  * connections, and a request_id tells them what happened. A combiner that was asked
- * for and does not come is not waited for: a second later the callers append plainly.
+ * for and does not come is not waited for: a second later the callers append plainly, as do those
+ * who got no slot. No database takes the last slots while it has some: so a slow trigger in
+ * one does not keep the callers of the others waiting.
  *
  * Combiners. One for each database that is being served, started by the first
  * caller and gone after pointstore.combine_idle_timeout. While it is idle
@@ -105,7 +107,8 @@ PGDLLEXPORT void pointstore_combiner_main(Datum arg);
 #define SLOT_EVENTS		POINTSTORE_TRANSFER_LEGS	/* events of a request, at most */
 #define SLOT_TEXT		7680	/* bytes of its texts, or of an error's */
 #define TICK			200		/* ms, between two looks of an idle combiner */
-#define START_PATIENCE	1000	/* ms that callers wait for a combiner to come */
+#define START_PATIENCE	1000	/* ms that callers wait for a slot, and for a combiner to come */
+#define RESERVE			8		/* this part of the slots is for databases that have less of them */
 #define START_TIMEOUT	5000	/* ms after which another is asked for, when some did not come */
 #define ENOUGH			16		/* callers that are worth a batch, while others may be about to come */
 #define WARINESS		1000	/* ms in which requests are looked up, after a batch has failed */
@@ -167,6 +170,7 @@ typedef struct Combiner
 	Latch	   *latch;			/* while it runs */
 	int			first;			/* of the slots that wait, in order of arrival; -1: none */
 	int			last;
+	int			nslots;			/* that its callers have */
 } Combiner;
 
 typedef struct Shared
@@ -174,6 +178,7 @@ typedef struct Shared
 	LWLock		lock;
 	ConditionVariable freed;	/* a slot */
 	int			free;			/* the first free slot; -1: none */
+	int			nfree;
 	int			ncombiners;
 	Combiner   *combiners;
 	Slot	   *slots;
@@ -222,6 +227,7 @@ static void count_wait(instr_time since);
 static Size size_of_texts(const ProposedEvent *events, int n);
 static Size size_of_text(const void *text, const void *first);
 static pg_noinline Slot *enqueue(const ProposedEvent *events, int n);
+static Combiner *await_slot(void);
 static Combiner *find_combiner(void);
 static void fill_slot(Slot *slot, const ProposedEvent *events, int n);
 static void *put(Slot *slot, const void *data, Size size);
@@ -315,6 +321,7 @@ pointstore_combine_set_up(void)
 		shared->slots = (Slot *) ((char *) shared->combiners + MAXALIGN(sizeof(Combiner) * shared->ncombiners));
 		for (i = 0; i < shared->ncombiners; i++)
 			shared->combiners[i].first = shared->combiners[i].last = -1;
+		shared->nfree = combine_slots;
 		for (i = 0; i < combine_slots; i++)
 		{
 			pg_atomic_init_u32(&shared->slots[i].state, SLOT_FREE);
@@ -539,22 +546,13 @@ enqueue(const ProposedEvent *events, int n)
 	Slot	   *slot;
 	Latch	   *latch = NULL;
 
-	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
-	while (shared->free < 0)
-	{
-		LWLockRelease(&shared->lock);
-		/* the timeout is for the one who was woken and was cancelled in that moment */
-		(void) ConditionVariableTimedSleep(&shared->freed, 100, pointstore_wait_event(&submit_wait, "PointstoreSubmit"));
-		LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
-	}
-	mine = find_combiner();
+	mine = await_slot();
 	if (mine == NULL)
-	{
-		LWLockRelease(&shared->lock);
 		return NULL;
-	}
 	slot = &shared->slots[shared->free];
 	shared->free = slot->next;
+	shared->nfree--;
+	mine->nslots++;
 	fill_slot(slot, events, n);
 	slot->combiner = mine - shared->combiners;
 	if (mine->first < 0)
@@ -566,10 +564,41 @@ enqueue(const ProposedEvent *events, int n)
 	if (mine->state == COMBINER_RUNNING)
 		latch = mine->latch;
 	LWLockRelease(&shared->lock);
-	ConditionVariableCancelSleep();
 	if (latch != NULL)
 		SetLatch(latch);
 	return slot;
+}
+
+/*
+ * Waits, not for ever, until this database may have one of the free slots: the last ones are
+ * for databases that have few, so that none keeps all to itself. Returns its entry, under
+ * the lock; NULL, not under the lock: no combiner can be had.
+ */
+static Combiner *
+await_slot(void)
+{
+	TimestampTz since = GetCurrentTimestamp();
+	Combiner   *mine;
+
+	for (;;)
+	{
+		LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+		mine = find_combiner();
+		if (mine == NULL || shared->nfree > (mine->nslots < combine_slots / RESERVE ? 0 : combine_slots / RESERVE))
+			break;
+		LWLockRelease(&shared->lock);
+		if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(), START_PATIENCE))
+		{
+			ConditionVariableCancelSleep();
+			return NULL;
+		}
+		/* the timeout is for the one who was woken and may have none, or was cancelled in that moment */
+		(void) ConditionVariableTimedSleep(&shared->freed, 100, pointstore_wait_event(&submit_wait, "PointstoreSubmit"));
+	}
+	ConditionVariableCancelSleep();
+	if (mine == NULL)
+		LWLockRelease(&shared->lock);
+	return mine;
 }
 
 /* The entry of this database, or one that is not in use, or NULL; under the lock. */
@@ -881,6 +910,8 @@ free_slot(Slot *slot)
 	pg_atomic_write_u32(&slot->state, SLOT_FREE);
 	slot->next = shared->free;
 	shared->free = slot - shared->slots;
+	shared->nfree++;
+	shared->combiners[slot->combiner].nslots--;
 	ConditionVariableSignal(&shared->freed);
 }
 
@@ -1251,8 +1282,8 @@ settle(Slot **slots, int n, const Batch *batch, const ErrorData *error)
 }
 
 /*
- * Whether a request has waited for a lock by itself, which cannot be foreseen, once more; or
- * somebody else has had enough of the combiner's being at it.
+ * Whether a request that is to be put off is better given back: it has waited for an
+ * unforeseen lock once more, or somebody has cancelled what it does. Notes the first time.
  */
 static bool
 is_hopeless(Slot *slot, const Batch *batch, const ErrorData *error)

@@ -34,7 +34,7 @@
  *
  * Errors. A batch whose transaction fails has written nothing. Perhaps one of its
  * requests was applied before, which is left to the unique index to find: so it is
- * tried again with all its requests looked up, as are all for a second. Then its halves are
+ * tried again with all its requests looked up, as are all for a second, and what is put off. Then its halves are
  * tried as batches, down to the request that fails alone, which gets the error.
  *
  * What is locked. While the combiner waits, all wait. So it looks, before anything is
@@ -1181,12 +1181,14 @@ schedule_retry(TimestampTz since)
 static void
 run(Slot **slots, int n)
 {
-	Batch		batch = {.apart = true, .same_unit = true, .trusting = GetCurrentTimestamp() >= wary_until};
-	bool		trusting = batch.trusting;
+	Batch		batch = {.apart = true, .same_unit = true};
+	bool		trusting;
 	ErrorData  *error;
 
 	if (n == 0)
 		return;
+	/* of what is put off, which comes first, perhaps the request is what it waits for */
+	trusting = batch.trusting = slots[0]->put_off == 0 && GetCurrentTimestamp() >= wary_until;
 	set_patience(Min(trusting ? PATIENCE : WARY_PATIENCE, combine_lock_timeout));
 	gather_events(&batch, slots, n);
 	error = append_batch(&batch);

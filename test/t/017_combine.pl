@@ -408,11 +408,13 @@ is(join(' ', @told), join(' ', ('appended') x 24), 'no slot is lost');
 #
 # a combiner that is terminated and cancelled
 #
+close_gate('slow');
 my $at_work = start(submit('slow', 'Slow', 1, q{request_id => 'terminated'}));
 wait_for('at work', "SELECT count(*) = 1 FROM pg_stat_activity WHERE $is_combiner AND wait_event = 'PgSleep'");
 my @queued = map { start(submit('queued', 'Good', 1)) } 1 .. 3;
 wait_for_callers(4);
 is(value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE $is_combiner"), '1', 'terminated');
+open_gate('slow');
 is(done($at_work), 'appended', 'its callers get their answers');
 is(join(' ', map { done($_) } @queued), 'appended appended appended', 'and those in the queue');
 is(value(q{SELECT count(*) FROM pointstore.event_store WHERE request_id = 'terminated'}), '1', 'once');

@@ -280,7 +280,7 @@ pointstore_combine_init(void)
 							"How long the combiner waits for more callers before it appends.",
 							NULL, &combine_delay, 0, 0, 100000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("pointstore.combine_lock_timeout",
-							"How long the combiner waits for what another session has locked before the callers do so themselves.",
+							"How long callers are put off because of what another session has locked before they wait for it themselves.",
 							NULL, &combine_lock_timeout, 100, 1, 60000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("pointstore.combine_idle_timeout",
 							"How long a combiner without callers stays.",

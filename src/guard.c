@@ -870,7 +870,7 @@ refuse_used_kind(text *kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
 				 errmsg("kind \"%s\" is used", pointstore_cstring(kind)),
-				 errdetail("A used kind keeps its name, mode and unit and is not deleted.")));
+				 errhint("A used kind keeps its name, mode and unit and is not deleted.")));
 	SPI_finish();
 }
 

@@ -50,9 +50,9 @@ static bool read_balance_row(Account *account, Snapshot snapshot, AccountLock lo
 static bool read_pure_row(Account *account, Snapshot snapshot, AccountLock lock);
 static text *known_text(TupleTableSlot *row, AttrNumber att);
 static bool is_being_changed(Account *account, TupleTableSlot *row);
-static bool find_row(Account *account, PointstoreTableId table, Snapshot snapshot, AccountLock lock);
+static bool find_row(Account *account, PointstoreIndexId index, RowScan *scan, Snapshot snapshot, AccountLock lock);
 static bool is_contended(const Account *account);
-static bool is_being_inserted(PointstoreTableId id, text *aggregate_id);
+static bool is_being_inserted(PointstoreIndexId index, text *aggregate_id);
 static void hear_of_kinds(Datum arg, Oid relid);
 static Kind *find_kind(text *name);
 static void fill_row(RowTarget *target, const Account *account);
@@ -307,7 +307,7 @@ require_account(Account *account, text *id, Snapshot snapshot)
 static void
 await_appends(Account *account, Snapshot snapshot)
 {
-	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
+	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
 	SnapshotData dirty;
 	RowKey		key = {0};
 	RowScan		scan;
@@ -320,7 +320,7 @@ await_appends(Account *account, Snapshot snapshot)
 	pointstore_key_text(&key, account->id);
 	do
 	{
-		pointstore_scan_begin(&scan, events->relid, events->key, &dirty, &key);
+		pointstore_scan_begin(&scan, INDEX_EVENT, &dirty, &key);
 		found = pointstore_scan_next(&scan, BackwardScanDirection);
 	} while (found && pointstore_scan_waits(&scan, &dirty));
 	if (found && IsolationUsesXactSnapshot() && !table_tuple_satisfies_snapshot(scan.heap, scan.slot, snapshot))
@@ -329,8 +329,8 @@ await_appends(Account *account, Snapshot snapshot)
 				 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
 	if (found)
 	{
-		account->version = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_VERSION], &isnull));
-		account->balance = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_BALANCE_AFTER], &isnull));
+		account->version = DatumGetInt64(slot_getattr(scan.slot, att[EV_VERSION], &isnull));
+		account->balance = DatumGetInt64(slot_getattr(scan.slot, att[EV_BALANCE_AFTER], &isnull));
 	}
 	pointstore_scan_end(&scan);
 }
@@ -431,11 +431,12 @@ read_balance_row(Account *account, Snapshot snapshot, AccountLock lock)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
 	TupleTableSlot *row;
+	RowScan		scan;
 	bool		isnull;
 
-	if (!find_row(account, TABLE_BALANCE, snapshot, lock))
+	if (!find_row(account, INDEX_BALANCE, &scan, snapshot, lock))
 		return false;
-	row = account->row;
+	row = scan.slot;
 	account->kind_name = known_text(row, att[BAL_KIND]);
 	account->version = DatumGetInt64(slot_getattr(row, att[BAL_VERSION], &isnull));
 	account->balance = DatumGetInt64(slot_getattr(row, att[BAL_BALANCE], &isnull));
@@ -444,6 +445,7 @@ read_balance_row(Account *account, Snapshot snapshot, AccountLock lock)
 	account->has_expiry = !isnull;
 	account->status = pointstore_status(known_text(row, att[BAL_STATUS]));
 	account->updated_at = DatumGetTimestampTz(slot_getattr(row, att[BAL_UPDATED_AT], &isnull));
+	pointstore_scan_end(&scan);
 	return true;
 }
 
@@ -451,46 +453,50 @@ static bool
 read_pure_row(Account *account, Snapshot snapshot, AccountLock lock)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_PURE_ACCOUNT].att;
+	RowScan		scan;
 
-	if (!find_row(account, TABLE_PURE_ACCOUNT, snapshot, lock))
+	if (!find_row(account, INDEX_PURE_ACCOUNT, &scan, snapshot, lock))
 		return false;
-	account->kind_name = known_text(account->row, att[PURE_KIND]);
-	account->status = pointstore_status(known_text(account->row, att[PURE_STATUS]));
+	account->kind_name = known_text(scan.slot, att[PURE_KIND]);
+	account->status = pointstore_status(known_text(scan.slot, att[PURE_STATUS]));
+	pointstore_scan_end(&scan);
 	return true;
 }
 
-/* Of a column without nulls: whatever became of that, nothing is read from one. */
+/* A copy, of a column without nulls: whatever became of that, nothing is read from one. */
 static text *
 known_text(TupleTableSlot *row, AttrNumber att)
 {
 	bool		isnull;
 	Datum		value = slot_getattr(row, att, &isnull);
 
-	return isnull ? cstring_to_text("") : DatumGetTextPP(value);
+	return isnull ? cstring_to_text("") : DatumGetTextPCopy(value);
 }
 
-/* Finds the account's row in one of its two tables and keeps it in account->row. */
+/*
+ * Finds the account's row in one of its two tables: in scan->slot until the caller ends
+ * the scan, and a copy in account->row. A copy is no slot: a slot for each account of
+ * a batch costs more the more there are.
+ */
 static bool
-find_row(Account *account, PointstoreTableId id, Snapshot snapshot, AccountLock lock)
+find_row(Account *account, PointstoreIndexId index, RowScan *scan, Snapshot snapshot, AccountLock lock)
 {
-	const PointstoreTable *table = &pointstore_store()->table[id];
 	RowKey		key = {0};
-	RowScan		scan;
 	bool		found;
 
 	pointstore_key_text(&key, account->id);
-	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key);
-	found = pointstore_scan_next(&scan, ForwardScanDirection);
-	if (found && id == TABLE_PURE_ACCOUNT && lock == LOCK_BY_HAND)
-		found = pointstore_share_row(scan.heap, scan.slot, snapshot);
-	else if (found && id == TABLE_PURE_ACCOUNT && lock == LOCK_IF_FREE)
-		found = !is_being_changed(account, scan.slot);
+	pointstore_scan_begin(scan, index, snapshot, &key);
+	found = pointstore_scan_next(scan, ForwardScanDirection);
+	if (found && index == INDEX_PURE_ACCOUNT && lock == LOCK_BY_HAND)
+		found = pointstore_share_row(scan->heap, scan->slot, snapshot);
+	else if (found && index == INDEX_PURE_ACCOUNT && lock == LOCK_IF_FREE)
+		found = !is_being_changed(account, scan->slot);
 	else if (found && lock != LOCK_NOTHING)
-		found = pointstore_lock_row(scan.heap, scan.slot, snapshot, lock == LOCK_IF_FREE ? &account->busy : NULL);
+		found = pointstore_lock_row(scan->heap, scan->slot, snapshot, lock == LOCK_IF_FREE ? &account->busy : NULL);
 	if (found)
-		account->row = pointstore_scan_keep(&scan);
+		account->row = ExecCopySlotHeapTuple(scan->slot);
 	else
-		pointstore_scan_end(&scan);
+		pointstore_scan_end(scan);
 	return found;
 }
 
@@ -500,7 +506,7 @@ is_being_changed(Account *account, TupleTableSlot *row)
 {
 	TransactionId changer;
 
-	account->busy = !pointstore_row_stands(row, &changer) && TransactionIdIsValid(changer);
+	account->busy = !pointstore_row_stands(ExecFetchSlotHeapTuple(row, false, NULL), &changer) && TransactionIdIsValid(changer);
 	return account->busy;
 }
 
@@ -512,15 +518,14 @@ static bool
 is_contended(const Account *account)
 {
 	if (account->exists)
-		return account->pure && is_being_inserted(TABLE_EVENT_STORE, account->id);
-	return is_being_inserted(TABLE_BALANCE, account->id) || is_being_inserted(TABLE_PURE_ACCOUNT, account->id);
+		return account->pure && is_being_inserted(INDEX_EVENT, account->id);
+	return is_being_inserted(INDEX_BALANCE, account->id) || is_being_inserted(INDEX_PURE_ACCOUNT, account->id);
 }
 
 /* Whether a running transaction has inserted the account's last row in a table. */
 static bool
-is_being_inserted(PointstoreTableId id, text *aggregate_id)
+is_being_inserted(PointstoreIndexId index, text *aggregate_id)
 {
-	const PointstoreTable *table = &pointstore_store()->table[id];
 	SnapshotData dirty;
 	RowKey		key = {0};
 	RowScan		scan;
@@ -528,7 +533,7 @@ is_being_inserted(PointstoreTableId id, text *aggregate_id)
 
 	InitDirtySnapshot(dirty);
 	pointstore_key_text(&key, aggregate_id);
-	pointstore_scan_begin(&scan, table->relid, table->key, &dirty, &key);
+	pointstore_scan_begin(&scan, index, &dirty, &key);
 	running = pointstore_scan_next(&scan, BackwardScanDirection) && TransactionIdIsValid(dirty.xmin);
 	pointstore_scan_end(&scan);
 	return running;
@@ -539,38 +544,55 @@ void
 pointstore_release_account(Account *account)
 {
 	if (account->row != NULL)
-		ExecDropSingleTupleTableSlot(account->row);
+		heap_freetuple(account->row);
 	account->row = NULL;
 }
 
 /*
- * The account's version and balance, and the time, by its last event; false
+ * The account's version and balance, the time and the id, by its last event; false
  * when it has none. One probe of the primary key.
  */
 bool
 pointstore_last_event(Account *account, Snapshot snapshot)
 {
-	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
+	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
 	RowKey		key = {0};
 	RowScan		scan;
 	bool		found;
 	bool		isnull;
 
 	pointstore_key_text(&key, account->id);
-	pointstore_scan_begin(&scan, events->relid, events->key, snapshot, &key);
+	pointstore_scan_begin(&scan, INDEX_EVENT, snapshot, &key);
 	found = pointstore_scan_next(&scan, BackwardScanDirection);
 	if (found)
 	{
-		account->version = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_VERSION], &isnull));
-		account->balance = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_BALANCE_AFTER], &isnull));
-		account->updated_at = DatumGetTimestampTz(slot_getattr(scan.slot, events->att[EV_CREATED_AT], &isnull));
-		account->last_id = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_ID], &isnull));
-		account->last_is_ours = pointstore_row_is_ours(scan.slot);
+		account->version = DatumGetInt64(slot_getattr(scan.slot, att[EV_VERSION], &isnull));
+		account->balance = DatumGetInt64(slot_getattr(scan.slot, att[EV_BALANCE_AFTER], &isnull));
+		account->updated_at = DatumGetTimestampTz(slot_getattr(scan.slot, att[EV_CREATED_AT], &isnull));
+		account->last_id = DatumGetInt64(slot_getattr(scan.slot, att[EV_ID], &isnull));
+		account->last_is_ours = pointstore_row_is_ours(ExecFetchSlotHeapTuple(scan.slot, false, NULL));
 		if (account->last_is_ours)
 			account->last_cid = HeapTupleHeaderGetCmin(ExecFetchSlotHeapTuple(scan.slot, false, NULL)->t_data);
 	}
 	pointstore_scan_end(&scan);
 	return found;
+}
+
+/* The highest id that an event has, of whatever transaction, or had; at least 1. */
+int64
+pointstore_highest_id(void)
+{
+	AttrNumber	att = pointstore_store()->table[TABLE_EVENT_STORE].att[EV_ID];
+	RowKey		key = {0};
+	RowScan		scan;
+	int64		id = 1;
+	bool		isnull;
+
+	pointstore_scan_begin(&scan, INDEX_EVENT_ID, SnapshotAny, &key);
+	if (pointstore_scan_next(&scan, BackwardScanDirection))
+		id = Max(id, DatumGetInt64(slot_getattr(scan.slot, att, &isnull)));
+	pointstore_scan_end(&scan);
+	return id;
 }
 
 /*
@@ -625,14 +647,13 @@ static Kind *
 find_kind(text *name)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	const PointstoreTable *table = &pointstore_store()->table[TABLE_ACCOUNT_KIND];
-	const AttrNumber *att = table->att;
+	const AttrNumber *att = pointstore_store()->table[TABLE_ACCOUNT_KIND].att;
 	RowKey		key = {0};
 	RowScan		scan;
 	Kind	   *kind = NULL;
 
 	pointstore_key_text(&key, name);
-	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key);
+	pointstore_scan_begin(&scan, INDEX_ACCOUNT_KIND, snapshot, &key);
 	if (pointstore_scan_next(&scan, ForwardScanDirection))
 	{
 		bool		isnull;
@@ -687,8 +708,8 @@ pointstore_write_account(RowWriter *writer, Account *account)
 	RowTarget  *target = pointstore_writer_target(writer, account->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE);
 
 	fill_row(target, account);
-	return account->exists ? pointstore_row_update(writer, target, &account->row->tts_tid)
-		: pointstore_row_insert(writer, target, list_make1_oid(target->table->key));
+	return account->exists ? pointstore_row_update(writer, target, &account->row->t_self)
+		: pointstore_row_insert(writer, target, KEY_OF(account->pure ? INDEX_PURE_ACCOUNT : INDEX_BALANCE));
 }
 
 /* The row to be written: ours from the account, the user's columns from the row read. */
@@ -798,7 +819,6 @@ pointstore_refuse_damaged(text *id, Snapshot snapshot)
 void
 pointstore_refuse_other_mode(text *id, bool pure)
 {
-	const PointstoreTable *other = &pointstore_store()->table[pure ? TABLE_BALANCE : TABLE_PURE_ACCOUNT];
 	SnapshotData dirty;
 	RowKey		key = {0};
 	RowScan		scan;
@@ -808,7 +828,7 @@ pointstore_refuse_other_mode(text *id, bool pure)
 	pointstore_key_text(&key, id);
 	do
 	{
-		pointstore_scan_begin(&scan, other->relid, other->key, &dirty, &key);
+		pointstore_scan_begin(&scan, pure ? INDEX_BALANCE : INDEX_PURE_ACCOUNT, &dirty, &key);
 		found = pointstore_scan_next(&scan, ForwardScanDirection);
 	} while (found && pointstore_scan_waits(&scan, &dirty));
 	pointstore_scan_end(&scan);

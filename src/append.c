@@ -85,6 +85,7 @@ static void check_balanced(const Batch *batch, bool per_unit);
 static void tell_element(void *arg);
 static void gather_accounts(Batch *batch);
 static int	compare_events(const void *a, const void *b);
+static void settle_replays(Batch *batch);
 static bool attempt_trusting(Batch *batch);
 static bool trust(void *arg);
 static bool attempt(Batch *batch, bool lock);
@@ -103,24 +104,31 @@ static void judge_event(Batch *batch, ProposedEvent *event, Snapshot snapshot);
 static bool seen_in_batch(ProposedEvent *events, HTAB *requests);
 static ProposedEvent *find_other_unit(ProposedEvent *events);
 static void compare_numbers(ProposedEvent *events, int nevents, int found);
-static void compare_with_stored(ProposedEvent *event, TupleTableSlot *stored);
+static void expect_legs(ProposedEvent *events, int nevents, TupleTableSlot *stored);
+static void compare_with_stored(ProposedEvent *events, int nevents, TupleTableSlot *stored);
 static void compare(ProposedEvent *event, const ProposedEvent *stored);
 static const char *first_difference(const ProposedEvent *a, const ProposedEvent *b);
 static Outcome check_account(const ProposedEvent *event, Account *account, Snapshot snapshot);
 static Outcome check_limits(const ProposedEvent *event, const Account *account);
 static int64 floor_of(const ProposedEvent *event, const Kind *kind);
+static bool may_be_taken_back(const Batch *batch);
+static bool write_or_take_back(Batch *batch);
+static bool write_whole(void *arg);
 static bool write_batch(Batch *batch);
 static bool write_balances(Batch *batch, RowWriter *writer);
 static bool write_events(Batch *batch, RowWriter *writer);
 static bool write_events_guarded(Batch *batch, RowWriter *writer);
-static void translate_duplicate(Batch *batch);
+pg_noreturn static void translate_duplicate(const Batch *batch, const RowWriter *writer);
 static bool settle_holds(Batch *batch);
 static void write_hold(RowWriter *writer, const ProposedEvent *event);
 static void stamp_events(Batch *batch);
+static void draw_ids(Batch *batch);
+static bool renew_cause(ProposedEvent *first);
+pg_noreturn static void refuse_sequence(const char *why);
 static bool claim(Batch *batch, RowWriter *writer, Account *account);
-static RowOutcome write_claim(RowWriter *writer, const ProposedEvent *event, List *arbiters);
-static void judge_again(Batch *batch, Account *account);
-static RowOutcome write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters);
+static RowOutcome write_claim(RowWriter *writer, const ProposedEvent *event, int keys);
+static bool judge_again(Batch *batch, Account *account);
+static RowOutcome write_event(RowWriter *writer, const ProposedEvent *event, int keys);
 
 /* append_event(...): see the install script. */
 Datum
@@ -537,25 +545,16 @@ check_balanced(const Batch *batch, bool per_unit)
 void
 pointstore_append_or_leave(Batch *batch)
 {
-	ErrorData  *error = NULL;
-	int			i;
+	ErrorData  *error;
 
 	if (!batch->refusals_are_outcomes)
 	{
 		pointstore_append(batch);
 		return;
 	}
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		batch->overtaken = false;
-		error = pointstore_attempt(append_or_leave, batch);
-		if (error != NULL && (!batch->overtaken || IsolationUsesXactSnapshot()))
-			ReThrowError(error);
-		for (i = 0; i < batch->nevents && error != NULL; i++)
-			if (batch->events[i].hold != NULL)
-				batch->events[i].hold->row = NULL;	/* went with the subtransaction */
-	} while (error != NULL);
+	error = pointstore_attempt(append_or_leave, batch);
+	if (error != NULL)
+		ReThrowError(error);
 }
 
 static bool
@@ -583,7 +582,6 @@ pointstore_append(Batch *batch)
 	ErrorContextCallback context = {.previous = error_context_stack, .callback = tell_element, .arg = batch};
 	bool		lock;
 	bool		done;
-	int			i;
 
 	error_context_stack = &context;
 	pointstore_act_as_owner_plainly(&scope);
@@ -601,13 +599,25 @@ pointstore_append(Batch *batch)
 	if (!batch->apart)
 		(void) pointstore_count(batch);
 	pointstore_raise_refused(batch);
+	settle_replays(batch);
+	pointstore_act_as_caller(&scope);
+	error_context_stack = context.previous;
+}
+
+/*
+ * Replays are told when what they rest on is durable; who reads the answers of a batch that
+ * stands apart waits for that himself. Who repeats another event of the batch gets its receipt.
+ */
+static void
+settle_replays(Batch *batch)
+{
+	XLogRecPtr	durable = InvalidXLogRecPtr;
+	int			i;
+
 	for (i = 0; i < batch->nevents; i++)
 	{
 		ProposedEvent *event = &batch->events[i];
 
-		/* an asynchronous commit is told of when it is safe */
-		if (event->outcome == OUTCOME_REPLAYED && !batch->apart)
-			XLogFlush(event->durable);
 		if (event->same_as != NULL)
 		{
 			event->version = event->same_as->version;
@@ -616,9 +626,11 @@ pointstore_append(Batch *batch)
 			event->durable = event->same_as->durable;
 			event->created_at = event->same_as->created_at;
 		}
+		else if (event->outcome == OUTCOME_REPLAYED)
+			durable = Max(durable, event->durable);
 	}
-	pointstore_act_as_caller(&scope);
-	error_context_stack = context.previous;
+	if (!batch->apart)
+		pointstore_await_durable(durable);
 }
 
 /* An error of one of append_events() says of which element; of a balance, the first of its account. */
@@ -677,8 +689,9 @@ gather_accounts(Batch *batch)
 	int			i;
 
 	batch->naccounts = 0;
-	batch->accounts = palloc0(sizeof(Account) * Max(batch->nevents, 1));
-	batch->first = palloc(sizeof(ProposedEvent *) * Max(batch->nevents, 1));
+	batch->accounts = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(Account) * Max(batch->nevents, 1),
+												 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	batch->first = palloc0(sizeof(ProposedEvent *) * Max(batch->nevents, 1));
 	for (i = 0; i < batch->nevents; i++)
 		sorted[i] = &batch->events[i];
 	if (batch->nevents > 1)
@@ -691,7 +704,12 @@ gather_accounts(Batch *batch)
 	}
 	pfree(sorted);
 	for (i = batch->nevents - 1; i >= 0; i--)
-		batch->first[batch->events[i].account - batch->accounts] = &batch->events[i];
+	{
+		ProposedEvent **first = &batch->first[batch->events[i].account - batch->accounts];
+
+		batch->events[i].next = *first;
+		*first = &batch->events[i];
+	}
 }
 
 static int
@@ -787,7 +805,7 @@ attempt(Batch *batch, bool lock)
 		batch->current = NULL;
 		if (batch->balanced)
 			check_balanced(batch, true);
-		done = write_batch(batch);
+		done = may_be_taken_back(batch) ? write_or_take_back(batch) : write_batch(batch);
 	}
 	for (i = 0; i < batch->naccounts; i++)
 		pointstore_release_account(&batch->accounts[i]);
@@ -952,7 +970,6 @@ is_busy(const Batch *batch, const ProposedEvent *events)
 static bool
 is_being_applied(text *request_id)
 {
-	const PointstoreStore *store = pointstore_store();
 	SnapshotData dirty;
 	RowKey		key = {0};
 	RowScan		scan;
@@ -960,7 +977,7 @@ is_being_applied(text *request_id)
 
 	InitDirtySnapshot(dirty);
 	pointstore_key_text(&key, request_id);
-	pointstore_scan_begin(&scan, store->table[TABLE_EVENT_STORE].relid, store->request_key, &dirty, &key);
+	pointstore_scan_begin(&scan, INDEX_EVENT_REQUEST, &dirty, &key);
 	while (!running && pointstore_scan_next(&scan, ForwardScanDirection))
 		running = TransactionIdIsValid(dirty.xmin);
 	pointstore_scan_end(&scan);
@@ -1122,6 +1139,8 @@ compare(ProposedEvent *event, const ProposedEvent *stored)
 static const char *
 first_difference(const ProposedEvent *a, const ProposedEvent *b)
 {
+	if (a->leg != b->leg)
+		return "leg";
 	if (!pointstore_same_text(a->aggregate_id, b->aggregate_id))
 		return "aggregate_id";
 	if (!pointstore_same_text(a->event_type, b->event_type))
@@ -1145,7 +1164,6 @@ first_difference(const ProposedEvent *a, const ProposedEvent *b)
 bool
 pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapshot snapshot)
 {
-	const PointstoreStore *store = pointstore_store();
 	text	   *request_id = events->request_id;
 	SnapshotData dirty;
 	RowKey		key = {0};
@@ -1161,7 +1179,7 @@ pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapsh
 	{
 		found = 0;
 		waited = false;
-		pointstore_scan_begin(&scan, store->table[TABLE_EVENT_STORE].relid, store->request_key, &dirty, &key);
+		pointstore_scan_begin(&scan, INDEX_EVENT_REQUEST, &dirty, &key);
 		while (pointstore_scan_next(&scan, ForwardScanDirection))
 		{
 			CHECK_FOR_INTERRUPTS();
@@ -1173,9 +1191,9 @@ pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapsh
 				ereport(ERROR,
 						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 						 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(request_id))));
-			if (found < nevents)
-				compare_with_stored(&events[found], scan.slot);
-			found++;
+			if (found++ == 0)
+				expect_legs(events, nevents, scan.slot);
+			compare_with_stored(events, nevents, scan.slot);
 		}
 	} while (waited);
 	pointstore_scan_end(&scan);
@@ -1184,14 +1202,38 @@ pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapsh
 	return found > 0;
 }
 
-/* Whether an event repeats a stored one; then its receipt is that one's. */
+/* Of a request that has written this event, the legs that are not found yet differ in that. */
 static void
-compare_with_stored(ProposedEvent *event, TupleTableSlot *stored)
+expect_legs(ProposedEvent *events, int nevents, TupleTableSlot *stored)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
 	ProposedEvent first = {0};
 	bool		isnull;
+	int			i;
 
+	first.leg = DatumGetInt16(slot_getattr(stored, att[EV_LEG], &isnull));
+	for (i = 0; i < nevents; i++)
+	{
+		events[i].outcome = OUTCOME_REQUEST_MISMATCH;
+		events[i].mismatch = "leg";
+		events[i].applied_version = DatumGetInt64(slot_getattr(stored, att[EV_VERSION], &isnull));
+		pointstore_tell_difference(&events[i], &first);
+	}
+}
+
+/* Whether the event that has a stored one's leg repeats it; then its receipt is that one's. */
+static void
+compare_with_stored(ProposedEvent *events, int nevents, TupleTableSlot *stored)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	ProposedEvent first = {0};
+	ProposedEvent *event;
+	bool		isnull;
+
+	first.leg = DatumGetInt16(slot_getattr(stored, att[EV_LEG], &isnull));
+	if (isnull || first.leg < events->leg || first.leg >= events->leg + nevents)
+		return;
+	event = &events[first.leg - events->leg];
 	first.aggregate_id = DatumGetTextPP(slot_getattr(stored, att[EV_AGGREGATE_ID], &isnull));
 	first.event_type = DatumGetTextPP(slot_getattr(stored, att[EV_EVENT_TYPE], &isnull));
 	first.amount = DatumGetInt64(slot_getattr(stored, att[EV_AMOUNT], &isnull));
@@ -1204,8 +1246,7 @@ compare_with_stored(ProposedEvent *event, TupleTableSlot *stored)
 	event->version = event->applied_version;
 	event->balance = DatumGetInt64(slot_getattr(stored, att[EV_BALANCE_AFTER], &isnull));
 	event->id = DatumGetInt64(slot_getattr(stored, att[EV_ID], &isnull));
-	event->durable = TransactionIdGetCommitLSN(HeapTupleHeaderGetXmin(
-		ExecFetchSlotHeapTuple(stored, false, NULL)->t_data));
+	event->durable = pointstore_row_durable(stored);
 	event->created_at = DatumGetTimestampTz(slot_getattr(stored, att[EV_CREATED_AT], &isnull));
 }
 
@@ -1310,6 +1351,47 @@ pointstore_raise_refused(const Batch *batch)
 		pointstore_raise(batch->refused);
 }
 
+/*
+ * Whether others may overtake a batch so that what it has written must be taken back: on
+ * pure accounts, when a refusal is to be an outcome, or when the first leg of a movement gets
+ * another id after another leg was written.
+ */
+static bool
+may_be_taken_back(const Batch *batch)
+{
+	const Account *first = batch->events->account;
+	int			i = 0;
+
+	if (batch->apart || batch->naccounts < 2 || IsolationUsesXactSnapshot())
+		return false;
+	while (i < batch->naccounts && (!batch->accounts[i].pure || batch->accounts[i].nevents == 0))
+		i++;
+	return i < batch->naccounts &&
+		(batch->refusals_are_outcomes || (batch->events->is_linked && first->pure && first > &batch->accounts[i]));
+}
+
+/* write_batch() in a subtransaction. False: nothing of it is left. */
+static bool
+write_or_take_back(Batch *batch)
+{
+	ErrorData  *error;
+
+	batch->overtaken = false;
+	error = pointstore_attempt(write_whole, batch);
+	if (error != NULL && !batch->overtaken)
+		ReThrowError(error);
+	return !batch->overtaken;
+}
+
+static bool
+write_whole(void *arg)
+{
+	Batch	   *batch = arg;
+
+	batch->overtaken = !write_batch(batch);
+	return !batch->overtaken;
+}
+
 /* Writes a batch that passed every rule. False: others were faster, nothing is written. */
 static bool
 write_batch(Batch *batch)
@@ -1340,6 +1422,7 @@ write_batch(Batch *batch)
 	if (!hybrid && !speculative)
 		return true;			/* nothing but replays */
 	stamp_events(batch);
+	draw_ids(batch);
 	writer = pointstore_writer_begin(holds ? 3 : hybrid ? 2 : 1, tables, speculative);
 	done = (!hybrid || write_balances(batch, writer)) && write_events_guarded(batch, writer);
 	batch->current = NULL;
@@ -1406,6 +1489,45 @@ stamp_events(Batch *batch)
 	}
 }
 
+/*
+ * An id for each event, drawn after its account's last one was read and before anything is
+ * written: so ids rise with the versions. Where no lock keeps the account as it is, others who
+ * draw meanwhile either come first, and all is done anew, or read our event before they draw.
+ * What users' triggers append while the batch is written comes after it.
+ */
+static void
+draw_ids(Batch *batch)
+{
+	int			i;
+
+	for (i = 0; i < batch->nevents; i++)
+	{
+		ProposedEvent *event = &batch->events[i];
+
+		if (event->outcome != OUTCOME_APPENDED)
+			continue;
+		event->id = pointstore_draw_id(event->account);
+		if (event->is_linked && event->leg == 0)
+			(void) renew_cause(event);
+	}
+}
+
+/* The first leg of a movement has an id: the others' cause. False: one of them is written with another. */
+static bool
+renew_cause(ProposedEvent *first)
+{
+	int			i;
+
+	for (i = 1; i <= first->further; i++)
+	{
+		if (first[i].account != first->account && first[i].account->claim == &first[i])
+			return false;
+		first[i].has_cause = true;
+		first[i].cause_id = first->id;
+	}
+	return true;
+}
+
 /* The balance rows, in account order; of a single account this is also its lock. */
 static bool
 write_balances(Batch *batch, RowWriter *writer)
@@ -1449,7 +1571,7 @@ write_events_guarded(Batch *batch, RowWriter *writer)
 	}
 	PG_CATCH();
 	{
-		translate_duplicate(batch);
+		translate_duplicate(batch, writer);
 	}
 	PG_END_TRY();
 	return done;
@@ -1458,39 +1580,34 @@ write_events_guarded(Batch *batch, RowWriter *writer)
 /*
  * Re-throws the error at hand. A duplicate request_id: another account's twin
  * was faster by a moment (40001: the retry is told). A duplicate version: the
- * events are ahead of the balance row (XX001).
+ * events are ahead of the balance row (XX001). A duplicate id: the sequence is behind (55000).
  */
 static void
-translate_duplicate(Batch *batch)
+translate_duplicate(const Batch *batch, const RowWriter *writer)
 {
-	const PointstoreStore *store = pointstore_store();
 	MemoryContext failed = MemoryContextSwitchTo(TopTransactionContext);
 	ErrorData  *error = CopyErrorData();
-	bool		duplicate = error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION &&
-		error->constraint_name != NULL && error->schema_name != NULL &&
-		strcmp(error->schema_name, "pointstore") == 0;
+	PointstoreIndexId key = pointstore_violated_key(writer, error);
 
 	MemoryContextSwitchTo(failed);
-	if (duplicate && (strcmp(error->constraint_name, store->request_key_name) == 0 ||
-					  strcmp(error->constraint_name, store->hold_key_name) == 0 ||
-					  strcmp(error->constraint_name, store->hold_identity_name) == 0))
-	{
+	if (key < N_STORE_INDEXES)
 		FlushErrorState();
+	if (key == INDEX_EVENT_REQUEST || key == INDEX_HOLD || key == INDEX_HOLD_IDENTITY)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("a request of this call was applied concurrently"),
 				 errhint("Repeat the call to see what it has written.")));
-	}
-	if (duplicate && strcmp(error->constraint_name, store->event_key_name) == 0)
-	{
-		FlushErrorState();
+	if (key == INDEX_EVENT)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the events of account \"%s\" are ahead of its row",
 						pointstore_cstring(batch->current->aggregate_id)),
 				 errdetail("%s", error->detail ? error->detail : error->message),
 				 errhint("SELECT * FROM pointstore.rebuild_balance(...); sets the row to what the events say.")));
-	}
+	if (key == INDEX_EVENT_ID)
+		refuse_sequence(error->detail ? error->detail : error->message);
+	if (key < N_STORE_INDEXES)
+		ReThrowError(error);
 	PG_RE_THROW();
 }
 
@@ -1500,19 +1617,6 @@ write_events(Batch *batch, RowWriter *writer)
 {
 	int			i;
 
-	for (i = 0; i < batch->nevents; i++)
-	{
-		ProposedEvent *event = &batch->events[i];
-
-		if (event->outcome != OUTCOME_APPENDED)
-			continue;
-		event->id = pointstore_draw_id();
-		if (event->is_linked && event->leg > 0)
-		{
-			event->has_cause = true;
-			event->cause_id = event[-event->leg].id;
-		}
-	}
 	for (i = 0; i < batch->naccounts; i++)
 		if (batch->accounts[i].pure && batch->accounts[i].nevents > 0 &&
 			!claim(batch, writer, &batch->accounts[i]))
@@ -1525,7 +1629,7 @@ write_events(Batch *batch, RowWriter *writer)
 		batch->current = event;
 		if (event->outcome == OUTCOME_APPENDED &&
 			!(event->account->pure && event == event->account->claim))
-			(void) write_event(writer, event, NIL);
+			(void) write_event(writer, event, 0);
 		if (event->outcome == OUTCOME_APPENDED && event->hold != NULL)
 			write_hold(writer, event);
 	}
@@ -1546,18 +1650,49 @@ write_hold(RowWriter *writer, const ProposedEvent *event)
 	}
 	else
 		hold->closed_at = event->created_at;
-	(void) pointstore_write_hold(writer, hold, NIL);
+	(void) pointstore_write_hold(writer, hold, 0);
 }
 
 /*
- * The next id of the store. The transaction has its own id before: so who sees
- * an event's id drawn sees its transaction running (reconcile.c).
+ * The next id of the store, above that of the account's last event: 55000. The transaction has
+ * its own id before: so who sees an event's id drawn sees its transaction running (reconcile.c).
+ * An id above all that this server knew of before it was drawn is above the
+ * account's; where that is not so, or nothing is known, the account's last event is asked.
  */
 int64
-pointstore_draw_id(void)
+pointstore_draw_id(Account *account)
 {
+	int64		highest = pointstore_stat_highest_id();
+	int64		id;
+
 	(void) GetCurrentTransactionId();
-	return nextval_internal(pointstore_store()->id_sequence, false);
+	if (highest == 0)
+		pointstore_stat_raise_id(pointstore_highest_id());
+	id = nextval_internal(pointstore_store()->id_sequence, false);
+	if (highest == 0 || id <= highest)
+	{
+		Account		last = {.id = account->id};
+
+		if (account->last_id == 0 && pointstore_last_event(&last, GetActiveSnapshot()))
+			account->last_id = last.last_id;
+		if (account->last_id != 0 && id <= account->last_id)
+			refuse_sequence(psprintf("id %lld is not above %lld, that of the last event of account \"%s\"", (long long) id,
+									 (long long) account->last_id, pointstore_cstring(account->id)));
+	}
+	pointstore_stat_raise_id(id);
+	account->last_id = id;
+	return id;
+}
+
+/* The sequence does not give what it should. */
+static void
+refuse_sequence(const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the ids of events do not rise: %s", why),
+			 errdetail("The sequence pointstore.event_store_id_seq was set back, or behind what was restored or replicated, or has other settings than it was created with."),
+			 errhint("SELECT setval('pointstore.event_store_id_seq', max(id)) FROM pointstore.event_store;")));
 }
 
 /*
@@ -1567,28 +1702,27 @@ pointstore_draw_id(void)
 static bool
 claim(Batch *batch, RowWriter *writer, Account *account)
 {
-	const PointstoreStore *store = pointstore_store();
 	ProposedEvent *event;
-	List	   *arbiters = list_make1_oid(store->table[TABLE_EVENT_STORE].key);
+	int			keys = KEY_OF(INDEX_EVENT);
 
-	for (event = batch->first[account - batch->accounts]; event->account != account || event->outcome != OUTCOME_APPENDED;)
-		event++;
+	for (event = batch->first[account - batch->accounts]; event->outcome != OUTCOME_APPENDED;)
+		event = event->next;
 	account->claim = event;
 	if (event->request_id != NULL)
-		arbiters = lappend_oid(arbiters, store->request_key);
+		keys |= KEY_OF(INDEX_EVENT_REQUEST);
 	batch->current = event;
-	while (write_claim(writer, event, arbiters) == ROW_CONFLICT)
+	while (write_claim(writer, event, keys) == ROW_CONFLICT)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!batch->written && !IsolationUsesXactSnapshot())
 			return false;
 		/* other requests were judged by what this account was thought to be; and what is refused now would be no outcome */
-		batch->overtaken = batch->apart || batch->refusals_are_outcomes;
-		if (batch->overtaken || IsolationUsesXactSnapshot())
+		batch->overtaken = batch->apart || batch->refusals_are_outcomes || IsolationUsesXactSnapshot() ||
+			!judge_again(batch, account);
+		if (batch->overtaken)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
-		judge_again(batch, account);
 	}
 	batch->written = true;
 	return true;
@@ -1599,13 +1733,13 @@ claim(Batch *batch, RowWriter *writer, Account *account)
  * event of this account there already is waited for by who changes that row.
  */
 static RowOutcome
-write_claim(RowWriter *writer, const ProposedEvent *event, List *arbiters)
+write_claim(RowWriter *writer, const ProposedEvent *event, int keys)
 {
 	RowOutcome	outcome;
 
 	if (!event->account->last_is_ours)
 		writer->fence = event->account->row;
-	outcome = write_event(writer, event, arbiters);
+	outcome = write_event(writer, event, keys);
 	writer->fence = NULL;
 	return outcome;
 }
@@ -1613,24 +1747,26 @@ write_claim(RowWriter *writer, const ProposedEvent *event, List *arbiters)
 /*
  * Judges the events of one pure account again, from its newest last event, after the
  * batch, which stands or falls as one, has begun to be written: what is refused now is an error.
+ * Ids that are below that last event's are drawn anew. False: one of them is a written event's
+ * cause, which has the old one.
  */
-static void
+static bool
 judge_again(Batch *batch, Account *account)
 {
 	Snapshot	snapshot = pointstore_push_snapshot();
 	Account		before = *account;
-	int			i;
+	ProposedEvent *event;
+	bool		done = true;
 
 	/* with its row: what was in the way may have been a change of status or kind */
 	pointstore_release_account(account);
 	pointstore_read_account(account, before.id, snapshot, LOCK_NOTHING);
 	account->nevents = before.nevents;
 	account->claim = before.claim;
-	for (i = 0; i < batch->nevents; i++)
+	for (event = batch->first[account - batch->accounts]; event != NULL && done; event = event->next)
 	{
-		ProposedEvent *event = &batch->events[i];
-
-		if (event->account != account || event->outcome != OUTCOME_APPENDED)
+		CHECK_FOR_INTERRUPTS();
+		if (event->outcome != OUTCOME_APPENDED)
 			continue;
 		batch->current = event;
 		if (event->request_id != NULL &&
@@ -1647,8 +1783,15 @@ judge_again(Batch *batch, Account *account)
 			pointstore_raise(event);
 		}
 		event->created_at = account->updated_at = Max(event->created_at, account->updated_at);
+		if (event->id <= account->last_id)
+		{
+			event->id = pointstore_draw_id(account);
+			done = !event->is_linked || event->leg > 0 || renew_cause(event);
+		}
+		account->last_id = event->id;
 	}
 	PopActiveSnapshot();
+	return done;
 }
 
 /*
@@ -1663,20 +1806,20 @@ pointstore_append_adjustment(Account *account, int64 last_version, int64 amount,
 	ProposedEvent event = {
 		.aggregate_id = account->id, .event_type = cstring_to_text("BalanceAdjusted"),
 		.payload = payload, .amount = amount, .account = account, .version = last_version + 1,
-		.balance = account->balance, .id = pointstore_draw_id()
+		.balance = account->balance, .id = pointstore_draw_id(account)
 	};
 
 	event.created_at = account->updated_at = Max(GetCurrentTimestamp(), account->updated_at);
 	account->version = event.version;
 	if (pointstore_write_account(writer, account) != ROW_WRITTEN)
 		elog(ERROR, "the row of a locked account has moved");
-	(void) write_event(writer, &event, NIL);
+	(void) write_event(writer, &event, 0);
 	pointstore_writer_end(writer);
 }
 
-/* Inserts one event. ROW_CONFLICT: with arbiters, its version or its request is there. */
+/* Inserts one event. ROW_CONFLICT, where keys are given: its version or its request is there. */
 static RowOutcome
-write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters)
+write_event(RowWriter *writer, const ProposedEvent *event, int keys)
 {
 	RowTarget  *target = &writer->targets[0];
 	const AttrNumber *att = target->table->att;
@@ -1705,5 +1848,5 @@ write_event(RowWriter *writer, const ProposedEvent *event, List *arbiters)
 	SET(EV_CREATED_AT, TimestampTzGetDatum(event->created_at));
 #undef SET
 	ExecStoreVirtualTuple(slot);
-	return pointstore_row_insert(writer, target, arbiters);
+	return pointstore_row_insert(writer, target, keys);
 }

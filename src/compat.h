@@ -106,6 +106,18 @@ pointstore_may_execute(Oid function, Oid role)
 #define pgstat_get_local_beentry_by_index(entry) pgstat_fetch_stat_local_beentry(entry)
 #endif
 
+/* tells the timeline too since 15 */
+#include "access/xlog.h"
+static inline XLogRecPtr
+pointstore_flushed_lsn(void)
+{
+#if PG_VERSION_NUM >= 150000
+	return GetFlushRecPtr(NULL);
+#else
+	return GetFlushRecPtr();
+#endif
+}
+
 /* index_beginscan took its instrumentation in 18 */
 static inline IndexScanDesc
 pointstore_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)

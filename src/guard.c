@@ -253,6 +253,8 @@ propose_event(const TriggerData *trigger)
 			pointstore_count_event(event);
 		if (stored && event->outcome == OUTCOME_REQUEST_MISMATCH)
 			pointstore_raise(event);
+		if (stored)
+			pointstore_await_durable(event->durable);
 		done = stored || number_event(&raw, &account, snapshot);
 		pointstore_release_account(&account);
 		PopActiveSnapshot();
@@ -295,7 +297,8 @@ number_event(RawEvent *raw, Account *account, Snapshot snapshot)
 						pointstore_cstring(account->id), (long long) raw->balance_after,
 						(long long) event->balance)));
 	stamp_event(raw, account, &last);
-	event->id = pointstore_draw_id();
+	account->last_id = last.last_id;
+	event->id = pointstore_draw_id(account);
 	raw->version = event->version;
 	raw->balance_after = event->balance;
 	raw->created_at = event->created_at;
@@ -678,7 +681,7 @@ meets_event(text *id, int64 version, int64 balance)
 		return false;
 	pointstore_key_text(&key, id);
 	pointstore_key_at_most(&key, version);
-	pointstore_scan_begin(&scan, events->relid, events->key, pointstore_push_snapshot(), &key);
+	pointstore_scan_begin(&scan, INDEX_EVENT, pointstore_push_snapshot(), &key);
 	if (pointstore_scan_next(&scan, BackwardScanDirection))
 	{
 		found = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_VERSION], &isnull));

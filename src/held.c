@@ -36,6 +36,7 @@
 const char *const pointstore_hold_status[] = {"open", "confirmed", "cancelled", "expired"};
 
 static void fill_hold(Hold *hold, TupleTableSlot *row);
+static bool same_hold(const Hold *a, const Hold *b);
 static HoldStatus hold_status(text *status);
 static RowOutcome update_row(RowWriter *writer, RowTarget *target, Hold *hold);
 static bool renew_row(Relation heap, Hold *hold, Snapshot snapshot, bool *busy);
@@ -50,22 +51,23 @@ static bool is_open(TupleTableSlot *row, List *closing);
 bool
 pointstore_read_hold(Hold *hold, text *id, Snapshot snapshot, bool *again)
 {
-	const PointstoreTable *table = &pointstore_store()->table[TABLE_HOLD];
 	SnapshotData dirty;
 	RowKey		key = {0};
 	RowScan		scan;
 
 	*again = false;
 	pointstore_key_text(&key, id);
-	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key);
+	pointstore_scan_begin(&scan, INDEX_HOLD, snapshot, &key);
 	if (pointstore_scan_next(&scan, ForwardScanDirection))
 	{
-		fill_hold(hold, pointstore_scan_keep(&scan));
+		fill_hold(hold, scan.slot);
+		hold->durable = pointstore_row_durable(scan.slot);
+		pointstore_scan_end(&scan);
 		return true;
 	}
 	pointstore_scan_end(&scan);
 	InitDirtySnapshot(dirty);
-	pointstore_scan_begin(&scan, table->relid, table->key, &dirty, &key);
+	pointstore_scan_begin(&scan, INDEX_HOLD, &dirty, &key);
 	*again = pointstore_scan_next(&scan, ForwardScanDirection);
 	if (!*again || !pointstore_scan_waits(&scan, &dirty))
 		pointstore_scan_end(&scan);
@@ -76,15 +78,16 @@ pointstore_read_hold(Hold *hold, text *id, Snapshot snapshot, bool *again)
 	return false;
 }
 
+/* Reads a hold's row, and keeps a copy of it. */
 static void
 fill_hold(Hold *hold, TupleTableSlot *row)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_HOLD].att;
 	bool		isnull;
 
-	hold->row = row;
-	hold->id = DatumGetTextPP(slot_getattr(row, att[HOLD_HOLD_ID], &isnull));
-	hold->aggregate_id = DatumGetTextPP(slot_getattr(row, att[HOLD_AGGREGATE_ID], &isnull));
+	hold->row = ExecCopySlotHeapTuple(row);
+	hold->id = DatumGetTextPCopy(slot_getattr(row, att[HOLD_HOLD_ID], &isnull));
+	hold->aggregate_id = DatumGetTextPCopy(slot_getattr(row, att[HOLD_AGGREGATE_ID], &isnull));
 	hold->amount = DatumGetInt64(slot_getattr(row, att[HOLD_AMOUNT], &isnull));
 	hold->captured = DatumGetInt64(slot_getattr(row, att[HOLD_CAPTURED], &isnull));
 	hold->status = hold_status(DatumGetTextPP(slot_getattr(row, att[HOLD_STATUS], &isnull)));
@@ -109,7 +112,7 @@ void
 pointstore_release_hold(Hold *hold)
 {
 	if (hold->row != NULL)
-		ExecDropSingleTupleTableSlot(hold->row);
+		heap_freetuple(hold->row);
 	hold->row = NULL;
 }
 
@@ -130,17 +133,17 @@ pointstore_lock_hold_if_free(Hold *hold, Snapshot snapshot)
 
 /*
  * Writes a hold as it stands: updates the row that was read, or inserts one.
- * ROW_CONFLICT: with arbiters, its name is taken.
+ * ROW_CONFLICT, where keys are given: its name is taken.
  */
 RowOutcome
-pointstore_write_hold(RowWriter *writer, Hold *hold, List *arbiters)
+pointstore_write_hold(RowWriter *writer, Hold *hold, int keys)
 {
 	RowTarget  *target = pointstore_writer_target(writer, TABLE_HOLD);
 
 	if (hold->row != NULL)
 		return update_row(writer, target, hold);
 	fill_row(target, hold);
-	return pointstore_row_insert(writer, target, arbiters);
+	return pointstore_row_insert(writer, target, keys);
 }
 
 /*
@@ -157,13 +160,13 @@ update_row(RowWriter *writer, RowTarget *target, Hold *hold)
 	if (target->table->plain)
 	{
 		fill_row(target, hold);
-		outcome = pointstore_row_update(writer, target, &hold->row->tts_tid);
+		outcome = pointstore_row_update(writer, target, &hold->row->t_self);
 	}
 	if (outcome == ROW_CONFLICT)
 	{
 		(void) renew_row(heap, hold, writer->estate->es_snapshot, NULL);
 		fill_row(target, hold);
-		outcome = pointstore_row_update(writer, target, &hold->row->tts_tid);
+		outcome = pointstore_row_update(writer, target, &hold->row->t_self);
 	}
 	return outcome;
 }
@@ -175,27 +178,36 @@ update_row(RowWriter *writer, RowTarget *target, Hold *hold)
 static bool
 renew_row(Relation heap, Hold *hold, Snapshot snapshot, bool *busy)
 {
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
 	Hold		was = {0};
 	Hold		now = {0};
+	bool		locked;
 
-	fill_hold(&was, hold->row);
-	was.id = DatumGetTextPCopy(PointerGetDatum(was.id));
-	was.aggregate_id = DatumGetTextPCopy(PointerGetDatum(was.aggregate_id));
-	hold->id = was.id;
-	hold->aggregate_id = was.aggregate_id;
-	if (!pointstore_lock_row(heap, hold->row, snapshot, busy))
-	{
-		if (busy != NULL && *busy)
-			return false;
+	ExecForceStoreHeapTuple(hold->row, slot, false);
+	fill_hold(&was, slot);
+	slot->tts_tid = hold->row->t_self;
+	locked = pointstore_lock_row(heap, slot, snapshot, busy);
+	if (locked)
+		fill_hold(&now, slot);
+	else if (busy == NULL || !*busy)
 		elog(ERROR, "the row of hold \"%s\" is gone", pointstore_cstring(was.id));
-	}
-	ExecMaterializeSlot(hold->row);
-	fill_hold(&now, hold->row);
-	if (!pointstore_same_text(was.id, now.id) || !pointstore_same_text(was.aggregate_id, now.aggregate_id) ||
-		was.amount != now.amount || was.captured != now.captured || was.status != now.status ||
-		was.expires_at != now.expires_at || was.has_event != now.has_event || was.event_id != now.event_id)
+	ExecDropSingleTupleTableSlot(slot);
+	if (!locked)
+		return false;
+	if (!same_hold(&was, &now))
 		elog(ERROR, "the row of hold \"%s\" has changed without its account's", pointstore_cstring(was.id));
+	pointstore_release_hold(&was);
+	pointstore_release_hold(hold);
+	hold->row = now.row;
 	return true;
+}
+
+static bool
+same_hold(const Hold *a, const Hold *b)
+{
+	return pointstore_same_text(a->id, b->id) && pointstore_same_text(a->aggregate_id, b->aggregate_id) &&
+		a->amount == b->amount && a->captured == b->captured && a->status == b->status &&
+		a->expires_at == b->expires_at && a->has_event == b->has_event && a->event_id == b->event_id;
 }
 
 /* The row to be written: ours from the hold, the user's columns from the row read. */
@@ -237,7 +249,7 @@ pointstore_account_clock(Account *account)
 void
 pointstore_know_expired(Account *account, Snapshot snapshot)
 {
-	const PointstoreStore *store = pointstore_store();
+	const AttrNumber *att = pointstore_store()->table[TABLE_HOLD].att;
 	RowKey		key = {0};
 	RowScan		scan;
 	bool		isnull;
@@ -249,12 +261,12 @@ pointstore_know_expired(Account *account, Snapshot snapshot)
 		return;
 	pointstore_key_text(&key, account->id);
 	pointstore_key_until(&key, pointstore_account_clock(account));
-	pointstore_scan_begin(&scan, store->table[TABLE_HOLD].relid, store->expiry_index, snapshot, &key);
+	pointstore_scan_begin(&scan, INDEX_HOLD_EXPIRY, snapshot, &key);
 	while (pointstore_scan_next(&scan, ForwardScanDirection))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (is_open(scan.slot, NIL))
-			account->expired += DatumGetInt64(slot_getattr(scan.slot, store->table[TABLE_HOLD].att[HOLD_AMOUNT], &isnull));
+			account->expired += DatumGetInt64(slot_getattr(scan.slot, att[HOLD_AMOUNT], &isnull));
 	}
 	pointstore_scan_end(&scan);
 }
@@ -276,21 +288,21 @@ pointstore_available(const Account *account)
 void
 pointstore_find_next_expiry(Account *account, List *closing, Snapshot snapshot)
 {
-	const PointstoreStore *store = pointstore_store();
+	const AttrNumber *att = pointstore_store()->table[TABLE_HOLD].att;
 	RowKey		key = {0};
 	RowScan		scan;
 	bool		isnull;
 
 	account->has_expiry = false;
 	pointstore_key_text(&key, account->id);
-	pointstore_scan_begin(&scan, store->table[TABLE_HOLD].relid, store->expiry_index, snapshot, &key);
+	pointstore_scan_begin(&scan, INDEX_HOLD_EXPIRY, snapshot, &key);
 	while (!account->has_expiry && pointstore_scan_next(&scan, ForwardScanDirection))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!is_open(scan.slot, closing))
 			continue;
 		account->has_expiry = true;
-		account->next_expiry = DatumGetTimestampTz(slot_getattr(scan.slot, store->table[TABLE_HOLD].att[HOLD_EXPIRES_AT], &isnull));
+		account->next_expiry = DatumGetTimestampTz(slot_getattr(scan.slot, att[HOLD_EXPIRES_AT], &isnull));
 	}
 	pointstore_scan_end(&scan);
 }

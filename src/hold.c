@@ -321,8 +321,7 @@ end_repeat(ProposedEvent *event, Jsonb *stored)
 static Jsonb *
 replay(ProposedEvent *event, PointstorePlan *plan)
 {
-	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
-	const AttrNumber *att = events->att;
+	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
 	Datum		values[2];
 	RowKey		key = {0};
 	RowScan		scan;
@@ -346,16 +345,14 @@ replay(ProposedEvent *event, PointstorePlan *plan)
 						 pointstore_cstring(event->hold->aggregate_id))));
 	pointstore_key_text(&key, event->hold->aggregate_id);
 	pointstore_key_at_most(&key, event->applied_version);
-	pointstore_scan_begin(&scan, events->relid, events->key, GetActiveSnapshot(), &key);
+	pointstore_scan_begin(&scan, INDEX_EVENT, GetActiveSnapshot(), &key);
 	if (!pointstore_scan_next(&scan, BackwardScanDirection))
 		elog(ERROR, "version %lld is gone", (long long) event->applied_version);
 	event->version = event->applied_version;
 	event->balance = DatumGetInt64(slot_getattr(scan.slot, att[EV_BALANCE_AFTER], &isnull));
 	event->id = DatumGetInt64(slot_getattr(scan.slot, att[EV_ID], &isnull));
 	event->created_at = DatumGetTimestampTz(slot_getattr(scan.slot, att[EV_CREATED_AT], &isnull));
-	/* not SQL's xmin: of an old row that names a transaction of which nothing is known any more */
-	event->durable = TransactionIdGetCommitLSN(HeapTupleHeaderGetXmin(
-		ExecFetchSlotHeapTuple(scan.slot, false, NULL)->t_data));
+	event->durable = pointstore_row_durable(scan.slot);
 	payload = DatumGetJsonbPCopy(slot_getattr(scan.slot, att[EV_PAYLOAD], &isnull));
 	pointstore_scan_end(&scan);
 	return payload;
@@ -465,7 +462,10 @@ answer_unplaced(Step *step, Hold *hold, bool refusals_are_outcomes)
 	else if (is_other_account(hold, step))
 		(void) differ(&event, "aggregate_id", pointstore_cstring(step->aggregate_id), pointstore_cstring(hold->aggregate_id));
 	else if (step->to == HOLD_CANCELLED)
+	{
+		pointstore_await_durable(hold->durable);
 		return tombstone_receipt(hold);
+	}
 	else
 		(void) decide(&event, OUTCOME_HOLD_NOT_OPEN);
 	pointstore_count_event(&event);
@@ -544,8 +544,7 @@ leave_tombstone(const Step *step, Hold *hold)
 	hold->created_at = hold->closed_at = GetCurrentTimestamp();
 	(void) pointstore_push_snapshot();
 	writer = pointstore_writer_begin(1, &table, true);
-	outcome = pointstore_write_hold(writer, hold, list_make2_oid(pointstore_store()->table[TABLE_HOLD].key,
-																 pointstore_store()->hold_identity));
+	outcome = pointstore_write_hold(writer, hold, KEY_OF(INDEX_HOLD));
 	pointstore_writer_end(writer);
 	PopActiveSnapshot();
 	if (outcome == ROW_CONFLICT && IsolationUsesXactSnapshot())
@@ -778,12 +777,9 @@ close_batch(ProposedEvent *events, int n)
 {
 	Batch		batch = {.events = events, .nevents = n, .apart = true};
 	ErrorData  *error = pointstore_attempt(append_closings, &batch);
-	int			i;
 
 	if (error == NULL)
 		return true;
-	for (i = 0; i < n; i++)
-		events[i].hold->row = NULL; /* went with the subtransaction */
 	if (n == 1 && is_news(events, error))
 		ereport(WARNING,
 				(errcode(error->sqlerrcode),

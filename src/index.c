@@ -27,7 +27,7 @@
 #include "pointstore.h"
 #include "sql.h"
 
-static int64 count_rows(const PointstoreTable *table, text *id, Snapshot snapshot);
+static int64 count_rows(PointstoreIndexId key, text *id, Snapshot snapshot);
 static bool same_events(text *id, const HeapView *heap, Snapshot snapshot);
 
 /* Statements planned from now on read heaps alone, and each once, until the caller acts as the caller again. */
@@ -90,25 +90,23 @@ pointstore_view_heaps(Datum *ids, int n, HeapView *views)
 const char *
 pointstore_find_lie(text *id, const HeapView *heap, Snapshot snapshot)
 {
-	const PointstoreStore *store = pointstore_store();
-
-	if (count_rows(&store->table[TABLE_BALANCE], id, snapshot) < heap->balances)
+	if (count_rows(INDEX_BALANCE, id, snapshot) < heap->balances)
 		return "balance";
-	if (count_rows(&store->table[TABLE_PURE_ACCOUNT], id, snapshot) < heap->pures)
+	if (count_rows(INDEX_PURE_ACCOUNT, id, snapshot) < heap->pures)
 		return "pure_account";
 	return same_events(id, heap, snapshot) ? NULL : "event_store";
 }
 
-/* An account's rows by the table's key. */
+/* An account's rows by a table's key. */
 static int64
-count_rows(const PointstoreTable *table, text *id, Snapshot snapshot)
+count_rows(PointstoreIndexId index, text *id, Snapshot snapshot)
 {
 	RowKey		key = {0};
 	RowScan		scan;
 	int64		rows = 0;
 
 	pointstore_key_text(&key, id);
-	pointstore_scan_begin(&scan, table->relid, table->key, snapshot, &key);
+	pointstore_scan_begin(&scan, index, snapshot, &key);
 	while (pointstore_scan_next(&scan, ForwardScanDirection))
 		rows++;
 	pointstore_scan_end(&scan);
@@ -119,7 +117,7 @@ count_rows(const PointstoreTable *table, text *id, Snapshot snapshot)
 static bool
 same_events(text *id, const HeapView *heap, Snapshot snapshot)
 {
-	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
+	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
 	RowKey		key = {0};
 	RowScan		scan;
 	int64		n = 0;
@@ -127,13 +125,13 @@ same_events(text *id, const HeapView *heap, Snapshot snapshot)
 
 	pointstore_key_text(&key, id);
 	pointstore_key_at_most(&key, heap->last);
-	pointstore_scan_begin(&scan, events->relid, events->key, snapshot, &key);
+	pointstore_scan_begin(&scan, INDEX_EVENT, snapshot, &key);
 	while (pointstore_scan_next(&scan, ForwardScanDirection))
 	{
 		bool		no_version;
 		bool		no_amount;
-		Datum		version = slot_getattr(scan.slot, events->att[EV_VERSION], &no_version);
-		Datum		amount = slot_getattr(scan.slot, events->att[EV_AMOUNT], &no_amount);
+		Datum		version = slot_getattr(scan.slot, att[EV_VERSION], &no_version);
+		Datum		amount = slot_getattr(scan.slot, att[EV_AMOUNT], &no_amount);
 
 		CHECK_FOR_INTERRUPTS();
 		n++;

@@ -90,6 +90,24 @@ typedef enum HoldColumn
 
 #define MAX_STORE_COLUMNS N_EVENT_COLUMNS
 
+/* The indexes that rows are found by; each but the last is a key of its table. */
+typedef enum PointstoreIndexId
+{
+	INDEX_EVENT,				/* event_store (aggregate_id, version) */
+	INDEX_EVENT_REQUEST,		/* (request_id, leg) */
+	INDEX_EVENT_ID,
+	INDEX_BALANCE,
+	INDEX_PURE_ACCOUNT,
+	INDEX_ACCOUNT_KIND,
+	INDEX_HOLD,
+	INDEX_HOLD_IDENTITY,		/* (hold_id, aggregate_id) */
+	INDEX_HOLD_EXPIRY,			/* (aggregate_id, expires_at), of open ones */
+	N_STORE_INDEXES
+} PointstoreIndexId;
+
+/* as a member of a set of keys */
+#define KEY_OF(index) (1 << (index))
+
 typedef enum ColumnMark
 {
 	COLUMN_OURS,
@@ -104,7 +122,6 @@ typedef struct PointstoreTable
 	int			ncolumns;
 	AttrNumber	att[MAX_STORE_COLUMNS];
 	ColumnMark	mark[MAX_STORE_COLUMNS];
-	Oid			key;			/* unique index on its key: the account, or (account, version) */
 	bool		plain;			/* nothing of the users' runs when a row is written */
 } PointstoreTable;
 
@@ -113,13 +130,7 @@ typedef struct PointstoreStore
 	PointstoreTable table[N_STORE_TABLES];
 	Oid			owner;
 	bool		plain;			/* all tables that an append writes are */
-	Oid			request_key;	/* unique index of event_store on (request_id, leg) */
-	Oid			expiry_index;	/* of hold, on (aggregate_id, expires_at) */
-	Oid			hold_identity;	/* unique index of hold on (hold_id, aggregate_id) */
-	char		hold_key_name[NAMEDATALEN];
-	char		hold_identity_name[NAMEDATALEN];
-	char		event_key_name[NAMEDATALEN];
-	char		request_key_name[NAMEDATALEN];
+	Oid			index[N_STORE_INDEXES];
 	Oid			id_sequence;
 	Oid			receipt_type;
 	const char *lacks_what;		/* null: it is complete */
@@ -155,6 +166,8 @@ extern void pointstore_lock_tables(void);
 extern void pointstore_forget_locks(void);
 extern void pointstore_set_option(const char *name, const char *value);
 extern void pointstore_act_as_caller(const PointstoreScope *scope);
+extern PointstoreTableId pointstore_table_of(PointstoreIndexId index);
+extern bool pointstore_index_decides(Relation index, PointstoreIndexId key);
 extern bool pointstore_is_store_column(const PointstoreTable *table, AttrNumber att);
 extern void pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name);
 extern void pointstore_next_step(void);
@@ -247,6 +260,8 @@ extern Size pointstore_stat_memory(void);
 extern void pointstore_stat_set_up(void);
 extern void pointstore_stat_add(PointstoreStat counter, int64 n);
 extern bool pointstore_is_news(uint64 what);
+extern int64 pointstore_stat_highest_id(void);
+extern void pointstore_stat_raise_id(int64 id);
 
 /* ---------------------------------------------------------------------
  * row.c: rows of the store's tables, by the executor's own steps
@@ -274,10 +289,12 @@ typedef struct RowTarget
 	ResultRelInfo *rel;
 	TupleTableSlot *slot;
 	bool		inserts;		/* its BEFORE INSERT statement triggers have fired */
-	bool		updates;		/* likewise for UPDATE */
+	bool		updates;		/* its replica identity was asked for, and likewise for UPDATE */
 	TransitionCaptureState *insert_capture;
 	TransitionCaptureState *update_capture;
-	ExprState **defaults;		/* of the user's own columns, by attribute; NULL = none there */
+	ExprState **defaults;		/* of the user's own columns, by attribute; NULL = not prepared */
+	int			keys;			/* whose indexes are the next */
+	List	   *arbiters;
 } RowTarget;
 
 /*
@@ -290,12 +307,13 @@ typedef struct RowWriter
 	int			nest_level;
 	EState	   *estate;
 	CommandId	cid;
-	bool		speculative;	/* indexes are opened for inserts with arbiters */
+	bool		speculative;	/* indexes are opened for inserts that may meet a key */
 	bool		plain;			/* no table has triggers to fire */
 	int			ntargets;
 	RowTarget	targets[3];
 	TupleTableSlot *firing;		/* the row whose BEFORE triggers are firing */
-	TupleTableSlot *fence;		/* null, or a row, as read, that must stand when a row with arbiters is in */
+	HeapTuple	fence;		/* null, or a row, as read, that must stand when a row with keys is in */
+	RowTarget  *storing;		/* where a row is being stored, while it is */
 } RowWriter;
 
 typedef enum RowOutcome
@@ -308,26 +326,28 @@ extern void pointstore_key_text(RowKey *key, text *value);
 extern void pointstore_key_smallint(RowKey *key, int16 value);
 extern void pointstore_key_at_most(RowKey *key, int64 value);
 extern void pointstore_key_until(RowKey *key, TimestampTz value);
-extern void pointstore_scan_begin(RowScan *scan, Oid table, Oid index, Snapshot snapshot, RowKey *key);
+extern void pointstore_scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key);
 extern bool pointstore_scan_next(RowScan *scan, ScanDirection direction);
 extern void pointstore_scan_end(RowScan *scan);
-extern TupleTableSlot *pointstore_scan_keep(RowScan *scan);
-extern bool pointstore_row_is_ours(TupleTableSlot *slot);
+extern bool pointstore_row_is_ours(HeapTuple row);
+extern XLogRecPtr pointstore_row_durable(TupleTableSlot *slot);
+extern void pointstore_await_durable(XLogRecPtr lsn);
 extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);
 extern bool pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool *busy);
 extern bool pointstore_share_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot);
-extern bool pointstore_row_stands(TupleTableSlot *read, TransactionId *changer);
+extern bool pointstore_row_stands(HeapTuple read, TransactionId *changer);
 
 extern RowWriter *pointstore_writer_begin(int ntargets, const PointstoreTableId *tables,
 										  bool speculative);
 extern void pointstore_writer_end(RowWriter *writer);
 extern RowTarget *pointstore_writer_target(RowWriter *writer, PointstoreTableId table);
-extern void pointstore_row_begin(RowTarget *target, TupleTableSlot *read);
-extern RowOutcome pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters);
+extern void pointstore_row_begin(RowTarget *target, HeapTuple read);
+extern RowOutcome pointstore_row_insert(RowWriter *writer, RowTarget *target, int keys);
 extern RowOutcome pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid);
+extern PointstoreIndexId pointstore_violated_key(const RowWriter *writer, const ErrorData *error);
 extern bool pointstore_is_own_slot(TupleTableSlot *slot);
 extern bool pointstore_is_own_row(HeapTuple tuple);
-extern bool pointstore_is_being_written(TupleTableSlot *slot);
+extern bool pointstore_is_being_written(HeapTuple row);
 extern void pointstore_forget_writers(int nest_level);
 
 /* ---------------------------------------------------------------------
@@ -406,12 +426,12 @@ typedef struct Account
 	TimestampTz clock;			/* that its holds are judged by; 0: not read yet */
 	List	   *closing;		/* holds that the batch closes */
 	bool		expiry_moves;	/* among them is the next to expire */
-	TupleTableSlot *row;		/* as read, with the user's columns; null when missing */
+	HeapTuple	row;			/* as read, with the user's columns; null when missing */
 	bool		opened;			/* by this batch */
 	bool		busy;			/* LOCK_IF_FREE: an append would have to wait; what was read does not count */
 	Oid			opened_by;		/* who opens it; InvalidOid: the session's role */
 	bool		waits;			/* it was changed by hand, and its other half is the caller's to write */
-	int64		last_id;		/* as pointstore_last_event() has read it, as the next two */
+	int64		last_id;		/* as pointstore_last_event() has read it, as the next two; 0: not read yet */
 	bool		last_is_ours;	/* of this transaction */
 	CommandId	last_cid;		/* then: the command that inserted it */
 	int			nevents;		/* of the batch, appended to it */
@@ -441,6 +461,7 @@ extern const Kind *pointstore_read_kind(text *name);
 extern const Kind *pointstore_require_kind(text *name);
 extern bool pointstore_last_event(Account *account, Snapshot snapshot);
 extern void pointstore_follow_event(Account *account, const Account *last);
+extern int64 pointstore_highest_id(void);
 extern bool pointstore_same_text(text *a, text *b);
 extern RowOutcome pointstore_write_account(RowWriter *writer, Account *account);
 extern bool pointstore_change_account(Account *account);
@@ -478,7 +499,8 @@ typedef struct Hold
 	TimestampTz closed_at;
 	int64		event_id;		/* of its HoldPlaced */
 	bool		has_event;
-	TupleTableSlot *row;		/* as read; null when it is new */
+	HeapTuple	row;			/* as read; null when it is new */
+	XLogRecPtr	durable;		/* of the row: what is awaited before it is told of */
 	bool		has_expired;	/* open, and reserves nothing any more */
 } Hold;
 
@@ -486,7 +508,7 @@ extern const char *const pointstore_hold_status[];
 extern bool pointstore_read_hold(Hold *hold, text *id, Snapshot snapshot, bool *again);
 extern bool pointstore_lock_hold_if_free(Hold *hold, Snapshot snapshot);
 extern void pointstore_release_hold(Hold *hold);
-extern RowOutcome pointstore_write_hold(RowWriter *writer, Hold *hold, List *arbiters);
+extern RowOutcome pointstore_write_hold(RowWriter *writer, Hold *hold, int keys);
 extern TimestampTz pointstore_account_clock(Account *account);
 extern void pointstore_know_expired(Account *account, Snapshot snapshot);
 extern int64 pointstore_available(const Account *account);
@@ -590,7 +612,7 @@ typedef struct ProposedEvent
 	Reason		reason;
 	int64		id;
 	TimestampTz created_at;
-	XLogRecPtr	durable;		/* replayed: where WAL must be flushed to before it is told */
+	XLogRecPtr	durable;		/* replayed: what is awaited before it is told; invalid: nothing */
 	bool		again;			/* propose() has waited for a twin: all is to be read again */
 	const char *mismatch;		/* first differing field of a request used otherwise: a literal */
 	const char *asked;			/* its value here; of units: the other account's */
@@ -598,6 +620,7 @@ typedef struct ProposedEvent
 	const char *opening;		/* of units: the kind that would open the refused account, which is missing */
 	int64		applied_version;	/* what that request has written; what is to be reversed */
 	struct ProposedEvent *same_as;	/* earlier event of the batch with the same request_id */
+	struct ProposedEvent *next; /* of the batch on the same account */
 } ProposedEvent;
 
 extern void pointstore_tell_difference(ProposedEvent *event, const ProposedEvent *stored);
@@ -624,12 +647,12 @@ typedef struct Batch
 
 	Account    *accounts;		/* in the one lock order: by bytes of the id */
 	int			naccounts;
-	ProposedEvent **first;		/* of each account */
+	ProposedEvent **first;		/* of each account, the others by ->next */
 	bool		written;		/* this attempt has written a row */
 	bool		again;			/* a twin was waited for: all is to be read again */
 	ProposedEvent *refused;		/* the first that failed */
 	const ProposedEvent *current;	/* that is being judged or written; null: none in particular */
-	bool		overtaken;		/* by others, after a row was written: to be done anew from the start */
+	bool		overtaken;		/* by others: what this attempt has written is to be taken back, and all begun anew */
 } Batch;
 
 extern void pointstore_append(Batch *batch);
@@ -649,7 +672,7 @@ extern bool pointstore_is_reserved(text *event_type);
 extern bool pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapshot snapshot);
 extern void pointstore_judge(ProposedEvent *event, Account *account, Snapshot snapshot);
 extern void pointstore_raise_refused(const Batch *batch);
-extern int64 pointstore_draw_id(void);
+extern int64 pointstore_draw_id(Account *account);
 
 extern void pointstore_append_adjustment(Account *account, int64 last_version, int64 amount, Jsonb *payload);
 

@@ -30,12 +30,19 @@
 #include "access/genam.h"
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
 #include "rewrite/rewriteHandler.h"
+#include "replication/syncrep.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -49,16 +56,18 @@
 static RowWriter *own_writers = NULL;	/* the innermost; the rest by ->outer */
 static bool indexes_locked[N_STORE_TABLES]; /* by open_indices(), in this transaction */
 
+static List *arbiters_of(RowWriter *writer, RowTarget *target, int keys);
 static void open_target(RowWriter *writer, RowTarget *target, int rtindex);
 static Bitmapset *updated_columns(const PointstoreTable *table);
 static void open_indices(RowWriter *writer, RowTarget *target);
+static Node *null_of_domain(Form_pg_attribute att);
 static void fill_defaults(RowWriter *writer, RowTarget *target);
 static void fire_before(RowWriter *writer, RowTarget *target, ItemPointer tid);
 pg_noreturn static void refuse_interference(const PointstoreTable *table, TupleDesc desc, const Datum *values, const char *what);
 static void check_row(RowWriter *writer, RowTarget *target, CmdType command);
 static void refuse_own_keys(RowTarget *target);
-static void refuse_own_row(Oid table, Oid index, RowKey *key);
-static bool insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List **recheck);
+static void refuse_own_row(PointstoreIndexId index, RowKey *key);
+static bool insert_speculatively(RowWriter *writer, RowTarget *target, int keys, List **recheck);
 static bool is_ours(Relation heap, ItemPointer tid);
 pg_noreturn static void refuse_triggered(const char *table);
 static bool lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, LockTupleMode mode, bool *busy);
@@ -66,13 +75,14 @@ static void end_target(RowWriter *writer, RowTarget *target);
 
 /*
  * Begins a scan of an index from a key on its first columns. The slot is valid
- * until pointstore_scan_end().
+ * until pointstore_scan_end(). Which index it is, is asked under the table's lock: from
+ * then on REINDEX CONCURRENTLY takes none away.
  */
 void
-pointstore_scan_begin(RowScan *scan, Oid table, Oid index, Snapshot snapshot, RowKey *key)
+pointstore_scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key)
 {
-	scan->heap = table_open(table, RowExclusiveLock);
-	scan->index = index_open(index, RowExclusiveLock);
+	scan->heap = table_open(pointstore_store()->table[pointstore_table_of(index)].relid, RowExclusiveLock);
+	scan->index = index_open(pointstore_store()->index[index], RowExclusiveLock);
 	scan->slot = table_slot_create(scan->heap, NULL);
 	scan->scan = pointstore_index_beginscan(scan->heap, scan->index, snapshot, key->n);
 	index_rescan(scan->scan, key->columns, key->n, NULL, 0);
@@ -94,27 +104,50 @@ pointstore_scan_end(RowScan *scan)
 	table_close(scan->heap, NoLock);
 }
 
-/* Ends the scan but for the row, a copy that pins no buffer; the caller drops its slot. */
-TupleTableSlot *
-pointstore_scan_keep(RowScan *scan)
-{
-	TupleTableSlot *slot = scan->slot;
-
-	ExecMaterializeSlot(slot);
-	index_endscan(scan->scan);
-	index_close(scan->index, NoLock);
-	table_close(scan->heap, NoLock);
-	return slot;
-}
-
 /* Whether a row was inserted, or last updated, by this transaction. */
 bool
-pointstore_row_is_ours(TupleTableSlot *slot)
+pointstore_row_is_ours(HeapTuple row)
 {
-	bool		isnull;
-	Datum		xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
+	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(row->t_data));
+}
 
-	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
+/*
+ * What has to be awaited before others are told of a committed row: at least the LSN of
+ * its commit. Of an asynchronous commit PostgreSQL remembers that, or a later one, until it is
+ * flushed; of any other it knows nothing, but that it is flushed. A row that was frozen has
+ * forgotten its commit, which came before the record of the freezing. Invalid
+ * for a row of this transaction, which is told of when that commits.
+ */
+XLogRecPtr
+pointstore_row_durable(TupleTableSlot *slot)
+{
+	TransactionId xid = HeapTupleHeaderGetXmin(ExecFetchSlotHeapTuple(slot, false, NULL)->t_data);
+	XLogRecPtr	lsn = InvalidXLogRecPtr;
+
+	if (TransactionIdIsCurrentTransactionId(xid))
+		return InvalidXLogRecPtr;
+	if (TransactionIdIsNormal(xid))
+		lsn = TransactionIdGetCommitLSN(xid);
+	else if (TTS_IS_BUFFERTUPLE(slot) && BufferIsValid(((BufferHeapTupleTableSlot *) slot)->buffer))
+		lsn = BufferGetLSNAtomic(((BufferHeapTupleTableSlot *) slot)->buffer);
+	return Max(lsn, pointstore_flushed_lsn());
+}
+
+/*
+ * Waits for an LSN as a commit of this session would, had it written that: until it is
+ * flushed, whatever synchronous_commit says, and until the standbys have confirmed it that
+ * synchronous_commit asks for. Locks are kept meanwhile, as by a commit; and
+ * a cancellation ends the wait for standbys with a WARNING, as it ends a commit's.
+ */
+void
+pointstore_await_durable(XLogRecPtr lsn)
+{
+	if (XLogRecPtrIsInvalid(lsn))
+		return;
+	XLogFlush(lsn);
+	HOLD_INTERRUPTS();
+	SyncRepWaitForLSN(lsn, true);
+	RESUME_INTERRUPTS();
 }
 
 /*
@@ -222,20 +255,18 @@ lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, LockTupleMode m
  * transaction is about to: its id, else invalid.
  */
 bool
-pointstore_row_stands(TupleTableSlot *read, TransactionId *changer)
+pointstore_row_stands(HeapTuple read, TransactionId *changer)
 {
-	Relation	heap = table_open(read->tts_tableOid, RowExclusiveLock);
+	Relation	heap = table_open(read->t_tableOid, RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(heap, NULL);
 	SnapshotData dirty;
 	bool		stands;
-	bool		isnull;
 
 	InitDirtySnapshot(dirty);
 	*changer = InvalidTransactionId;
-	stands = table_tuple_fetch_row_version(heap, &read->tts_tid, &dirty, slot) &&
+	stands = table_tuple_fetch_row_version(heap, &read->t_self, &dirty, slot) &&
 		/* its place may be another's by now */
-		slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull) ==
-		slot_getsysattr(read, MinTransactionIdAttributeNumber, &isnull);
+		HeapTupleHeaderGetRawXmin(ExecFetchSlotHeapTuple(slot, false, NULL)->t_data) == HeapTupleHeaderGetRawXmin(read->t_data);
 	if (stands && TransactionIdIsValid(dirty.xmax))
 	{
 		*changer = dirty.xmax;
@@ -341,7 +372,7 @@ end_target(RowWriter *writer, RowTarget *target)
 {
 	if (target->inserts)
 		ExecASInsertTriggers(writer->estate, target->rel, target->insert_capture);
-	if (target->updates)
+	if (target->updates && !target->table->plain)
 		ExecASUpdateTriggers(writer->estate, target->rel, target->update_capture);
 }
 
@@ -359,29 +390,26 @@ pointstore_writer_target(RowWriter *writer, PointstoreTableId table)
 
 /* A row to be written begins as the row that was read, with the user's columns; without one, as nulls. */
 void
-pointstore_row_begin(RowTarget *target, TupleTableSlot *read)
+pointstore_row_begin(RowTarget *target, HeapTuple read)
 {
 	TupleTableSlot *slot = target->slot;
-	int			natts = slot->tts_tupleDescriptor->natts;
 
 	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, natts * sizeof(bool));
-	if (read == NULL)
-		return;
-	slot_getallattrs(read);
-	memcpy(slot->tts_values, read->tts_values, natts * sizeof(Datum));
-	memcpy(slot->tts_isnull, read->tts_isnull, natts * sizeof(bool));
+	if (read != NULL)
+		heap_deform_tuple(read, slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
+	else
+		memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
 }
 
 /*
  * Inserts the row in target->slot, whose own columns the caller has stored
- * there; the user's columns get their defaults. arbiters: unique indexes that
- * may know the key already, which then is ROW_CONFLICT and not an error; a
+ * there; the user's columns get their defaults. keys: which of the table may be
+ * there already, which then is ROW_CONFLICT and not an error; a
  * transaction that is about to insert it is waited for. 27000: what a trigger of the
  * row has written has the key.
  */
 RowOutcome
-pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters)
+pointstore_row_insert(RowWriter *writer, RowTarget *target, int keys)
 {
 	EState	   *estate = writer->estate;
 	ResultRelInfo *rel = target->rel;
@@ -406,13 +434,18 @@ pointstore_row_insert(RowWriter *writer, RowTarget *target, List *arbiters)
 	check_row(writer, target, CMD_INSERT);
 	if (GetCurrentCommandId(false) != command)
 		refuse_own_keys(target);
-	if (arbiters == NIL)
+	writer->storing = target;
+	if (keys == 0)
 	{
 		table_tuple_insert(rel->ri_RelationDesc, slot, writer->cid, 0, NULL);
 		recheck = pointstore_insert_index_tuples(rel, slot, estate, NULL, NIL);
 	}
-	else if (!insert_speculatively(writer, target, arbiters, &recheck))
+	else if (!insert_speculatively(writer, target, keys, &recheck))
+	{
+		writer->storing = NULL;
 		return ROW_CONFLICT;
+	}
+	writer->storing = NULL;
 	if (!target->table->plain)
 		ExecARInsertTriggers(estate, rel, slot, recheck, target->insert_capture);
 	list_free(recheck);
@@ -437,6 +470,16 @@ open_indices(RowWriter *writer, RowTarget *target)
 	indexes_locked[table] = true;
 }
 
+static Node *
+null_of_domain(Form_pg_attribute att)
+{
+	int32		typmod = att->atttypmod;
+	Oid			type = getBaseTypeAndTypmod(att->atttypid, &typmod);
+	Const	   *null = makeConst(type, typmod, att->attcollation, att->attlen, (Datum) 0, true, att->attbyval);
+
+	return coerce_to_domain((Node *) null, type, typmod, att->atttypid, COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1, false);
+}
+
 /* Gives the user's own columns their defaults; they are null in the slot so far. */
 static void
 fill_defaults(RowWriter *writer, RowTarget *target)
@@ -454,11 +497,14 @@ fill_defaults(RowWriter *writer, RowTarget *target)
 			continue;
 		if (target->defaults[i] == NULL)
 		{
-			Expr	   *expr = (Expr *) build_column_default(rel, i + 1);
+			Node	   *expr = build_column_default(rel, i + 1);
 
-			if (expr == NULL)
+			/* a domain is asked for its null, as by an INSERT that leaves the column out */
+			if (expr == NULL && get_typtype(att->atttypid) != TYPTYPE_DOMAIN)
 				continue;
-			target->defaults[i] = ExecPrepareExpr(expr, writer->estate);
+			if (expr == NULL)
+				expr = null_of_domain(att);
+			target->defaults[i] = ExecPrepareExpr((Expr *) expr, writer->estate);
 		}
 		target->slot->tts_values[i] = ExecEvalExprSwitchContext(target->defaults[i], context,
 																&target->slot->tts_isnull[i]);
@@ -542,6 +588,26 @@ check_row(RowWriter *writer, RowTarget *target, CmdType command)
 		ExecPartitionCheck(rel, target->slot, writer->estate, true);
 }
 
+/* All unique indexes of a table that decide one of these keys; there may be more than one of each. */
+static List *
+arbiters_of(RowWriter *writer, RowTarget *target, int keys)
+{
+	MemoryContext old = MemoryContextSwitchTo(writer->estate->es_query_cxt);
+	int			i;
+	int			key;
+
+	if (target->keys != keys)
+		target->arbiters = NIL;
+	for (i = 0; target->keys != keys && i < target->rel->ri_NumIndices; i++)
+		for (key = 0; key < N_STORE_INDEXES; key++)
+			if ((keys & KEY_OF(key)) && pointstore_index_decides(target->rel->ri_IndexRelationDescs[i], key))
+				target->arbiters = list_append_unique_oid(target->arbiters,
+														  RelationGetRelid(target->rel->ri_IndexRelationDescs[i]));
+	target->keys = keys;
+	MemoryContextSwitchTo(old);
+	return target->arbiters;
+}
+
 /*
  * Users' code that has run for a row about to be inserted has written something itself:
  * 27000 when that has the row's request or hold. A version that is claimed is looked after
@@ -561,34 +627,34 @@ refuse_own_keys(RowTarget *target)
 	{
 		pointstore_key_text(&key, DatumGetTextPP(slot->tts_values[att[EV_REQUEST_ID] - 1]));
 		pointstore_key_smallint(&key, DatumGetInt16(slot_getattr(slot, att[EV_LEG], &isnull)));
-		refuse_own_row(target->table->relid, store->request_key, &key);
+		refuse_own_row(INDEX_EVENT_REQUEST, &key);
 	}
 	if (target->table == &store->table[TABLE_HOLD])
 	{
 		pointstore_key_text(&key, DatumGetTextPP(slot->tts_values[att[HOLD_HOLD_ID] - 1]));
-		refuse_own_row(target->table->relid, target->table->key, &key);
+		refuse_own_row(INDEX_HOLD, &key);
 	}
 }
 
 /* 27000 when this transaction has written a row with that key. */
 static void
-refuse_own_row(Oid table, Oid index, RowKey *key)
+refuse_own_row(PointstoreIndexId index, RowKey *key)
 {
 	SnapshotData dirty;
 	RowScan		scan;
 	bool		ours = false;
 
 	InitDirtySnapshot(dirty);
-	pointstore_scan_begin(&scan, table, index, &dirty, key);
+	pointstore_scan_begin(&scan, index, &dirty, key);
 	while (!ours && pointstore_scan_next(&scan, ForwardScanDirection))
-		ours = pointstore_row_is_ours(scan.slot);
-	pointstore_scan_end(&scan);
+		ours = pointstore_row_is_ours(ExecFetchSlotHeapTuple(scan.slot, false, NULL));
 	if (ours)
-		refuse_triggered(get_rel_name(table));
+		refuse_triggered(RelationGetRelationName(scan.heap));
+	pointstore_scan_end(&scan);
 }
 
 /*
- * Inserts unless an arbiter index knows the key: first looks, waiting for a
+ * Inserts unless an index that decides one of the keys knows it: first looks, waiting for a
  * running transaction that has it; then inserts under a token that tells others
  * to wait for us, and withdraws when one of them was faster. A row of our own was not there
  * when the key was chosen: users' code has written it since, and would do so each time.
@@ -598,9 +664,10 @@ refuse_own_row(Oid table, Oid index, RowKey *key)
  * for them, so one of the two sees the other, and nobody waits for who waits for it.
  */
 static bool
-insert_speculatively(RowWriter *writer, RowTarget *target, List *arbiters, List **recheck)
+insert_speculatively(RowWriter *writer, RowTarget *target, int keys, List **recheck)
 {
 	ResultRelInfo *rel = target->rel;
+	List	   *arbiters = arbiters_of(writer, target, keys);
 	bool		conflict = true;
 	ItemPointerData twin;
 
@@ -638,7 +705,8 @@ static bool
 is_ours(Relation heap, ItemPointer tid)
 {
 	TupleTableSlot *slot = table_slot_create(heap, NULL);
-	bool		ours = table_tuple_fetch_row_version(heap, tid, SnapshotAny, slot) && pointstore_row_is_ours(slot);
+	bool		ours = table_tuple_fetch_row_version(heap, tid, SnapshotAny, slot) &&
+		pointstore_row_is_ours(ExecFetchSlotHeapTuple(slot, false, NULL));
 
 	ExecDropSingleTupleTableSlot(slot);
 	return ours;
@@ -671,16 +739,19 @@ pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid)
 	TM_Result	result;
 	List	   *recheck = NIL;
 
+	if (!target->updates)
+		CheckCmdReplicaIdentity(rel->ri_RelationDesc, CMD_UPDATE);
 	if (!target->table->plain && !target->updates)
 	{
-		target->updates = true;
 		ExecBSUpdateTriggers(estate, rel);
 		target->update_capture = MakeTransitionCaptureState(rel->ri_TrigDesc,
 															target->table->relid, CMD_UPDATE);
 	}
+	target->updates = true;
 	ResetPerTupleExprContext(estate);
 	fire_before(writer, target, tid);
 	check_row(writer, target, CMD_UPDATE);
+	writer->storing = target;
 	result = table_tuple_update(rel->ri_RelationDesc, tid, slot, writer->cid, estate->es_snapshot,
 								InvalidSnapshot, true, &failure, &lock_mode, &update_indexes);
 	if (result == TM_Updated || result == TM_Deleted)
@@ -689,6 +760,7 @@ pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("could not serialize access due to concurrent update")));
+		writer->storing = NULL;
 		return ROW_CONFLICT;
 	}
 	if (result == TM_SelfModified)
@@ -703,10 +775,32 @@ pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid)
 			open_indices(writer, target);
 		recheck = pointstore_update_index_tuples(rel, slot, estate, update_indexes);
 	}
+	writer->storing = NULL;
 	if (!target->table->plain)
 		pointstore_after_row_update(estate, rel, tid, slot, recheck, target->update_capture);
 	list_free(recheck);
 	return ROW_WRITTEN;
+}
+
+/*
+ * The key that an error of a writer's statement says is there already, N_STORE_INDEXES
+ * for any other error: what a user's trigger does is its own affair.
+ */
+PointstoreIndexId
+pointstore_violated_key(const RowWriter *writer, const ErrorData *error)
+{
+	const RowTarget *target = writer->storing;
+	int			i;
+	int			key;
+
+	if (target == NULL || error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || error->constraint_name == NULL)
+		return N_STORE_INDEXES;
+	for (i = 0; i < target->rel->ri_NumIndices; i++)
+		for (key = 0; key < N_STORE_INDEXES; key++)
+			if (strcmp(RelationGetRelationName(target->rel->ri_IndexRelationDescs[i]), error->constraint_name) == 0 &&
+				pointstore_index_decides(target->rel->ri_IndexRelationDescs[i], key))
+				return key;
+	return N_STORE_INDEXES;
 }
 
 /* Whether a BEFORE row trigger fires for a row that a writer of ours is writing. */
@@ -734,10 +828,9 @@ pointstore_is_own_row(HeapTuple tuple)
 
 /* Whether a row that was read was written by a writer still at work. */
 bool
-pointstore_is_being_written(TupleTableSlot *slot)
+pointstore_is_being_written(HeapTuple row)
 {
-	return own_writers != NULL && pointstore_row_is_ours(slot) &&
-		pointstore_is_own_row(ExecFetchSlotHeapTuple(slot, false, NULL));
+	return own_writers != NULL && pointstore_row_is_ours(row) && pointstore_is_own_row(row);
 }
 
 /* Forgets the writers that a failed (sub)transaction left behind, and its locks. */

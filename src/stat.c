@@ -38,6 +38,7 @@ typedef struct DatabaseStats
 {
 	pg_atomic_uint32 database;	/* InvalidOid: free */
 	pg_atomic_uint64 since;		/* TimestampTz; 0: just being claimed */
+	pg_atomic_uint64 highest_id;	/* of events, stored or drawn; 0: unknown */
 	pg_atomic_uint64 counts[N_STATS];
 } DatabaseStats;
 
@@ -67,6 +68,7 @@ static DatabaseStats *own = NULL;
 static bool has_looked = false; /* for own, which may be in vain */
 
 static void free_slots(Told *slots);
+static DatabaseStats *known_stats(void);
 static DatabaseStats *own_stats(void);
 static void put_row(ReturnSetInfo *rsinfo, DatabaseStats *stats);
 
@@ -93,6 +95,7 @@ pointstore_stat_set_up(void)
 	{
 		pg_atomic_init_u32(&entries[i].stats.database, InvalidOid);
 		pg_atomic_init_u64(&entries[i].stats.since, 0);
+		pg_atomic_init_u64(&entries[i].stats.highest_id, 0);
 		for (j = 0; j < N_STATS; j++)
 			pg_atomic_init_u64(&entries[i].stats.counts[j], 0);
 	}
@@ -147,13 +150,42 @@ pointstore_is_news(uint64 what)
 void
 pointstore_stat_add(PointstoreStat counter, int64 n)
 {
+	DatabaseStats *stats = known_stats();
+
+	if (stats != NULL)
+		pg_atomic_fetch_add_u64(&stats->counts[counter], n);
+}
+
+/* The highest id of this database's events that was told by pointstore_stat_raise_id(); 0: none, or none is kept. */
+int64
+pointstore_stat_highest_id(void)
+{
+	DatabaseStats *stats = known_stats();
+
+	return stats == NULL ? 0 : pg_atomic_read_u64(&stats->highest_id);
+}
+
+/* There is an event of that id, or may come to be; of a range below 0 nothing is kept. */
+void
+pointstore_stat_raise_id(int64 id)
+{
+	DatabaseStats *stats = known_stats();
+	uint64		highest;
+
+	if (stats == NULL || id <= 0)
+		return;
+	highest = pg_atomic_read_u64(&stats->highest_id);
+	while (highest < (uint64) id && !pg_atomic_compare_exchange_u64(&stats->highest_id, &highest, id))
+		 /* another has raised it */ ;
+}
+
+static DatabaseStats *
+known_stats(void)
+{
 	if (!has_looked)
-	{
 		own = own_stats();
-		has_looked = true;
-	}
-	if (own != NULL)
-		pg_atomic_fetch_add_u64(&own->counts[counter], n);
+	has_looked = true;
+	return own;
 }
 
 /* The entry of this database, claimed if need be; NULL: there is none. */

@@ -25,15 +25,18 @@
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_sequence.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -67,6 +70,14 @@ typedef struct StoreColumn
 	bool		nullable;
 } StoreColumn;
 
+/* An index that rows are found by: its table, and its columns in their order. */
+typedef struct StoreIndex
+{
+	PointstoreTableId table;
+	int			ncolumns;
+	int			columns[2];
+} StoreIndex;
+
 /* Relations whose change may make another store of it, beside the tables. */
 static const char *const watched_names[] = {"account_log", "account", "store_version", "event_store_id_seq"};
 
@@ -85,11 +96,13 @@ static Oid	store_relation(Oid schema, const char *name);
 static void load_table(PointstoreTable *table, const char *name, const StoreColumn *columns, int ncolumns);
 static AttrNumber store_column(Relation rel, const StoreColumn *column);
 static bool is_plain(Relation rel, const PointstoreTable *table);
+static bool is_guard(Oid function);
 static bool index_runs_code(Oid index);
 static bool runs_code(Node *node, void *context);
 static bool is_users_function(Oid function, void *context);
-static Oid	unique_index(Relation rel, int natts, const AttrNumber *atts);
-static Oid	expiry_index(Oid schema);
+static void load_index(PointstoreIndexId id);
+static bool is_key(Relation index, const StoreIndex *key);
+static bool is_expiry_index(Relation index, const StoreIndex *key);
 static void check_sequence_settings(void);
 static Oid	owner_of_store(void);
 static void check_parts(void);
@@ -124,6 +137,13 @@ static const StoreColumn hold_columns[N_HOLD_COLUMNS] = {
 	{"hold_id", TEXTOID, COLUMN_KEYED}, {"aggregate_id", TEXTOID, COLUMN_KEYED}, {"amount", INT8OID}, {"captured", INT8OID},
 	{"status", TEXTOID}, {"created_at", TIMESTAMPTZOID}, {"expires_at", TIMESTAMPTZOID, COLUMN_OURS, true},
 	{"closed_at", TIMESTAMPTZOID, COLUMN_OURS, true}, {"event_id", INT8OID, COLUMN_OURS, true}
+};
+
+static const StoreIndex store_indexes[N_STORE_INDEXES] = {
+	{TABLE_EVENT_STORE, 2, {EV_AGGREGATE_ID, EV_VERSION}}, {TABLE_EVENT_STORE, 2, {EV_REQUEST_ID, EV_LEG}},
+	{TABLE_EVENT_STORE, 1, {EV_ID}}, {TABLE_BALANCE, 1, {BAL_AGGREGATE_ID}}, {TABLE_PURE_ACCOUNT, 1, {PURE_AGGREGATE_ID}},
+	{TABLE_ACCOUNT_KIND, 1, {KIND_KIND}}, {TABLE_HOLD, 1, {HOLD_HOLD_ID}},
+	{TABLE_HOLD, 2, {HOLD_HOLD_ID, HOLD_AGGREGATE_ID}}, {TABLE_HOLD, 2, {HOLD_AGGREGATE_ID, HOLD_EXPIRES_AT}}
 };
 
 /* Called once per backend: hears of changes to the store's relations. */
@@ -206,9 +226,7 @@ static void
 load_store(void)
 {
 	Oid			schema = get_namespace_oid("pointstore", true);
-	Relation	rel;
 	PointstoreTable *events = &store.table[TABLE_EVENT_STORE];
-	const AttrNumber *att = events->att;
 	int			i;
 
 	tables_locked = false;		/* they may be other tables now */
@@ -228,23 +246,8 @@ load_store(void)
 	store.plain = events->plain && store.table[TABLE_BALANCE].plain && store.table[TABLE_PURE_ACCOUNT].plain;
 	for (i = 0; i < lengthof(watched); i++)
 		watched[i] = store_relation(schema, watched_names[i]);
-
-	rel = table_open(events->relid, AccessShareLock);
-	events->key = unique_index(rel, 2, (AttrNumber[]) {att[EV_AGGREGATE_ID], att[EV_VERSION]});
-	store.request_key = unique_index(rel, 2, (AttrNumber[]) {att[EV_REQUEST_ID], att[EV_LEG]});
-	table_close(rel, AccessShareLock);
-	store.expiry_index = expiry_index(schema);
-	rel = table_open(store.table[TABLE_HOLD].relid, AccessShareLock);
-	store.hold_identity = unique_index(rel, 2, &store.table[TABLE_HOLD].att[HOLD_HOLD_ID]);
-	table_close(rel, AccessShareLock);
-	if (store.lacks_what == NULL)
-	{
-		strlcpy(store.hold_key_name, get_rel_name(store.table[TABLE_HOLD].key), NAMEDATALEN);
-		strlcpy(store.hold_identity_name, get_rel_name(store.hold_identity), NAMEDATALEN);
-		strlcpy(store.event_key_name, get_rel_name(events->key), NAMEDATALEN);
-		strlcpy(store.request_key_name, get_rel_name(store.request_key), NAMEDATALEN);
-	}
-
+	for (i = 0; i < N_STORE_INDEXES; i++)
+		load_index(i);
 	store.id_sequence = store_relation(schema, "event_store_id_seq");
 	check_sequence_settings();
 	store.receipt_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
@@ -261,7 +264,7 @@ store_relation(Oid schema, const char *name)
 	return relid;
 }
 
-/* Fills in one table: attribute numbers by name, and for all but event_store the key. */
+/* Fills in one table: attribute numbers by name. */
 static void
 load_table(PointstoreTable *table, const char *name, const StoreColumn *columns, int ncolumns)
 {
@@ -278,8 +281,6 @@ load_table(PointstoreTable *table, const char *name, const StoreColumn *columns,
 		table->att[i] = store_column(rel, &columns[i]);
 		table->mark[i] = columns[i].mark;
 	}
-	if (ncolumns != N_EVENT_COLUMNS)
-		table->key = unique_index(rel, 1, &table->att[0]);
 	table->plain = is_plain(rel, table);
 	table_close(rel, AccessShareLock);
 }
@@ -309,7 +310,7 @@ store_column(Relation rel, const StoreColumn *column)
 
 /*
  * Whether nothing of the users' runs when a row is written: every trigger calls
- * a function of our schema, and there is no constraint to check, no default or
+ * a guard of ours, and there is no constraint to check, no default or
  * generated column to compute, no index on an expression.
  */
 static bool
@@ -323,7 +324,7 @@ is_plain(Relation rel, const PointstoreTable *table)
 	int			i;
 
 	for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
-		plain &= get_func_namespace(rel->trigdesc->triggers[i].tgfoid) == RelationGetNamespace(rel);
+		plain &= is_guard(rel->trigdesc->triggers[i].tgfoid);
 	for (i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -335,6 +336,16 @@ is_plain(Relation rel, const PointstoreTable *table)
 		plain &= !index_runs_code(lfirst_oid(cell));
 	list_free(indexes);
 	return plain;
+}
+
+/* Whether a trigger's function is one of the extension's guards; any other, check_version() too, has something to do. */
+static bool
+is_guard(Oid function)
+{
+	char	   *name = get_func_name(function);
+
+	return name != NULL && strncmp(name, "guard_", 6) == 0 &&
+		getExtensionOfObject(ProcedureRelationId, function) == get_extension_oid("pointstore", true);
 }
 
 /* Whether a table's column is one of the store's, and not the user's. */
@@ -378,59 +389,94 @@ is_users_function(Oid function, void *context)
 	return function >= FirstNormalObjectId;
 }
 
-/* The plain unique index on exactly these columns, texts by their bytes; where there is none that is noted. */
-static Oid
-unique_index(Relation rel, int natts, const AttrNumber *atts)
+/* Looks for an index; where there is none that is noted. Of several the first is taken. */
+static void
+load_index(PointstoreIndexId id)
 {
+	const StoreIndex *key = &store_indexes[id];
+	Relation	rel = table_open(store.table[key->table].relid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *cell;
-	Oid			found = InvalidOid;
 
+	store.index[id] = InvalidOid;
 	foreach(cell, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-		Form_pg_index form = index->rd_index;
-		bool		matches = form->indisunique && form->indisvalid && form->indimmediate &&
-			form->indnkeyatts == natts && RelationGetIndexPredicate(index) == NIL;
-		int			i;
 
-		for (i = 0; matches && i < natts; i++)
-			matches = form->indkey.values[i] == atts[i] && index->rd_indoption[i] == 0 &&
-				(!OidIsValid(index->rd_indcollation[i]) || index->rd_indcollation[i] == C_COLLATION_OID);
-		if (matches)
-			found = lfirst_oid(cell);
+		if (!OidIsValid(store.index[id]) &&
+			(id == INDEX_HOLD_EXPIRY ? is_expiry_index(index, key) : is_key(index, key)))
+			store.index[id] = lfirst_oid(cell);
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
-	if (!OidIsValid(found))
+	if (!OidIsValid(store.index[id]) && id == INDEX_HOLD_EXPIRY)
+		note_lack("index", "hold_open_idx on hold (aggregate_id, expires_at) WHERE status = 'open'");
+	else if (!OidIsValid(store.index[id]))
 		note_lack("unique index", psprintf("on %s (%s%s)", RelationGetRelationName(rel),
-										   get_attname(RelationGetRelid(rel), atts[0], false),
-										   natts > 1 ? ", ..." : ""));
-	return found;
+										   get_attname(RelationGetRelid(rel), store.table[key->table].att[key->columns[0]], false),
+										   key->ncolumns > 1 ? ", ..." : ""));
+	table_close(rel, AccessShareLock);
 }
 
-/* The index of the open holds, by its name: which rows are in it its columns do not say. */
-static Oid
-expiry_index(Oid schema)
+/* A plain unique index on exactly these columns, ascending, texts by their bytes. */
+static bool
+is_key(Relation index, const StoreIndex *key)
 {
-	Oid			relid = get_relname_relid("hold_open_idx", schema);
-	const AttrNumber *att = store.table[TABLE_HOLD].att;
-	bool		matches = false;
+	Form_pg_index form = index->rd_index;
+	bool		matches = form->indisunique && form->indisvalid && form->indimmediate &&
+		form->indnkeyatts == key->ncolumns && RelationGetIndexPredicate(index) == NIL;
+	int			i;
 
-	if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_INDEX)
-	{
-		Relation	index = index_open(relid, AccessShareLock);
-		Form_pg_index form = index->rd_index;
+	for (i = 0; matches && i < key->ncolumns; i++)
+		matches = form->indkey.values[i] == store.table[key->table].att[key->columns[i]] &&
+			index->rd_indoption[i] == 0 &&
+			(!OidIsValid(index->rd_indcollation[i]) || index->rd_indcollation[i] == C_COLLATION_OID);
+	return matches;
+}
 
-		matches = form->indisvalid && form->indrelid == store.table[TABLE_HOLD].relid && index->rd_rel->relam == BTREE_AM_OID &&
-			index->rd_indcollation[0] == C_COLLATION_OID && index->rd_indoption[0] == 0 && index->rd_indoption[1] == 0 &&
-			form->indnkeyatts == 2 && form->indkey.values[0] == att[HOLD_AGGREGATE_ID] &&
-			form->indkey.values[1] == att[HOLD_EXPIRES_AT];
-		index_close(index, AccessShareLock);
-	}
-	if (!matches)
-		note_lack("index", "hold_open_idx on hold (aggregate_id, expires_at) WHERE status = 'open'");
-	return relid;
+/* The index of the open holds has its name: which rows are in it its columns do not say. */
+static bool
+is_expiry_index(Relation index, const StoreIndex *key)
+{
+	Form_pg_index form = index->rd_index;
+	const AttrNumber *att = store.table[key->table].att;
+
+	return strcmp(RelationGetRelationName(index), "hold_open_idx") == 0 && form->indisvalid &&
+		index->rd_rel->relam == BTREE_AM_OID && index->rd_indcollation[0] == C_COLLATION_OID &&
+		index->rd_indoption[0] == 0 && index->rd_indoption[1] == 0 &&
+		form->indnkeyatts == 2 && form->indkey.values[0] == att[key->columns[0]] &&
+		form->indkey.values[1] == att[key->columns[1]];
+}
+
+/* The table that an index of the store is of. */
+PointstoreTableId
+pointstore_table_of(PointstoreIndexId index)
+{
+	return store_indexes[index].table;
+}
+
+/*
+ * Whether two rows that a unique index of a table takes for the same have the same key
+ * of ours, too: a second index of the user's on it, or the one that REINDEX
+ * CONCURRENTLY is building.
+ */
+bool
+pointstore_index_decides(Relation index, PointstoreIndexId id)
+{
+	const StoreIndex *key = &store_indexes[id];
+	Form_pg_index form = index->rd_index;
+	int			found = 0;
+	int			i;
+	int			j;
+
+	if (!form->indisunique || !form->indimmediate || form->indrelid != store.table[key->table].relid)
+		return false;
+	for (i = 0; i < form->indnkeyatts; i++)
+		for (j = 0; j < key->ncolumns; j++)
+			if (form->indkey.values[i] == store.table[key->table].att[key->columns[j]] &&
+				(!OidIsValid(index->rd_indcollation[i]) || get_collation_isdeterministic(index->rd_indcollation[i])))
+				found |= 1 << j;
+	return found == (1 << key->ncolumns) - 1;
 }
 
 /* Notes a sequence that would not draw rising ids: what it was given by ALTER SEQUENCE. */

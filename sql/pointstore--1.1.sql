@@ -551,9 +551,11 @@ BEGIN
         last_seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         action       text NOT NULL DEFAULT 'reported',
         resolved_at  timestamptz,
-        resolved_by  text
+        resolved_by  text,
+        acknowledged jsonb
     ) WITH (fillfactor = 80);
     CREATE UNIQUE INDEX finding_open_idx ON pointstore.finding (aggregate_id, code) WHERE resolved_at IS NULL;
+    CREATE INDEX finding_acknowledged_idx ON pointstore.finding (aggregate_id, code) WHERE acknowledged IS NOT NULL;
 
     CREATE TABLE pointstore.account_proof (
         aggregate_id text COLLATE "C" PRIMARY KEY,
@@ -625,7 +627,7 @@ BEGIN
     COMMENT ON TABLE pointstore.account_log IS 'What happened to an account without being an event, append-only (PS006)';
     COMMENT ON COLUMN pointstore.account_log.id IS 'place in the log, with gaps';
     COMMENT ON COLUMN pointstore.account_log.aggregate_id IS 'the account';
-    COMMENT ON COLUMN pointstore.account_log.action IS 'open, close, freeze, unfreeze, set_kind, rebuild or repair';
+    COMMENT ON COLUMN pointstore.account_log.action IS 'open, close, freeze, unfreeze, set_kind, rebuild, repair or acknowledge';
     COMMENT ON COLUMN pointstore.account_log.reason IS 'as the caller gave it';
     COMMENT ON COLUMN pointstore.account_log.before IS 'the account before; null when there was none';
     COMMENT ON COLUMN pointstore.account_log.after IS 'the account afterwards';
@@ -669,9 +671,10 @@ BEGIN
     COMMENT ON COLUMN pointstore.finding.detail IS 'the account''s row and what its events say';
     COMMENT ON COLUMN pointstore.finding.detected_at IS 'when it was found first';
     COMMENT ON COLUMN pointstore.finding.last_seen_at IS 'when it was last found true';
-    COMMENT ON COLUMN pointstore.finding.action IS 'reported, repaired or frozen';
+    COMMENT ON COLUMN pointstore.finding.action IS 'reported, repaired, frozen or acknowledged';
     COMMENT ON COLUMN pointstore.finding.resolved_at IS 'when it was no longer true; null = open';
-    COMMENT ON COLUMN pointstore.finding.resolved_by IS 'the role that repaired it, or reconcile';
+    COMMENT ON COLUMN pointstore.finding.resolved_by IS 'the role that repaired or acknowledged it, or reconcile';
+    COMMENT ON COLUMN pointstore.finding.acknowledged IS 'what acknowledge() has closed, to know it again: what is wrong, how often, and with which events; null = nothing';
     COMMENT ON TABLE pointstore.account_proof IS 'How far each account has been proved: where an incremental run begins';
     COMMENT ON COLUMN pointstore.account_proof.aggregate_id IS 'the account';
     COMMENT ON COLUMN pointstore.account_proof.version IS 'version up to which its events were proved';
@@ -715,6 +718,8 @@ BEGIN
     IF version < ARRAY[1, 1] THEN
         ALTER TABLE pointstore.account_kind ADD COLUMN IF NOT EXISTS amount_required boolean NOT NULL DEFAULT false;
         CREATE INDEX IF NOT EXISTS reconciliation_scope_status_id_idx ON pointstore.reconciliation (scope, status, id);
+        ALTER TABLE pointstore.finding ADD COLUMN IF NOT EXISTS acknowledged jsonb;
+        CREATE INDEX IF NOT EXISTS finding_acknowledged_idx ON pointstore.finding (aggregate_id, code) WHERE acknowledged IS NOT NULL;
     END IF;
 END
 $$;
@@ -855,6 +860,7 @@ BEGIN
             pointstore.set_kind(text, text, text),
             pointstore.rebuild_balance(text, boolean),
             pointstore.repair(bigint, text),
+            pointstore.acknowledge(bigint, text),
             pointstore.reconcile_now(text),
             pointstore.pg_stat_pointstore_reset() TO %s', role);
         EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.sweep_holds(), pointstore.reconcile(text, bigint) TO %s', role);
@@ -1310,6 +1316,12 @@ RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_repair';
 COMMENT ON FUNCTION pointstore.repair(bigint, text) IS
 'The operator''s decision about a finding: events sets the row to what the events say, balance appends an event BalanceAdjusted that brings the events to the balance; null (default) takes the kind''s source_of_truth. Returns what was done. 22004: null finding; 22023: another source; PS008: no open finding of that number; PS011: the events themselves are inconsistent, or the balance cannot be the truth here.';
+
+CREATE FUNCTION pointstore.acknowledge(finding_id bigint, reason text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_acknowledge';
+COMMENT ON FUNCTION pointstore.acknowledge(bigint, text) IS
+'The operator''s word that a finding which cannot be repaired is known and lived with: it is closed as acknowledged, and stays so while exactly that is wrong with exactly those events; anything further is a new finding. Runs are clean then, and nothing is frozen again. The reason goes into account_log. 22004: a null; 22023: an empty reason; PS008: no open finding of that number; PS011: it is not what is wrong now, or an index hides it.';
 
 -- ---------------------------------------------------------------------------
 -- src/launcher.c

@@ -282,6 +282,28 @@ COMMIT;
 CALL pointstore.reconcile() \gset
 SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-inc-%' ORDER BY aggregate_id, code COLLATE "C";
 
+-- accounts whose names have one hash are two, and so are their findings
+SELECT count(DISTINCT hashtextextended(a COLLATE "C", 0)), count(pointstore.append_event(a, 'Earned', 5, kind => 'rec-report'))
+  FROM unnest(ARRAY['rec-fraudster-account-01', 'rec-eyls31jzEQnREB>KXBrN']) a;
+CALL pointstore.reconcile() \gset
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET balance = 500 WHERE aggregate_id IN ('rec-fraudster-account-01', 'rec-eyls31jzEQnREB>KXBrN');
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT aggregate_id, code FROM rec_finding WHERE aggregate_id IN ('rec-fraudster-account-01', 'rec-eyls31jzEQnREB>KXBrN') ORDER BY 1;
+SELECT count(changed) FROM unnest(ARRAY['rec-fraudster-account-01', 'rec-eyls31jzEQnREB>KXBrN']) a, pointstore.rebuild_balance(a);
+-- a clock that once was wrong: said by a full run, no finding
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET updated_at = '2100-01-01' WHERE aggregate_id = 'rec-fraudster-account-01';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT error IS NOT NULL AS said, (SELECT count(*) FROM rec_finding WHERE aggregate_id = 'rec-fraudster-account-01') FROM pointstore.reconciliation_run WHERE id = :run_id;
+SELECT changed FROM pointstore.rebuild_balance('rec-fraudster-account-01');
+CALL pointstore.reconcile('full') \gset
+SELECT error IS NOT NULL AS said FROM pointstore.reconciliation_run WHERE id = :run_id;
+
 -- more accounts than fit in memory, in both scopes
 SET work_mem = '64kB';
 INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) SELECT 'rec-spill-' || i, 'Earned', i FROM generate_series(1, 3000) i;
@@ -515,9 +537,93 @@ CALL pointstore.reconcile() \gset
 CALL pointstore.reconcile('full') \gset
 SELECT * FROM rec_finding WHERE aggregate_id = 'rec-tail' ORDER BY code COLLATE "C";
 SELECT version, balance FROM pointstore.balance WHERE aggregate_id = 'rec-tail';
+SELECT pointstore.repair(id) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-tail';
 REINDEX TABLE pointstore.event_store;
+CALL pointstore.reconcile('full') \gset
+SELECT code, action, resolved_by FROM pointstore.finding WHERE aggregate_id = 'rec-tail' ORDER BY code COLLATE "C";
+-- nor one that hides the row put a second one beside it, in either scope, or an operator
+SELECT version FROM pointstore.append_event('rec-row', 'Earned', 5, kind => 'rec-events');
 CALL pointstore.reconcile() \gset
-SELECT DISTINCT action, resolved_by FROM pointstore.finding WHERE aggregate_id = 'rec-tail';
+SELECT version FROM pointstore.append_event('rec-row', 'Earned', 5);
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pg_index SET indisready = false WHERE indrelid = 'pointstore.balance'::regclass;
+DELETE FROM pointstore.balance WHERE aggregate_id = 'rec-row';
+INSERT INTO pointstore.balance (aggregate_id, kind, version, balance) VALUES ('rec-row', 'rec-events', 2, 10);
+UPDATE pg_index SET indisready = true WHERE indrelid = 'pointstore.balance'::regclass;
+COMMIT;
+CALL pointstore.reconcile() \gset
+SELECT code, severity, action FROM rec_finding WHERE aggregate_id = 'rec-row' ORDER BY code COLLATE "C";
+CALL pointstore.reconcile('full') \gset
+SELECT code, severity, action FROM rec_finding WHERE aggregate_id = 'rec-row' ORDER BY code COLLATE "C";
+SELECT pointstore.repair(id) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-row';
+SET enable_indexscan = off;
+SET enable_bitmapscan = off;
+SET enable_indexonlyscan = off;
+SELECT count(*) FROM pointstore.balance WHERE aggregate_id = 'rec-row';
+RESET enable_indexscan;
+RESET enable_bitmapscan;
+RESET enable_indexonlyscan;
+REINDEX TABLE pointstore.balance;
+CALL pointstore.reconcile('full') \gset
+SELECT count(*) FROM rec_finding WHERE aggregate_id = 'rec-row';
+
+-- what an operator has acknowledged is known, while it stays as it is: a run has none of it, and freezes nothing again
+SELECT count(pointstore.append_event('rec-ack-' || a, 'Earned', e, kind => CASE a WHEN 1 THEN 'rec-freeze' ELSE 'rec-report' END)) FROM generate_series(1, 2) a, generate_series(1, 5) e;
+CALL pointstore.reconcile() \gset
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.event_store SET amount = amount + 1 WHERE aggregate_id LIKE 'rec-ack-_' AND version = 2;
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-ack-_' ORDER BY aggregate_id, code COLLATE "C";
+SELECT pointstore.acknowledge(NULL, 'x');
+SELECT pointstore.acknowledge(id, NULL) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-ack-1';
+SELECT pointstore.acknowledge(id, '') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-ack-1';
+SELECT pointstore.acknowledge(0, 'x');
+SELECT count(pointstore.acknowledge(id, 'known since the fire')) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id LIKE 'rec-ack-_';
+SELECT pointstore.acknowledge(id, 'x') FROM pointstore.finding WHERE aggregate_id = 'rec-ack-2' AND code = 'chain_break';
+SELECT pointstore.unfreeze_account('rec-ack-1', 'known');
+SELECT aggregate_id, code, action, resolved_by = current_user AS by_me FROM pointstore.finding WHERE aggregate_id LIKE 'rec-ack-_' ORDER BY aggregate_id, code COLLATE "C";
+SELECT aggregate_id, action, reason, before = after AS as_it_was FROM pointstore.account_log WHERE aggregate_id LIKE 'rec-ack-_' AND action = 'acknowledge' ORDER BY id;
+CALL pointstore.reconcile('full') \gset
+SELECT count(pointstore.append_event('rec-ack-' || a, 'Earned', 5)) FROM generate_series(1, 2) a;
+CALL pointstore.reconcile() \gset
+CALL pointstore.reconcile('full') \gset
+SELECT count(*) FROM rec_finding WHERE aggregate_id LIKE 'rec-ack-_';
+SELECT aggregate_id, status, version FROM pointstore.account WHERE aggregate_id LIKE 'rec-ack-_' ORDER BY 1;
+SELECT code, version FROM pointstore.reconcile_account('rec-ack-1') ORDER BY code COLLATE "C";
+-- anything further is new: another break, after it or the same event altered again; more that is missing
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.event_store SET balance_after = balance_after + 1 WHERE aggregate_id = 'rec-ack-1' AND version = 4;
+UPDATE pointstore.balance SET balance = balance + 2 WHERE aggregate_id = 'rec-ack-2';
+COMMIT;
+CALL pointstore.reconcile('full') \gset
+SELECT * FROM rec_finding WHERE aggregate_id LIKE 'rec-ack-_' ORDER BY aggregate_id, code COLLATE "C";
+SELECT status FROM pointstore.get_balance('rec-ack-1');
+-- what is not wrong as the finding says is not acknowledged
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.balance SET balance = balance + 1 WHERE aggregate_id = 'rec-ack-1';
+COMMIT;
+SELECT code, pointstore.acknowledge(id, 'x') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = 'rec-ack-1' AND code = 'balance_mismatch';
+BEGIN READ ONLY;
+SELECT pointstore.acknowledge(1, 'x');
+ROLLBACK;
+-- of the store as a whole
+ALTER SEQUENCE pointstore.event_store_id_seq CACHE 2;
+CALL pointstore.reconcile() \gset
+SELECT aggregate_id, code, severity, expected, found FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = '';
+SELECT pointstore.acknowledge(id, 'it must be') FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = '';
+CALL pointstore.reconcile() \gset
+SELECT count(*) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = '';
+ALTER SEQUENCE pointstore.event_store_id_seq CACHE 3;
+CALL pointstore.reconcile() \gset
+SELECT aggregate_id, code, severity, expected, found FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = '';
+ALTER SEQUENCE pointstore.event_store_id_seq CACHE 1;
+CALL pointstore.reconcile() \gset
+SELECT count(*) FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = '';
 
 -- more of these than are looked for by the heap: what is not sure stays open
 BEGIN;

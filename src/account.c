@@ -849,7 +849,7 @@ pointstore_log_opening(const Account *account)
 	pointstore_log("open", NULL, NULL, &opened);
 }
 
-/* A row of account_log; before or after may be null. */
+/* A row of account_log; before or after may be null, or an account that is not there. */
 void
 pointstore_log(const char *action, text *reason, const Account *before, const Account *after)
 {
@@ -890,7 +890,7 @@ log_side(Datum *values, char *nulls, const Account *account)
 {
 	const Kind *kind;
 
-	if (account == NULL)
+	if (account == NULL || account->kind_name == NULL)
 	{
 		memset(values, 0, 6 * sizeof(Datum));
 		memset(nulls, 'n', 6);

@@ -57,6 +57,7 @@
 PG_FUNCTION_INFO_V1(pointstore_reconcile);
 PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 PG_FUNCTION_INFO_V1(pointstore_repair);
+PG_FUNCTION_INFO_V1(pointstore_acknowledge);
 
 /*
  * Our locks are advisory ones, as the view reconciliation_run knows them, of a kind
@@ -94,6 +95,7 @@ static int	reconcile_delay = 10;	/* ms */
 #define OUR_REASON "reconciliation"
 
 static const char *const too_many = "more accounts than pointstore.max_auto_actions would have been touched: the rest is reported";
+static const char *const too_early = "%lld accounts were last changed in the future, by a clock that was wrong";
 
 typedef struct Run
 {
@@ -113,6 +115,7 @@ typedef struct Run
 	HTAB	   *done;			/* names of the accounts that it has found something about, or left unverified */
 	int64		acted;			/* accounts that were repaired or frozen */
 	bool		breaker;		/* more would have been */
+	int64		ahead;			/* accounts that were last changed in the future */
 	int			heap_looks;		/* accounts examined by the heap */
 	TimestampTz started_at;
 	int64		since_id;		/* the checkpoint as it was, what it becomes, and what it may become */
@@ -166,6 +169,10 @@ typedef struct Case
 	Run		   *run;
 	text	   *id;
 	bool		by_heap;		/* it is the heap that has shown it */
+	const HeapView *heap;		/* what the heaps say; null: not known */
+	const char *lie;			/* table whose key says something else */
+	bool		not_compared;	/* heap looks have run out */
+	bool		known;			/* something is wrong that was acknowledged */
 	bool		hidden;			/* and an index hides it */
 	bool		unsure;			/* there were too many that only the heap shows */
 	char	   *stamp;			/* what of the account cannot change by appends to it */
@@ -382,6 +389,18 @@ typedef struct Proofs
 static PointstorePlan examine_plan = {
 	.sql = EXAMINE_SQL(BY_INDEX), .nargs = 1, .argtypes = {TEXTOID}
 };
+/* What is wrong with the store as a whole, which has findings of the account '': its sequence, and rows without a name. */
+static PointstorePlan examine_store_plan = {
+	.sql = "WITH judged (code, severity, expected, found) AS ("
+	" SELECT 'sequence_settings', 'error', CAST(1 AS pg_catalog.int8), CASE WHEN q.seqcache" NE "1 THEN q.seqcache ELSE q.seqincrement END"
+	"   FROM pg_catalog.pg_sequence q WHERE q.seqrelid" EQ "CAST('pointstore.event_store_id_seq' AS pg_catalog.regclass)"
+	"    AND (q.seqcache" NE "1 OR q.seqincrement" LT "1 OR q.seqcycle)"
+	" UNION ALL SELECT 'version_gap', 'critical', 0, pg_catalog.count(*) FROM pointstore.event_store WHERE aggregate_id IS NULL HAVING pg_catalog.count(*)" GT "0"
+	" UNION ALL SELECT 'orphan_balance', 'error', 0, pg_catalog.count(*) FROM pointstore.balance WHERE aggregate_id IS NULL HAVING pg_catalog.count(*)" GT "0)"
+	" SELECT j.code, j.severity, j.expected, j.found, CAST(NULL AS pg_catalog.int8), pg_catalog.jsonb_build_object("
+	"   'times', 1, 'cache', q.seqcache, 'increment', q.seqincrement, 'cycle', q.seqcycle)"
+	"   FROM judged j, pg_catalog.pg_sequence q WHERE q.seqrelid" EQ "CAST('pointstore.event_store_id_seq' AS pg_catalog.regclass)"
+};
 static PointstorePlan examine_heap_plan = {
 	.sql = EXAMINE_SQL(BY_HEAP), .nargs = 1, .argtypes = {TEXTOID}
 };
@@ -415,16 +434,25 @@ static bool is_true(TupleTableSlot *slot, int column);
 static void start_receiver(DestReceiver *self, int operation, TupleDesc desc);
 static void end_receiver(DestReceiver *self);
 static void take_proofs_and_candidates(Run *run, Tuplestorestate *rows);
+static HeapView heap_view(TupleTableSlot *slot);
 static TupleDesc row_desc(void);
 static void write_proofs(Run *run, Proofs *proofs);
 static void prove_tails(Run *run, Tuplestorestate *ids);
 static void examine_open_findings(Run *run);
+static void look_at_clock(Run *run);
 static void finish_run(Run *run);
 static void forget_runs(void);
-static void confirm(Run *run, const char *account, bool by_heap);
+static void confirm(Run *run, const char *account, bool by_heap, const HeapView *heap);
 static ErrorData *attempt(Case *wrong, bool (*what) (void *));
 static bool decide(void *arg);
 static void look(Case *wrong);
+static void compare_with_heap(Case *wrong, Snapshot snapshot);
+static void add_index_mismatch(Case *wrong);
+static void pass_over_acknowledged(Case *wrong);
+static bool is_acknowledged(text *id, const Finding *finding);
+static void finding_values(Datum *values, char *nulls, text *id, const Finding *finding);
+static void require_same(int64 number, const Finding *finding);
+static const Finding *find_code(const Findings *found, int64 number);
 static char *read_stamp(const Case *wrong, bool again, int64 *version);
 static bool still_stands(Case *wrong);
 static bool record_certain(void *arg);
@@ -439,19 +467,21 @@ static Findings *examine_now(text *id);
 static void record(const Case *wrong, const char *action, bool hidden);
 static void announce(const Case *wrong, const Finding *finding, const char *action);
 static void forget_proof(text *id);
-static void resolve(text *id, Findings *found, const char *by, const char *action);
+static void resolve(const Case *wrong, const Findings *found, const char *by, const char *action);
 static const char *act(Case *wrong);
 static bool has_failed_before(const Case *wrong);
 static bool follow_policy(void *arg);
-static void put_right(text *id, const Findings *found, bool by_events, text *reason);
+static void put_right(Case *wrong, text *reason);
 static void require_right(text *id);
 static void log_as_it_is(text *id);
 static Policy read_policy(text *id);
 static bool is_shut(text *id);
-static bool lack_events(const Findings *found);
+static bool can_repair(const Case *wrong);
 static bool can_adjust(const Findings *found);
 static void adjust(text *id, text *reason);
-static text *lock_account_of(int64 finding);
+static void refuse_lies(text *id);
+static text *account_of(int64 finding);
+static void lock_whole_account(text *id);
 static Datum text_array(Datum *elements, int n, Oid type);
 
 /* Called once when the library is loaded. */
@@ -601,6 +631,9 @@ run_all(Run *run)
 			scan_slice(run);
 	else
 		scan_new_events(run);
+	confirm(run, "", false, NULL);	/* the store as a whole */
+	if (run->full)
+		look_at_clock(run);
 	examine_open_findings(run);
 	finish_run(run);
 }
@@ -956,6 +989,8 @@ static const char *const new_links_sql =
 "  SELECT l.aggregate_id FROM pointstore.event_store l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id"
 "   WHERE l.id" GT "$1 AND l.leg" GE "1 AND l.event_type" NE "'EventReversed' AND NOT (" IS_FIRST_LEG("f") " AND " SAME_REQUEST("f", "l") ")"
 "  UNION ALL"
+"  SELECT e.aggregate_id FROM pointstore.event_store e WHERE e.id" GT "$1 AND e.leg" GE "1 AND e.request_id IS NULL AND e.cause_id IS NULL"
+"  UNION ALL"
 "  SELECT e.aggregate_id FROM pointstore.event_store e JOIN pointstore.event_store t ON t.request_id" EQ "e.request_id"
 "   WHERE e.id" GT "$1 AND e.request_id IS NOT NULL AND coalesce(t.leg, -1)" EQ "coalesce(e.leg, -1)"
 "     AND (t.id" LT "e.id OR (t.id" EQ "e.id AND t.aggregate_id" LT "e.aggregate_id))"
@@ -1160,8 +1195,9 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 		if (is_true(slot, 1))
 		{
 			char	   *id = TextDatumGetCString(slot->tts_values[0]);
+			HeapView	heap = heap_view(slot);
 
-			confirm(run, id, run->full);
+			confirm(run, id, run->full, run->full ? &heap : NULL);
 			pfree(id);
 			continue;
 		}
@@ -1182,6 +1218,20 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 	MemoryContextDelete(batch);
 	ExecDropSingleTupleTableSlot(slot);
 	let_go(run, rows);
+}
+
+/* What a row of slice_sql says of the heaps. */
+static HeapView
+heap_view(TupleTableSlot *slot)
+{
+	return (HeapView)
+	{
+		.last = slot->tts_isnull[3] ? 0 : DatumGetInt64(slot->tts_values[3]),
+		.events = slot->tts_isnull[6] ? 0 : DatumGetInt64(slot->tts_values[6]),
+		.mark = slot->tts_isnull[7] ? 0 : DatumGetInt64(slot->tts_values[7]),
+		.balances = slot->tts_isnull[8] ? 0 : DatumGetInt64(slot->tts_values[8]),
+		.pures = slot->tts_isnull[9] ? 0 : DatumGetInt64(slot->tts_values[9])
+	};
 }
 
 /* As the rows of slice_sql and tail_sql; of accounts that are merely named, the first column. */
@@ -1354,7 +1404,7 @@ examine_named(Run *run, Tuplestorestate *ids, bool by_heap, long most)
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(slot);
 		id = TextDatumGetCString(slot->tts_values[0]);
-		confirm(run, id, by_heap);
+		confirm(run, id, by_heap, NULL);
 		pfree(id);
 		if (run->unverified == unverified)
 			spent += TimestampDifferenceMilliseconds(start, GetCurrentTimestamp());
@@ -1463,6 +1513,30 @@ examine_open_findings(Run *run)
 	examine_named(run, ids, false, run->full ? 0 : OPEN_FINDINGS_TIME);
 }
 
+/* Counts the accounts that a clock which once was wrong has left in the future: rebuild_balance() brings them back. */
+static void
+look_at_clock(Run *run)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT pg_catalog.count(*) FROM pointstore.balance"
+		" WHERE updated_at" GT "(pg_catalog.clock_timestamp()" PLUS "CAST('1 min' AS pg_catalog.interval))"
+	};
+	PointstoreScope owner;
+	bool		isnull;
+
+	pointstore_act_as_verifier(&owner);
+	SPI_connect();
+	pointstore_execute(&plan, NULL, NULL, false);
+	run->ahead = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	pointstore_act_as_caller(&owner);
+	if (run->ahead > 0)
+		ereport(WARNING,
+				(errmsg("reconciliation %lld: %s", (long long) run->id, psprintf(too_early, (long long) run->ahead)),
+				 errhint("rebuild_balance() sets updated_at back to the clock.")));
+	next_step();
+}
+
 /* Whether an id of the checkpoint has been passed by this run's, or the sequence was set back before it. */
 #define IS_OVER(id) "(" id LE "$1 OR " id GT "(SELECT last_value FROM pointstore.event_store_id_seq))"
 
@@ -1494,8 +1568,8 @@ finish_run(Run *run)
 	values[2] = Int64GetDatum(run->events);
 	values[3] = Int64GetDatum(run->findings);
 	values[4] = Int64GetDatum(run->unverified);
-	values[5] = CStringGetTextDatum(too_many);
-	pointstore_execute(&finish, values, run->breaker ? "      " : "     n", false);
+	values[5] = CStringGetTextDatum(run->breaker ? too_many : psprintf(too_early, (long long) run->ahead));
+	pointstore_execute(&finish, values, run->breaker || run->ahead > 0 ? "      " : "     n", false);
 	forget_runs();
 	/*
 	 * The slices of an earlier session have not seen what came before this one; and
@@ -1539,11 +1613,11 @@ forget_runs(void)
  * a run, however it came to notice.
  */
 static void
-confirm(Run *run, const char *account, bool by_heap)
+confirm(Run *run, const char *account, bool by_heap, const HeapView *heap)
 {
 	MemoryContext context;
 	MemoryContext old;
-	Case		wrong = {.run = run, .by_heap = by_heap};
+	Case		wrong = {.run = run, .by_heap = by_heap, .heap = heap};
 	ErrorData  *error = NULL;
 	PointstoreScope owner;
 	int			attempts = 0;
@@ -1627,22 +1701,139 @@ decide(void *arg)
 	return true;
 }
 
-/* Examines an account in one snapshot, in which its stamp is taken too. */
+/*
+ * Examines an account in one snapshot, in which its stamp is taken too. Where an index
+ * lies about it, what its heaps say is what is wrong, and that.
+ */
 static void
 look(Case *wrong)
 {
-	(void) pointstore_push_snapshot();
+	Run		   *run = wrong->run;
+	Snapshot	snapshot = pointstore_push_snapshot();
+
 	wrong->stamp = read_stamp(wrong, false, &wrong->version);
-	wrong->found = examine(wrong->id, &examine_plan);
+	wrong->found = examine(wrong->id, VARSIZE_ANY_EXHDR(wrong->id) == 0 ? &examine_store_plan : &examine_plan);
+	compare_with_heap(wrong, snapshot);
 	/* an index may hide from this what the heap has shown */
-	wrong->hidden = wrong->found->n == 0 && wrong->by_heap;
-	wrong->unsure = wrong->hidden && wrong->run->heap_looks == MAX_HEAP_LOOKS;
+	wrong->hidden = wrong->lie != NULL || (wrong->found->n == 0 && wrong->by_heap);
+	wrong->unsure = wrong->hidden && run->heap_looks == MAX_HEAP_LOOKS;
 	if (wrong->hidden && !wrong->unsure)
 	{
-		wrong->run->heap_looks++;
+		run->heap_looks++;
 		wrong->found = examine(wrong->id, &examine_heap_plan);
+		if (wrong->lie != NULL || wrong->found->n > 0)
+			add_index_mismatch(wrong);
 	}
+	pass_over_acknowledged(wrong);
 	PopActiveSnapshot();
+}
+
+/*
+ * Whether the keys say of an account what its heaps do, where the heaps have been read or something
+ * would be written: then they are read for it, so many times in a run.
+ */
+static void
+compare_with_heap(Case *wrong, Snapshot snapshot)
+{
+	Datum		id = PointerGetDatum(wrong->id);
+	HeapView   *view;
+
+	if (wrong->found->n == 0 || VARSIZE_ANY_EXHDR(wrong->id) == 0 || !pointstore_store_is_complete())
+		return;
+	wrong->policy = read_policy(wrong->id);
+	if (wrong->heap == NULL && (!wrong->policy.repair || !can_repair(wrong)))
+		return;
+	wrong->not_compared = wrong->heap == NULL && wrong->run->heap_looks == MAX_HEAP_LOOKS;
+	if (wrong->not_compared)
+		return;
+	if (wrong->heap == NULL)
+	{
+		wrong->run->heap_looks++;
+		wrong->heap = view = palloc(sizeof(HeapView));
+		pointstore_view_heaps(&id, 1, view);
+	}
+	wrong->lie = pointstore_find_lie(wrong->id, wrong->heap, snapshot);
+}
+
+/* That an index hides or invents rows is a finding, too. */
+static void
+add_index_mismatch(Case *wrong)
+{
+	Findings   *found = wrong->found;
+	Finding    *finding;
+
+	found->findings = repalloc(found->findings, sizeof(Finding) * (found->n + 1));
+	finding = &found->findings[found->n++];
+	*finding = (Finding) {.code = "index_mismatch", .severity = "critical", .no_expected = true, .no_found = true, .no_version = true};
+	finding->detail = DirectFunctionCall1(jsonb_in, CStringGetDatum(
+		wrong->lie ? psprintf("{\"table\": \"%s\"}", wrong->lie) : "{}"));
+	found->critical = true;
+}
+
+/*
+ * What an operator has acknowledged is no finding, while exactly that is wrong with exactly those
+ * events. That the events are inconsistent is still to be minded.
+ */
+static void
+pass_over_acknowledged(Case *wrong)
+{
+	Findings   *found = wrong->found;
+	int			n = 0;
+	int			i;
+
+	for (i = 0; i < found->n; i++)
+		if (wrong->hidden || !is_acknowledged(wrong->id, &found->findings[i]))
+			found->findings[n++] = found->findings[i];
+	wrong->known = n < found->n;
+	found->n = n;
+}
+
+/*
+ * What an acknowledgement is of: what is wrong, how often, and the account's events up to a last one, by our columns.
+ * Of a row, which goes on with its account, it is by how much it differs. From a statement with the account $1, the
+ * code $2, severity $3, expected $4, found $5, version $6, detail $7.
+ */
+#define ACKNOWLEDGED(last) \
+"pg_catalog.jsonb_build_object('last', " last ", 'times', $7 OPERATOR(pg_catalog.->) 'times'," \
+" 'wrong', CASE WHEN $3" EQ "'critical' OR $2" EQ "'hold_mismatch' THEN pg_catalog.jsonb_build_array($6, $4, $5)" \
+"               ELSE pg_catalog.jsonb_build_array(CAST($5 AS pg_catalog.numeric)" MINUS "$4) END," \
+" 'events', (SELECT pg_catalog.jsonb_build_array(pg_catalog.count(*), pg_catalog.sum(pg_catalog.hash_record_extended(" \
+"   ROW(e.id, e.version, e.event_type, e.amount, e.held, e.balance_after, e.request_id, e.leg, e.cause_id, e.created_at), 0)))" \
+"   FROM pointstore.event_store e WHERE e.aggregate_id" EQ "$1 AND coalesce(e.version" LE last ", true)))"
+
+static bool
+is_acknowledged(text *id, const Finding *finding)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT FROM pointstore.finding f WHERE f.aggregate_id" EQ "$1 AND f.code" EQ "$2 AND f.acknowledged IS NOT NULL"
+		" AND f.acknowledged" EQ ACKNOWLEDGED("CAST((f.acknowledged OPERATOR(pg_catalog.->) 'last') AS pg_catalog.int8)"),
+		.nargs = 7, .argtypes = {TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID}
+	};
+	Datum		values[7];
+	char		nulls[8] = "       ";
+	bool		acknowledged;
+
+	finding_values(values, nulls, id, finding);
+	SPI_connect();
+	pointstore_execute(&plan, values, nulls, true);
+	acknowledged = SPI_processed > 0;
+	SPI_finish();
+	return acknowledged;
+}
+
+static void
+finding_values(Datum *values, char *nulls, text *id, const Finding *finding)
+{
+	values[0] = PointerGetDatum(id);
+	values[1] = CStringGetTextDatum(finding->code);
+	values[2] = CStringGetTextDatum(finding->severity);
+	values[3] = Int64GetDatum(finding->expected);
+	values[4] = Int64GetDatum(finding->found);
+	values[5] = Int64GetDatum(finding->version);
+	values[6] = finding->detail;
+	nulls[3] = finding->no_expected ? 'n' : ' ';
+	nulls[4] = finding->no_found ? 'n' : ' ';
+	nulls[5] = finding->no_version ? 'n' : ' ';
 }
 
 /*
@@ -1662,7 +1853,7 @@ read_stamp(const Case *wrong, bool again, int64 *version)
 		"   FROM b CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS events, coalesce(pg_catalog.sum(e.amount), 0) AS total,"
 		"                                     coalesce(pg_catalog.sum(e.held), 0) AS held"
 		"                                FROM pointstore.event_store e"
-		"                               WHERE e.aggregate_id" EQ "$1 AND b.rows" GT "0 AND e.version" GT "coalesce($2, b.version)) t",
+		"                               WHERE e.aggregate_id" EQ "$1 AND b.rows" GT "0 AND e.version" GT "coalesce($2, b.version, 0)) t",
 		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
 	};
 	MemoryContext context = CurrentMemoryContext;
@@ -1729,9 +1920,9 @@ settle(Case *wrong)
 			wrong->found->n = 0;
 		}
 	}
-	else
+	else if (!wrong->known)
 		forget_proof(wrong->id);	/* what looked wrong was the proof */
-	resolve(wrong->id, wrong->found, "reconcile", NULL);
+	resolve(wrong, wrong->found, "reconcile", NULL);
 	wrong->settled = true;
 }
 
@@ -1847,7 +2038,7 @@ examine_now(text *id)
 	Findings   *found;
 
 	(void) pointstore_push_snapshot();
-	found = examine(id, &examine_plan);
+	found = examine(id, VARSIZE_ANY_EXHDR(id) == 0 ? &examine_store_plan : &examine_plan);
 	PopActiveSnapshot();
 	return found;
 }
@@ -1923,7 +2114,9 @@ announce(const Case *wrong, const Finding *finding, const char *action)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("finding %s: %s of account \"%s\" (%s), %s", SPI_getvalue(row, desc, 1), finding->code,
-						pointstore_cstring(wrong->id), finding->severity, action)));
+						pointstore_cstring(wrong->id), finding->severity, action),
+				 strcmp(finding->code, "index_mismatch") == 0 ?
+				 errhint("The extension amcheck tells which index it is; REINDEX mends it.") : 0));
 	}
 }
 
@@ -1941,27 +2134,32 @@ forget_proof(text *id)
 	SPI_finish();
 }
 
-/* Closes an account's open findings that are not among these, by an action or, null, by the way of the world. */
+/*
+ * Closes an account's open findings that are not among these, by an action or, null, by the way of the world. Those
+ * that an index hides are not closed by a run that goes by it.
+ */
 static void
-resolve(text *id, Findings *found, const char *by, const char *action)
+resolve(const Case *wrong, const Findings *found, const char *by, const char *action)
 {
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.finding SET resolved_at = pg_catalog.clock_timestamp(), resolved_by = $3,"
-		" action = coalesce($4, action) WHERE aggregate_id" EQ "$1 AND resolved_at IS NULL AND code" NE "ALL ($2)",
-		.nargs = 4, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID}
+		" action = coalesce($4, action) WHERE aggregate_id" EQ "$1 AND resolved_at IS NULL AND code" NE "ALL ($2)"
+		" AND ($5 OR NOT detail OPERATOR(pg_catalog.?) 'hidden')",
+		.nargs = 5, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, BOOLOID}
 	};
-	Datum		values[4];
+	Datum		values[5];
 	Datum	   *codes = palloc(sizeof(Datum) * Max(found->n, 1));
 	int			i;
 
 	for (i = 0; i < found->n; i++)
 		codes[i] = CStringGetTextDatum(found->findings[i].code);
-	values[0] = PointerGetDatum(id);
+	values[0] = PointerGetDatum(wrong->id);
 	values[1] = text_array(codes, found->n, TEXTOID);
 	values[2] = CStringGetTextDatum(by);
 	values[3] = action ? CStringGetTextDatum(action) : (Datum) 0;
+	values[4] = BoolGetDatum(wrong->run == NULL || wrong->run->full);
 	SPI_connect();
-	pointstore_execute(&plan, values, action ? "    " : "   n", false);
+	pointstore_execute(&plan, values, action ? "     " : "   n ", false);
 	SPI_finish();
 }
 
@@ -1981,9 +2179,7 @@ act(Case *wrong)
 	if (!pointstore_store_is_complete() || run->fed)
 		return "reported";
 	*policy = read_policy(wrong->id);
-	if (policy->freeze ? is_shut(wrong->id) :
-		!policy->repair || wrong->found->critical ||
-		(policy->by_events ? !wrong->by_heap && lack_events(wrong->found) : !can_adjust(wrong->found)))
+	if (policy->freeze ? is_shut(wrong->id) : !policy->repair || wrong->not_compared || !can_repair(wrong))
 		return "reported";
 	if (run->acted >= max_auto_actions)
 	{
@@ -2037,34 +2233,34 @@ follow_policy(void *arg)
 	if (wrong->policy.freeze)
 		pointstore_freeze(wrong->id, reason);
 	else
-		put_right(wrong->id, wrong->found, wrong->policy.by_events, reason);
+		put_right(wrong, reason);
 	return true;
 }
 
 /*
  * Sets the row to what the events say, or brings the events to the balance: PS011
- * where that cannot be the truth, or something stays wrong.
+ * where that cannot be the truth, or something stays wrong. The keys agree with the heaps.
  */
 static void
-put_right(text *id, const Findings *found, bool by_events, text *reason)
+put_right(Case *wrong, text *reason)
 {
 	Account		before;
 	Account		after;
 
-	if (by_events)
+	if (wrong->policy.by_events)
 	{
-		if (!pointstore_rebuild(id, &(Rebuild) {.action = "repair", .reason = reason}, &before, &after))
-			log_as_it_is(id);
-		forget_proof(id);
+		if (!pointstore_rebuild(wrong->id, &(Rebuild) {.action = "repair", .reason = reason, .unchecked = true}, &before, &after))
+			log_as_it_is(wrong->id);
+		forget_proof(wrong->id);
 	}
-	else if (can_adjust(found))
-		adjust(id, reason);
+	else if (can_adjust(wrong->found))
+		adjust(wrong->id, reason);
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("the balance of account \"%s\" cannot be the truth", pointstore_cstring(id)),
+				 errmsg("the balance of account \"%s\" cannot be the truth", pointstore_cstring(wrong->id)),
 				 errdetail("Only a balance that is off, in an account that is in order otherwise, is taken for it.")));
-	require_right(id);
+	require_right(wrong->id);
 }
 
 /* PS011 where something is wrong with an account still. */
@@ -2100,8 +2296,8 @@ read_policy(text *id)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT on_mismatch" EQ "'freeze', on_mismatch" EQ "'repair', source_of_truth" EQ "'events' FROM pointstore.account_kind"
-		" WHERE kind" EQ "coalesce((SELECT kind FROM pointstore.balance WHERE aggregate_id" EQ "$1),"
-		"                          (SELECT kind FROM pointstore.pure_account WHERE aggregate_id" EQ "$1),"
+		" WHERE kind" EQ "coalesce((SELECT kind FROM pointstore.balance WHERE aggregate_id" EQ "$1 LIMIT 1),"
+		"                          (SELECT kind FROM pointstore.pure_account WHERE aggregate_id" EQ "$1 LIMIT 1),"
 		"                          (SELECT after OPERATOR(pg_catalog.->>) 'kind' FROM pointstore.account_log"
 		"                            WHERE aggregate_id" EQ "$1 AND after IS NOT NULL ORDER BY id DESC LIMIT 1), 'default')",
 		.nargs = 1, .argtypes = {TEXTOID}
@@ -2135,20 +2331,20 @@ is_shut(text *id)
 	return shut;
 }
 
-/*
- * Whether the row has seen events that are not there. An index may hide them, so it
- * takes the heap for the row to be set back to what the events say.
- */
+/* Whether what is wrong with an account is a row that can be set right. */
 static bool
-lack_events(const Findings *found)
+can_repair(const Case *wrong)
 {
-	bool		lack = false;
+	static const char *const codes[] = {"balance_mismatch", "version_mismatch", "held_mismatch", "missing_balance", "orphan_balance"};
+	const Findings *found = wrong->found;
 	int			i;
 
+	if (!wrong->policy.by_events)
+		return can_adjust(found);
 	for (i = 0; i < found->n; i++)
-		lack |= strcmp(found->findings[i].code, "orphan_balance") == 0 ||
-			(strcmp(found->findings[i].code, "version_mismatch") == 0 && found->findings[i].found > found->findings[i].expected);
-	return lack;
+		if (pointstore_place(cstring_to_text(found->findings[i].code), codes, lengthof(codes)) < 0)
+			return false;
+	return true;
 }
 
 /* Only a balance that is off, in an account that is in order otherwise, can be the truth. */
@@ -2231,12 +2427,12 @@ pointstore_reconcile_account(PG_FUNCTION_ARGS)
 Datum
 pointstore_repair(PG_FUNCTION_ARGS)
 {
-	char	   *source = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *source;
+	Case		wrong = {.by_heap = true};
 	PointstoreScope owner;
-	text	   *id;
-	bool		by_events;
-	Findings   *found;
 
+	pointstore_check_arguments(fcinfo, 2);
+	source = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -2247,21 +2443,145 @@ pointstore_repair(PG_FUNCTION_ARGS)
 				 errmsg("source_of_truth must be events or balance, is \"%s\"", source)));
 	PreventCommandIfReadOnly("repair()");
 	pointstore_act_as_owner(&owner);
-	id = lock_account_of(PG_GETARG_INT64(0));
-	by_events = source == NULL ? read_policy(id).by_events : strcmp(source, "events") == 0;
-	found = examine_now(id);
-	if (found->n > 0)
-		put_right(id, found, by_events, NULL);
-	resolve(id, &(Findings) {0}, pointstore_role_name(GetOuterUserId()), found->n > 0 ? "repaired" : NULL);
+	wrong.id = account_of(PG_GETARG_INT64(0));
+	refuse_lies(wrong.id);
+	lock_whole_account(wrong.id);
+	wrong.policy = read_policy(wrong.id);
+	if (source != NULL)
+		wrong.policy.by_events = strcmp(source, "events") == 0;
+	wrong.found = examine_now(wrong.id);
+	if (wrong.found->n > 0)
+		put_right(&wrong, NULL);
+	resolve(&wrong, &(Findings) {0}, pointstore_role_name(GetOuterUserId()), wrong.found->n > 0 ? "repaired" : NULL);
 	pointstore_act_as_caller(&owner);
-	PG_RETURN_TEXT_P(cstring_to_text(found->n == 0 ? "nothing was wrong any more" :
-									 !by_events ? "the events were brought to the balance by BalanceAdjusted" :
+	PG_RETURN_TEXT_P(cstring_to_text(wrong.found->n == 0 ? "nothing was wrong any more" :
+									 !wrong.policy.by_events ? "the events were brought to the balance by BalanceAdjusted" :
 									 "the balance row was set to what the events say"));
 }
 
-/* The account of an open finding (PS008), its row locked. */
+/* acknowledge(finding_id, reason): closes an open finding as known; see the install script. */
+Datum
+pointstore_acknowledge(PG_FUNCTION_ARGS)
+{
+	static PointstorePlan close = {
+		.sql = "UPDATE pointstore.finding SET resolved_at = pg_catalog.clock_timestamp(), resolved_by = $8, action = 'acknowledged',"
+		" acknowledged = " ACKNOWLEDGED("x.last")
+		"  FROM (SELECT coalesce(pg_catalog.max(version), 0) AS last FROM pointstore.event_store WHERE aggregate_id" EQ "$1) x WHERE id" EQ "$9",
+		.nargs = 9, .argtypes = {TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, INT8OID}
+	};
+	int64		number;
+	text	   *reason;
+	PointstoreScope owner;
+	text	   *id;
+	Account		account;
+	const Finding *finding;
+	Datum		values[9];
+	char		nulls[10] = "         ";
+
+	pointstore_check_arguments(fcinfo, 2);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "finding_id" : "reason")));
+	number = PG_GETARG_INT64(0);
+	reason = PG_GETARG_TEXT_PP(1);
+	if (VARSIZE_ANY_EXHDR(reason) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("reason must not be empty")));
+	PreventCommandIfReadOnly("acknowledge()");
+	pointstore_act_as_owner(&owner);
+	id = account_of(number);
+	pointstore_read_account(&account, id, pointstore_push_snapshot(), LOCK_ACCOUNT);
+	finding = find_code(examine_now(id), number);
+	require_same(number, finding);
+	finding_values(values, nulls, id, finding);
+	values[7] = CStringGetTextDatum(pointstore_role_name(GetOuterUserId()));
+	values[8] = Int64GetDatum(number);
+	SPI_connect();
+	pointstore_execute(&close, values, nulls, false);
+	SPI_finish();
+	pointstore_log("acknowledge", reason, account.exists ? &account : NULL, &account);
+	pointstore_release_account(&account);
+	PopActiveSnapshot();
+	pointstore_act_as_caller(&owner);
+	PG_RETURN_VOID();
+}
+
+/* What is wrong now of a finding's code: null, nothing, or an index hides it. */
+static const Finding *
+find_code(const Findings *found, int64 number)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT code FROM pointstore.finding WHERE id" EQ "$1",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(number);
+	const Finding *result = NULL;
+	int			i;
+
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, false);
+	for (i = 0; i < found->n; i++)
+		if (strcmp(found->findings[i].code, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)) == 0)
+			result = &found->findings[i];
+	SPI_finish();
+	return result;
+}
+
+/* Who acknowledges a finding has seen what it says: PS011 where that is not what is wrong now. */
+static void
+require_same(int64 number, const Finding *finding)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT FROM pointstore.finding WHERE id" EQ "$1"
+		" AND (detail OPERATOR(pg_catalog.->) 'times')" EQ "($5 OPERATOR(pg_catalog.->) 'times')"
+		" AND CASE WHEN severity" EQ "'critical' OR code" EQ "'hold_mismatch'"
+		"          THEN pg_catalog.jsonb_build_array(version, expected, found)" EQ "pg_catalog.jsonb_build_array($4, $2, $3)"
+		"          ELSE coalesce(CAST(found AS pg_catalog.numeric)" MINUS "expected" EQ "(CAST($3 AS pg_catalog.numeric)" MINUS "$2), found IS NULL OR expected IS NULL) END",
+		.nargs = 5, .argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, JSONBOID}
+	};
+	Datum		values[5] = {Int64GetDatum(number)};
+	char		nulls[6] = "     ";
+	bool		same = false;
+
+	if (finding != NULL)
+	{
+		values[1] = Int64GetDatum(finding->expected);
+		values[2] = Int64GetDatum(finding->found);
+		values[3] = Int64GetDatum(finding->version);
+		values[4] = finding->detail;
+		nulls[1] = finding->no_expected ? 'n' : ' ';
+		nulls[2] = finding->no_found ? 'n' : ' ';
+		nulls[3] = finding->no_version ? 'n' : ' ';
+		SPI_connect();
+		pointstore_execute(&plan, values, nulls, false);
+		same = SPI_processed > 0;
+		SPI_finish();
+	}
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("finding %lld is not what is wrong now", (long long) number),
+				 errhint("CALL pointstore.reconcile('full'); brings the findings up to date. What an index hides is not acknowledged: REINDEX mends it.")));
+}
+
+/* PS011 where an index says of an account something else than its table. */
+static void
+refuse_lies(text *id)
+{
+	Snapshot	snapshot = pointstore_push_snapshot();
+	Datum		value = PointerGetDatum(id);
+	HeapView	heap;
+
+	pointstore_view_heaps(&value, 1, &heap);
+	pointstore_refuse_lie(id, pointstore_find_lie(id, &heap, snapshot));
+	PopActiveSnapshot();
+}
+
+/* The account of an open finding (PS008). */
 static text *
-lock_account_of(int64 finding)
+account_of(int64 finding)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT aggregate_id FROM pointstore.finding WHERE id" EQ "$1 AND resolved_at IS NULL",
@@ -2269,7 +2589,6 @@ lock_account_of(int64 finding)
 	};
 	MemoryContext context = CurrentMemoryContext;
 	Datum		value = Int64GetDatum(finding);
-	Account		account;
 	char	   *id;
 
 	SPI_connect();
@@ -2280,8 +2599,16 @@ lock_account_of(int64 finding)
 				 errmsg("there is no open finding %lld", (long long) finding)));
 	id = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 	SPI_finish();
-	pointstore_read_account(&account, cstring_to_text(id), pointstore_push_snapshot(), LOCK_ACCOUNT);
+	return cstring_to_text(id);
+}
+
+/* Locks whatever row an account has. */
+static void
+lock_whole_account(text *id)
+{
+	Account		account;
+
+	pointstore_read_account(&account, id, pointstore_push_snapshot(), LOCK_ACCOUNT);
 	pointstore_release_account(&account);
 	PopActiveSnapshot();
-	return account.id;
 }

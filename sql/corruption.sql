@@ -1,0 +1,202 @@
+-- One table of corruptions: each is made behind the guards' back to an account of its own,
+-- and a full run finds exactly what it says there, as reconcile_account does; undone, all is well.
+\set VERBOSITY sqlstate
+SET client_min_messages = error;
+CREATE TABLE cor_way (
+    way         text PRIMARY KEY,
+    account     text NOT NULL,      -- that is accused
+    corrupt     text NOT NULL,
+    findings    text[] NOT NULL,    -- code severity version
+    incremental boolean NOT NULL DEFAULT false);    -- an incremental run sees it, too: it is about what came since
+INSERT INTO cor_way VALUES
+-- rows of balances
+('balance more',        'cor-a', $$UPDATE pointstore.balance SET balance = balance + 1 WHERE aggregate_id = 'cor-a'$$, '{balance_mismatch error 4}', true),
+('balance less',        'cor-a', $$UPDATE pointstore.balance SET balance = balance - 1 WHERE aggregate_id = 'cor-a'$$, '{balance_mismatch warning 4}', true),
+('balance null',        'cor-a', $$UPDATE pointstore.balance SET balance = NULL WHERE aggregate_id = 'cor-a'$$, '{balance_mismatch error 4}', true),
+('version ahead',       'cor-a', $$UPDATE pointstore.balance SET version = 5 WHERE aggregate_id = 'cor-a'$$, '{version_mismatch error 4}', true),
+('version at the end',  'cor-a', $$UPDATE pointstore.balance SET version = 9223372036854775807 WHERE aggregate_id = 'cor-a'$$, '{version_mismatch error 4}', true),
+('version null',        'cor-a', $$UPDATE pointstore.balance SET version = NULL WHERE aggregate_id = 'cor-a'$$, '{version_mismatch error 4}', true),
+('held more',           'cor-a', $$UPDATE pointstore.balance SET held = 1 WHERE aggregate_id = 'cor-a'$$, '{held_mismatch warning 4}', true),
+('held less',           'cor-h', $$UPDATE pointstore.balance SET held = held - 1 WHERE aggregate_id = 'cor-h'$$, '{held_mismatch error 7}', true),
+('next_expiry',         'cor-h', $$UPDATE pointstore.balance SET next_expiry = next_expiry + interval '1 day' WHERE aggregate_id = 'cor-h'$$, '{held_mismatch warning 7}', true),
+('next_expiry null',    'cor-h', $$UPDATE pointstore.balance SET next_expiry = NULL WHERE aggregate_id = 'cor-h'$$, '{held_mismatch warning 7}', true),
+('row gone',            'cor-a', $$DELETE FROM pointstore.balance WHERE aggregate_id = 'cor-a'$$, '{missing_balance error 4}', true),
+('events gone',         'cor-a', $$DELETE FROM pointstore.event_store WHERE aggregate_id = 'cor-a'$$, '{orphan_balance error 4,version_gap critical 1}', false),
+('row twice',           'cor-a', $$INSERT INTO pointstore.balance SELECT * FROM pointstore.balance WHERE aggregate_id = 'cor-a'$$, '{duplicate_row error 4}', true),
+('pure row twice',      'cor-p', $$INSERT INTO pointstore.pure_account SELECT * FROM pointstore.pure_account WHERE aggregate_id = 'cor-p'$$, '{duplicate_row error 2}', true),
+('empty pure row twice', 'cor-e', $$INSERT INTO pointstore.pure_account SELECT * FROM pointstore.pure_account WHERE aggregate_id = 'cor-e'$$, '{duplicate_row error 0}', false),
+('kind of the row',     'cor-a', $$UPDATE pointstore.balance SET kind = 'cor-seat' WHERE aggregate_id = 'cor-a'$$, '{account_mismatch error 4}', true),
+('unit of the kind',    'cor-s', $$UPDATE pointstore.account_kind SET unit = 'KRW' WHERE kind = 'cor-seat'$$, '{account_mismatch error 1}', true),
+('status',              'cor-f', $$UPDATE pointstore.balance SET status = 'open' WHERE aggregate_id = 'cor-f'$$, '{account_mismatch error 1}', true),
+('status stricter',     'cor-a', $$UPDATE pointstore.balance SET status = 'frozen' WHERE aggregate_id = 'cor-a'$$, '{account_mismatch warning 4}', true),
+('status null',         'cor-a', $$UPDATE pointstore.balance SET status = NULL WHERE aggregate_id = 'cor-a'$$, '{account_mismatch error 4}', true),
+('pure status',         'cor-p', $$UPDATE pointstore.pure_account SET status = 'closed' WHERE aggregate_id = 'cor-p'$$, '{account_mismatch warning 2}', false),
+-- events by themselves
+('amount',              'cor-a', $$UPDATE pointstore.event_store SET amount = amount + 1 WHERE aggregate_id = 'cor-a' AND version = 2$$, '{balance_mismatch warning 4,chain_break critical 2}', true),
+('amount null',         'cor-a', $$UPDATE pointstore.event_store SET amount = NULL WHERE aggregate_id = 'cor-a' AND version = 2$$, '{balance_mismatch error 4,chain_break critical 2}', true),
+('held null',           'cor-a', $$UPDATE pointstore.event_store SET held = NULL WHERE aggregate_id = 'cor-a'$$, '{}', false),
+('balance_after',       'cor-a', $$UPDATE pointstore.event_store SET balance_after = balance_after + 1 WHERE aggregate_id = 'cor-a' AND version = 3$$, '{chain_break critical 3}', true),
+('balance_after null',  'cor-a', $$UPDATE pointstore.event_store SET balance_after = NULL WHERE aggregate_id = 'cor-a' AND version = 3$$, '{chain_break critical 3}', true),
+('event gone',          'cor-a', $$DELETE FROM pointstore.event_store WHERE aggregate_id = 'cor-a' AND version = 2$$, '{balance_mismatch error 4,version_gap critical 3}', true),
+('event twice',         'cor-a', $$INSERT INTO pointstore.event_store SELECT * FROM pointstore.event_store WHERE aggregate_id = 'cor-a' AND version = 2$$, '{balance_mismatch warning 4,version_gap critical 2}', true),
+('last version at the end', 'cor-a', $$UPDATE pointstore.event_store SET version = 9223372036854775807 WHERE aggregate_id = 'cor-a' AND version = 4$$, '{version_gap critical 9223372036854775807,version_mismatch error 9223372036854775807}', true),
+('first version at the end', 'cor-p', $$UPDATE pointstore.event_store SET version = 9223372036854775807 WHERE aggregate_id = 'cor-p' AND version = 1$$, '{version_gap critical 2}', true),
+('version of an event null', 'cor-a', $$UPDATE pointstore.event_store SET version = NULL WHERE aggregate_id = 'cor-a' AND version = 4$$, '{version_gap critical NULL,version_mismatch error 3}', false),
+('created_at',          'cor-a', $$UPDATE pointstore.event_store SET created_at = created_at - interval '1 day' WHERE aggregate_id = 'cor-a' AND version = 3$$, '{time_order critical 3}', true),
+('request twice',       'cor-a', $$UPDATE pointstore.event_store SET request_id = 'cor-request', leg = 0 WHERE aggregate_id = 'cor-a' AND version IN (2, 3)$$, '{duplicate_request critical 3}', true),
+('request of another',  'cor-s', $$UPDATE pointstore.event_store SET request_id = 'cor-request', leg = 0 WHERE aggregate_id IN ('cor-a', 'cor-s') AND version = 1$$, '{duplicate_request critical 1}', true),
+-- holds: o is open, c confirmed in part, x cancelled; e is another account's
+('open hold more',      'cor-h', $$UPDATE pointstore.hold SET amount = amount + 1 WHERE hold_id = 'cor-o'$$, '{held_mismatch error 7,hold_mismatch warning 2}', true),
+('open hold less',      'cor-h', $$UPDATE pointstore.hold SET amount = amount - 1 WHERE hold_id = 'cor-o'$$, '{held_mismatch warning 7,hold_mismatch error 2}', true),
+('open holds exchanged', 'cor-h', $$UPDATE pointstore.hold SET amount = 30 - amount WHERE hold_id IN ('cor-o', 'cor-o2')$$, '{hold_mismatch error 7}', true),
+('event of an open hold', 'cor-h', $$UPDATE pointstore.hold SET event_id = event_id - 1000000 WHERE hold_id = 'cor-o'$$, '{hold_mismatch error 2}', true),
+('open hold of another', 'cor-h', $$UPDATE pointstore.hold SET aggregate_id = 'cor-a' WHERE hold_id = 'cor-o'$$,
+                                 '{cor-a held_mismatch error 4,cor-a hold_mismatch warning 4,held_mismatch warning 7,hold_mismatch error 2}', true),
+('open hold closed',    'cor-h', $$UPDATE pointstore.hold SET status = 'cancelled' WHERE hold_id = 'cor-o'$$, '{held_mismatch warning 7,hold_mismatch error 2}', true),
+('open hold gone',      'cor-h', $$DELETE FROM pointstore.hold WHERE hold_id = 'cor-o'$$, '{held_mismatch warning 7,hold_mismatch error 2}', true),
+('expires_at',          'cor-h', $$UPDATE pointstore.hold SET expires_at = expires_at + interval '1 second' WHERE hold_id = 'cor-o2'$$, '{hold_mismatch warning 7}', true),
+('closed hold as open', 'cor-h', $$UPDATE pointstore.hold SET status = 'open' WHERE hold_id = 'cor-x'$$, '{held_mismatch error 7,hold_mismatch error 5}', true),
+('closed hold gone',    'cor-h', $$DELETE FROM pointstore.hold WHERE hold_id = 'cor-c'$$, '{hold_mismatch error 3}', true),
+('how it was closed',   'cor-h', $$UPDATE pointstore.hold SET status = 'confirmed' WHERE hold_id = 'cor-x'$$, '{hold_mismatch warning 5}', true),
+('what was captured',   'cor-h', $$UPDATE pointstore.hold SET captured = captured + 1 WHERE hold_id = 'cor-c'$$, '{hold_mismatch warning 3}', true),
+('captured null',       'cor-h', $$UPDATE pointstore.hold SET captured = NULL WHERE hold_id = 'cor-c'$$, '{hold_mismatch warning 3}', true),
+('hold of nothing',     'cor-a', $$INSERT INTO pointstore.hold (hold_id, aggregate_id, amount, captured, status, created_at, expires_at) VALUES ('cor-n', 'cor-a', 0, 0, 'open', now(), NULL)$$, '{hold_mismatch warning 4}', false),
+('cause of a step',     'cor-h', $$UPDATE pointstore.event_store SET cause_id = (SELECT id FROM pointstore.event_store WHERE aggregate_id = 'cor-h' AND version = 1) WHERE aggregate_id = 'cor-h' AND version = 6$$,
+                                 '{hold_mismatch error 5,link_broken critical 6}', true),
+('closed twice',        'cor-h', $$UPDATE pointstore.event_store SET cause_id = (SELECT id FROM pointstore.event_store WHERE aggregate_id = 'cor-h' AND version = 3) WHERE aggregate_id = 'cor-h' AND version = 6$$,
+                                 '{hold_mismatch error 5,link_broken critical 6}', true),
+-- links: t1 to t2 is a transfer, of a request; u1 to u2 and u3 a split without one; r has a reversal
+('cause of a leg',      'cor-t2', $$UPDATE pointstore.event_store SET cause_id = (SELECT id FROM pointstore.event_store WHERE aggregate_id = 'cor-a' AND version = 1) WHERE aggregate_id = 'cor-t2' AND version = 1$$, '{link_broken critical 1}', true),
+('request of a first leg', 'cor-t2', $$UPDATE pointstore.event_store SET request_id = 'cor-other' WHERE aggregate_id = 'cor-t1' AND version = 2$$, '{link_broken critical 1}', true),
+('leg of a first leg',  'cor-t2', $$UPDATE pointstore.event_store SET leg = 7 WHERE aggregate_id = 'cor-t1' AND version = 2$$, '{link_broken critical 1}', true),
+('leg without a cause', 'cor-u3', $$UPDATE pointstore.event_store SET cause_id = NULL WHERE aggregate_id = 'cor-u3'$$, '{link_broken critical 1}', true),
+('amount of a leg',     'cor-t1', $$UPDATE pointstore.event_store SET amount = amount + 1, balance_after = balance_after + 1 WHERE aggregate_id = 'cor-t2';
+                                    UPDATE pointstore.balance SET balance = balance + 1 WHERE aggregate_id = 'cor-t2'$$, '{transfer_unbalanced critical 2}', true),
+('amount of a reversal', 'cor-r', $$UPDATE pointstore.event_store SET amount = amount - 1, balance_after = balance_after - 1 WHERE aggregate_id = 'cor-r' AND version = 2;
+                                    UPDATE pointstore.balance SET balance = balance - 1 WHERE aggregate_id = 'cor-r'$$, '{link_broken critical 1}', true),
+('cause of a reversal', 'cor-r', $$UPDATE pointstore.event_store SET cause_id = NULL WHERE aggregate_id = 'cor-r' AND version = 2$$, '{link_broken critical 2}', true),
+('type of a reversal',  'cor-r', $$UPDATE pointstore.event_store SET event_type = 'Taken' WHERE aggregate_id = 'cor-r' AND version = 2;
+                                   INSERT INTO pointstore.event_store (id, aggregate_id, version, event_type, amount, held, balance_after, payload, cause_id, occurred_at, created_at)
+                                   SELECT id + 1000000, 'cor-r', 3, 'EventReversed', -10, 0, -10, '{"version": 1}', id, created_at, now() FROM pointstore.event_store WHERE aggregate_id = 'cor-r' AND version = 1;
+                                   UPDATE pointstore.balance SET version = 3, balance = -10 WHERE aggregate_id = 'cor-r'$$, '{link_broken critical 1}', false),
+-- the store as a whole
+('sequence cache',      '', $$ALTER SEQUENCE pointstore.event_store_id_seq CACHE 50$$, '{sequence_settings error NULL}', true),
+('sequence increment',  '', $$ALTER SEQUENCE pointstore.event_store_id_seq INCREMENT -1$$, '{sequence_settings error NULL}', true),
+('sequence cycle',      '', $$ALTER SEQUENCE pointstore.event_store_id_seq CYCLE$$, '{sequence_settings error NULL}', true),
+('event of nobody',     '', $$INSERT INTO pointstore.event_store (id, version, event_type, amount, held, balance_after, payload, occurred_at, created_at) VALUES (-1, 1, 'Earned', 1, 0, 1, '{}', now(), now())$$,
+                            '{version_gap critical NULL}', false);
+
+CREATE FUNCTION cor_make() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO pointstore.account_kind (kind, unit, min_balance) VALUES ('cor-seat', 'seat', NULL);
+    INSERT INTO pointstore.account_kind (kind, mode) VALUES ('cor-pure', 'pure');
+    PERFORM pointstore.append_event('cor-a', 'Earned', v) FROM generate_series(1, 4) v;
+    PERFORM pointstore.append_event('cor-p', 'Earned', v, kind => 'cor-pure') FROM generate_series(1, 2) v;
+    PERFORM pointstore.open_account('cor-e', 'cor-pure');
+    PERFORM pointstore.append_event('cor-s', 'Booked', 3, kind => 'cor-seat');
+    PERFORM pointstore.append_event('cor-f', 'Earned', 3);
+    PERFORM pointstore.freeze_account('cor-f', 'test');
+    PERFORM pointstore.append_event('cor-h', 'Earned', 100);
+    PERFORM pointstore.hold('cor-h', 10, 'cor-o', '1 day');
+    PERFORM pointstore.hold('cor-h', 10, 'cor-c', '2 days');
+    PERFORM pointstore.confirm_hold('cor-c', 4);
+    PERFORM pointstore.hold('cor-h', 5, 'cor-x', '3 days');
+    PERFORM pointstore.cancel_hold('cor-x');
+    PERFORM pointstore.hold('cor-h', 20, 'cor-o2', '4 days');
+    PERFORM pointstore.append_event('cor-t1', 'Earned', 100);
+    PERFORM pointstore.transfer('cor-t1', 'cor-t2', 10, 'cor-transfer');
+    PERFORM pointstore.append_event('cor-u1', 'Earned', 100);
+    PERFORM pointstore.append_events('[{"aggregate_id": "cor-u1", "event_type": "Split", "amount": -3}, {"aggregate_id": "cor-u2", "event_type": "Split", "amount": 3},
+        {"aggregate_id": "cor-u3", "event_type": "Split", "amount": 0}]', balanced => true);
+    PERFORM pointstore.append_event('cor-r', 'Earned', 10);
+    PERFORM pointstore.reverse_event('cor-r', 1);
+END$$;
+CREATE FUNCTION cor_unmake() RETURNS void LANGUAGE plpgsql SET session_replication_role = replica AS $$
+BEGIN
+    DELETE FROM pointstore.event_store WHERE aggregate_id LIKE 'cor-%' OR aggregate_id IS NULL;
+    DELETE FROM pointstore.balance WHERE aggregate_id LIKE 'cor-%';
+    DELETE FROM pointstore.pure_account WHERE aggregate_id LIKE 'cor-%';
+    DELETE FROM pointstore.account_proof WHERE aggregate_id LIKE 'cor-%';
+    DELETE FROM pointstore.hold WHERE hold_id LIKE 'cor-%';
+    DELETE FROM pointstore.account_kind WHERE kind LIKE 'cor-%';
+    DELETE FROM pointstore.account_log WHERE aggregate_id LIKE 'cor-%';
+    DELETE FROM pointstore.finding WHERE aggregate_id LIKE 'cor-%' OR aggregate_id = '';
+    ALTER SEQUENCE pointstore.event_store_id_seq CACHE 1 INCREMENT 1 NO CYCLE;
+END$$;
+CREATE FUNCTION cor_corrupt(statement text) RETURNS void LANGUAGE plpgsql SET session_replication_role = replica AS $$
+BEGIN
+    EXECUTE statement;
+END$$;
+-- what is open about these accounts, and what each by itself says
+CREATE FUNCTION cor_found(asked text) RETURNS text[] LANGUAGE sql AS $$
+    SELECT coalesce(array_agg(concat_ws(' ', CASE WHEN aggregate_id <> asked THEN aggregate_id END, code, severity, coalesce(version::text, 'NULL')) ORDER BY aggregate_id, code COLLATE "C"), '{}')
+      FROM pointstore.finding WHERE resolved_at IS NULL AND (aggregate_id LIKE 'cor-%' OR aggregate_id = '')
+$$;
+CREATE FUNCTION cor_said(asked text) RETURNS text[] LANGUAGE sql AS $$
+    SELECT coalesce(array_agg(concat_ws(' ', CASE WHEN a.id <> asked THEN a.id END, r.code, r.severity, coalesce(r.version::text, 'NULL')) ORDER BY a.id, r.code COLLATE "C"), '{}')
+      FROM (SELECT DISTINCT aggregate_id FROM pointstore.event_store WHERE aggregate_id LIKE 'cor-%'
+             UNION SELECT aggregate_id FROM pointstore.balance WHERE aggregate_id LIKE 'cor-%'
+             UNION SELECT aggregate_id FROM pointstore.pure_account WHERE aggregate_id LIKE 'cor-%') a(id), pointstore.reconcile_account(a.id) r
+$$;
+CREATE TABLE cor_result (way text, scope text, healthy text[], found text[], said text[]);
+
+-- the columns and keys that keep some of these away
+CREATE TEMP TABLE cor_column AS
+SELECT attrelid::regclass::text AS tab, attname FROM pg_attribute
+ WHERE attrelid = ANY ('{pointstore.balance,pointstore.event_store,pointstore.hold}'::regclass[]) AND attnum > 0 AND attnotnull AND NOT attisdropped
+   AND NOT (attrelid = 'pointstore.hold'::regclass AND attname IN ('hold_id', 'aggregate_id'));
+CREATE TEMP TABLE cor_key AS
+SELECT conrelid::regclass::text AS tab, conname, pg_get_constraintdef(oid) AS definition FROM pg_constraint
+ WHERE conrelid = ANY ('{pointstore.balance,pointstore.event_store,pointstore.pure_account}'::regclass[]) AND contype IN ('p', 'u');
+CREATE PROCEDURE cor_guard(guarded boolean) LANGUAGE plpgsql AS $$
+DECLARE
+    k record;
+BEGIN
+    FOR k IN SELECT * FROM cor_key LOOP
+        EXECUTE format(CASE WHEN guarded THEN 'ALTER TABLE %s ADD CONSTRAINT %I %s' ELSE 'ALTER TABLE %s DROP CONSTRAINT %I' END, k.tab, k.conname, k.definition);
+    END LOOP;
+    FOR k IN SELECT * FROM cor_column LOOP
+        EXECUTE format(CASE WHEN guarded THEN 'ALTER TABLE %s ALTER %I SET NOT NULL' ELSE 'ALTER TABLE %s ALTER %I DROP NOT NULL' END, k.tab, k.attname);
+    END LOOP;
+END$$;
+CREATE PROCEDURE cor_all(scope text) LANGUAGE plpgsql AS $$
+DECLARE
+    w record;
+    healthy text[];
+    run bigint;
+BEGIN
+    FOR w IN SELECT *, corrupt ~ 'NULL|INSERT INTO pointstore.(balance|pure_account|event_store)|request_id' AS unguarded FROM cor_way
+              WHERE cor_all.scope = 'full' OR incremental ORDER BY way COLLATE "C" LOOP
+        PERFORM cor_make();
+        COMMIT;
+        IF scope = 'full' THEN
+            CALL pointstore.reconcile('incremental', run);
+        END IF;
+        healthy := cor_found('');
+        IF w.unguarded THEN
+            CALL cor_guard(false);
+        END IF;
+        PERFORM cor_corrupt(w.corrupt);
+        COMMIT;
+        CALL pointstore.reconcile(scope, run);
+        INSERT INTO cor_result VALUES (w.way, scope, healthy, cor_found(w.account), CASE WHEN w.account <> '' THEN cor_said(w.account) END);
+        PERFORM cor_unmake();
+        IF w.unguarded THEN
+            CALL cor_guard(true);
+        END IF;
+        COMMIT;
+    END LOOP;
+END$$;
+SELECT cor_make();
+CALL pointstore.reconcile('full') \gset
+SELECT cor_found(''), cor_said('');
+SELECT cor_unmake();
+CALL cor_all('full');
+CALL cor_all('incremental');
+SELECT scope, count(*), count(DISTINCT way) FROM cor_result GROUP BY scope ORDER BY scope;
+SELECT r.way, r.scope, r.healthy, w.findings AS wanted, r.found, r.said FROM cor_result r JOIN cor_way w USING (way)
+ WHERE r.healthy <> '{}' OR r.found <> w.findings OR r.said <> w.findings ORDER BY r.scope, r.way COLLATE "C";
+SELECT code, count(*) FROM cor_way, unnest(findings) f, split_part(f, ' ', 1) code GROUP BY code ORDER BY code COLLATE "C";
+DROP PROCEDURE cor_all(text), cor_guard(boolean);
+DROP FUNCTION cor_make(), cor_unmake(), cor_corrupt(text), cor_found(text), cor_said(text);
+DROP TABLE cor_way, cor_result;

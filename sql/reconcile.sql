@@ -585,7 +585,7 @@ SELECT count(pointstore.acknowledge(id, 'known since the fire')) FROM pointstore
 SELECT pointstore.acknowledge(id, 'x') FROM pointstore.finding WHERE aggregate_id = 'rec-ack-2' AND code = 'chain_break';
 SELECT pointstore.unfreeze_account('rec-ack-1', 'known');
 SELECT aggregate_id, code, action, resolved_by = current_user AS by_me FROM pointstore.finding WHERE aggregate_id LIKE 'rec-ack-_' ORDER BY aggregate_id, code COLLATE "C";
-SELECT aggregate_id, action, reason, before = after AS as_it_was FROM pointstore.account_log WHERE aggregate_id LIKE 'rec-ack-_' AND action = 'acknowledge' ORDER BY id;
+SELECT aggregate_id, action, reason, before = after AS as_it_was FROM pointstore.account_log WHERE aggregate_id LIKE 'rec-ack-_' AND action = 'acknowledge' ORDER BY aggregate_id, id;
 CALL pointstore.reconcile('full') \gset
 SELECT count(pointstore.append_event('rec-ack-' || a, 'Earned', 5)) FROM generate_series(1, 2) a;
 CALL pointstore.reconcile() \gset

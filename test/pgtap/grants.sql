@@ -96,6 +96,7 @@ INSERT INTO matrix VALUES
     (1, 'ok', $$SELECT * FROM pointstore.reconcile_account('grants-1')$$),
     (3, '2D000', $$CALL pointstore.reconcile('full', NULL)$$),
     (3, 'PS008', $$SELECT pointstore.repair(4711)$$),
+    (3, 'PS008', $$SELECT pointstore.acknowledge(4711, 'x')$$),
     (3, '22023', $$SELECT pointstore.reconcile_now('all')$$),
     (4, '42P07', $$SELECT pointstore.create_reconciliation()$$),
     (4, 'ok', $$SELECT pointstore.digest(1, 1, 0, 1, 0, 0, 1)$$),

@@ -122,9 +122,9 @@ INSERT INTO pointstore.event_store (id, aggregate_id, version, event_type, amoun
 VALUES (-2, 'rebuild-1', 6, 'Earned', 10, 0, 51, '{}', now(), now());
 UPDATE pg_index SET indisready = true WHERE indrelid = 'pointstore.event_store'::regclass;
 COMMIT;
+SET enable_seqscan = off;
 SELECT * FROM pointstore.rebuild_balance('rebuild-hid');
 SELECT * FROM pointstore.rebuild_balance('rebuild-1', force => true);
-SET enable_seqscan = off;
 SET client_min_messages = warning;
 CALL pointstore.rebuild_balances();
 RESET client_min_messages;

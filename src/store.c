@@ -981,8 +981,11 @@ pointstore_empty_payload(void)
 void
 pointstore_detail(StringInfo detail, const char *key, const char *value)
 {
-	const unsigned char *c = (const unsigned char *) value;
+	const unsigned char *c;
 
+	if (value == NULL)
+		value = "null";
+	c = (const unsigned char *) value;
 	while (*c > ' ' && *c != 0x7f && strchr(",=\"\\", *c) == NULL)
 		c++;
 	appendStringInfo(detail, "%s%s=", detail->len > 0 ? ", " : "", key);

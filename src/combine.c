@@ -1309,6 +1309,7 @@ append_batch(Batch *batch)
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
+		MemoryContextSwitchTo(context); /* what refusals say is told after the commit */
 		pointstore_append(batch);
 		committing = GetTopTransactionIdIfAny();
 		CommitTransactionCommand();

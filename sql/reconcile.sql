@@ -611,7 +611,7 @@ SELECT code, pointstore.acknowledge(id, 'x') FROM pointstore.finding WHERE resol
 BEGIN READ ONLY;
 SELECT pointstore.acknowledge(1, 'x');
 ROLLBACK;
--- of the store as a whole
+-- of the store as a whole, which refuses everything else until its sequence is set right
 ALTER SEQUENCE pointstore.event_store_id_seq CACHE 2;
 CALL pointstore.reconcile() \gset
 SELECT aggregate_id, code, severity, expected, found FROM pointstore.finding WHERE resolved_at IS NULL AND aggregate_id = '';

@@ -33,6 +33,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
@@ -74,6 +76,9 @@ PG_FUNCTION_INFO_V1(pointstore_acknowledge);
 /* open findings that an incremental run looks at again: accounts, and for how long */
 #define OPEN_FINDINGS_AT_ONCE 100
 #define OPEN_FINDINGS_TIME 10000	/* ms */
+
+/* slices that the further passes of a full run take together */
+#define SLICES_PER_PASS 8
 
 #define RUNS_FORGOTTEN_AT_ONCE 1000
 
@@ -417,7 +422,7 @@ static void show_done(Run *run);
 static void next_step(void);
 static void rest(void);
 static bool is_throttled(void);
-static double events_per_slice(void);
+static double event_time(void);
 static void plan_with_care(void);
 static void scan_slice(Run *run);
 static void read_horizon(Run *run);
@@ -673,14 +678,14 @@ rest(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* What is digested in the longest transaction there may be: a second for a million events, at the worst, and the pauses. */
+/* What an event takes, in milliseconds, at the worst: where it is digested, with the pauses, and where it is passed over. */
 static double
-events_per_slice(void)
+event_time(void)
 {
-	double		pause = is_throttled() ? (double) reconcile_delay / POINTSTORE_DIGEST_PACE : 0;
-
-	return reconcile_max_transaction / (0.001 + pause);
+	return 0.001 + (is_throttled() ? (double) reconcile_delay / POINTSTORE_DIGEST_PACE : 0);
 }
+
+#define PASSED_EVENT_TIME 0.0002
 
 /*
  * A row for the run: a new one, or that of an interrupted full run, which goes
@@ -707,14 +712,14 @@ start_run(Run *run, const char *scope)
 	};
 	static PointstorePlan start = {
 		.sql = "INSERT INTO pointstore.reconciliation (scope, triggered_by, slices)"
-		" SELECT $1, $2, CASE WHEN $1" EQ "'full' THEN GREATEST(1, CAST(pg_catalog.ceil("
+		" SELECT $1, $2, CASE WHEN $1" EQ "'full' THEN LEAST(GREATEST(1, pg_catalog.ceil("
 		/* never analyzed: an event takes some 150 bytes */
 		"        CASE WHEN c.reltuples" LT "0 THEN pg_catalog.pg_relation_size(c.oid) OPERATOR(pg_catalog./) 150.0 ELSE c.reltuples END"
-		"        OPERATOR(pg_catalog./) $3) AS pg_catalog.int4)) ELSE 1 END"
+		"        OPERATOR(pg_catalog./) $3)), $4) ELSE 1 END"
 		"   FROM pg_catalog.pg_class c WHERE c.oid" EQ "CAST('pointstore.event_store' AS pg_catalog.regclass)"
 		" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at, findings, unverified,"
 		"   CAST(0 AS pg_catalog.int8)",
-		.nargs = 3, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID}
+		.nargs = 4, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID, INT4OID}
 	};
 	/* of rows that were restored, or came from elsewhere */
 	static PointstorePlan pass_ids = {
@@ -725,7 +730,7 @@ start_run(Run *run, const char *scope)
 		"        (SELECT pg_catalog.max(id) FROM pointstore.finding)) o"
 		" WHERE o.last" GT "coalesce(pg_catalog.pg_sequence_last_value(o.seq), 0)"
 	};
-	Datum		values[3];
+	Datum		values[4];
 	PointstoreScope owner;
 
 	if (!pg_strong_random(&run->key, sizeof(run->key)))
@@ -735,7 +740,8 @@ start_run(Run *run, const char *scope)
 	SPI_connect();
 	values[0] = CStringGetTextDatum(scope);
 	values[1] = CStringGetTextDatum(run->triggered_by);
-	values[2] = Float8GetDatum(events_per_slice());
+	values[2] = Float8GetDatum(reconcile_max_transaction / event_time());
+	values[3] = Int32GetDatum((int32) rint(event_time() / PASSED_EVENT_TIME));
 	pointstore_execute(&pass_ids, NULL, NULL, false);
 	pointstore_execute(&abandon, values, NULL, false);
 	pointstore_execute(&resume, values, NULL, false);
@@ -1009,6 +1015,12 @@ static const char *const new_links_sql =
 "  SELECT v.aggregate_id FROM reversed v LEFT JOIN LATERAL " TAKEN_OF("v.id") " r ON true"
 "   WHERE v.id IS NULL OR " EXCEEDS("(CAST(0 AS pg_catalog.numeric)" MINUS "r.total)", "v.amount") ") x";
 
+/*
+ * Reads one slice of the store. Each statement reads the heap from end to end and passes over what is not of
+ * its part, so there are no more slices than that this takes together as long as what is done with the events
+ * (start_run()); and the further passes, each of which is a transaction of its own and takes less, go by
+ * parts of several slices.
+ */
 static void
 scan_slice(Run *run)
 {
@@ -1019,14 +1031,19 @@ scan_slice(Run *run)
 	};
 	static const Oid types[] = {INT8OID, INT8OID, INT8OID};
 	Datum		part[] = {Int64GetDatum(run->key), Int64GetDatum(run->slices), Int64GetDatum(run->slice)};
+	Datum		larger_part[] = {
+		Int64GetDatum(run->key), Int64GetDatum((run->slices + SLICES_PER_PASS - 1) / SLICES_PER_PASS),
+		Int64GetDatum(run->slice / SLICES_PER_PASS)
+	};
 	Datum		values[6];
 	PointstoreScope owner;
 	int			i;
 
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
 	take_proofs_and_candidates(run, collect(run, slice_sql, 3, types, part, true));
-	for (i = 0; i < lengthof(further_passes); i++)
-		examine_named(run, collect(run, further_passes[i], 3, types, part, false), true, 0);
+	if (run->slice % SLICES_PER_PASS == 0)
+		for (i = 0; i < lengthof(further_passes); i++)
+			examine_named(run, collect(run, further_passes[i], 3, types, larger_part, false), true, 0);
 	run->slice++;
 	values[0] = Int64GetDatum(run->id);
 	values[1] = Int32GetDatum(run->slice);

@@ -39,6 +39,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "commands/sequence.h"
+#include "common/hashfn.h"
 #include "common/int.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -71,6 +72,13 @@ static const char *const reserved_types[] = {
 	"MovementTried", "MovementConfirmed", "MovementCancelled"
 };
 
+/* A request of the batch. */
+typedef struct SeenRequest
+{
+	text	   *request_id;		/* the key */
+	ProposedEvent *events;
+} SeenRequest;
+
 static Datum append_one(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static Datum append_all(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static bool append_or_leave(void *arg);
@@ -94,6 +102,8 @@ static void lock_existing(Batch *batch);
 static bool open_missing(Batch *batch, Account *account, Snapshot snapshot);
 static void judge_batch(Batch *batch, Snapshot snapshot);
 static HTAB *begin_requests(const Batch *batch);
+static uint32 hash_request(const void *key, Size size);
+static int	match_requests(const void *a, const void *b, Size size);
 static ProposedEvent *judge_request(Batch *batch, ProposedEvent *events, HTAB *requests, Snapshot snapshot);
 static bool is_busy(const Batch *batch, const ProposedEvent *events);
 static bool is_being_applied(text *request_id);
@@ -901,9 +911,8 @@ static HTAB *
 begin_requests(const Batch *batch)
 {
 	HASHCTL		control = {
-		.keysize = POINTSTORE_MAX_NAME + 1,
-		.entrysize = POINTSTORE_MAX_NAME + 1 + sizeof(ProposedEvent *) * 2,
-		.hcxt = CurrentMemoryContext
+		.keysize = sizeof(text *), .entrysize = sizeof(SeenRequest), .hash = hash_request,
+		.match = match_requests, .hcxt = CurrentMemoryContext
 	};
 	int			n = 0;
 	int			i;
@@ -912,7 +921,21 @@ begin_requests(const Batch *batch)
 		n += batch->events[i].request_id != NULL;
 	if (n < 2)
 		return NULL;
-	return hash_create("pointstore requests", 256, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	return hash_create("pointstore requests", 256, &control, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+}
+
+static uint32
+hash_request(const void *key, Size size)
+{
+	text	   *id = *(text *const *) key;
+
+	return DatumGetUInt32(hash_any((const unsigned char *) VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)));
+}
+
+static int
+match_requests(const void *a, const void *b, Size size)
+{
+	return pointstore_same_text(*(text *const *) a, *(text *const *) b) ? 0 : 1;
 }
 
 /*
@@ -1088,15 +1111,11 @@ find_other_unit(ProposedEvent *events)
 static bool
 seen_in_batch(ProposedEvent *events, HTAB *requests)
 {
-	struct
-	{
-		char		request_id[POINTSTORE_MAX_NAME + 1];
-		ProposedEvent *events;
-	}		   *entry;
+	SeenRequest *entry;
 	bool		found;
 	int			i;
 
-	entry = hash_search(requests, text_to_cstring(events->request_id), HASH_ENTER, &found);
+	entry = hash_search(requests, &events->request_id, HASH_ENTER, &found);
 	if (!found || entry->events->outcome > OUTCOME_REPLAYED)
 	{
 		entry->events = events;

@@ -139,7 +139,7 @@ CREATE RULE evil AS ON INSERT TO pointstore.hold DO ALSO SELECT public.evil('rul
 END
 # how the view may say its version; those that come first are refused
 my @version_views = (
-	q{CREATE FUNCTION public.hold_on() RETURNS text LANGUAGE plpgsql AS $$BEGIN EXECUTE 'DECLARE evil CURSOR WITH HOLD FOR SELECT public.evil(''cursor'')'; RETURN '%s'; END$$;
+	q{CREATE FUNCTION public.hold_on() RETURNS text LANGUAGE plpgsql AS $$BEGIN EXECUTE format('DECLARE %%I CURSOR WITH HOLD FOR SELECT public.evil(''cursor'')', 'c' || random()); RETURN '%s'; END$$;
 		CREATE OR REPLACE VIEW pointstore.store_version AS SELECT public.hold_on() AS version},
 	q{CREATE FUNCTION public.leave() RETURNS text LANGUAGE plpgsql AS $$BEGIN RESET ROLE; PERFORM public.evil('role'); RETURN '%s'; END$$;
 		CREATE OR REPLACE VIEW pointstore.store_version AS SELECT public.leave() AS version},

@@ -187,7 +187,6 @@ extern int	pointstore_detail_account(text *id);
 extern int	pointstore_detail_figures(text *id, const char *a, int64 x, const char *b, int64 y);
 extern char *pointstore_role_name(Oid role);
 extern void pointstore_require_operator(Oid role, const char *what);
-extern const char *pointstore_sequence_fault(int64 *expected, int64 *found);
 extern void pointstore_store_init(void);
 
 /* ---------------------------------------------------------------------

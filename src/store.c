@@ -104,6 +104,7 @@ static void load_index(PointstoreIndexId id);
 static bool is_key(Relation index, const StoreIndex *key);
 static bool is_expiry_index(Relation index, const StoreIndex *key);
 static void check_sequence_settings(void);
+static const char *sequence_fault(int64 *expected, int64 *found);
 static Oid	owner_of_store(void);
 static void check_parts(void);
 static char *read_version(void);
@@ -502,8 +503,8 @@ check_sequence_settings(void)
  * what is there. To be called by who acts as the owner. Of an event that is seen
  * the id was drawn before, so events that are being appended are not mistaken.
  */
-const char *
-pointstore_sequence_fault(int64 *expected, int64 *found)
+static const char *
+sequence_fault(int64 *expected, int64 *found)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT f.setting, f.expected, f.found FROM pg_catalog.pg_sequence s, pointstore.event_store_id_seq q,"
@@ -546,7 +547,7 @@ pointstore_check_sequence(PG_FUNCTION_ARGS)
 	PointstoreScope scope;
 
 	act_as_restricted(owner_of_store(), &scope);
-	setting = pointstore_sequence_fault(&expected, &found);
+	setting = sequence_fault(&expected, &found);
 	pointstore_act_as_caller(&scope);
 	if (setting != NULL)
 		ereport(ERROR,

@@ -24,7 +24,6 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/snapmgr.h"
 
 #include "pointstore.h"
@@ -53,7 +52,6 @@ static bool is_being_changed(Account *account, TupleTableSlot *row);
 static bool find_row(Account *account, PointstoreIndexId index, RowScan *scan, Snapshot snapshot, AccountLock lock);
 static bool is_contended(const Account *account);
 static bool is_being_inserted(PointstoreIndexId index, text *aggregate_id);
-static void hear_of_kinds(Datum arg, Oid relid);
 static Kind *find_kind(text *name);
 static void fill_row(RowTarget *target, const Account *account);
 static void log_side(Datum *values, char *nulls, const Account *account);
@@ -619,20 +617,6 @@ pointstore_read_kind(text *name)
 		MemoryContextSwitchTo(old);
 	}
 	return kind;
-}
-
-/* Called once per backend: hears of changes to the kinds. */
-void
-pointstore_account_init(void)
-{
-	CacheRegisterRelcacheCallback(hear_of_kinds, (Datum) 0);
-}
-
-static void
-hear_of_kinds(Datum arg, Oid relid)
-{
-	if (!OidIsValid(relid) || relid == pointstore_kind_table())
-		pointstore_forget_kinds();
 }
 
 /* Their memory is the transaction's. */

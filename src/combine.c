@@ -740,7 +740,7 @@ start_combiner(Combiner *wanted, uint32 generation)
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
 		.bgw_start_time = BgWorkerStart_RecoveryFinished,
 		.bgw_restart_time = BGW_NEVER_RESTART,
-		.bgw_type = "pointstore combiner",
+		.bgw_type = POINTSTORE_COMBINER,
 		.bgw_library_name = "pointstore", .bgw_function_name = "pointstore_combiner_main"
 	};
 	Order		order = {wanted - shared->combiners, generation, MyDatabaseId};
@@ -1309,6 +1309,7 @@ append_batch(Batch *batch)
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
+		pointstore_begin_step();
 		MemoryContextSwitchTo(context); /* what refusals say is told after the commit */
 		pointstore_append(batch);
 		committing = GetTopTransactionIdIfAny();
@@ -1325,6 +1326,7 @@ append_batch(Batch *batch)
 		committing = InvalidTransactionId;
 	}
 	PG_END_TRY();
+	pointstore_worker_clean_up();
 	MemoryContextSwitchTo(context);
 	return error;
 }

@@ -714,6 +714,7 @@ pointstore_sweep(void)
 		MemoryContextReset(context);
 		pointstore_next_step();
 	}
+	pointstore_last_step();
 	SPI_finish();
 }
 

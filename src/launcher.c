@@ -16,8 +16,9 @@
  * next one of that scope waits twice as long each time.
  *
  * A worker connects as nobody in particular, since the store's owner need not be
- * able to log in, and then becomes the owner. An error ends its run, and stands
- * in the run's row. It makes way for others (worker.c).
+ * able to log in, and all that it does of the store it does as the owner (step.c). An
+ * error ends its run, and stands in the run's row. It makes way for others: the launcher
+ * sees to that (worker.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -144,6 +145,7 @@ pointstore_launcher_main(Datum arg)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	for (;;)
 	{
+		pointstore_make_way();
 		serve(&served);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, tick(),
 						 pointstore_wait_event(&wait_event, "PointstoreLauncherMain"));
@@ -325,23 +327,26 @@ static bool
 choose_scope(char order, bool *full)
 {
 	PointstoreScope scope;
-	Oid			owner;
+	Oid			owner = InvalidOid;
+	bool		is_superuser = false;
 	bool		due = false;
 
 	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
 	if (OidIsValid(get_extension_oid("pointstore", true)) && pointstore_store_exists())
 	{
-		pointstore_act_as_verifier(&scope);
+		pointstore_begin_step();
 		owner = GetUserId();
+		is_superuser = superuser();
+		pointstore_act_as_verifier(&scope);
 		*full = order == 'f' || order == 'F';
 		due = order == 'f' || order == 'i' ||
 			(!pointstore_is_off_schedule(order == 's') && (order == 's' || is_due(*full)));
 		pointstore_act_as_caller(&scope);
-		SetSessionAuthorization(owner, superuser_arg(owner));
 	}
-	PopActiveSnapshot();
 	CommitTransactionCommand();
+	/* who it is, to account_log */
+	if (due)
+		SetSessionAuthorization(owner, is_superuser);
 	return due;
 }
 
@@ -432,7 +437,7 @@ mark_ended(int64 id, const ErrorData *error)
 	Datum		values[3];
 
 	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	pointstore_begin_step();
 	values[0] = Int64GetDatum(id);
 	values[1] = CStringGetTextDatum(error->message);
 	values[2] = CStringGetTextDatum(error->sqlerrcode == ERRCODE_QUERY_CANCELED ? "interrupted" : "failed");
@@ -441,7 +446,6 @@ mark_ended(int64 id, const ErrorData *error)
 	pointstore_execute(&plan, values, NULL, false);
 	SPI_finish();
 	pointstore_act_as_caller(&owner);
-	PopActiveSnapshot();
 	CommitTransactionCommand();
 }
 

@@ -34,8 +34,6 @@ static void at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTran
 void
 _PG_init(void)
 {
-	pointstore_store_init();
-	pointstore_account_init();
 	pointstore_note_init();
 	pointstore_combine_init();
 	pointstore_reconcile_init();
@@ -78,6 +76,7 @@ at_transaction(XactEvent event, void *arg)
 		pointstore_check_pairs();
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 	{
+		pointstore_step_ended(event == XACT_EVENT_COMMIT);
 		pointstore_forget_notes();
 		pointstore_forget_kinds();
 		pointstore_forget_locks();

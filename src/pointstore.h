@@ -145,6 +145,10 @@ typedef struct PointstoreScope
 	int			guc_level;		/* 0: search_path was left alone */
 } PointstoreScope;
 
+/* How one acts as another: with no way back to the caller's role, and where it matters with nothing left behind. */
+#define POINTSTORE_AS_OWNER (SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS)
+#define POINTSTORE_RESTRICTED (POINTSTORE_AS_OWNER | SECURITY_RESTRICTED_OPERATION)
+
 /* A statement of ours, prepared at its first use in a session and kept. */
 typedef struct PointstorePlan
 {
@@ -157,8 +161,9 @@ typedef struct PointstorePlan
 extern const PointstoreStore *pointstore_store(void);
 extern bool pointstore_store_exists(void);
 extern bool pointstore_store_is_complete(void);
-extern Oid	pointstore_kind_table(void);
+extern Oid	pointstore_store_owner(void);
 extern void pointstore_act_as_owner(PointstoreScope *scope);
+extern void pointstore_act_as_reader(PointstoreScope *scope);
 extern void pointstore_act_as_verifier(PointstoreScope *scope);
 extern void pointstore_act_as_owner_plainly(PointstoreScope *scope);
 extern void pointstore_act_as_owner_of_holds(PointstoreScope *scope);
@@ -169,8 +174,6 @@ extern void pointstore_act_as_caller(const PointstoreScope *scope);
 extern PointstoreTableId pointstore_table_of(PointstoreIndexId index);
 extern bool pointstore_index_decides(Relation index, PointstoreIndexId key);
 extern bool pointstore_is_store_column(const PointstoreTable *table, AttrNumber att);
-extern void pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name);
-extern void pointstore_next_step(void);
 extern ErrorData *pointstore_attempt(bool (*what) (void *), void *arg);
 extern void pointstore_prepare(PointstorePlan *plan);
 extern void pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only);
@@ -187,15 +190,28 @@ extern int	pointstore_detail_account(text *id);
 extern int	pointstore_detail_figures(text *id, const char *a, int64 x, const char *b, int64 y);
 extern char *pointstore_role_name(Oid role);
 extern void pointstore_require_operator(Oid role, const char *what);
-extern void pointstore_store_init(void);
 
 /* ---------------------------------------------------------------------
- * worker.c: how our background workers begin
+ * step.c: transactions of our own
  * ---------------------------------------------------------------------
  */
+extern void pointstore_begin_step(void);
+extern void pointstore_step_ended(bool committed);
+extern void pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name);
+extern void pointstore_next_step(void);
+extern void pointstore_last_step(void);
+
+/* ---------------------------------------------------------------------
+ * worker.c: how our background workers begin, and make way
+ * ---------------------------------------------------------------------
+ */
+#define POINTSTORE_COMBINER "pointstore combiner"
+
 extern void pointstore_worker_signals(void);
 extern void pointstore_worker_connected(void);
 extern bool pointstore_worker_reload(void);
+extern void pointstore_worker_clean_up(void);
+extern void pointstore_make_way(void);
 
 /* ---------------------------------------------------------------------
  * progress.c: what a reconciliation under way shows of itself
@@ -453,7 +469,6 @@ typedef enum AccountLock
 extern Snapshot pointstore_push_snapshot(void);
 extern void pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLock lock);
 extern void pointstore_release_account(Account *account);
-extern void pointstore_account_init(void);
 extern void pointstore_forget_kinds(void);
 extern void pointstore_refuse_waiting(const Account *account);
 extern const Kind *pointstore_read_kind(text *name);

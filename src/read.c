@@ -45,7 +45,7 @@ pointstore_get_balance(PG_FUNCTION_ARGS)
 	uint64		i;
 
 	pointstore_materialize(fcinfo);
-	pointstore_act_as_owner(&scope);
+	pointstore_act_as_reader(&scope);
 	SPI_connect();
 	pointstore_execute(&plan, &id, NULL, true);
 	refuse_other_columns(SPI_tuptable->tupdesc, rsinfo->setDesc);
@@ -147,7 +147,7 @@ pointstore_statement(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("since must not be after until")));
 	pointstore_materialize(fcinfo);
-	pointstore_act_as_owner(&scope);
+	pointstore_act_as_reader(&scope);
 	read_statement((ReturnSetInfo *) fcinfo->resultinfo, values);
 	pointstore_act_as_caller(&scope);
 	return (Datum) 0;
@@ -244,7 +244,7 @@ read_one(PointstorePlan *plan, Datum *values, int64 *result)
 	bool		found;
 	bool		isnull;
 
-	pointstore_act_as_owner(&scope);
+	pointstore_act_as_reader(&scope);
 	SPI_connect();
 	pointstore_execute(plan, values, NULL, true);
 	found = SPI_processed > 0;

@@ -274,6 +274,7 @@ pointstore_rebuild_balances(PG_FUNCTION_ARGS)
 						after, (long long) rebuilt)));
 		pointstore_next_step();
 	}
+	pointstore_last_step();
 	SPI_finish();
 	PG_RETURN_VOID();
 }

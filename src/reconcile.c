@@ -540,7 +540,6 @@ pointstore_run_reconciliation(bool full, const char *triggered_by, int64 *id)
 	LOCKTAG		tag;
 
 	*id = 0;
-	(void) pointstore_store_is_complete();	/* 55000 where there is none */
 	if (!lock_scope(full, &tag))
 	{
 		ereport(NOTICE,
@@ -626,6 +625,7 @@ leave(const LOCKTAG *tag)
 static void
 run_all(Run *run)
 {
+	pointstore_next_step();		/* 55000 where there is no store */
 	pointstore_progress_start(run->full);
 	start_run(run, run->full ? "full" : "incremental");
 	show_size(run);
@@ -641,6 +641,7 @@ run_all(Run *run)
 		look_at_clock(run);
 	examine_open_findings(run);
 	finish_run(run);
+	pointstore_last_step();
 }
 
 /* Ends a step's transaction and begins the next, after the throttle's delay. */

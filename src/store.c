@@ -90,6 +90,7 @@ static Oid	watched[lengthof(watched_names)];
 static bool store_valid = false;
 static bool tables_locked = false;	/* by pointstore_lock_tables(), in this transaction */
 
+static void hear_of_changes(void);
 static void find_store(void);
 static void load_store(void);
 static Oid	store_relation(Oid schema, const char *name);
@@ -106,7 +107,8 @@ static bool is_expiry_index(Relation index, const StoreIndex *key);
 static void check_sequence_settings(void);
 static const char *sequence_fault(int64 *expected, int64 *found);
 static Oid	owner_of_store(void);
-static void check_parts(void);
+static void check_parts(Oid schema);
+static Oid	maker_of_triggers(Oid schema);
 static char *read_version(void);
 static char *read_one_as(Oid role, PointstorePlan *plan);
 static void act_as(Oid owner, PointstoreScope *scope, bool plainly);
@@ -147,11 +149,19 @@ static const StoreIndex store_indexes[N_STORE_INDEXES] = {
 	{TABLE_HOLD, 2, {HOLD_HOLD_ID, HOLD_AGGREGATE_ID}}, {TABLE_HOLD, 2, {HOLD_AGGREGATE_ID, HOLD_EXPIRES_AT}}
 };
 
-/* Called once per backend: hears of changes to the store's relations. */
-void
-pointstore_store_init(void)
+/*
+ * Hears of changes to the store's relations, from its first use in a session on. A process
+ * has room for ten such callbacks, and others need theirs: so we have this one, and
+ * none where the store is not used.
+ */
+static void
+hear_of_changes(void)
 {
-	CacheRegisterRelcacheCallback(forget_store, (Datum) 0);
+	static bool registered = false;
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget_store, (Datum) 0);
+	registered = true;
 }
 
 static void
@@ -159,6 +169,8 @@ forget_store(Datum arg, Oid relid)
 {
 	int			i;
 
+	if (!OidIsValid(relid) || relid == store.table[TABLE_ACCOUNT_KIND].relid)
+		pointstore_forget_kinds();
 	if (!OidIsValid(relid))
 		store_valid = false;
 	for (i = 0; store_valid && i < N_STORE_TABLES; i++)
@@ -196,9 +208,18 @@ pointstore_store_is_complete(void)
 	return store.lacks_what == NULL;
 }
 
+/* Who owns it; 55000 as above. */
+Oid
+pointstore_store_owner(void)
+{
+	find_store();
+	return store.owner;
+}
+
 static void
 find_store(void)
 {
+	hear_of_changes();
 	/* opening relations below may itself bring invalidations: look until none came */
 	while (!store_valid)
 	{
@@ -216,17 +237,15 @@ find_store(void)
 	}
 }
 
-/* The oid of account_kind as looked up last, for who hears of its changes. */
-Oid
-pointstore_kind_table(void)
-{
-	return store.table[TABLE_ACCOUNT_KIND].relid;
-}
-
+/*
+ * Looks everything up. From the owner's name on that is done as the owner: to read his
+ * views, and the mere look at an index, may evaluate functions of his.
+ */
 static void
 load_store(void)
 {
 	Oid			schema = get_namespace_oid("pointstore", true);
+	PointstoreScope scope;
 	PointstoreTable *events = &store.table[TABLE_EVENT_STORE];
 	int			i;
 
@@ -237,7 +256,9 @@ load_store(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the store is not created in database \"%s\"", get_database_name(MyDatabaseId)),
 				 errhint("SELECT pointstore.create_store();")));
-	check_parts();
+	store.owner = owner_of_store();
+	act_as_restricted(store.owner, &scope);
+	check_parts(schema);
 
 	load_table(events, "event_store", event_columns, N_EVENT_COLUMNS);
 	load_table(&store.table[TABLE_BALANCE], "balance", balance_columns, N_BALANCE_COLUMNS);
@@ -253,6 +274,7 @@ load_store(void)
 	check_sequence_settings();
 	store.receipt_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
 										 CStringGetDatum("receipt"), ObjectIdGetDatum(schema));
+	pointstore_act_as_caller(&scope);
 }
 
 static Oid
@@ -595,7 +617,7 @@ owner_of_store(void)
 
 /* Refuses a store of another version; notes a trigger that is missing. */
 static void
-check_parts(void)
+check_parts(Oid schema)
 {
 	static PointstorePlan lost_trigger = {
 		.sql = "SELECT t.tab OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) t.trigger_name"
@@ -605,14 +627,12 @@ check_parts(void)
 		"                     AND g.tgrelid" EQ "pg_catalog.to_regclass("
 		"                         'pointstore.' OPERATOR(pg_catalog.||) t.tab)) LIMIT 1"
 	};
-	Oid			schema = get_namespace_oid("pointstore", false);
 	char	   *found;
 
 	if (!OidIsValid(get_relname_relid("store_version", schema)))
 		refuse_store("view", "store_version");
 	if (!OidIsValid(get_relname_relid("account", schema)))
 		refuse_store("view", "account");
-	store.owner = owner_of_store();
 	found = read_version();
 	if (found == NULL || strcmp(found, POINTSTORE_VERSION) != 0)
 		ereport(ERROR,
@@ -620,10 +640,25 @@ check_parts(void)
 				 errmsg("the store is of version %s, the library of version %s",
 						found ? found : "(none)", POINTSTORE_VERSION),
 				 errhint("ALTER EXTENSION pointstore UPDATE; SELECT pointstore.upgrade_store();")));
-	/* of catalogs and the extension alone; the owner may lack the right, after DROP EXTENSION for one */
-	found = read_one_as(BOOTSTRAP_SUPERUSERID, &lost_trigger);
+	/* the owner may lack the right, after DROP EXTENSION for one */
+	found = read_one_as(maker_of_triggers(schema), &lost_trigger);
 	if (found != NULL)
 		note_lack("trigger", found);
+}
+
+/* Whose store_triggers() is: who installed the extension, where this is its, and in any case who wrote what it runs. */
+static Oid
+maker_of_triggers(Oid schema)
+{
+	HeapTuple	function = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum("store_triggers"),
+										   PointerGetDatum(buildoidvector(NULL, 0)), ObjectIdGetDatum(schema));
+	Oid			maker;
+
+	if (!HeapTupleIsValid(function))
+		refuse_store("function", "store_triggers()");
+	maker = ((Form_pg_proc) GETSTRUCT(function))->proowner;
+	ReleaseSysCache(function);
+	return maker;
 }
 
 /* The version that the view says, or NULL where there is no view: the owner's, who may have put anything into it. */
@@ -677,6 +712,7 @@ refuse_store(const char *what, const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the store lacks %s %s", what, name),
+			 strcmp(what, "function") == 0 ? errhint("CREATE EXTENSION pointstore;") :
 			 strcmp(what, "trigger") == 0 || strcmp(what, "view") == 0 ?
 			 errhint("SELECT pointstore.upgrade_store();") :
 			 errhint("Put it back as create_store() makes it: upgrade_store() restores triggers and views alone.")));
@@ -687,6 +723,17 @@ void
 pointstore_act_as_owner(PointstoreScope *scope)
 {
 	act_as(pointstore_store()->owner, scope, false);
+}
+
+/*
+ * The same for who only reads: what the owner's views and policies do besides does not
+ * outlast it, as a trigger that is deferred or a cursor WITH HOLD would, to run as the
+ * caller when he commits.
+ */
+void
+pointstore_act_as_reader(PointstoreScope *scope)
+{
+	act_as_restricted(pointstore_store()->owner, scope);
 }
 
 /* The same in a store that may lack a key or a trigger, for who verifies it. */
@@ -748,8 +795,7 @@ static void
 act_as(Oid owner, PointstoreScope *scope, bool plainly)
 {
 	GetUserIdAndSecContext(&scope->user, &scope->security);
-	SetUserIdAndSecContext(owner, scope->security | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_NOFORCE_RLS);
+	SetUserIdAndSecContext(owner, scope->security | POINTSTORE_AS_OWNER);
 	scope->guc_level = 0;
 	if (plainly)
 		return;
@@ -762,12 +808,8 @@ act_as(Oid owner, PointstoreScope *scope, bool plainly)
 static void
 act_as_restricted(Oid role, PointstoreScope *scope)
 {
-	Oid			user;
-	int			security;
-
 	act_as(role, scope, false);
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(user, security | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(role, scope->security | POINTSTORE_RESTRICTED);
 }
 
 /* Goes back to the caller's. Not needed on error. */
@@ -797,31 +839,6 @@ pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool 
 		PopActiveSnapshot();
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", plan->sql, SPI_result_code_string(result));
-}
-
-/* A procedure of that name commits as it goes: 25006 where it must not write, 2D000 in a transaction block. */
-void
-pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name)
-{
-	PreventCommandIfReadOnly(name);
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("%s commits and cannot run inside a transaction block", name)));
-}
-
-/*
- * Ends the transaction of a procedure's step and begins the next, which is READ
- * COMMITTED whatever the session's default: a step that waits for a lock reads
- * afterwards what it waited for.
- */
-void
-pointstore_next_step(void)
-{
-	SPI_commit();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	CHECK_FOR_INTERRUPTS();
 }
 
 /*

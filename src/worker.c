@@ -1,31 +1,44 @@
 /*-------------------------------------------------------------------------
  *
  * src/worker.c
- *		What our background workers have in common: how they begin.
+ *		What our background workers have in common: how they begin, and how they
+ *		make way.
  *
- * A worker that serves a database is to the server like an autovacuum worker:
- * CountOtherDBBackends() ends it when its database is to be dropped or copied,
- * and who has waited for one of its locks for deadlock_timeout cancels what it
- * does. What the database prescribes for its sessions does not bind it.
+ * A worker is for the convenience of others, and nobody is to wait long for one. To
+ * the server it is a session as any: so vacuum and CREATE INDEX CONCURRENTLY respect its
+ * snapshots, as they must. (Those of who is marked as an autovacuum worker the latter
+ * does not.) But the launcher looks at all of them each time: it cancels a run or a
+ * sweep for which somebody has waited for deadlock_timeout, and ends whatever serves a
+ * database that is about to be dropped, renamed or copied. What the database prescribes
+ * for its sessions does not bind a worker.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include <signal.h>
+
+#include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "storage/lwlock.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
+#include "utils/array.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "pointstore.h"
 
-static void be_like_autovacuum(void);
 static void forget_settings(void);
+static bool has_waited(PGPROC *proc, TimestampTz now);
+static void cancel_for(pid_t waiting);
+static bool is_wanted_by_another(Oid database);
+static bool is_worker(pid_t pid, bool cancellable);
 
 /* Signals: a reload is heard between two steps, SIGTERM and SIGINT act as in any session. */
 void
@@ -41,18 +54,8 @@ void
 pointstore_worker_connected(void)
 {
 	PortalContext = AllocSetContextCreate(TopMemoryContext, "pointstore worker", ALLOCSET_DEFAULT_SIZES);
-	be_like_autovacuum();
 	forget_settings();
 	SetConfigOption("application_name", MyBgworkerEntry->bgw_type, PGC_USERSET, PGC_S_SESSION);
-}
-
-static void
-be_like_autovacuum(void)
-{
-	LWLockAcquire(ProcArrayLock, LW_EXCLUSIVE);
-	MyProc->statusFlags |= PROC_IS_AUTOVACUUM;
-	ProcGlobal->statusFlags[MyProc->pgxactoff] = MyProc->statusFlags;
-	LWLockRelease(ProcArrayLock);
 }
 
 /* What would end a transaction, or keep it from writing. */
@@ -79,4 +82,88 @@ pointstore_worker_reload(void)
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
 	return true;
+}
+
+/*
+ * What users' code may leave behind in a session, although it runs in a security-restricted
+ * operation (step.c) and its settings end with the statement: advisory locks. To be called
+ * after a transaction, by who goes on for others.
+ */
+void
+pointstore_worker_clean_up(void)
+{
+	LockReleaseAll(USER_LOCKMETHOD, true);
+}
+
+/* The launcher's part of making way. A process that ends meanwhile is not there for its signal. */
+void
+pointstore_make_way(void)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pointstore make way", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	TimestampTz now = GetCurrentTimestamp();
+	uint32		i;
+
+	for (i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+		pid_t		pid = proc->pid;
+		Oid			database = proc->databaseId;
+
+		if (pid == 0 || !OidIsValid(database))
+			continue;
+		if (has_waited(proc, now))
+			cancel_for(pid);
+		if (is_worker(pid, false) && is_wanted_by_another(database))
+			(void) kill(pid, SIGTERM);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/* Whether a process waits for a lock for long; read without a lock of ours. */
+static bool
+has_waited(PGPROC *proc, TimestampTz now)
+{
+	TimestampTz since = (TimestampTz) pg_atomic_read_u64(&proc->waitStart);
+
+	return since != 0 && TimestampDifferenceExceeds(since, now, DeadlockTimeout);
+}
+
+/* Cancels the runs and sweeps that a process waits for. */
+static void
+cancel_for(pid_t waiting)
+{
+	ArrayType  *blockers = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(waiting)));
+	int32	   *pids = (int32 *) ARR_DATA_PTR(blockers);
+	int			n = ArrayGetNItems(ARR_NDIM(blockers), ARR_DIMS(blockers));
+	int			i;
+
+	for (i = 0; i < n; i++)
+		if (pids[i] != 0 && is_worker(pids[i], true))
+			(void) kill(pids[i], SIGINT);
+}
+
+/* Whether a process is a worker of ours; cancellable: one whose work can be left for the next. */
+static bool
+is_worker(pid_t pid, bool cancellable)
+{
+	const char *type = GetBackgroundWorkerTypeByPid(pid);
+
+	if (type == NULL || strncmp(type, "pointstore ", 11) != 0)
+		return false;
+	return !cancellable || strcmp(type, POINTSTORE_COMBINER) != 0;
+}
+
+/* Whether somebody is about to drop, rename, move or copy a database: he locks it first, then looks who is in it. */
+static bool
+is_wanted_by_another(Oid database)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, database, 0);
+	if (LockAcquire(&tag, RowExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	LockRelease(&tag, RowExclusiveLock, true);
+	return false;
 }

@@ -1,0 +1,96 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/step.c
+ *		Transactions of our own: those of our workers, and those that our
+ *		procedures begin and commit in a user's session.
+ *
+ * What the store's owner has put on the tables runs in them, and the session may
+ * be the bootstrap superuser's, as a worker's is, or the DBA's who called the
+ * procedure. So in such a transaction, a step, everything is done as the owner and in a
+ * security-restricted operation, from before the first of his objects is looked at
+ * until it has committed. There nothing can be left behind that would run later: a
+ * deferred trigger, a cursor WITH HOLD, a temporary table, LISTEN are refused or, the
+ * triggers, fired at the end of the statement that queued them.
+ *
+ * PostgreSQL wants a transaction to begin without restrictions, and an aborted one goes
+ * back to the identity that it began with. One that commits does not: our callback gives
+ * the session's back, when nothing of the users' can run any more.
+ *
+ * What a caller has done before he called a procedure is committed in his own name,
+ * before the first step begins: his triggers and cursors are no business of the owner's.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+
+#include "pointstore.h"
+
+/* of the session, while a step is under way */
+static Oid	session_user;
+static int	session_security;
+static bool under_way = false;
+
+/*
+ * Makes the transaction a step; to be called where it has only begun. 55000 where
+ * there is no store, or none of this version.
+ */
+void
+pointstore_begin_step(void)
+{
+	ConstraintsSetStmt immediate = {.type = T_ConstraintsSetStmt};
+	Oid			owner = pointstore_store_owner();
+
+	Assert(!under_way);
+	GetUserIdAndSecContext(&session_user, &session_security);
+	under_way = true;
+	SetUserIdAndSecContext(owner, session_security | POINTSTORE_RESTRICTED);
+	AfterTriggerSetState(&immediate);
+}
+
+/* At the end of each transaction: of one that was aborted PostgreSQL has given the identity back. */
+void
+pointstore_step_ended(bool committed)
+{
+	if (under_way && committed)
+		SetUserIdAndSecContext(session_user, session_security);
+	under_way = false;
+}
+
+/* A procedure of that name commits as it goes: 25006 where it must not write, 2D000 in a transaction block. */
+void
+pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name)
+{
+	PreventCommandIfReadOnly(name);
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("%s commits and cannot run inside a transaction block", name)));
+}
+
+/*
+ * Ends the transaction, the caller's or a step, inside a non-atomic SPI connection, and
+ * begins a step. It is READ COMMITTED whatever the session's default: a step that
+ * waits for a lock reads afterwards what it waited for.
+ */
+void
+pointstore_next_step(void)
+{
+	pointstore_last_step();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	CHECK_FOR_INTERRUPTS();
+	pointstore_begin_step();
+}
+
+/* Ends a step without another: what comes after is the caller's. */
+void
+pointstore_last_step(void)
+{
+	SPI_commit();
+}

@@ -4,7 +4,8 @@
  *		Combined append: submit_event() hands its event, and submit_transfer()
  *		its two legs, to a background worker, the combiner of its database, which
  *		appends what all waiting callers have brought in one transaction and
- *		answers each by itself.
+ *		answers each by itself. What the store's owner has put on the tables runs there
+ *		as him and leaves nothing to the next transaction (step.c).
  *
  * Under a row lock an account takes one commit after another. The combiner
  * takes the lock once for all that wait, and it does not wait for the disk: it

@@ -736,12 +736,12 @@ pointstore_act_as_reader(PointstoreScope *scope)
 	act_as_restricted(pointstore_store()->owner, scope);
 }
 
-/* The same in a store that may lack a key or a trigger, for who verifies it. */
+/* As who reads, in a store that may lack a key or a trigger, for who verifies it. */
 void
 pointstore_act_as_verifier(PointstoreScope *scope)
 {
 	find_store();
-	act_as(store.owner, scope, false);
+	act_as_restricted(store.owner, scope);
 }
 
 /*

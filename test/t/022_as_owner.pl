@@ -288,7 +288,7 @@ create_store($node, 'clean');
 value(<<'END', 'clean');
 CREATE FUNCTION session() RETURNS jsonb LANGUAGE sql AS $$
     SELECT jsonb_build_object('mark', nullif(current_setting('test.mark', true), ''), 'synchronous_commit', current_setting('synchronous_commit'),
-        'lock_timeout', current_setting('lock_timeout'), 'read_only', current_setting('default_transaction_read_only'), 'path', current_setting('search_path'),
+        'waits', current_setting('lock_timeout') = '1h', 'read_only', current_setting('default_transaction_read_only'), 'path', current_setting('search_path'),
         'locks', (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),
         'cursors', (SELECT count(*) FROM pg_cursors), 'statements', (SELECT count(*) FROM pg_prepared_statements),
         'tables', (SELECT count(*) FROM pg_class WHERE relpersistence = 't'), 'listening', (SELECT count(*) FROM pg_listening_channels())) $$;

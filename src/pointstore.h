@@ -162,6 +162,7 @@ extern const PointstoreStore *pointstore_store(void);
 extern bool pointstore_store_exists(void);
 extern bool pointstore_store_is_complete(void);
 extern Oid	pointstore_store_owner(void);
+extern bool pointstore_store_is_whole(void);
 extern void pointstore_act_as_owner(PointstoreScope *scope);
 extern void pointstore_act_as_reader(PointstoreScope *scope);
 extern void pointstore_act_as_verifier(PointstoreScope *scope);

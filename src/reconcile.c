@@ -573,7 +573,8 @@ pointstore_is_off_schedule(bool sweeps)
 		.nargs = 1, .argtypes = {BOOLOID}
 	};
 	Datum		value = BoolGetDatum(sweeps);
-	bool		complete = pointstore_store_is_complete();
+	/* what is to be swept is written, which a store that lacks anything refuses */
+	bool		complete = sweeps ? pointstore_store_is_complete() : pointstore_store_is_whole();
 	bool		subscribed;
 
 	SPI_connect();

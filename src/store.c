@@ -216,6 +216,16 @@ pointstore_store_owner(void)
 	return store.owner;
 }
 
+/* Whether no key, index or trigger is missing, as they are until the end of a restore; what else a store may lack is for who verifies it. */
+bool
+pointstore_store_is_whole(void)
+{
+	find_store();
+	return store.lacks_what == NULL ||
+		(strcmp(store.lacks_what, "trigger") != 0 && strcmp(store.lacks_what, "index") != 0 &&
+		 strcmp(store.lacks_what, "unique index") != 0);
+}
+
 static void
 find_store(void)
 {

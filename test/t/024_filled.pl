@@ -66,6 +66,11 @@ $copy->safe_psql('ids', q{INSERT INTO pointstore.reconciliation (id, scope, trig
 is($copy->safe_psql('ids', q{SET client_min_messages = error; CALL pointstore.reconcile('full')}), 6, 'a run has an id of its own');
 is($copy->safe_psql('ids', 'SELECT id FROM pointstore.finding WHERE resolved_at IS NULL'), 6, 'and so has a finding');
 
+# what else a store lacks is found on schedule
+$copy->safe_psql('ids', 'ALTER SEQUENCE pointstore.event_store_id_seq CACHE 2');
+serve('ids');
+ok($copy->poll_query_until('ids', q{SELECT count(*) = 1 FROM pointstore.finding WHERE code = 'sequence_settings' AND resolved_at IS NULL}), 'settings of the sequence');
+
 # a subscription that does not come to an end: a row is in its way
 my $tables = join ', ', map { "pointstore.$_" } qw(account_kind balance pure_account event_store hold account_log);
 $node->safe_psql('postgres', "CREATE PUBLICATION store FOR TABLE $tables; CREATE PUBLICATION everything FOR ALL TABLES");

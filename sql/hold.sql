@@ -472,8 +472,8 @@ SELECT outcome, version FROM pointstore.confirm_hold('hold-to1', to_id => 'hold-
 SELECT aggregate_id, version, balance, held, available FROM pointstore.account WHERE aggregate_id IN ('hold-p', 'hold-shop', 'hold-full', 'hold-pp') ORDER BY 1;
 SELECT a, r.* FROM unnest(ARRAY['hold-p', 'hold-shop', 'hold-full', 'hold-pp']) a, pointstore.reconcile_account(a) r;
 SET client_min_messages = error;
-CALL pointstore.reconcile();
-CALL pointstore.reconcile('full');
+CALL pointstore.reconcile() \gset
+CALL pointstore.reconcile('full') \gset
 SET client_min_messages = warning;
 SELECT aggregate_id, code, detail FROM pointstore.finding WHERE aggregate_id ~ '^hold-(p|shop|full|pp)$';
 -- a leg that is altered shows

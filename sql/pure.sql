@@ -131,4 +131,51 @@ SELECT pointstore.open_account('pure-opened');
 DROP TRIGGER pure_open ON pointstore.pure_account;
 DROP TRIGGER pure_open ON pointstore.balance;
 DROP FUNCTION pure_fee(), pure_open();
+-- one that changes a column of the user's own in the account's row does not keep its event from being appended
+ALTER TABLE pointstore.pure_account ADD COLUMN seen integer NOT NULL DEFAULT 0;
+CREATE FUNCTION pure_seen() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE pointstore.pure_account SET seen = seen + 1 WHERE aggregate_id = NEW.aggregate_id;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER pure_seen BEFORE INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION pure_seen();
+SET statement_timeout = '60s';
+SELECT version FROM pointstore.append_event('pure-seen', 'Noted', 1, kind => 'pure-points');
+SELECT version FROM pointstore.append_event('pure-seen', 'Noted', 1);
+SELECT version FROM pointstore.append_events('[{"aggregate_id": "pure-seen", "event_type": "Noted"}, {"aggregate_id": "pure-hybrid", "event_type": "Noted"}, {"aggregate_id": "pure-seen", "event_type": "Noted"}]');
+SELECT seen FROM pointstore.pure_account WHERE aggregate_id = 'pure-seen';
+DROP TRIGGER pure_seen ON pointstore.event_store;
+DROP FUNCTION pure_seen();
+ALTER TABLE pointstore.pure_account DROP COLUMN seen;
+-- one that closes or freezes the account whose event is not there yet, so that something would be left in it: 27000, on every path
+CREATE FUNCTION pure_shut() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.event_type = 'Last' THEN
+        PERFORM pointstore.close_account(NEW.aggregate_id);
+    ELSE
+        PERFORM pointstore.freeze_account(NEW.aggregate_id, 'seen');
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER zzz_pure_shut BEFORE INSERT ON pointstore.event_store FOR EACH ROW WHEN (NEW.event_type IN ('Last', 'Seen')) EXECUTE FUNCTION pure_shut();
+SELECT pointstore.open_account('pure-shut', 'pure-points'), pointstore.open_account('pure-shut-hybrid');
+SELECT version FROM pointstore.append_event('pure-shut', 'Last', 1);
+SELECT version FROM pointstore.append_event('pure-shut', 'Seen', 1);
+SELECT version FROM pointstore.append_event('pure-shut-new', 'Last', 1, kind => 'pure-points');
+SELECT version FROM pointstore.append_events('[{"aggregate_id": "pure-shut", "event_type": "Noted"}, {"aggregate_id": "pure-shut", "event_type": "Last", "amount": 1}]');
+BEGIN;
+SELECT version FROM pointstore.append_event('pure-shut', 'Noted');
+SELECT version FROM pointstore.append_event('pure-shut', 'Last', 1);
+ROLLBACK;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('pure-shut', 'Last', 1);
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('pure-shut-hybrid', 'Last', 1);
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('pure-shut-hybrid', 'Noted', 1), ('pure-shut-hybrid', 'Seen', 1);
+DROP TRIGGER zzz_pure_shut ON pointstore.event_store;
+CREATE TRIGGER "A_pure_shut" AFTER INSERT ON pointstore.event_store FOR EACH ROW WHEN (NEW.event_type IN ('Last', 'Seen')) EXECUTE FUNCTION pure_shut();
+SELECT version FROM pointstore.append_event('pure-shut', 'Seen', 1);
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('pure-shut-hybrid', 'Noted', 1), ('pure-shut-hybrid', 'Seen', 1);
+SELECT aggregate_id, version, balance, status FROM pointstore.account WHERE aggregate_id LIKE 'pure-shut%' ORDER BY 1;
+DROP TRIGGER "A_pure_shut" ON pointstore.event_store;
+DROP FUNCTION pure_shut();
+RESET statement_timeout;
 SELECT count(*) FROM pointstore.account WHERE aggregate_id IN ('pure-hybrid', 'pure-opened');

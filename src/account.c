@@ -387,6 +387,16 @@ pointstore_refuse_waiting(const Account *account)
 						   "pointstore.balance_writer is caller waits for its balance.")));
 }
 
+/* As PostgreSQL refuses an UPDATE whose trigger has updated the row. */
+void
+pointstore_refuse_triggered_status(text *id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("status or kind of account \"%s\" was changed by an operation triggered by an event of it", pointstore_cstring(id)),
+			 errhint("What changes the status or kind of the account whose event fires it belongs into an AFTER trigger.")));
+}
+
 /*
  * Brings the locked row of an account to its last event, where events that this transaction has
  * inserted by hand are ahead of it because their statement is still at work. Where row

@@ -137,6 +137,7 @@ static bool renew_cause(ProposedEvent *first);
 pg_noreturn static void refuse_sequence(const char *why);
 static bool claim(Batch *batch, RowWriter *writer, Account *account);
 static RowOutcome write_claim(RowWriter *writer, const ProposedEvent *event, int keys);
+static void refuse_triggered_change(const Account *account);
 static bool judge_again(Batch *batch, Account *account);
 static RowOutcome write_event(RowWriter *writer, const ProposedEvent *event, int keys);
 
@@ -1652,6 +1653,9 @@ write_events(Batch *batch, RowWriter *writer)
 		if (event->outcome == OUTCOME_APPENDED && event->hold != NULL)
 			write_hold(writer, event);
 	}
+	for (i = 0; !writer->plain && i < batch->naccounts; i++)
+		if (batch->accounts[i].pure && batch->accounts[i].nevents > 0)
+			refuse_triggered_change(&batch->accounts[i]);
 	return true;
 }
 
@@ -1749,7 +1753,7 @@ claim(Batch *batch, RowWriter *writer, Account *account)
 
 /*
  * The claim holds only while the account's row stands, which says its status and kind. Who has an
- * event of this account there already is waited for by who changes that row.
+ * event of this account there already is waited for by others who change that row.
  */
 static RowOutcome
 write_claim(RowWriter *writer, const ProposedEvent *event, int keys)
@@ -1763,11 +1767,25 @@ write_claim(RowWriter *writer, const ProposedEvent *event, int keys)
 	return outcome;
 }
 
+/* 27000 where a trigger of a pure account's events has changed the status or kind by which they were judged. */
+static void
+refuse_triggered_change(const Account *account)
+{
+	Snapshot	snapshot = pointstore_push_snapshot();
+	Account		now;
+
+	pointstore_read_account(&now, account->id, snapshot, LOCK_NOTHING);
+	if (now.exists && (now.status != account->status || !pointstore_same_text(now.kind_name, account->kind_name)))
+		pointstore_refuse_triggered_status(account->id);
+	pointstore_release_account(&now);
+	PopActiveSnapshot();
+}
+
 /*
  * Judges the events of one pure account again, from its newest last event, after the
  * batch, which stands or falls as one, has begun to be written: what is refused now is an error.
  * Ids that are below that last event's are drawn anew. False: one of them is a written event's
- * cause, which has the old one.
+ * cause, which has the old one; or the account counts something else now, where that matters.
  */
 static bool
 judge_again(Batch *batch, Account *account)
@@ -1782,6 +1800,9 @@ judge_again(Batch *batch, Account *account)
 	pointstore_read_account(account, before.id, snapshot, LOCK_NOTHING);
 	account->nevents = before.nevents;
 	account->claim = before.claim;
+	/* an account without events may have come to count something else */
+	if (batch->same_unit || batch->balanced)
+		done = account->kind != NULL && pointstore_same_text(account->kind->unit, before.kind->unit);
 	for (event = batch->first[account - batch->accounts]; event != NULL && done; event = event->next)
 	{
 		CHECK_FOR_INTERRUPTS();

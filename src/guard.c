@@ -94,6 +94,7 @@ static uint64 digest_of(const RawEvent *raw);
 static uint64 digest_text(text *value, uint64 seed);
 static void settle_event(const TriggerData *trigger);
 static void follow_last_event(const RawEvent *raw);
+static void refuse_shut(const Account *account, const Account *last);
 static bool balance_columns_differ(const TriggerData *trigger, int from, int to);
 static bool pure_columns_differ(const TriggerData *trigger);
 static bool attribute_differs(const TriggerData *trigger, AttrNumber att);
@@ -561,11 +562,24 @@ follow_last_event(const RawEvent *raw)
 	if (last.version == raw->version)
 	{
 		pointstore_read_account(&account, last.id, snapshot, LOCK_BY_HAND);
+		refuse_shut(&account, &last);
 		if (account.exists && !account.pure && account.version < last.version)
 			pointstore_follow_event(&account, &last);
 		pointstore_release_account(&account);
 	}
 	PopActiveSnapshot();
+}
+
+/*
+ * 27000 when a trigger has frozen or closed the account after its event was let in, and before that was
+ * there to be seen. A pure account has no row that shows it: it is not closed with something in it.
+ */
+static void
+refuse_shut(const Account *account, const Account *last)
+{
+	if (account->pure ? account->status == STATUS_CLOSED && last->balance != 0
+		: account->status != STATUS_OPEN && account->version < last->version)
+		pointstore_refuse_triggered_status(last->id);
 }
 
 /* Trigger of balance: BEFORE UPDATE stamps updated_at, AFTER INSERT OR UPDATE checks. */

@@ -472,6 +472,7 @@ extern void pointstore_read_account(Account *account, text *id, Snapshot snapsho
 extern void pointstore_release_account(Account *account);
 extern void pointstore_forget_kinds(void);
 extern void pointstore_refuse_waiting(const Account *account);
+pg_noreturn extern void pointstore_refuse_triggered_status(text *id);
 extern const Kind *pointstore_read_kind(text *name);
 extern const Kind *pointstore_require_kind(text *name);
 extern bool pointstore_last_event(Account *account, Snapshot snapshot);

@@ -69,6 +69,7 @@ static void refuse_own_keys(RowTarget *target);
 static void refuse_own_row(PointstoreIndexId index, RowKey *key);
 static bool insert_speculatively(RowWriter *writer, RowTarget *target, int keys, List **recheck);
 static bool is_ours(Relation heap, ItemPointer tid);
+static bool is_changed_by_us(HeapTuple read);
 pg_noreturn static void refuse_triggered(const char *table);
 static bool lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, LockTupleMode mode, bool *busy);
 static void end_target(RowWriter *writer, RowTarget *target);
@@ -275,6 +276,31 @@ pointstore_row_stands(HeapTuple read, TransactionId *changer)
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(heap, NoLock);
 	return stands;
+}
+
+/*
+ * Whether this transaction itself has changed the very row that was read, by a user's
+ * trigger, then. Others who would change it wait.
+ */
+static bool
+is_changed_by_us(HeapTuple read)
+{
+	Relation	heap = table_open(read->t_tableOid, RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
+	ItemPointerData tid = read->t_self;
+	HeapTuple	row;
+	bool		ours = false;
+
+	if (table_tuple_fetch_row_version(heap, &tid, SnapshotAny, slot))
+	{
+		row = ExecFetchSlotHeapTuple(slot, false, NULL);
+		ours = HeapTupleHeaderGetRawXmin(row->t_data) == HeapTupleHeaderGetRawXmin(read->t_data) &&
+			!(row->t_data->t_infomask & HEAP_XMAX_INVALID) &&
+			TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(row->t_data));
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(heap, NoLock);
+	return ours;
 }
 
 /*
@@ -659,7 +685,7 @@ refuse_own_row(PointstoreIndexId index, RowKey *key)
  * to wait for us, and withdraws when one of them was faster. A row of our own was not there
  * when the key was chosen: users' code has written it since, and would do so each time.
  *
- * It withdraws too when the writer's fence does not stand any more, once its row is there for
+ * It withdraws too when others have changed the writer's fence, once its row is there for
  * others to see: who changes the fence looks for such rows afterwards and waits
  * for them, so one of the two sees the other, and nobody waits for who waits for it.
  */
@@ -689,7 +715,8 @@ insert_speculatively(RowWriter *writer, RowTarget *target, int keys, List **rech
 		conflict = false;
 		*recheck = pointstore_insert_index_tuples(rel, target->slot, writer->estate, &conflict, arbiters);
 		if (!conflict && writer->fence != NULL)
-			stands = pointstore_row_stands(writer->fence, &changer);
+			stands = pointstore_row_stands(writer->fence, &changer) ||
+				(!TransactionIdIsValid(changer) && is_changed_by_us(writer->fence));
 		table_tuple_complete_speculative(rel->ri_RelationDesc, target->slot, token, !conflict && stands);
 		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
 		if (TransactionIdIsValid(changer))

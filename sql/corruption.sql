@@ -84,7 +84,10 @@ INSERT INTO cor_way VALUES
 ('sequence increment',  '', $$ALTER SEQUENCE pointstore.event_store_id_seq INCREMENT -1$$, '{sequence_settings error NULL}', true),
 ('sequence cycle',      '', $$ALTER SEQUENCE pointstore.event_store_id_seq CYCLE$$, '{sequence_settings error NULL}', true),
 ('event of nobody',     '', $$INSERT INTO pointstore.event_store (id, version, event_type, amount, held, balance_after, payload, occurred_at, created_at) VALUES (-1, 1, 'Earned', 1, 0, 1, '{}', now(), now())$$,
-                            '{version_gap critical NULL}', false);
+                            '{version_gap critical NULL}', false),
+('events of nobody',    '', $$INSERT INTO pointstore.event_store (id, version, event_type, amount, held, balance_after, payload, occurred_at, created_at)
+                              SELECT nextval('pointstore.event_store_id_seq'), v, 'Earned', 1, 0, v, '{}', now(), now() - v * interval '1 day' FROM generate_series(1, 2) v$$,
+                            '{version_gap critical NULL}', true);
 
 CREATE FUNCTION cor_make() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -197,6 +200,20 @@ SELECT scope, count(*), count(DISTINCT way) FROM cor_result GROUP BY scope ORDER
 SELECT r.way, r.scope, r.healthy, w.findings AS wanted, r.found, r.said FROM cor_result r JOIN cor_way w USING (way)
  WHERE r.healthy <> '{}' OR r.found <> w.findings OR r.said <> w.findings ORDER BY r.scope, r.way COLLATE "C";
 SELECT code, count(*) FROM cor_way, unnest(findings) f, split_part(f, ' ', 1) code GROUP BY code ORDER BY code COLLATE "C";
+-- findings without an account or a code: whatever is done about them, nothing crashes
+ALTER TABLE pointstore.finding ALTER aggregate_id DROP NOT NULL, ALTER code DROP NOT NULL;
+SELECT cor_make();
+SELECT cor_corrupt($$UPDATE pointstore.balance SET balance = 1000 WHERE aggregate_id = 'cor-a'$$);
+INSERT INTO pointstore.finding (id, aggregate_id, code, severity, detail) OVERRIDING SYSTEM VALUE
+VALUES (-1, NULL, 'balance_mismatch', 'error', '{}'), (-2, 'cor-a', NULL, 'error', '{}');
+CALL pointstore.reconcile() \gset
+CALL pointstore.reconcile('full') \gset
+SELECT pointstore.acknowledge(-1, 'test');
+SELECT pointstore.acknowledge(-2, 'test');
+SELECT pointstore.repair(-1);
+SELECT cor_unmake();
+DELETE FROM pointstore.finding WHERE id < 0;
+ALTER TABLE pointstore.finding ALTER aggregate_id SET NOT NULL, ALTER code SET NOT NULL;
 DROP PROCEDURE cor_all(text), cor_guard(boolean);
 DROP FUNCTION cor_make(), cor_unmake(), cor_corrupt(text), cor_found(text), cor_said(text);
 DROP TABLE cor_way, cor_result;

@@ -1077,7 +1077,8 @@ tell(Run *run, const char *what)
 /*
  * What a statement returns, in a tuplestore that lives as long as the run; of
  * compared accounts, which are counted, those alone about which there is something to
- * do. The statement may be run by parallel workers; in a full run it uses no index.
+ * do; of others the names, '' of rows without one. The statement may be run by parallel
+ * workers; in a full run it uses no index.
  */
 static Tuplestorestate *
 collect(Run *run, const char *sql, int n, const Oid *types, const Datum *values, bool compared)
@@ -1095,7 +1096,10 @@ collect(Run *run, const char *sql, int n, const Oid *types, const Datum *values,
 	run->rows = lappend(run->rows, rows);
 	MemoryContextSwitchTo(old);
 	if (!compared)
+	{
+		sql = psprintf("SELECT coalesce(CAST(n.aggregate_id AS pg_catalog.text), '') FROM (%s) n", sql);
 		SetTuplestoreDestReceiverParams(dest, rows, run->context, false, NULL, NULL);
+	}
 	pointstore_act_as_verifier(&owner);
 	if (run->full)
 		pointstore_use_no_index();
@@ -2532,7 +2536,7 @@ static const Finding *
 find_code(const Findings *found, int64 number)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT code FROM pointstore.finding WHERE id" EQ "$1",
+		.sql = "SELECT coalesce(CAST(code AS pg_catalog.text), '') FROM pointstore.finding WHERE id" EQ "$1",
 		.nargs = 1, .argtypes = {INT8OID}
 	};
 	Datum		value = Int64GetDatum(number);
@@ -2541,7 +2545,7 @@ find_code(const Findings *found, int64 number)
 
 	SPI_connect();
 	pointstore_execute(&plan, &value, NULL, false);
-	for (i = 0; i < found->n; i++)
+	for (i = 0; i < found->n && SPI_processed > 0; i++)
 		if (strcmp(found->findings[i].code, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)) == 0)
 			result = &found->findings[i];
 	SPI_finish();
@@ -2603,7 +2607,7 @@ static text *
 account_of(int64 finding)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT aggregate_id FROM pointstore.finding WHERE id" EQ "$1 AND resolved_at IS NULL",
+		.sql = "SELECT coalesce(CAST(aggregate_id AS pg_catalog.text), '') FROM pointstore.finding WHERE id" EQ "$1 AND resolved_at IS NULL",
 		.nargs = 1, .argtypes = {INT8OID}
 	};
 	MemoryContext context = CurrentMemoryContext;

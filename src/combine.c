@@ -45,7 +45,11 @@
  * the account, while all others are applied. It is tried again after a few
  * milliseconds, more as time goes on, for all that are put off at once; in between the
  * combiner sleeps when nobody else calls. Who has been put off for
- * pointstore.combine_lock_timeout is given back.
+ * pointstore.combine_lock_timeout is given back, of those who wait for one account only the first:
+ * he queues for it, and the others begin to wait anew. Were all given back, they would
+ * keep it locked one after another, those who come next would be put off and given back in
+ * turn, and nothing of that account would ever be combined again. (Where slots are short all are.)
+ * Who is cancelled while he is put off was not appended.
  *
  * What it could not foresee (a row that came to be since it has looked, or what users' triggers
  * and foreign keys run into) it waits for, but not for long: the request that
@@ -118,6 +122,7 @@ PGDLLEXPORT void pointstore_combiner_main(Datum arg);
 #define WARY_PATIENCE	2		/* the same, when there was one just now */
 #define RETRY_SOONEST	1		/* ms, after which what is put off is tried again: at first, */
 #define RETRY_LATEST	16		/* and in the end */
+#define RETRY_REST		100		/* ms at most, however long the last try took */
 
 typedef enum SlotState
 {
@@ -174,6 +179,13 @@ typedef struct Combiner
 	int			nslots;			/* that its callers have */
 } Combiner;
 
+/* An account that requests wait for which are put off: of the combiner alone. */
+typedef struct BusyAccount
+{
+	uint64		account;		/* its hash */
+	bool		relieved;		/* one of them is given back */
+} BusyAccount;
+
 typedef struct Shared
 {
 	LWLock		lock;
@@ -213,7 +225,7 @@ static int	nput_off = 0;
 static TimestampTz retry_at = 0;	/* when those are tried again */
 static int	retry_pause = 0;	/* ms, that they were left alone last */
 static bool retry_paid = false;	/* one of them was decided since */
-static HTAB *busy_accounts = NULL;	/* that they wait for, by their hash; null: none */
+static HTAB *busy_accounts = NULL;	/* that they wait for; null: none */
 static int	idle_ticks = 0;
 static TimestampTz wary_until = 0;
 static TransactionId committing = InvalidTransactionId; /* until its events are answered */
@@ -250,10 +262,12 @@ static void attend(void);
 static void leave(int code, Datum arg);
 static int	take_waiting(void);
 static void serve(void);
+static void drop_abandoned(void);
 static int	put_off_behind(void);
 static bool is_behind(const Slot *slot);
 static uint64 hash_of(text *account);
-static void note_busy(const ProposedEvent *events, int n);
+static void note_busy(const ProposedEvent *events, int n, bool given_back);
+static bool is_relieved(const ProposedEvent *events, int n);
 static void forget_busy(void);
 static void schedule_retry(TimestampTz since);
 static void run(Slot **slots, int n);
@@ -265,7 +279,7 @@ static bool is_hopeless(Slot *slot, const Batch *batch, const ErrorData *error);
 static ErrorData *append_batch(Batch *batch);
 static void count_batch(const Batch *batch);
 static bool is_passing(int sqlerrcode);
-static bool put_off(Slot *slot);
+static bool put_off(Slot *slot, bool anew);
 static void decide(Slot *slot, const ProposedEvent *events, XLogRecPtr commit);
 static void answer_error(Slot *slot, const ErrorData *error);
 static void answer(Slot **slots, int n);
@@ -1076,7 +1090,10 @@ serve(void)
 	idle_ticks = 0;
 	combiner->failures = 0;
 	if (retry)
+	{
 		forget_busy();
+		drop_abandoned();
+	}
 	retry_paid = false;
 	first = retry ? 0 : put_off_behind();
 	run(taken + first, ntaken - first);
@@ -1084,12 +1101,32 @@ serve(void)
 		if (taken[i] != NULL)
 			taken[left++] = taken[i];
 	ntaken = nput_off = left;
+	if (nput_off == 0)
+		forget_busy();
 	if (nput_off == 0 || retry_paid)
 		retry_pause = 0;
 	if (nput_off > 0 && (retry || retry_pause == 0))
 		schedule_retry(now);
 	MemoryContextReset(context);
 	(void) pgstat_report_stat(false);
+}
+
+/* Of those that are put off frees the ones whose callers are gone: nothing has happened to them. */
+static void
+drop_abandoned(void)
+{
+	int			left = 0;
+	int			i;
+
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	for (i = 0; i < ntaken; i++)
+		if (i < nput_off && pg_atomic_read_u32(&taken[i]->state) == SLOT_ABANDONED)
+			free_slot(taken[i]);
+		else
+			taken[left++] = taken[i];
+	nput_off -= ntaken - left;
+	ntaken = left;
+	LWLockRelease(&shared->lock);
 }
 
 /*
@@ -1106,7 +1143,7 @@ put_off_behind(void)
 	for (i = nput_off; busy_accounts != NULL && i < ntaken; i++)
 		if (is_behind(taken[i]))
 		{
-			(void) put_off(taken[i]);
+			(void) put_off(taken[i], false);
 			taken[behind++] = taken[i];
 		}
 		else
@@ -1138,11 +1175,11 @@ hash_of(text *account)
 											VARSIZE_ANY_EXHDR(account), 0));
 }
 
-/* Notes which accounts a request that is put off waits for. */
+/* Notes which accounts a request waits for that is put off or, then they are relieved, given back. */
 static void
-note_busy(const ProposedEvent *events, int n)
+note_busy(const ProposedEvent *events, int n, bool given_back)
 {
-	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(uint64)};
+	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(BusyAccount)};
 	int			i;
 
 	if (busy_accounts == NULL)
@@ -1150,10 +1187,31 @@ note_busy(const ProposedEvent *events, int n)
 	for (i = 0; i < n; i++)
 	{
 		uint64		account = hash_of(events[i].aggregate_id);
+		BusyAccount *entry;
+		bool		known;
 
-		if (events[i].account->busy)
-			(void) hash_search(busy_accounts, &account, HASH_ENTER, NULL);
+		if (!events[i].account->busy)
+			continue;
+		entry = hash_search(busy_accounts, &account, HASH_ENTER, &known);
+		entry->relieved = given_back || (known && entry->relieved);
 	}
+}
+
+/* Whether one that waits for the same account was given back just now. */
+static bool
+is_relieved(const ProposedEvent *events, int n)
+{
+	int			i;
+
+	for (i = 0; busy_accounts != NULL && i < n; i++)
+	{
+		uint64		account = hash_of(events[i].aggregate_id);
+		const BusyAccount *entry = hash_search(busy_accounts, &account, HASH_FIND, NULL);
+
+		if (events[i].account->busy && entry != NULL && entry->relieved)
+			return true;
+	}
+	return false;
 }
 
 static void
@@ -1164,14 +1222,15 @@ forget_busy(void)
 	busy_accounts = NULL;
 }
 
-/* The next try of what is put off, of which the last took from then till now: a fourth of the time at most. */
+/* The next try of what is put off, of which the last took from then till now: a fourth of the time, if it was short. */
 static void
 schedule_retry(TimestampTz since)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
 	retry_pause = Min(Max(2 * retry_pause, RETRY_SOONEST), RETRY_LATEST);
-	retry_at = Max(TimestampTzPlusMilliseconds(now, retry_pause), now + 3 * (now - since));
+	retry_at = Max(TimestampTzPlusMilliseconds(now, retry_pause),
+				   Min(now + 3 * (now - since), TimestampTzPlusMilliseconds(now, RETRY_REST)));
 }
 
 /*
@@ -1269,13 +1328,15 @@ settle(Slot **slots, int n, const Batch *batch, const ErrorData *error)
 			decide(slot, events, XactLastCommitEnd);
 		else if (error != NULL && !is_passing(error->sqlerrcode))
 			answer_error(slot, error);
-		else if (!is_hopeless(slot, batch, error) && put_off(slot))
+		else if (!is_hopeless(slot, batch, error) && put_off(slot, error == NULL && is_relieved(events, slot->nevents)))
 		{
 			if (error == NULL)
-				note_busy(events, slot->nevents);
+				note_busy(events, slot->nevents, false);
 			events += slot->nevents;
 			continue;
 		}
+		else if (error == NULL)
+			note_busy(events, slot->nevents, true);
 		events += slot->nevents;
 		decided[ndecided++] = slot;
 		slots[i] = NULL;
@@ -1351,13 +1412,16 @@ is_passing(int sqlerrcode)
 	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK || pointstore_has_waited(sqlerrcode);
 }
 
-/* Whether a slot, one of whose accounts is locked, is to be tried again; false: it has been for long. */
+/*
+ * Whether a slot, one of whose accounts is locked, is to be tried again; false: it has been for long.
+ * anew: one before it was given back, and while slots are not short its time begins again.
+ */
 static bool
-put_off(Slot *slot)
+put_off(Slot *slot, bool anew)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (slot->put_off == 0)
+	if (slot->put_off == 0 || (anew && nput_off <= combine_slots / 2))
 		slot->put_off = now;
 	return !TimestampDifferenceExceeds(slot->put_off, now, combine_lock_timeout);
 }

@@ -353,9 +353,48 @@ $holder->query_safe('COMMIT');
 is(join(' ', map { done($_) } @ordered), '8 9 10 11 12 13', 'in order of arrival');
 $holder->quit;
 value('ALTER TABLE pointstore.event_store DROP COLUMN customer; DROP TRIGGER take ON pointstore.event_store; DROP TABLE customer, taken');
+# who is cancelled while he is put off
+$holder = $node->background_psql('postgres');
+$holder->query_safe(q{BEGIN; SELECT pointstore.append_event('ordered', 'Kept', 1)});
+is(done(start(submit('ordered', 'Good', 1, q{request_id => 'cancelled'}), statement_timeout => 1000)), '57014', 'cancelled while it is put off');
+$holder->query_safe('COMMIT');
+is(value(submit('ordered', 'Good', 1)) . value(q{SELECT count(*) FROM pointstore.event_store WHERE request_id = 'cancelled'}), 'appended0', 'is not appended later');
+# a try that takes long is no reason to rest for longer
+$holder->query_safe(q{BEGIN; SELECT pointstore.append_event('ordered', 'Kept', 1)});
+my $other_holder = $node->background_psql('postgres');
+$other_holder->query_safe(q{BEGIN; SELECT pointstore.append_event('slow', 'Kept', 1)});
+close_gate('slow');
+$slow = start(submit('slow', 'Slow', 1));
+$slow->{gate} = 1;
+wait_for_callers(1);
+$put_off = start(submit('ordered', 'Good', 1), statement_timeout => 14000);
+wait_for_callers(2);
+$other_holder->query_safe('COMMIT');
+$other_holder->quit;
+wait_for('the combiner is at work', "SELECT count(*) = 1 FROM pg_stat_activity WHERE $is_combiner AND wait_event = 'PgSleep'");
+$holder->query_safe('COMMIT');
+sleep 5;
+is(done($slow), 'appended', 'a long try');
+is(done($put_off), 'appended', 'and those that are put off are tried again soon');
+is(value("SELECT given_back FROM $stat") - $given_back, 0, 'nor then');
+
+#
+# of those that wait for one account the first alone is given back: when it is free, the others are combined
+#
+$node->append_conf('postgresql.conf', 'pointstore.combine_lock_timeout = 4s');
+$node->reload;
+wait_for('reloaded', q{SELECT current_setting('pointstore.combine_lock_timeout') = '4s'});
+$holder->query_safe(q{BEGIN; SELECT pointstore.append_event('ordered', 'Kept', 1)});
+@ordered = map { start(submit('ordered', 'Good', $_)) } 1 .. 4;
+wait_for_callers(4);
+wait_for('one waits himself', q{SELECT count(*) >= 1 FROM pg_stat_activity WHERE query ~ 'submit_event' AND wait_event_type = 'Lock'});
+sleep 1;
+$holder->query_safe('COMMIT');
+$holder->quit;
+is(join(' ', map { done($_) } @ordered), join(' ', ('appended') x 4), 'all are appended');
+is(value("SELECT given_back FROM $stat") - $given_back, 1, 'one was given back');
 $node->append_conf('postgresql.conf', 'pointstore.combine_lock_timeout = 100ms');
 $node->reload;
-is(value("SELECT given_back FROM $stat") - $given_back, 0, 'nor then');
 
 #
 # a database whose trigger is slow has all slots but the last, which are for others; who gets none appends himself

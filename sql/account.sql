@@ -164,3 +164,31 @@ SELECT balance FROM pointstore.append_event('account-10', 'PointEarned', 1, kind
 ROLLBACK TO s;
 SELECT balance FROM pointstore.append_event('account-10', 'PointEarned', 1, kind => 'account-brief');
 ROLLBACK;
+
+-- an account is opened before its own triggers freeze it, on every path: its log says so in that order, and nothing is found
+INSERT INTO pointstore.account_kind (kind, mode) VALUES ('account-iced', 'pure');
+CREATE FUNCTION account_ice() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pointstore.freeze_account(NEW.aggregate_id, 'to be looked at first');
+    RETURN NEW;
+END $$;
+BEGIN;
+CREATE TRIGGER account_ice AFTER INSERT ON pointstore.balance FOR EACH ROW EXECUTE FUNCTION account_ice();
+CREATE TRIGGER account_ice AFTER INSERT ON pointstore.pure_account FOR EACH ROW EXECUTE FUNCTION account_ice();
+SELECT pointstore.open_account('iced-1'), pointstore.open_account('iced-2', 'account-iced');
+SELECT outcome FROM pointstore.append_event('iced-3', 'PointEarned', 5);
+INSERT INTO pointstore.balance (aggregate_id) VALUES ('iced-4');
+DROP TRIGGER account_ice ON pointstore.balance;
+DROP TRIGGER account_ice ON pointstore.pure_account;
+CREATE TRIGGER account_ice AFTER INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION account_ice();
+SELECT outcome FROM pointstore.append_event('iced-5', 'PointEarned', 5);
+SELECT outcome FROM pointstore.append_event('iced-6', 'PointEarned', 5, kind => 'account-iced');
+SELECT outcome FROM pointstore.append_events('[{"aggregate_id": "iced-7", "event_type": "Noted"}, {"aggregate_id": "iced-8", "event_type": "Noted"}]');
+DROP TRIGGER account_ice ON pointstore.event_store;
+CREATE TRIGGER account_ice BEFORE INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION account_ice();
+SELECT outcome FROM pointstore.append_event('iced-9', 'PointEarned', 5);
+SELECT a.aggregate_id, status, string_agg(action, ' ' ORDER BY l.id), (SELECT count(*) FROM pointstore.reconcile_account(a.aggregate_id)) AS found
+  FROM pointstore.account a JOIN pointstore.account_log l USING (aggregate_id) WHERE aggregate_id LIKE 'iced-%' GROUP BY 1, 2 ORDER BY 1;
+ROLLBACK;
+DELETE FROM pointstore.account_kind WHERE kind = 'account-iced';
+DROP FUNCTION account_ice();

@@ -53,6 +53,8 @@ static bool find_row(Account *account, PointstoreIndexId index, RowScan *scan, S
 static bool is_contended(const Account *account);
 static bool is_being_inserted(PointstoreIndexId index, text *aggregate_id);
 static Kind *find_kind(text *name);
+static bool write_apart(Account *account, bool opening);
+static void log_opening(const Account *account);
 static void fill_row(RowTarget *target, const Account *account);
 static void log_side(Datum *values, char *nulls, const Account *account);
 
@@ -737,13 +739,20 @@ fill_row(RowTarget *target, const Account *account)
 	ExecStoreVirtualTuple(slot);
 }
 
-/*
- * A statement that writes one account which the caller has locked, or which is
- * missing. False: another session was faster in putting the missing row there;
- * 40001 when that is invisible here.
- */
+/* A statement that writes one account which the caller has locked, or which is missing: as write_apart(). */
 bool
 pointstore_change_account(Account *account)
+{
+	return write_apart(account, false);
+}
+
+/*
+ * A statement that writes one account. An opening is logged before its AFTER triggers fire, which may
+ * change the account in turn. False: another session was faster in putting the missing row there;
+ * 40001 when that is invisible here.
+ */
+static bool
+write_apart(Account *account, bool opening)
 {
 	PointstoreTableId table = account->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE;
 	RowWriter  *writer;
@@ -751,12 +760,22 @@ pointstore_change_account(Account *account)
 
 	writer = pointstore_writer_begin(1, &table, true);
 	written = pointstore_write_account(writer, account) == ROW_WRITTEN;
+	if (written && opening)
+		pointstore_note_opening(account);
 	pointstore_writer_end(writer);
 	if (!written && (account->exists || IsolationUsesXactSnapshot()))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
 	return written;
+}
+
+/* After the row of a new account is in: nobody may have opened it in the other mode; and it is logged. */
+void
+pointstore_note_opening(const Account *account)
+{
+	pointstore_refuse_other_mode(account->id, account->pure);
+	log_opening(account);
 }
 
 /*
@@ -772,11 +791,7 @@ pointstore_open_row(text *id, const Kind *kind, Oid role)
 		.opened_by = role, .updated_at = GetCurrentTimestamp()
 	};
 
-	if (!pointstore_change_account(&account))
-		return false;
-	pointstore_refuse_other_mode(id, kind->pure);
-	pointstore_log_opening(&account);
-	return true;
+	return write_apart(&account, true);
 }
 
 /* Events that are there before their account's row are damage, not a new account: XX001. */
@@ -834,8 +849,8 @@ pointstore_refuse_other_mode(text *id, bool pure)
 }
 
 /* An opening, whatever the account has come to hold in the same statement. */
-void
-pointstore_log_opening(const Account *account)
+static void
+log_opening(const Account *account)
 {
 	Account		opened = *account;
 

@@ -1447,14 +1447,6 @@ write_batch(Batch *batch)
 	done = (!hybrid || write_balances(batch, writer)) && write_events_guarded(batch, writer);
 	batch->current = NULL;
 	pointstore_writer_end(writer);
-	for (i = 0; done && i < batch->naccounts; i++)
-	{
-		Account    *account = &batch->accounts[i];
-
-		if (account->exists || account->pure || account->nevents == 0)
-			continue;
-		pointstore_log_opening(account);
-	}
 	return done;
 }
 
@@ -1567,7 +1559,7 @@ write_balances(Batch *batch, RowWriter *writer)
 			batch->written = true;
 			/* before the events, whose keys an account in the other mode may have */
 			if (!account->exists)
-				pointstore_refuse_other_mode(account->id, false);
+				pointstore_note_opening(account);
 			continue;
 		}
 		if (IsolationUsesXactSnapshot() || batch->naccounts > 1)

@@ -804,8 +804,7 @@ check_new_account(const TriggerData *trigger, const AttrNumber *att, bool pure)
 	pointstore_judge(&opening, &account, snapshot);
 	if (opening.outcome != OUTCOME_APPENDED)
 		pointstore_raise(&opening);
-	pointstore_refuse_other_mode(account.id, pure);
-	pointstore_log_opening(&account);
+	pointstore_note_opening(&account);
 	PopActiveSnapshot();
 }
 

@@ -486,7 +486,7 @@ extern void pointstore_refuse_events(text *id, Snapshot snapshot);
 extern void pointstore_refuse_damaged(text *id, Snapshot snapshot);
 extern void pointstore_refuse_other_mode(text *id, bool pure);
 extern void pointstore_freeze(text *id, text *reason);
-extern void pointstore_log_opening(const Account *account);
+extern void pointstore_note_opening(const Account *account);
 extern void pointstore_log(const char *action, text *reason, const Account *before, const Account *after);
 extern AccountStatus pointstore_status(text *status);
 

@@ -398,7 +398,7 @@ SET LOCAL session_replication_role = replica;
 DELETE FROM pointstore.event_store WHERE aggregate_id LIKE 'hold-%';
 DELETE FROM pointstore.balance WHERE aggregate_id LIKE 'hold-%';
 DELETE FROM pointstore.pure_account WHERE aggregate_id LIKE 'hold-%';
-DELETE FROM pointstore.hold;
+DELETE FROM pointstore.hold WHERE hold_id NOT LIKE 'guard-%';
 COMMIT;
 
 SET client_min_messages = warning;

@@ -660,7 +660,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.reconciliation.slices IS 'parts that a full run is cut into, by a hash of the account';
     COMMENT ON COLUMN pointstore.reconciliation.slices_done IS 'parts that are done; an interrupted run goes on after them';
     COMMENT ON TABLE pointstore.finding IS 'Proven disagreements: one open row for each account and code';
-    COMMENT ON COLUMN pointstore.finding.id IS 'number of the finding, for repair()';
+    COMMENT ON COLUMN pointstore.finding.id IS 'number of the finding, for repair() and acknowledge()';
     COMMENT ON COLUMN pointstore.finding.run_id IS 'run that found it first';
     COMMENT ON COLUMN pointstore.finding.aggregate_id IS 'the account';
     COMMENT ON COLUMN pointstore.finding.code IS 'about the events: version_gap, chain_break, time_order, link_broken, duplicate_request or transfer_unbalanced (critical); about rows: balance_mismatch, version_mismatch, held_mismatch, hold_mismatch, missing_balance, orphan_balance, duplicate_row or account_mismatch; index_mismatch (critical: an index hides or invents rows); sequence_settings (error)';
@@ -672,7 +672,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.finding.detected_at IS 'when it was found first';
     COMMENT ON COLUMN pointstore.finding.last_seen_at IS 'when it was last found true';
     COMMENT ON COLUMN pointstore.finding.action IS 'reported, repaired, frozen or acknowledged';
-    COMMENT ON COLUMN pointstore.finding.resolved_at IS 'when it was no longer true; null = open';
+    COMMENT ON COLUMN pointstore.finding.resolved_at IS 'when it was no longer true, or acknowledged; null = open';
     COMMENT ON COLUMN pointstore.finding.resolved_by IS 'the role that repaired or acknowledged it, or reconcile';
     COMMENT ON COLUMN pointstore.finding.acknowledged IS 'what acknowledge() has closed, to know it again: what is wrong, how often, and with which events; null = nothing';
     COMMENT ON TABLE pointstore.account_proof IS 'How far each account has been proved: where an incremental run begins';
@@ -868,7 +868,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pointstore.grant_access(regrole, text) IS
-'Gives a role access: reader (sees tables and views, reads balances and statements, examines an account), writer (also appends, submits, holds, transfers, reverses, but not into debt, and opens accounts of kinds that an append would open, by functions alone, and may put check_version on its tables) or operator (also opens accounts of every kind, reverses into debt, closes, freezes, unfreezes, sets kinds, rebuilds, sweeps, reconciles, repairs, and resets the statistics). PUBLIC gets nothing by itself. To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
+'Gives a role access: reader (sees tables and views, reads balances and statements, examines an account), writer (also appends, submits, holds, transfers, reverses, but not into debt, and opens accounts of kinds that an append would open, by functions alone, and may put check_version on its tables) or operator (also opens accounts of every kind, reverses into debt, closes, freezes, unfreezes, sets kinds, rebuilds, sweeps, reconciles, repairs, acknowledges findings, and resets the statistics). PUBLIC gets nothing by itself. To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
 
 -- ---------------------------------------------------------------------------
 -- src/progress.c
@@ -1010,7 +1010,7 @@ CREATE FUNCTION pointstore.try_append_events(events jsonb, request_id text = NUL
 RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_try_append_events';
 COMMENT ON FUNCTION pointstore.try_append_events(jsonb, text, boolean) IS
-'append_events() that answers a refusal with one receipt instead of an error, that of the element which is refused, and leaves nothing behind. Malformed input, overflow and amounts that are not balanced are errors still (22003, 22004, 22023).';
+'append_events() that answers a refusal with one receipt instead of an error, that of the element which is refused, with the account as it stands, without the elements before it, and leaves nothing behind. Malformed input, overflow and amounts that are not balanced are errors still (22003, 22004, 22023).';
 
 -- ---------------------------------------------------------------------------
 -- src/guard.c
@@ -1034,7 +1034,7 @@ COMMENT ON FUNCTION pointstore.guard_pure_account() IS
 CREATE FUNCTION pointstore.guard_account_kind()
 RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_guard_account_kind';
 COMMENT ON FUNCTION pointstore.guard_account_kind() IS
-'Trigger of pointstore.account_kind: a used kind keeps its name and mode and is not deleted (PS011).';
+'Trigger of pointstore.account_kind: a used kind keeps its name, mode and unit and is not deleted (PS011).';
 
 CREATE FUNCTION pointstore.guard_hold()
 RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_guard_hold';

@@ -93,6 +93,7 @@ static void check_balanced(const Batch *batch, bool per_unit);
 static void tell_element(void *arg);
 static void gather_accounts(Batch *batch);
 static int	compare_events(const void *a, const void *b);
+static void tell_as_stored(ProposedEvent *refused);
 static void settle_replays(Batch *batch);
 static bool attempt_trusting(Batch *batch);
 static bool trust(void *arg);
@@ -247,7 +248,8 @@ static Datum
 receipt(const ProposedEvent *event, TupleDesc desc)
 {
 	bool		stored = event->outcome <= OUTCOME_REPLAYED;
-	bool		known = stored || (event->outcome != OUTCOME_ACCOUNT_MISSING && !event->untold);
+	bool		missing = event->outcome == OUTCOME_ACCOUNT_MISSING && event->reason != REASON_NO_EVENT;
+	bool		known = stored || (!missing && !event->untold);
 	Datum		values[7];
 	bool		nulls[7] = {0};
 
@@ -610,9 +612,27 @@ pointstore_append(Batch *batch)
 	if (!batch->apart)
 		(void) pointstore_count(batch);
 	pointstore_raise_refused(batch);
+	if (batch->refused != NULL && batch->naccounts < batch->nevents)
+		tell_as_stored(batch->refused);
 	settle_replays(batch);
 	pointstore_act_as_caller(&scope);
 	error_context_stack = context.previous;
+}
+
+/* A receipt says how the account stands, without what the events before the refused one would have made of it. */
+static void
+tell_as_stored(ProposedEvent *refused)
+{
+	Snapshot	snapshot = pointstore_push_snapshot();
+	Account    *judged = refused->account;
+	Account		stored;
+
+	pointstore_read_account(&stored, refused->aggregate_id, snapshot, LOCK_NOTHING);
+	refused->account = &stored;
+	pointstore_tell_account(refused, snapshot);
+	refused->account = judged;
+	pointstore_release_account(&stored);
+	PopActiveSnapshot();
 }
 
 /*

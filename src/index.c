@@ -151,6 +151,6 @@ pointstore_refuse_lie(text *id, const char *table)
 	ereport(ERROR,
 			(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
 			 errmsg("an index of table \"%s\" does not say of account \"%s\" what the table says", table, pointstore_cstring(id)),
-			 errdetail("What is written by a damaged index makes it worse."),
-			 errhint("The extension amcheck tells which one it is; REINDEX TABLE pointstore.%s mends it.", table)));
+			 pointstore_detail_account(id),
+			 errhint("What is written by a damaged index makes it worse. The extension amcheck tells which one it is; REINDEX TABLE pointstore.%s mends it.", table)));
 }

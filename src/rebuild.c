@@ -146,8 +146,9 @@ check_before_writing(const Rebuild *how, const Account *after, bool sound, Snaps
 	if (!sound && !how->force)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("the events of account \"%s\" are inconsistent", pointstore_cstring(after->id)),
-				 errdetail("Their versions are not 1 to n, or a balance_after does not follow from the one before."),
+				 errmsg("the events of account \"%s\" are inconsistent: their versions are not 1 to n, or a balance_after does not follow from the one before",
+						pointstore_cstring(after->id)),
+				 pointstore_detail_account(after->id),
 				 errhint("SELECT * FROM pointstore.reconcile_account('%s'); says what is wrong. rebuild_balance('%s', force => true) sets the row to their sum all the same.",
 						 pointstore_cstring(after->id), pointstore_cstring(after->id))));
 	if (how->unchecked)

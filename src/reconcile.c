@@ -2282,7 +2282,8 @@ put_right(Case *wrong, text *reason)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
 				 errmsg("the balance of account \"%s\" cannot be the truth", pointstore_cstring(wrong->id)),
-				 errdetail("Only a balance that is off, in an account that is in order otherwise, is taken for it.")));
+				 pointstore_detail_account(wrong->id),
+				 errhint("Only a balance that is off, in an account that is in order otherwise, is taken for it.")));
 	require_right(wrong->id);
 }
 
@@ -2295,9 +2296,9 @@ require_right(text *id)
 	if (left->n > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("account \"%s\" cannot be repaired", pointstore_cstring(id)),
-				 errdetail("Its %s at version %lld would stay.", left->findings[0].code,
-						   (long long) left->findings[0].version)));
+				 errmsg("account \"%s\" cannot be repaired: its %s at version %lld would stay", pointstore_cstring(id),
+						left->findings[0].code, (long long) left->findings[0].version),
+				 pointstore_detail_figures(id, "version", left->findings[0].version, NULL, 0)));
 }
 
 /* The operator's word that an account is right as it is, where what was wrong is that events are gone. */
@@ -2433,7 +2434,8 @@ pointstore_reconcile_account(PG_FUNCTION_ARGS)
 	if (SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
-				 errmsg("account \"%s\" is missing", pointstore_cstring(id))));
+				 errmsg("account \"%s\" is missing", pointstore_cstring(id)),
+				 pointstore_detail_account(id)));
 	/* what the caller has yet to pair is not accused */
 	if (!pointstore_is_unpaired(id))
 		pointstore_execute(&examine_plan, &value, NULL, true);
@@ -2586,6 +2588,7 @@ require_same(int64 number, const Finding *finding)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
 				 errmsg("finding %lld is not what is wrong now", (long long) number),
+				 errdetail_internal("finding=%lld", (long long) number),
 				 errhint("CALL pointstore.reconcile('full'); brings the findings up to date. What an index hides is not acknowledged: REINDEX mends it.")));
 }
 
@@ -2619,7 +2622,8 @@ account_of(int64 finding)
 	if (SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
-				 errmsg("there is no open finding %lld", (long long) finding)));
+				 errmsg("there is no open finding %lld", (long long) finding),
+				 errdetail_internal("finding=%lld", (long long) finding)));
 	id = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 	SPI_finish();
 	return cstring_to_text(id);

@@ -162,7 +162,7 @@ raise_mismatch(const ProposedEvent *event, StringInfo detail)
 		pointstore_detail_number(detail, "version", event->applied_version);
 	ereport(ERROR,
 			(errcode(ERRCODE_POINTSTORE_REQUEST_MISMATCH),
-			 event->hold != NULL && strcmp(pointstore_cstring(event->event_type), "HoldConfirmed") == 0 ?
+			 event->hold != NULL && strcmp(pointstore_cstring(event->event_type), "HoldPlaced") != 0 ?
 			 errmsg("hold \"%s\" of account \"%s\" is another: %s is %s, was %s%s",
 					name, id, event->mismatch, event->asked, event->stored, where) :
 			 errmsg("%s \"%s\" for account \"%s\" was used for something else: %s is %s, was %s%s",

@@ -368,6 +368,7 @@ static bool
 refuse(ProposedEvent *event, Reason reason)
 {
 	event->outcome = reason == REASON_NO_EVENT ? OUTCOME_ACCOUNT_MISSING : OUTCOME_NOT_ALLOWED;
+	event->untold = !event->account->exists || event->account->opened;
 	event->reason = reason;
 	return false;
 }

@@ -267,6 +267,16 @@ SELECT is(array_agg(outcome || ' ' || aggregate_id), ARRAY['replayed errors-to',
   FROM pointstore.try_append_events('[{"aggregate_id": "errors-to", "event_type": "Noted"}, {"aggregate_id": "errors-to", "event_type": "PointSpent", "amount": "-1"}]', 'errors-r3');
 SELECT is(array_agg(outcome || ' ' || aggregate_id), ARRAY['request_mismatch errors-to'], 'try_append_events: another request')
   FROM pointstore.try_append_events('[{"aggregate_id": "errors-to", "event_type": "Noted"}]', 'errors-r3');
+-- its receipt says how the account stands, whatever came before the refused element
+SELECT is(ROW(t.outcome, t.version, t.balance, t.available), ROW(e.outcome, 1::bigint, 100::bigint, 100::bigint), 'try_append_events: as it stands: ' || e.element) FROM (VALUES
+    ('insufficient_balance', 'errors-limited', NULL, '"amount": -100'), ('version_conflict', 'errors-limited', NULL, '"expected_version": 9'), ('insufficient_balance', 'errors-limited', 'errors-r9', '"amount": -100'),
+    ('insufficient_balance', 'errors-pure', NULL, '"amount": -100'), ('version_conflict', 'errors-pure', 'errors-r9', '"expected_version": 9'), ('request_mismatch', 'errors-limited', NULL, '"request_id": "errors-r1"')) e(outcome, account, request, element),
+    pointstore.try_append_events(replace(format('[{"aggregate_id": "%%", "event_type": "PointSpent", "amount": -1}, {"aggregate_id": "%%", "event_type": "PointSpent", %s}]', e.element), '%', e.account)::jsonb, e.request) t(outcome, aggregate_id, version, balance, available, id, created_at);
+SELECT is(ROW(t.outcome, t.version, t.balance), ROW('account_missing'::text, e.version, e.balance), 'try_reverse_event: no such event of ' || e.account) FROM (VALUES
+    ('errors-limited', 1::bigint, 100::bigint), ('errors-new', NULL, NULL)) e(account, version, balance), pointstore.try_reverse_event(e.account, 99) t;
+SELECT is(t.detail, e.detail, e.query) FROM (VALUES
+    ('finding=99999', 'SELECT pointstore.repair(99999)'), ('finding=99999', $$SELECT pointstore.acknowledge(99999, 'known')$$),
+    ('aggregate_id=errors-new', $$SELECT pointstore.reconcile_account('errors-new')$$)) e(detail, query), pg_temp.told(e.query) t;
 SELECT is((SELECT state FROM pg_temp.told($$SELECT pointstore.try_append_events('[{"aggregate_id": "errors-to", "event_type": "Noted", "amount": 1}]', balanced => true)$$)), '22023', 'try_append_events: not balanced');
 ROLLBACK TO details;
 

@@ -992,6 +992,8 @@ judge_request(Batch *batch, ProposedEvent *events, HTAB *requests, Snapshot snap
 				refused = find_refused(events, snapshot);
 		}
 	}
+	if (refused != NULL)
+		batch->current = refused;
 	for (i = 0; refused != NULL && i < n; i++)
 		if (&events[i] != refused)
 			events[i].outcome = OUTCOME_WITHDRAWN;

@@ -257,6 +257,9 @@ SELECT is(ROW(t.state, t.context ~ '^element 1 of events'), ROW(e.state, true), 
     pg_temp.context_of(format('SELECT pointstore.append_events(%L)', '[{"aggregate_id": "errors-to", "event_type": "Noted"}, ' || element || ']')) t;
 ALTER TABLE pointstore.event_store DROP CONSTRAINT errors_check;
 ALTER TABLE pointstore.balance DROP CONSTRAINT errors_check;
+SELECT count(*) AS receipts FROM pointstore.append_events('[{"aggregate_id": "errors-to", "event_type": "Noted"}, {"aggregate_id": "errors-to", "event_type": "Noted"}]', 'errors-r7') \gset
+SELECT is(ROW(t.state, t.context ~ '^element 1 of events'), ROW('PS002'::text, true), 'PS002 of element 1: a repeat that differs there')
+  FROM pg_temp.context_of($$SELECT pointstore.append_events('[{"aggregate_id": "errors-to", "event_type": "Noted"}, {"aggregate_id": "errors-to", "event_type": "Other"}]', 'errors-r7')$$) t;
 
 -- try_append_events(): a refusal is one receipt, and leaves nothing
 SELECT is(ROW(count(*), min(outcome), min(aggregate_id), min(version), min(available)), ROW(1::bigint, 'insufficient_balance'::text, 'errors-limited'::text, 1::bigint, 100::bigint), 'try_append_events: refused')

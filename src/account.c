@@ -761,7 +761,7 @@ write_apart(Account *account, bool opening)
 	writer = pointstore_writer_begin(1, &table, true);
 	written = pointstore_write_account(writer, account) == ROW_WRITTEN;
 	if (written && opening)
-		pointstore_note_opening(account);
+		log_opening(account);
 	pointstore_writer_end(writer);
 	if (!written && (account->exists || IsolationUsesXactSnapshot()))
 		ereport(ERROR,
@@ -791,7 +791,10 @@ pointstore_open_row(text *id, const Kind *kind, Oid role)
 		.opened_by = role, .updated_at = GetCurrentTimestamp()
 	};
 
-	return write_apart(&account, true);
+	if (!write_apart(&account, true))
+		return false;
+	pointstore_refuse_other_mode(id, kind->pure);
+	return true;
 }
 
 /* Events that are there before their account's row are damage, not a new account: XX001. */

@@ -457,6 +457,20 @@ SELECT version, balance FROM pointstore.get_balance('textbook-15');
 RESET pointstore.balance_writer;
 SET pointstore.balance_writer = 'nobody';
 
+-- of two changes that wait the first one's event keeps to the rules as the change did
+SELECT pointstore.open_account('textbook-19');
+BEGIN;
+UPDATE pointstore.balance SET balance = 50, version = 1 WHERE aggregate_id = 'textbook-19';
+UPDATE pointstore.balance SET balance = 60, version = 2 WHERE aggregate_id = 'textbook-19';
+SAVEPOINT s;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-19', 'PointSpent', -500), ('textbook-19', 'PointEarned', 560);
+ROLLBACK TO s;
+INSERT INTO pointstore.event_store (aggregate_id, version, event_type, amount) VALUES ('textbook-19', 2, 'PointEarned', 50);
+ROLLBACK TO s;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('textbook-19', 'PointEarned', 50), ('textbook-19', 'PointEarned', 10);
+COMMIT;
+SELECT version, amount, balance_after FROM pointstore.event_store WHERE aggregate_id = 'textbook-19' ORDER BY version;
+
 -- whatever was tried, rows and events agree
 SELECT count(*) FROM pointstore.balance b WHERE aggregate_id LIKE 'textbook-%'
    AND (version, balance) <> (SELECT count(*), coalesce(sum(amount), 0) FROM pointstore.event_store e WHERE e.aggregate_id = b.aggregate_id);

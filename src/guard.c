@@ -85,7 +85,8 @@ static bool open_for_event(const ProposedEvent *event, Account *account, Snapsho
 static void judge_hybrid(RawEvent *raw, Account *account, const Account *last, Snapshot snapshot);
 static void require_amount(const RawEvent *raw, const Account *account);
 static void refuse_taken_change(const RawEvent *raw, const Account *last);
-static void match_change(RawEvent *raw, const Account *account, const Account *last);
+static void match_change(RawEvent *raw, const Account *account, const Account *last, Snapshot snapshot);
+static void judge_in_between(RawEvent *raw, const Account *account, const Account *last, Snapshot snapshot);
 static void refuse_damaged_row(const Account *account, const Account *last);
 static void stamp_event(RawEvent *raw, const Account *account, const Account *last);
 static HeapTuple filled_in(const RawEvent *raw, const TriggerData *trigger);
@@ -341,7 +342,7 @@ judge_hybrid(RawEvent *raw, Account *account, const Account *last, Snapshot snap
 	if (account->version > last->version && pointstore_row_is_ours(account->row))
 	{
 		require_amount(raw, account);
-		match_change(raw, account, last);
+		match_change(raw, account, last, snapshot);
 		return;
 	}
 	raw->by_caller = pointstore_caller_moves_balances();
@@ -392,7 +393,7 @@ refuse_taken_change(const RawEvent *raw, const Account *last)
 
 /* The event of a change that was made to the row before: PS001, PS010, 22003. */
 static void
-match_change(RawEvent *raw, const Account *account, const Account *last)
+match_change(RawEvent *raw, const Account *account, const Account *last, Snapshot snapshot)
 {
 	ProposedEvent *event = &raw->event;
 	bool		only_one = account->version == last->version + 1;
@@ -410,18 +411,34 @@ match_change(RawEvent *raw, const Account *account, const Account *last)
 			event->amount = 0;
 	}
 	raw->matched = true;
+	if (!only_one)
+	{
+		judge_in_between(raw, account, last, snapshot);
+		return;
+	}
 	event->outcome = OUTCOME_APPENDED;
 	if (raw->has_version && raw->version != last->version + 1)
 		event->outcome = OUTCOME_VERSION_CONFLICT;
 	else if (pg_add_s64_overflow(last->balance, event->amount, &event->balance))
 		event->outcome = OUTCOME_OVERFLOW;
-	else if (only_one && event->balance != account->balance)
+	else if (event->balance != account->balance)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
 				 errmsg("the balance of account \"%s\" changed by %lld, its event says %lld",
 						pointstore_cstring(account->id),
 						(long long) (account->balance - last->balance), (long long) event->amount)));
 	event->version = event->outcome == OUTCOME_APPENDED ? last->version + 1 : last->version;
+}
+
+/* Of several changes that wait for their events, what each but the last was is not known: its event keeps to the rules itself. */
+static void
+judge_in_between(RawEvent *raw, const Account *account, const Account *last, Snapshot snapshot)
+{
+	Account		between = *account;
+
+	between.version = last->version;
+	between.balance = last->balance;
+	pointstore_judge(&raw->event, &between, snapshot);
 }
 
 static void

@@ -430,15 +430,16 @@ begin_submit(const char *function)
 }
 
 /*
- * Whether this transaction has written, or a statement under way is one that writes or locks
- * rows: the executor then marks the command's id as used before the first row, whatever
- * fires or calls us and however deep, and a used one is counted up.
+ * Whether this transaction has written rows, or a statement under way is one that writes or locks
+ * some: the executor then marks the command's id as used before the first row, whatever
+ * fires or calls us and however deep, and a used one is counted up. A transaction id
+ * says less: nextval() takes one now and then, and what it has drawn stays drawn.
  */
 static bool
 has_written(void)
 {
 	CommandCounterIncrement();
-	return GetCurrentCommandId(false) != FirstCommandId || TransactionIdIsValid(GetTopTransactionIdIfAny());
+	return GetCurrentCommandId(false) != FirstCommandId;
 }
 
 /*

@@ -465,6 +465,9 @@ is(done($at_work), 'appended', 'cancelled');
 #
 # where it may be called
 #
+value('CREATE SEQUENCE request_number');
+is(value(submit('numbered', 'Good', 1, q{request_id => 'n' || nextval('public.request_number')})), 'appended', 'with a request_id from a sequence');
+is(sqlstate($node, 'postgres', q{DO $$ BEGIN PERFORM pointstore.try_append_event('written', 'Good', 1); PERFORM pointstore.submit_event('numbered', 'Good'); END $$}), '25001', 'not after a write');
 is(sqlstate($node, 'postgres', q{DO $$ BEGIN PERFORM pointstore.submit_event('stays', 'Good', 1); RAISE division_by_zero; END $$}), '22012', 'a call that fails afterwards');
 is(value(q{SELECT version FROM pointstore.get_balance('stays')}), '1', 'what was submitted stays');
 append_to_file("$dir/pipeline.sql", "\\startpipeline\n" . (submit('piped', 'Good', 1) . ";\n") x 3 . "\\endpipeline\n");

@@ -113,6 +113,11 @@ BEGIN
         {"aggregate_id": "cor-u3", "event_type": "Split", "amount": 0}]', balanced => true);
     PERFORM pointstore.append_event('cor-r', 'Earned', 10);
     PERFORM pointstore.reverse_event('cor-r', 1);
+    -- what anybody may write: it looks like a reversal of another type, and is none
+    PERFORM pointstore.append_event('cor-g', 'Earned', v) FROM unnest(ARRAY[10, 100]) v;
+    INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload, cause_id)
+        SELECT aggregate_id, t.event_type, t.amount, '{"version": 1}', id FROM pointstore.event_store, (VALUES ('Bonus', 5), ('Spent', -12), ('Spent', -8), ('Spent', -8)) t (event_type, amount)
+         WHERE aggregate_id = 'cor-g' AND version = 1;
 END$$;
 CREATE FUNCTION cor_unmake() RETURNS void LANGUAGE plpgsql SET session_replication_role = replica AS $$
 BEGIN

@@ -222,7 +222,9 @@ typedef struct Proofs
 #define SAYS_AS_REVERSAL(e) \
 "CASE WHEN " e ".cause_id IS NOT NULL AND " e ".event_type" NE "ALL (ARRAY['EventReversed', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])" \
 " AND " e ".payload OPERATOR(pg_catalog.?) 'version' THEN " e ".payload END"
-#define SAYS_REVERSED(says, o) says EQ "pg_catalog.jsonb_build_object('version', " o ".version)"
+/* Anybody may write such an event: it counts where it can have been one, and beside a reversal alone. */
+#define SAYS_REVERSED(says, r, o) says EQ "pg_catalog.jsonb_build_object('version', " o ".version)" \
+" AND NOT (" EXCEEDS("(CAST(0 AS pg_catalog.numeric)" MINUS r ".amount)", o ".amount") ")"
 
 #define IS_STEP(e) e ".event_type" EQ "ANY (ARRAY['HoldPlaced', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])"
 
@@ -304,8 +306,8 @@ typedef struct Proofs
 "   FROM (SELECT version, id FROM legs UNION ALL SELECT DISTINCT version, first_id FROM legs) x" \
     FIND("", "event_store", "r", "r.cause_id" EQ "x.id AND r.event_type" EQ "'EventReversed'") " GROUP BY x.version)," \
 " back AS (SELECT o.version, o.amount, CAST(0 AS pg_catalog.numeric)" MINUS "pg_catalog.sum(r.amount) AS total" \
-"   FROM e o JOIN e r ON r.cause_id" EQ "o.id AND (r.event_type" EQ "'EventReversed' OR " SAYS_REVERSED("r.says", "o") ")" \
-"  WHERE o.event_type" NE "'EventReversed' GROUP BY o.version, o.amount)," \
+"   FROM e o JOIN e r ON r.cause_id" EQ "o.id AND (r.event_type" EQ "'EventReversed' OR (" SAYS_REVERSED("r.says", "r", "o") "))" \
+"  WHERE o.event_type" NE "'EventReversed' GROUP BY o.version, o.amount HAVING pg_catalog.bool_or(r.event_type" EQ "'EventReversed'))," \
 " judged (code, severity, expected, found, version) AS (" \
 " SELECT 'version_gap', 'critical', next, CAST(version AS pg_catalog.numeric), version FROM links WHERE gap" \
 " UNION ALL" \
@@ -902,16 +904,15 @@ static const char links_sql[] =
 "  WHERE r.reverses),"
 " taken AS ("
 " SELECT first_id, pg_catalog.sum(total) AS total FROM reversed WHERE " IN_PART("first_id") " GROUP BY first_id),"
-" wrong AS ("
-" SELECT l.cause_id, l.request_id FROM marked l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id"
-"  WHERE NOT l.reverses AND NOT (" IS_FIRST_LEG("f") " AND " SAME_REQUEST("l", "f") "))"
+" caused AS MATERIALIZED ("	/* once for both that ask */
+" SELECT l.cause_id, l.request_id, l.total, f.id, f.aggregate_id, f.amount, " IS_FIRST_LEG("f") " AND " SAME_REQUEST("l", "f") " AS fits"
+"   FROM marked l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id WHERE NOT l.reverses)"
 " SELECT DISTINCT x.aggregate_id FROM ("
-"  SELECT l.aggregate_id FROM wrong w JOIN pointstore.event_store l ON l.cause_id" EQ "w.cause_id AND l.leg" GE "1 AND " SAME_REQUEST("l", "w")
+"  SELECT l.aggregate_id FROM caused w JOIN pointstore.event_store l ON l.cause_id" EQ "w.cause_id AND l.leg" GE "1 AND " SAME_REQUEST("l", "w")
+"   WHERE NOT w.fits"
 "  UNION ALL"
-"  SELECT f.aggregate_id FROM marked l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id"
-"    LEFT JOIN taken t ON t.first_id" EQ "f.id"
-"   WHERE NOT l.reverses AND " IS_FIRST_LEG("f") " AND " SAME_REQUEST("l", "f")
-"     AND (f.amount" PLUS "l.total" NE "0 OR t.total" NE "0)"
+"  SELECT c.aggregate_id FROM caused c LEFT JOIN taken t ON t.first_id" EQ "c.id"
+"   WHERE c.fits AND (c.amount" PLUS "c.total" NE "0 OR t.total" NE "0)"
 "  UNION ALL"
 "  SELECT aggregate_id FROM reversed WHERE " IN_SLICE("aggregate_id") " AND (id IS NULL OR " EXCEEDS("back", "amount") ")) x";
 
@@ -962,17 +963,17 @@ static const char log_sql[] =
 " LEFT JOIN pointstore.account_kind k ON k.kind" EQ "a.kind"
 " WHERE " IS_OTHER_ACCOUNT("a", "k.unit", "l.after");
 
-/* The accounts with an event that took back too much but for its type, which was altered. */
+/* The accounts with an event that was taken back by too much, but for the type of what did, which was altered. */
 static const char altered_sql[] =
-"WITH said AS ("
-" SELECT e.aggregate_id, e.cause_id, pg_catalog.sum(e.amount) AS total FROM pointstore.event_store e JOIN pointstore.event_store o"
-"     ON o.id" EQ "e.cause_id AND o.aggregate_id" EQ "e.aggregate_id AND " SAYS_REVERSED("(" SAYS_AS_REVERSAL("e") ")", "o")
-"  WHERE e.cause_id IS NOT NULL AND " IN_SLICE("e.aggregate_id") " GROUP BY e.aggregate_id, e.cause_id)"
+"WITH reversed AS ("
+" SELECT r.aggregate_id, r.cause_id, pg_catalog.sum(r.amount) AS total FROM pointstore.event_store r"
+"  WHERE r.event_type" EQ "'EventReversed' AND " IN_SLICE("r.aggregate_id") " GROUP BY r.aggregate_id, r.cause_id)"
 " SELECT DISTINCT x.aggregate_id FROM ("
-"  SELECT t.aggregate_id, o.amount, CAST(0 AS pg_catalog.numeric)" MINUS "t.total" MINUS "coalesce(pg_catalog.sum(r.amount), 0) AS back"
-"    FROM said t JOIN pointstore.event_store o ON o.id" EQ "t.cause_id AND o.aggregate_id" EQ "t.aggregate_id"
-"    LEFT JOIN pointstore.event_store r ON r.cause_id" EQ "t.cause_id AND r.aggregate_id" EQ "t.aggregate_id AND r.event_type" EQ "'EventReversed'"
-"   GROUP BY t.aggregate_id, t.total, o.id, o.amount) x"
+"  SELECT r.aggregate_id, o.amount, CAST(0 AS pg_catalog.numeric)" MINUS "r.total" MINUS "pg_catalog.sum(e.amount) AS back"
+"    FROM reversed r JOIN pointstore.event_store o ON " IS_ORIGINAL("o", "r")
+"    JOIN pointstore.event_store e ON e.cause_id" EQ "r.cause_id AND e.aggregate_id" EQ "r.aggregate_id"
+"     AND " SAYS_REVERSED("(" SAYS_AS_REVERSAL("e") ")", "e", "o")
+"   GROUP BY r.aggregate_id, r.total, o.id, o.amount) x"
 " WHERE " EXCEEDS("x.back", "x.amount");
 
 /* What a full run looks for in each part, one pass after the other, beside what slice_sql compares. */

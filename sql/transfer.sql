@@ -295,7 +295,7 @@ SET LOCAL session_replication_role = replica;
 DELETE FROM pointstore.event_store WHERE aggregate_id LIKE 'tr-%';
 DELETE FROM pointstore.balance WHERE aggregate_id LIKE 'tr-%';
 DELETE FROM pointstore.pure_account WHERE aggregate_id LIKE 'tr-%';
-DELETE FROM pointstore.hold;
+DELETE FROM pointstore.hold WHERE hold_id NOT LIKE 'guard-%';
 COMMIT;
 
 -- kind is that of an account which the transfer opens; those that are there may be of any

@@ -326,7 +326,7 @@ typedef struct Proofs
 " SELECT 'link_broken', 'critical', NULL, e.cause_id, e.version" \
 "   FROM (SELECT * FROM e WHERE leg" GE "1 AND cause_id IS NOT NULL AND event_type" NE "'EventReversed') e" \
     FIND("", "event_store", "f", "f.id" EQ "e.cause_id") \
-"  WHERE NOT (" IS_FIRST_LEG("f") " AND " SAME_REQUEST("f", "e") ")" \
+"  WHERE NOT coalesce(" IS_FIRST_LEG("f") " AND " SAME_REQUEST("f", "e") ", false)" \
 " UNION ALL" \
 " SELECT 'link_broken', 'critical', NULL, NULL, version FROM e WHERE leg" GE "1 AND request_id IS NULL AND cause_id IS NULL" \
 " UNION ALL" \
@@ -905,7 +905,7 @@ static const char links_sql[] =
 " taken AS ("
 " SELECT first_id, pg_catalog.sum(total) AS total FROM reversed WHERE " IN_PART("first_id") " GROUP BY first_id),"
 " caused AS MATERIALIZED ("	/* once for both that ask */
-" SELECT l.cause_id, l.request_id, l.total, f.id, f.aggregate_id, f.amount, " IS_FIRST_LEG("f") " AND " SAME_REQUEST("l", "f") " AS fits"
+" SELECT l.cause_id, l.request_id, l.total, f.id, f.aggregate_id, f.amount, coalesce(" IS_FIRST_LEG("f") " AND " SAME_REQUEST("l", "f") ", false) AS fits"
 "   FROM marked l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id WHERE NOT l.reverses)"
 " SELECT DISTINCT x.aggregate_id FROM ("
 "  SELECT l.aggregate_id FROM caused w JOIN pointstore.event_store l ON l.cause_id" EQ "w.cause_id AND l.leg" GE "1 AND " SAME_REQUEST("l", "w")
@@ -996,7 +996,7 @@ static const char *const new_links_sql =
 "     AND (f.amount" PLUS "t.moved" NE "0 OR coalesce(t.taken, 0)" PLUS "coalesce(own.total, 0)" NE "0)"
 "  UNION ALL"
 "  SELECT l.aggregate_id FROM pointstore.event_store l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id"
-"   WHERE l.id" GT "$1 AND l.leg" GE "1 AND l.event_type" NE "'EventReversed' AND NOT (" IS_FIRST_LEG("f") " AND " SAME_REQUEST("f", "l") ")"
+"   WHERE l.id" GT "$1 AND l.leg" GE "1 AND l.event_type" NE "'EventReversed' AND NOT coalesce(" IS_FIRST_LEG("f") " AND " SAME_REQUEST("f", "l") ", false)"
 "  UNION ALL"
 "  SELECT e.aggregate_id FROM pointstore.event_store e WHERE e.id" GT "$1 AND e.leg" GE "1 AND e.request_id IS NULL AND e.cause_id IS NULL"
 "  UNION ALL"

@@ -1998,7 +1998,7 @@ count_repaired(Run *run, int findings)
 	SPI_finish();
 }
 
-/* Locks an account's balance row, if it has one. */
+/* Locks an account's balance row, if it has one; the store as a whole, which has no name, has none. */
 static void
 lock_account(text *id)
 {
@@ -2008,6 +2008,8 @@ lock_account(text *id)
 	};
 	Datum		value = PointerGetDatum(id);
 
+	if (VARSIZE_ANY_EXHDR(id) == 0)
+		return;
 	SPI_connect();
 	pointstore_execute(&plan, &value, NULL, false);
 	SPI_finish();

@@ -76,7 +76,7 @@ ALTER SUBSCRIPTION store DISABLE;
 ALTER SUBSCRIPTION store SET (slot_name = NONE);
 DROP SUBSCRIPTION store;
 END
-is(sqlstate($subscriber, 'postgres', q{SELECT pointstore.append_event('h1', 'Earned', 1)}), '23505',
+is(sqlstate($subscriber, 'postgres', q{SELECT pointstore.append_event('h1', 'Earned', 1)}), '55000',
 	'ids that are taken are not drawn again unnoticed');
 is(faults($subscriber, 'postgres'), '', 'that has left nothing behind');
 $subscriber->safe_psql('postgres', <<'END');

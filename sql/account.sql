@@ -192,3 +192,23 @@ SELECT a.aggregate_id, status, string_agg(action, ' ' ORDER BY l.id), (SELECT co
 ROLLBACK;
 DELETE FROM pointstore.account_kind WHERE kind = 'account-iced';
 DROP FUNCTION account_ice();
+-- what its triggers make of a change of status or kind is logged after it
+CREATE FUNCTION account_undo() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.status = 'frozen' THEN
+        PERFORM pointstore.unfreeze_account(NEW.aggregate_id, 'not this one');
+    ELSIF NEW.kind = 'account-undone' THEN
+        PERFORM pointstore.set_kind(NEW.aggregate_id, OLD.kind);
+    END IF;
+    RETURN NEW;
+END $$;
+BEGIN;
+INSERT INTO pointstore.account_kind (kind, mode) VALUES ('account-undone-pure', 'pure'), ('account-undone', 'hybrid');
+CREATE TRIGGER account_undo AFTER UPDATE ON pointstore.balance FOR EACH ROW EXECUTE FUNCTION account_undo();
+CREATE TRIGGER account_undo AFTER UPDATE ON pointstore.pure_account FOR EACH ROW EXECUTE FUNCTION account_undo();
+SELECT pointstore.open_account('undone-1'), pointstore.open_account('undone-2', 'account-undone-pure');
+SELECT pointstore.freeze_account('undone-1', 'test'), pointstore.freeze_account('undone-2', 'test'), pointstore.set_kind('undone-1', 'account-undone');
+SELECT a.aggregate_id, kind, status, string_agg(action, ' ' ORDER BY l.id), (SELECT count(*) FROM pointstore.reconcile_account(a.aggregate_id)) AS found
+  FROM pointstore.account a JOIN pointstore.account_log l USING (aggregate_id) WHERE aggregate_id LIKE 'undone-%' GROUP BY 1, 2, 3 ORDER BY 1;
+ROLLBACK;
+DROP FUNCTION account_undo();

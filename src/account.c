@@ -54,6 +54,7 @@ static bool is_contended(const Account *account);
 static bool is_being_inserted(PointstoreIndexId index, text *aggregate_id);
 static Kind *find_kind(text *name);
 static bool write_apart(Account *account, bool opening);
+static RowWriter *begin_change(Account *account, bool *written);
 static void log_opening(const Account *account);
 static void fill_row(RowTarget *target, const Account *account);
 static void log_side(Datum *values, char *nulls, const Account *account);
@@ -168,17 +169,20 @@ set_status(text *id, AccountStatus status, const char *action, text *reason)
 	if (before.status != status)
 	{
 		Account		after = before;
+		RowWriter  *writer;
+		bool		written;
 
 		if (!before.pure)		/* that is judged when the appends under way have ended */
 			refuse_status_change(&before, status);
 		after.status = status;
 		after.updated_at = Max(GetCurrentTimestamp(), before.updated_at);
-		(void) pointstore_change_account(&after);
+		writer = begin_change(&after, &written);
 		await_appends(&before, snapshot);
 		refuse_status_change(&before, status);
 		after.version = before.version;
 		after.balance = before.balance;
 		pointstore_log(action, reason, &before, &after);
+		pointstore_writer_end(writer);	/* its AFTER triggers may change the account in turn */
 	}
 	else if (status == STATUS_FROZEN)
 		pointstore_log(action, reason, &before, &before);
@@ -244,16 +248,19 @@ pointstore_set_kind(PG_FUNCTION_ARGS)
 	{
 		const Kind *kind = pointstore_require_kind(kind_name);
 		Account		after = before;
+		RowWriter  *writer;
+		bool		written;
 
 		refuse_kind_change(&before, kind);
 		after.kind_name = kind_name;
 		after.updated_at = Max(GetCurrentTimestamp(), before.updated_at);
-		(void) pointstore_change_account(&after);
+		writer = begin_change(&after, &written);
 		await_appends(&before, snapshot);
 		refuse_kind_change(&before, kind);
 		after.version = before.version;
 		after.balance = before.balance;
 		pointstore_log("set_kind", reason, &before, &after);
+		pointstore_writer_end(writer);	/* its AFTER triggers may change the account in turn */
 	}
 	pointstore_release_account(&before);
 	PopActiveSnapshot();
@@ -754,20 +761,28 @@ pointstore_change_account(Account *account)
 static bool
 write_apart(Account *account, bool opening)
 {
-	PointstoreTableId table = account->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE;
-	RowWriter  *writer;
 	bool		written;
+	RowWriter  *writer = begin_change(account, &written);
 
-	writer = pointstore_writer_begin(1, &table, true);
-	written = pointstore_write_account(writer, account) == ROW_WRITTEN;
 	if (written && opening)
 		log_opening(account);
 	pointstore_writer_end(writer);
-	if (!written && (account->exists || IsolationUsesXactSnapshot()))
+	return written;
+}
+
+/* Begins a statement that has written one account, its AFTER triggers yet to fire: as write_apart(). */
+static RowWriter *
+begin_change(Account *account, bool *written)
+{
+	PointstoreTableId table = account->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE;
+	RowWriter  *writer = pointstore_writer_begin(1, &table, true);
+
+	*written = pointstore_write_account(writer, account) == ROW_WRITTEN;
+	if (!*written && (account->exists || IsolationUsesXactSnapshot()))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
-	return written;
+	return writer;
 }
 
 /* After the row of a new account is in: nobody may have opened it in the other mode; and it is logged. */

@@ -4,7 +4,7 @@ MODULE_big = pointstore
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c))
 EXTENSION = pointstore
 # the install script, and one from each earlier version to it
-install_script = sql/pointstore--1.1.sql
+install_script = sql/pointstore--1.2.sql
 update_scripts = $(patsubst src/updates/%.sql,sql/pointstore--%.sql,$(wildcard src/updates/*--*.sql))
 DATA = $(install_script) $(update_scripts)
 PGFILEDESC = "pointstore - event store with balances"

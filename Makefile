@@ -1,18 +1,24 @@
 # pointstore: an event store with balances, see README.md
 
+# where this file is, also when it is built elsewhere
+home := $(dir $(firstword $(MAKEFILE_LIST)))
+
 MODULE_big = pointstore
-OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c))
+OBJS = $(patsubst $(home)%.c,%.o,$(wildcard $(home)src/*.c $(home)src/*/*.c))
+folders = $(sort $(dir $(addprefix $(CURDIR)/,$(OBJS))))
 EXTENSION = pointstore
 # the install script, and one from each earlier version to it
 install_script = sql/pointstore--1.2.sql
-update_scripts = $(patsubst src/updates/%.sql,sql/pointstore--%.sql,$(wildcard src/updates/*--*.sql))
-DATA = $(install_script) $(update_scripts)
+update_scripts = $(patsubst $(home)src/updates/%.sql,sql/pointstore--%.sql,$(wildcard $(home)src/updates/*--*.sql))
+DATA = $(install_script)
+DATA_built = $(update_scripts)
 PGFILEDESC = "pointstore - event store with balances"
+PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Werror
-REGRESS = setup $(filter-out setup,$(foreach input,$(wildcard sql/*.sql),$(if $(findstring --,$(input)),,$(basename $(notdir $(input))))))
-ISOLATION = setup $(filter-out setup,$(basename $(notdir $(wildcard test/specs/*.spec))))
-ISOLATION_OPTS = --inputdir=test
-EXTRA_CLEAN = .built-for $(update_scripts)
+REGRESS = setup $(filter-out setup,$(foreach input,$(wildcard $(home)sql/*.sql),$(if $(findstring --,$(input)),,$(basename $(notdir $(input))))))
+ISOLATION = setup $(filter-out setup,$(basename $(notdir $(wildcard $(home)test/specs/*.spec))))
+ISOLATION_OPTS = --inputdir=$(srcdir)/test
+EXTRA_CLEAN = .built-for
 # bitcode would be inlined into queries; a library of triggers and lookups has no use for it
 override with_llvm := no
 
@@ -50,11 +56,13 @@ $(error $(PG_CONFIG) names no PostgreSQL with server headers (Debian: postgresql
 endif
 include $(PGXS)
 
-all: $(update_scripts)
 $(update_scripts): sql/pointstore--%.sql: src/updates/%.sql src/updates/update.awk $(install_script)
-	awk -f src/updates/update.awk $< $(install_script) >$@
+	@mkdir -p sql
+	awk -f $(word 2,$^) $< $(lastword $^) >$@
 
-$(OBJS): src/pointstore.h src/compat.h src/sql.h .built-for
+$(OBJS): $(wildcard $(home)src/*.h $(home)src/*/*.h) .built-for | $(folders)
+$(folders):
+	mkdir -p $@
 
 # the installation the objects are for: with another PG_CONFIG they are made anew
 .built-for: FORCE

@@ -15,8 +15,8 @@
 #include "storage/shmem.h"
 #include "utils/guc.h"
 
-#include "compat.h"
-#include "pointstore.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
 
 PG_MODULE_MAGIC;
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/held.c
+ * src/account/held.c
  *		Rows of pointstore.hold, and what an account's open holds reserve.
  *
  * Ours of a hold's row changes only together with the balance row of its account. So
@@ -31,7 +31,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-#include "pointstore.h"
+#include "ground/pointstore.h"
 
 const char *const pointstore_hold_status[] = {"open", "confirmed", "cancelled", "expired"};
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/progress.c
+ * src/verify/progress.c
  *		What a reconciliation under way shows of itself, in the view
  *		pointstore.reconcile_progress.
  *
@@ -29,8 +29,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
-#include "pointstore.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
 
 PG_FUNCTION_INFO_V1(pointstore_progress);
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/guard.c
+ * src/guard/guard.c
  *		Triggers: what holds against every writer of the store's tables.
  *
  * An event inserted by hand is numbered, checked and stamped before it is
@@ -41,8 +41,8 @@
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
-#include "pointstore.h"
-#include "sql.h"
+#include "ground/pointstore.h"
+#include "ground/sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_guard_event_store);
 PG_FUNCTION_INFO_V1(pointstore_guard_balance);

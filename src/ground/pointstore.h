@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/pointstore.h
+ * src/ground/pointstore.h
  *		What the rooms of pointstore share, floor by floor from the ground.
  *		A room calls only rooms whose section stands above its own here.
  *
@@ -22,7 +22,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
+#include "ground/compat.h"
 
 #define POINTSTORE_VERSION "1.2"
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/store.c
+ * src/ground/store.c
  *		Where the store is, and acting as its owner.
  *
  * The store's tables are ordinary tables that anybody with the right may
@@ -57,9 +57,9 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-#include "compat.h"
-#include "pointstore.h"
-#include "sql.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
+#include "ground/sql.h"
 
 /* A column that the functions read: its name, its type, and what is special about it. */
 typedef struct StoreColumn

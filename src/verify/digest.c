@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/digest.c
+ * src/verify/digest.c
  *		The digest of an account's events: an aggregate that says, in one pass
  *		over the events in whatever order, by however many parallel workers,
  *		what they sum to, whether their versions are 1..n, and whether each
@@ -22,7 +22,7 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 
-#include "pointstore.h"
+#include "ground/pointstore.h"
 
 void		(*pointstore_digest_pause) (void) = NULL;
 

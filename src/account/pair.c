@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/pair.c
+ * src/account/pair.c
  *		Rows and events written by hand belong together: the check before the commit.
  *
  * A transaction may update a balance row itself and insert the event before it or
@@ -16,7 +16,7 @@
 
 #include "utils/snapmgr.h"
 
-#include "pointstore.h"
+#include "ground/pointstore.h"
 
 static void check_pair(const ChangeNote *change);
 static bool is_apart(Account *account, Account *last);

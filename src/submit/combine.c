@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/combine.c
+ * src/submit/combine.c
  *		Combined append: submit_event() hands its event, and submit_transfer()
  *		its two legs, to a background worker, the combiner of its database, which
  *		appends what all waiting callers have brought in one transaction and
@@ -99,8 +99,8 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
-#include "compat.h"
-#include "pointstore.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
 
 PG_FUNCTION_INFO_V1(pointstore_submit_event);
 PG_FUNCTION_INFO_V1(pointstore_try_submit_event);

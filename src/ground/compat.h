@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/compat.h
+ * src/ground/compat.h
  *		What differs between PostgreSQL 14 and 18: the only place that asks
  *		for PG_VERSION_NUM. Each name says what the newest version says.
  *

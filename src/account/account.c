@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/account.c
+ * src/account/account.c
  *		Accounts: their rows, the kinds they live under, their status, and the
  *		log of what happened to them without being an event.
  *
@@ -26,7 +26,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-#include "pointstore.h"
+#include "ground/pointstore.h"
 
 PG_FUNCTION_INFO_V1(pointstore_open_account);
 PG_FUNCTION_INFO_V1(pointstore_close_account);

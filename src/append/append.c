@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/append.c
+ * src/append/append.c
  *		Appends: one batch of proposed events, whatever its size and wherever
  *		it came from, is locked, checked, written and answered. The rules stand
  *		here and nowhere else.
@@ -50,8 +50,8 @@
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
-#include "compat.h"
-#include "pointstore.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
 
 PG_FUNCTION_INFO_V1(pointstore_append_event);
 PG_FUNCTION_INFO_V1(pointstore_try_append_event);

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/row.c
+ * src/ground/row.c
  *		Rows of the store's tables, read, locked, inserted and updated by the
  *		executor's own steps.
  *
@@ -50,8 +50,8 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
-#include "compat.h"
-#include "pointstore.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
 
 static RowWriter *own_writers = NULL;	/* the innermost; the rest by ->outer */
 static bool indexes_locked[N_STORE_TABLES]; /* by open_indices(), in this transaction */

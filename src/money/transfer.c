@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/transfer.c
+ * src/money/transfer.c
  *		Transfers, and what takes an event back.
  *
  * A transfer is a batch of two events whose amounts are each other's negative.
@@ -27,9 +27,9 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-#include "compat.h"
-#include "pointstore.h"
-#include "sql.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
+#include "ground/sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_transfer);
 PG_FUNCTION_INFO_V1(pointstore_try_transfer);

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/read.c
+ * src/money/read.c
  *		Reading balances: what an account holds, and held. In the caller's
  *		snapshot, one index probe each; a statement is one range of an index.
  *
@@ -12,9 +12,9 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-#include "compat.h"
-#include "pointstore.h"
-#include "sql.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
+#include "ground/sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_get_balance);
 PG_FUNCTION_INFO_V1(pointstore_balance_at);

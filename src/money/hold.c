@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/hold.c
+ * src/money/hold.c
  *		Holds: placed, confirmed, cancelled, expired.
  *
  * Every step is a batch for append.c: an event that changes held, and, when a
@@ -40,9 +40,9 @@
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
-#include "compat.h"
-#include "pointstore.h"
-#include "sql.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
+#include "ground/sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_hold);
 PG_FUNCTION_INFO_V1(pointstore_try_hold);

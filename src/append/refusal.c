@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/refusal.c
+ * src/append/refusal.c
  *		The errors that refusals are, and what they tell.
  *
  * The message of a refusal is for people; its DETAIL is for programs: key=value,
@@ -23,7 +23,7 @@
 #include "utils/datetime.h"
 #include "utils/json.h"
 
-#include "pointstore.h"
+#include "ground/pointstore.h"
 
 /* bytes of a value that is told */
 #define TOLD_BYTES 200

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/step.c
+ * src/ground/step.c
  *		Transactions of our own: those of our workers, and those that our
  *		procedures begin and commit in a user's session.
  *
@@ -29,7 +29,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 
-#include "pointstore.h"
+#include "ground/pointstore.h"
 
 /* of the session, while a step is under way */
 static Oid	session_user;

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/note.c
+ * src/account/note.c
  *		What this transaction has written to the store's tables by hand.
  *
  * An event inserted by hand is noted when it is let in, by its id and a digest
@@ -23,7 +23,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#include "pointstore.h"
+#include "ground/pointstore.h"
 
 /* who moves the balance of an event inserted by hand */
 typedef enum BalanceWriter

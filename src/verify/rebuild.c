@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/rebuild.c
+ * src/verify/rebuild.c
  *		Sets balance rows to what the events say.
  *
  * One account is summed after its row is locked, in a snapshot taken after the
@@ -30,8 +30,8 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "pointstore.h"
-#include "sql.h"
+#include "ground/pointstore.h"
+#include "ground/sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_rebuild_balance);
 PG_FUNCTION_INFO_V1(pointstore_rebuild_balances);

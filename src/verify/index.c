@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/index.c
+ * src/verify/index.c
  *		Whether the indexes that the functions go by say of an account what its
  *		tables' heaps say.
  *
@@ -24,8 +24,8 @@
 #include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
 
-#include "pointstore.h"
-#include "sql.h"
+#include "ground/pointstore.h"
+#include "ground/sql.h"
 
 static int64 count_rows(PointstoreIndexId key, text *id, Snapshot snapshot);
 static bool same_events(text *id, const HeapView *heap, Snapshot snapshot);

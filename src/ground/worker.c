@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/worker.c
+ * src/ground/worker.c
  *		What our background workers have in common: how they begin, and how they
  *		make way.
  *
@@ -31,8 +31,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
-#include "pointstore.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
 
 static void forget_settings(void);
 static bool has_waited(PGPROC *proc, TimestampTz now);

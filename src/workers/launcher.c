@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/launcher.c
+ * src/workers/launcher.c
  *		Who reconciles and who sweeps when. With the library preloaded a launcher,
  *		which holds no database connection, starts a worker for each database of
  *		pointstore.databases every pointstore.reconcile_interval. The worker makes one
@@ -46,9 +46,9 @@
 #include "utils/varlena.h"
 #include "utils/wait_event.h"
 
-#include "compat.h"
-#include "pointstore.h"
-#include "sql.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
+#include "ground/sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_reconcile_now);
 PG_FUNCTION_INFO_V1(pointstore_worker_alive);

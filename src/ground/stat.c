@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/stat.c
+ * src/ground/stat.c
  *		What appends have come to, in the view pointstore.pg_stat_pointstore.
  *
  * The counters stand in shared memory, one entry for each database, so they
@@ -26,8 +26,8 @@
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
-#include "pointstore.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
 
 PG_FUNCTION_INFO_V1(pointstore_stat);
 PG_FUNCTION_INFO_V1(pointstore_pg_stat_pointstore_reset);

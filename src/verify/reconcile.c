@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/reconcile.c
+ * src/verify/reconcile.c
  *		Reconciliation: compares balance rows with the events, confirms what
  *		differs under the account's lock, records it as a finding, and acts by
  *		the policy of the account's kind.
@@ -52,9 +52,9 @@
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
-#include "compat.h"
-#include "pointstore.h"
-#include "sql.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
+#include "ground/sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_reconcile);
 PG_FUNCTION_INFO_V1(pointstore_reconcile_account);

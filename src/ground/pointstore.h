@@ -237,7 +237,8 @@ typedef enum PointstorePhase
 	PHASE_WAITING,
 	PHASE_SCANNING,
 	PHASE_EXAMINING,
-	PHASE_FINDINGS
+	PHASE_FINDINGS,
+	PHASE_SPOOLING
 } PointstorePhase;
 
 extern void pointstore_progress_start(bool full);
@@ -735,6 +736,31 @@ extern bool pointstore_rebuild(text *id, const Rebuild *how, Account *before, Ac
 
 /* what is called after so many events digested in this process; null: nothing */
 extern void (*pointstore_digest_pause) (void);
+extern void pointstore_digest_pace(bool digested);
+
+/* ---------------------------------------------------------------------
+ * spool.c: what a full run in slices has read of the events
+ * ---------------------------------------------------------------------
+ */
+typedef struct Spool Spool;
+
+/* What the partitions are of. */
+typedef enum SpoolFamily
+{
+	SPOOL_ACCOUNTS,				/* an account's events */
+	SPOOL_REQUESTS,				/* a request's */
+	SPOOL_MOVEMENTS,			/* a movement's, by its first leg */
+	SPOOL_REVERSALS,			/* what was taken back of these movements */
+	N_SPOOL_FAMILIES
+} SpoolFamily;
+
+extern const char *const pointstore_spool_sql;
+extern Spool *pointstore_spool_create(int parts, int memory, MemoryContext context);
+extern void pointstore_spool_free(Spool *spool);
+extern void pointstore_spool_forget(Spool *spool, SpoolFamily family, int part);
+extern DestReceiver *pointstore_spool_receiver(Spool *spool);
+extern DestReceiver *pointstore_spool_reversals_receiver(Spool *spool);
+extern void pointstore_spool_show(Spool *spool, SpoolFamily family, int part, const char *name);
 
 /* ---------------------------------------------------------------------
  * hold.c: holds

@@ -34,4 +34,16 @@
 /* What tells an account's events apart in any order, index.c has the same in C. */
 #define HEAP_MARK(version, amount) "pg_catalog.bit_xor(pg_catalog.hashint8extended(" amount ", " version "))"
 
+/* What a reversal says, in an event that says it is none: its type was altered, where that takes back too much. */
+#define SAYS_AS_REVERSAL(e) \
+"CASE WHEN " e ".cause_id IS NOT NULL AND " e ".event_type" NE "ALL (ARRAY['EventReversed', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])" \
+" AND " e ".payload OPERATOR(pg_catalog.?) 'version' THEN " e ".payload END"
+
+/* A step of a hold. */
+#define IS_STEP(e) e ".event_type" EQ "ANY (ARRAY['HoldPlaced', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])"
+
+/* The part, of so many, that a text or an id is of by its hash. */
+#define PART_OF_TEXT(x, parts) "pg_catalog.mod(pg_catalog.hashtextextended(coalesce(" x ", ''), 0) OPERATOR(pg_catalog.&) 9223372036854775807, " parts ")"
+#define PART_OF_ID(x, parts) "pg_catalog.mod(pg_catalog.hashint8extended(coalesce(" x ", 0), 0) OPERATOR(pg_catalog.&) 9223372036854775807, " parts ")"
+
 #endif

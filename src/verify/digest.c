@@ -43,7 +43,6 @@ typedef struct Digest
 	uint64		chain;			/* hashes of the links' ends less those of their beginnings */
 } Digest;
 
-static void pace(void);
 static uint64 hash_link(uint64 key, uint64 version, uint64 balance);
 static Datum bigint_or_null(int128 value, bool *isnull);
 
@@ -89,20 +88,21 @@ pointstore_digest_add(PG_FUNCTION_ARGS)
 	/* what follows from no balance there can be has no beginning, which spoils the chain */
 	if (!pg_sub_s64_overflow(PG_GETARG_INT64(4), PG_GETARG_INT64(2), &before))
 		digest->chain -= hash_link(digest->key, (uint64) version - 1, (uint64) before - (uint64) PG_GETARG_INT64(6));
-	pace();
+	pointstore_digest_pace(true);
 	PG_RETURN_POINTER(digest);
 }
 
-/* After every so many events: tells of them, and pauses where that is wanted. */
-static void
-pace(void)
+/* After every so many events that were read: tells of them, if they were digested, and pauses where that is wanted. */
+void
+pointstore_digest_pace(bool digested)
 {
 	static int	events = 0;
 
 	if (++events < POINTSTORE_DIGEST_PACE)
 		return;
 	events = 0;
-	pointstore_progress_count(POINTSTORE_DIGEST_PACE);
+	if (digested)
+		pointstore_progress_count(POINTSTORE_DIGEST_PACE);
 	if (pointstore_digest_pause != NULL)
 		pointstore_digest_pause();
 }

@@ -43,7 +43,7 @@ PG_FUNCTION_INFO_V1(pointstore_progress);
 
 static const char *const phase_names[] = {
 	"initializing", "waiting for older transactions", "scanning events", "examining accounts",
-	"examining open findings"
+	"examining open findings", "spooling events"
 };
 
 static int64 figures[N_PROGRESS_FIGURES];

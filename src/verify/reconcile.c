@@ -33,8 +33,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
@@ -77,8 +75,8 @@ PG_FUNCTION_INFO_V1(pointstore_acknowledge);
 #define OPEN_FINDINGS_AT_ONCE 100
 #define OPEN_FINDINGS_TIME 10000	/* ms */
 
-/* slices that the further passes of a full run take together */
-#define SLICES_PER_PASS 8
+/* slices at the most: for each there are a few files */
+#define MAX_SLICES 256
 
 #define RUNS_FORGOTTEN_AT_ONCE 1000
 
@@ -111,6 +109,7 @@ typedef struct Run
 	int64		key;			/* of the digests */
 	int			slices;
 	int			slice;
+	Spool	   *spool;			/* the events, of a run in several slices */
 	bool		resumed;		/* an earlier session has done some slices */
 	int64		accounts;
 	int64		events;
@@ -160,6 +159,9 @@ typedef struct Policy
 	bool		by_events;
 } Policy;
 
+/* column of the rows of compared accounts: whether it has moved on since */
+#define ROW_AHEAD 10
+
 /* Where the rows of compared accounts go. */
 typedef struct Receiver
 {
@@ -167,6 +169,28 @@ typedef struct Receiver
 	Run		   *run;
 	Tuplestorestate *rows;
 } Receiver;
+
+/* A statement of a run, and how it is executed. */
+typedef struct Reading
+{
+	const char *sql;
+	int			n;
+	const Oid  *types;
+	const Datum *values;
+	bool		compared;		/* its rows are as slice_pass's */
+	bool		by_heap;
+	bool		by_tid;
+	bool		spooled;
+	SpoolFamily family;
+	int			part;
+} Reading;
+
+/* What the passes of a full run are given. */
+#define N_PASS_VALUES 5
+static const Oid pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT8OID, BOOLOID};
+#define PASS_VALUES(run, part) \
+	{Int64GetDatum((run)->key), Int64GetDatum((run)->slices), Int64GetDatum(part), \
+	 Int64GetDatum((run)->spool ? (run)->safe_id : PG_INT64_MAX), BoolGetDatum((run)->spool != NULL)}
 
 /* An account that looks wrong, as it is dealt with. */
 typedef struct Case
@@ -218,15 +242,9 @@ typedef struct Proofs
 #define TAKEN_OF(id) \
 "(SELECT pg_catalog.sum(b.amount) AS total FROM pointstore.event_store b WHERE b.cause_id" EQ id " AND b.event_type" EQ "'EventReversed')"
 
-/* What a reversal says, in an event that says it is none: its type was altered, where that takes back too much. */
-#define SAYS_AS_REVERSAL(e) \
-"CASE WHEN " e ".cause_id IS NOT NULL AND " e ".event_type" NE "ALL (ARRAY['EventReversed', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])" \
-" AND " e ".payload OPERATOR(pg_catalog.?) 'version' THEN " e ".payload END"
 /* Anybody may write such an event: it counts where it can have been one, and beside a reversal alone. */
 #define SAYS_REVERSED(says, r, o) says EQ "pg_catalog.jsonb_build_object('version', " o ".version)" \
 " AND NOT (" EXCEEDS("(CAST(0 AS pg_catalog.numeric)" MINUS r ".amount)", o ".amount") ")"
-
-#define IS_STEP(e) e ".event_type" EQ "ANY (ARRAY['HoldPlaced', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])"
 
 /* The status of a hold that an event of that type has closed. */
 #define STATUS_AFTER(type) \
@@ -426,6 +444,12 @@ static void rest(void);
 static bool is_throttled(void);
 static double event_time(void);
 static void plan_with_care(void);
+static void scan_store(Run *run);
+static void spool_events(Run *run);
+static Oid	spool_blocks(Run *run, BlockNumber first, BlockNumber end);
+static Oid	read_size(BlockNumber *blocks);
+static void resolve_reversals(Run *run, int part);
+static void forget_spool(Run *run);
 static void scan_slice(Run *run);
 static void read_horizon(Run *run);
 static bool has_come_to_rest(const char *xmax);
@@ -434,17 +458,18 @@ static void let_go(Run *run, Tuplestorestate *rows);
 static void examine_named(Run *run, Tuplestorestate *ids, bool by_heap, long most);
 static void use_indexes(void);
 static void tell(Run *run, const char *what);
-static Tuplestorestate *collect(Run *run, const char *sql, int n, const Oid *types, const Datum *values, bool compared);
+static Tuplestorestate *collect(Run *run, const Reading *reading);
+static void execute(Run *run, const Reading *reading, DestReceiver *dest);
 static DestReceiver *create_receiver(Run *run, Tuplestorestate *rows);
 static bool count_account(TupleTableSlot *slot, DestReceiver *self);
 static bool is_true(TupleTableSlot *slot, int column);
 static void start_receiver(DestReceiver *self, int operation, TupleDesc desc);
 static void end_receiver(DestReceiver *self);
-static void take_proofs_and_candidates(Run *run, Tuplestorestate *rows);
+static void take_proofs_and_candidates(Run *run, Tuplestorestate *rows, bool by_heap);
 static HeapView heap_view(TupleTableSlot *slot);
 static TupleDesc row_desc(void);
 static void write_proofs(Run *run, Proofs *proofs);
-static void prove_tails(Run *run, Tuplestorestate *ids);
+static void prove_tails(Run *run, Tuplestorestate *accounts);
 static void examine_open_findings(Run *run);
 static void look_at_clock(Run *run);
 static void finish_run(Run *run);
@@ -489,6 +514,8 @@ static void adjust(text *id, text *reason);
 static void refuse_lies(text *id);
 static text *account_of(int64 finding);
 static void lock_whole_account(text *id);
+static Datum bigint_array(Datum *elements, bool *nulls, int n);
+static bool has_moved(const Case *wrong);
 static Datum text_array(Datum *elements, int n, Oid type);
 
 /* Called once when the library is loaded. */
@@ -611,6 +638,7 @@ run_under_lock(Run *run, const LOCKTAG *tag)
 	{
 		while (run->rows != NIL)
 			let_go(run, linitial(run->rows));
+		forget_spool(run);
 		leave(tag);
 		PG_RE_THROW();
 	}
@@ -635,8 +663,7 @@ run_all(Run *run)
 	pointstore_digest_pause = AmBackgroundWorkerProcess() ? rest : NULL;
 	read_horizon(run);
 	if (run->full)
-		while (run->slice < run->slices)
-			scan_slice(run);
+		scan_store(run);
 	else
 		scan_new_events(run);
 	confirm(run, "", false, NULL);	/* the store as a whole */
@@ -682,14 +709,15 @@ rest(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* What an event takes, in milliseconds, at the worst: where it is digested, with the pauses, and where it is passed over. */
+/* What an event takes, in milliseconds, with the pauses. */
 static double
 event_time(void)
 {
 	return 0.001 + (is_throttled() ? (double) reconcile_delay / POINTSTORE_DIGEST_PACE : 0);
 }
 
-#define PASSED_EVENT_TIME 0.0002
+/* events of some 150 bytes */
+#define EVENTS_PER_BLOCK (BLCKSZ / 150)
 
 /*
  * A row for the run: a new one, or that of an interrupted full run, which goes
@@ -745,7 +773,7 @@ start_run(Run *run, const char *scope)
 	values[0] = CStringGetTextDatum(scope);
 	values[1] = CStringGetTextDatum(run->triggered_by);
 	values[2] = Float8GetDatum(reconcile_max_transaction / event_time());
-	values[3] = Int32GetDatum((int32) rint(event_time() / PASSED_EVENT_TIME));
+	values[3] = Int32GetDatum(MAX_SLICES);
 	pointstore_execute(&pass_ids, NULL, NULL, false);
 	pointstore_execute(&abandon, values, NULL, false);
 	pointstore_execute(&resume, values, NULL, false);
@@ -826,158 +854,181 @@ show_done(Run *run)
 	pointstore_progress_set(PROGRESS_EVENTS_DONE, run->events);
 }
 
-/* Whether an account, or the id of an event, is of part $3 of $2. */
-#define IN_PART(id) \
-"($2" EQ "1 OR pg_catalog.mod(pg_catalog.hashint8extended(" id ", 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3)"
-#define IN_SLICE(account) \
-"($2" EQ "1 OR pg_catalog.mod(pg_catalog.hashtextextended(coalesce(" account ", ''), 0) OPERATOR(pg_catalog.&) 9223372036854775807, $2)" EQ "$3)"
+/* Whether an account is of the slice $3 of $2. */
+#define IN_SLICE(account) "($2" EQ "1 OR " PART_OF_TEXT(account, "$2") EQ "$3)"
 
 /*
- * One part of the store, by a hash of the account: every event of it, every
- * balance row, and every account that was proved once, in one snapshot and by their
+ * The statements of a full run, over the store's events or, of a run in slices, over those of a part that
+ * were spooled: $1 the key of the digests, $2 slices, $3 the slice, $4 the last id of which every event was there before
+ * the run began to read, $5 whether the events were spooled, so that accounts may have moved meanwhile.
+ */
+
+/*
+ * The balance rows, and the accounts that were proved once, beside what the events say, by their
  * heaps. A row for each account: whether it looks wrong, whether its proof is out of
- * date, what its events say, and what tells whether an index hides some of it. Rows
- * without a name are those of the account ''.
+ * date, what its events say, what tells whether an index hides some of it, and whether it has moved on since its
+ * events were read. Rows without a name are those of the account ''.
  */
-static const char *const slice_sql =
-"WITH digested AS ("
-" SELECT e.aggregate_id, pointstore.digest(e.version, e.amount, e.held, e.balance_after, 0, 0, $1) AS d, " HEAP_MARK("e.version", "e.amount") " AS mark"
-"   FROM pointstore.event_store e"
-"  WHERE " IN_SLICE("e.aggregate_id")
-"  GROUP BY e.aggregate_id),"
-" balances AS ("
-" SELECT b.aggregate_id, pg_catalog.count(*) AS rows, pg_catalog.max(b.version) AS version, pg_catalog.max(b.balance) AS balance,"
-"        pg_catalog.max(b.held) AS held, pg_catalog.max(b.next_expiry) AS next_expiry FROM pointstore.balance b"
-"  WHERE " IN_SLICE("b.aggregate_id") " GROUP BY b.aggregate_id),"
-" pures AS ("
-" SELECT p.aggregate_id, pg_catalog.count(*) AS rows FROM pointstore.pure_account p"
-"  WHERE " IN_SLICE("p.aggregate_id") " GROUP BY p.aggregate_id),"
-" proofs AS ("
-" SELECT * FROM pointstore.account_proof q"
-"  WHERE " IN_SLICE("q.aggregate_id") "),"
-" reserved AS ("
-" SELECT h.aggregate_id, coalesce(pg_catalog.sum(h.amount), 0) AS open, pg_catalog.min(h.expires_at) AS first FROM pointstore.hold h"
-"  WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id")
-"  GROUP BY h.aggregate_id),"
-" compared AS ("
-" SELECT coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id, p.aggregate_id, '') AS id,"
-"        CASE WHEN e.aggregate_id IS NULL THEN (b.aggregate_id IS NOT NULL AND NOT coalesce(b.version" EQ "0 AND b.balance" EQ "0 AND b.held" EQ "0, false))"
-"                  OR r.aggregate_id IS NOT NULL OR (b.aggregate_id IS NOT NULL AND p.aggregate_id IS NOT NULL)"
-"             WHEN NOT (e.d).sound THEN true"
-"             WHEN b.aggregate_id IS NULL THEN p.aggregate_id IS NULL"
-"             ELSE p.aggregate_id IS NOT NULL"
-"                  OR NOT coalesce(b.version" EQ "(e.d).last_version AND b.balance" EQ "(e.d).total AND b.held" EQ "(e.d).held, false) END"
-"        OR coalesce(b.rows, 0)" GT "1 OR coalesce(p.rows, 0)" GT "1"
-"        OR coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id, p.aggregate_id) IS NULL"
-"        OR coalesce(r.open, 0)" NE "coalesce((e.d).held, 0)"
-"        OR (b.aggregate_id IS NOT NULL AND " DIFFERS_OR_NULL("b.next_expiry", "r.first") ")"
-"        OR coalesce(q.version" GT "coalesce((e.d).last_version, 0), false) AS bad,"
-"        e.aggregate_id IS NOT NULL AND (q.aggregate_id IS NULL OR q.version" NE "(e.d).last_version"
-"        OR q.balance" NE "(e.d).total OR q.held" NE "(e.d).held) AS moved,"
-"        (e.d).last_version AS last, (e.d).total AS total, (e.d).held AS held, (e.d).events AS events, e.mark, b.rows AS balances, p.rows AS pures,"
-"        coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id) IS NOT NULL AS known"
-"   FROM digested e"
-"   FULL JOIN balances b ON b.aggregate_id" EQ "e.aggregate_id"
-"   FULL JOIN reserved r ON r.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id)"
-"   FULL JOIN proofs q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id)"
-"   FULL JOIN pures p ON p.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id))"
-" SELECT id, bad, moved, last, total, held, events, mark, balances, pures FROM compared WHERE known OR bad";
+#define IS_AHEAD "($5 AND coalesce(GREATEST(b.version, q.version)" GT "coalesce((e.d).last_version, 0), false))"
+#define SLICE_SQL(events) \
+"WITH digested AS (" \
+" SELECT e.aggregate_id, pointstore.digest(e.version, e.amount, e.held, e.balance_after, 0, 0, $1) AS d, " HEAP_MARK("e.version", "e.amount") " AS mark" \
+"   FROM " events " e GROUP BY e.aggregate_id)," \
+" balances AS (" \
+" SELECT b.aggregate_id, pg_catalog.count(*) AS rows, pg_catalog.max(b.version) AS version, pg_catalog.max(b.balance) AS balance," \
+"        pg_catalog.max(b.held) AS held, pg_catalog.max(b.next_expiry) AS next_expiry FROM pointstore.balance b" \
+"  WHERE " IN_SLICE("b.aggregate_id") " GROUP BY b.aggregate_id)," \
+" pures AS (" \
+" SELECT p.aggregate_id, pg_catalog.count(*) AS rows FROM pointstore.pure_account p" \
+"  WHERE " IN_SLICE("p.aggregate_id") " GROUP BY p.aggregate_id)," \
+" proofs AS (" \
+" SELECT * FROM pointstore.account_proof q" \
+"  WHERE " IN_SLICE("q.aggregate_id") ")," \
+" reserved AS (" \
+" SELECT h.aggregate_id, coalesce(pg_catalog.sum(h.amount), 0) AS open, pg_catalog.min(h.expires_at) AS first FROM pointstore.hold h" \
+"  WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id") \
+"  GROUP BY h.aggregate_id)," \
+" compared AS (" \
+" SELECT coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id, p.aggregate_id, '') AS id," \
+"        (b.aggregate_id IS NOT NULL AND p.aggregate_id IS NOT NULL)" \
+"        OR coalesce(b.rows, 0)" GT "1 OR coalesce(p.rows, 0)" GT "1" \
+"        OR coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id, p.aggregate_id) IS NULL" \
+"        OR (e.aggregate_id IS NOT NULL AND (NOT (e.d).sound OR (b.aggregate_id IS NULL AND p.aggregate_id IS NULL)))" \
+"        OR (NOT " IS_AHEAD " AND (" \
+"            (b.aggregate_id IS NOT NULL AND NOT coalesce(b.version" EQ "coalesce((e.d).last_version, 0) AND b.balance" EQ "coalesce((e.d).total, 0)" \
+"                                                         AND b.held" EQ "coalesce((e.d).held, 0), false))" \
+"            OR (e.aggregate_id IS NULL AND r.aggregate_id IS NOT NULL)" \
+"            OR coalesce(r.open, 0)" NE "coalesce((e.d).held, 0)" \
+"            OR (b.aggregate_id IS NOT NULL AND " DIFFERS_OR_NULL("b.next_expiry", "r.first") ")" \
+"            OR coalesce(q.version" GT "coalesce((e.d).last_version, 0), false))) AS bad," \
+"        e.aggregate_id IS NOT NULL AND (q.aggregate_id IS NULL OR q.version" NE "(e.d).last_version" \
+"        OR q.balance" NE "(e.d).total OR q.held" NE "(e.d).held) AS moved," \
+"        (e.d).last_version AS last, (e.d).total AS total, (e.d).held AS held, (e.d).events AS events, e.mark, b.rows AS balances, p.rows AS pures," \
+"        " IS_AHEAD " AS ahead," \
+"        coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id) IS NOT NULL AS known" \
+"   FROM digested e" \
+"   FULL JOIN balances b ON b.aggregate_id" EQ "e.aggregate_id" \
+"   FULL JOIN reserved r ON r.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id)" \
+"   FULL JOIN proofs q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id)" \
+"   FULL JOIN pures p ON p.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id))" \
+" SELECT id, bad, moved, last, total, held, events, mark, balances, pures, ahead FROM compared WHERE known OR bad"
 
-/*
- * The accounts of first legs whose legs do not sum to zero or were not taken back alike, of events that
- * were taken back by more than they were, and of what takes back nothing of its account: one part of
- * them, by a hash of the first leg, or of the account. All sides of a link were written together,
- * so a snapshot has all or none.
- */
-static const char links_sql[] =
-"WITH marked AS ("
-" SELECT e.cause_id, e.event_type" EQ "'EventReversed' AS reverses,"
-"        CASE WHEN e.event_type" EQ "'EventReversed' THEN e.aggregate_id END AS aggregate_id,"
-"        CASE WHEN e.event_type" NE "'EventReversed' THEN e.request_id END AS request_id, pg_catalog.sum(e.amount) AS total"
-"   FROM pointstore.event_store e"
-"  WHERE e.event_type" EQ "'EventReversed'"
-"     OR (e.leg" GE "1 AND e.cause_id IS NOT NULL AND " IN_PART("e.cause_id") ")"
-"  GROUP BY 1, 2, 3, 4),"
-" reversed AS ("
-" SELECT r.aggregate_id, r.cause_id, r.total, CAST(0 AS pg_catalog.numeric)" MINUS "r.total AS back, o.id, o.amount, " FIRST_OF("o") " AS first_id"
-"   FROM marked r LEFT JOIN pointstore.event_store o ON " IS_ORIGINAL("o", "r")
-"  WHERE r.reverses),"
-" taken AS ("
-" SELECT first_id, pg_catalog.sum(total) AS total FROM reversed WHERE " IN_PART("first_id") " GROUP BY first_id),"
-" caused AS MATERIALIZED ("	/* once for both that ask */
-" SELECT l.cause_id, l.request_id, l.total, f.id, f.aggregate_id, f.amount, coalesce(" IS_FIRST_LEG("f") " AND " SAME_REQUEST("l", "f") ", false) AS fits"
-"   FROM marked l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id WHERE NOT l.reverses)"
-" SELECT DISTINCT x.aggregate_id FROM ("
-"  SELECT l.aggregate_id FROM caused w JOIN pointstore.event_store l ON l.cause_id" EQ "w.cause_id AND l.leg" GE "1 AND " SAME_REQUEST("l", "w")
-"   WHERE NOT w.fits"
-"  UNION ALL"
-"  SELECT c.aggregate_id FROM caused c LEFT JOIN taken t ON t.first_id" EQ "c.id"
-"   WHERE c.fits AND (c.amount" PLUS "c.total" NE "0 OR t.total" NE "0)"
-"  UNION ALL"
-"  SELECT aggregate_id FROM reversed WHERE " IN_SLICE("aggregate_id") " AND (id IS NULL OR " EXCEEDS("back", "amount") ")) x";
-
-/* The accounts with an event of a request and leg that another has, of one part of the requests. */
-static const char requests_sql[] =
-"WITH doubled AS ("
-" SELECT e.request_id, e.leg FROM pointstore.event_store e WHERE e.request_id IS NOT NULL AND " IN_SLICE("e.request_id")
-"  GROUP BY e.request_id, e.leg HAVING pg_catalog.count(*)" GT "1)"
-" SELECT DISTINCT e.aggregate_id FROM doubled d JOIN pointstore.event_store e"
-"   ON e.request_id" EQ "d.request_id AND coalesce(e.leg, -1)" EQ "coalesce(d.leg, -1)";
-
-/* The accounts within which created_at falls, or with a leg that says neither its request nor its cause. */
-static const char order_sql[] =
-"SELECT DISTINCT x.aggregate_id FROM ("
-" SELECT e.aggregate_id, e.created_at, pg_catalog.lag(e.created_at) OVER (PARTITION BY e.aggregate_id ORDER BY e.version, e.id) AS before,"
-"        e.leg" GE "1 AND e.request_id IS NULL AND e.cause_id IS NULL AS unlinked"
-"   FROM pointstore.event_store e WHERE " IN_SLICE("e.aggregate_id") ") x"
-" WHERE coalesce(x.created_at" LT "x.before, x.created_at IS NULL) OR x.unlinked";
+/* The accounts within which created_at falls. */
+#define ORDER_SQL(events) \
+"SELECT DISTINCT x.aggregate_id FROM (" \
+" SELECT e.aggregate_id, e.created_at, pg_catalog.lag(e.created_at) OVER (PARTITION BY e.aggregate_id ORDER BY e.version, e.id) AS before" \
+"   FROM " events " e) x" \
+" WHERE coalesce(x.created_at" LT "x.before, x.created_at IS NULL)"
 
 /* The accounts whose holds' rows are not what their events say, and those whose steps do not fit together. */
-static const char holds_sql[] =
-"WITH steps AS MATERIALIZED ("
-" SELECT e.id, e.aggregate_id, e.event_type, e.amount, e.held, e.cause_id, e.metadata OPERATOR(pg_catalog.->>) 'hold_id' AS hold_id,"
-"        e.metadata OPERATOR(pg_catalog.->>) 'expires_at' AS expires_at"
-"   FROM pointstore.event_store e WHERE " IS_STEP("e") " AND " IN_SLICE("e.aggregate_id") "),"
-" placed AS (SELECT * FROM steps WHERE event_type" EQ "'HoldPlaced'),"
-" closed AS (SELECT aggregate_id, cause_id, pg_catalog.count(*) AS times, pg_catalog.min(event_type) AS event_type, pg_catalog.min(amount) AS amount,"
-"        pg_catalog.min(held) AS held FROM steps WHERE event_type" NE "'HoldPlaced' GROUP BY aggregate_id, cause_id)"
-" SELECT DISTINCT x.aggregate_id FROM ("
-"  SELECT c.aggregate_id FROM closed c LEFT JOIN placed p ON p.id" EQ "c.cause_id AND p.aggregate_id" EQ "c.aggregate_id"
-"   WHERE c.times" GT "1 OR " IS_OTHER_STEP("c", "p")
-"  UNION ALL"
-"  SELECT p.aggregate_id FROM placed p LEFT JOIN closed c ON c.cause_id" EQ "p.id AND c.aggregate_id" EQ "p.aggregate_id"
-"    LEFT JOIN pointstore.hold h ON h.hold_id" EQ "p.hold_id"
-"   WHERE p.hold_id IS NOT NULL AND " IS_OTHER_HOLD("h", "p", "c.event_type", "c.amount")
-"  UNION ALL"
-"  SELECT h.aggregate_id FROM pointstore.hold h LEFT JOIN placed p ON p.id" EQ "h.event_id AND p.aggregate_id" EQ "h.aggregate_id"
-"   WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id") " AND p.id IS NULL) x";
+#define HOLDS_SQL(events) \
+"WITH steps AS MATERIALIZED (" \
+" SELECT e.id, e.aggregate_id, e.event_type, e.amount, e.held, e.cause_id, e.metadata OPERATOR(pg_catalog.->>) 'hold_id' AS hold_id," \
+"        e.metadata OPERATOR(pg_catalog.->>) 'expires_at' AS expires_at" \
+"   FROM " events " e WHERE " IS_STEP("e") ")," \
+" placed AS (SELECT * FROM steps WHERE event_type" EQ "'HoldPlaced')," \
+" closed AS (SELECT aggregate_id, cause_id, pg_catalog.count(*) AS times, pg_catalog.min(event_type) AS event_type, pg_catalog.min(amount) AS amount," \
+"        pg_catalog.min(held) AS held FROM steps WHERE event_type" NE "'HoldPlaced' GROUP BY aggregate_id, cause_id)" \
+" SELECT DISTINCT x.aggregate_id FROM (" \
+"  SELECT c.aggregate_id FROM closed c LEFT JOIN placed p ON p.id" EQ "c.cause_id AND p.aggregate_id" EQ "c.aggregate_id" \
+"   WHERE c.times" GT "1 OR " IS_OTHER_STEP("c", "p") \
+"  UNION ALL" \
+"  SELECT p.aggregate_id FROM placed p LEFT JOIN closed c ON c.cause_id" EQ "p.id AND c.aggregate_id" EQ "p.aggregate_id" \
+"    LEFT JOIN pointstore.hold h ON h.hold_id" EQ "p.hold_id" \
+"   WHERE p.hold_id IS NOT NULL AND " IS_OTHER_HOLD("h", "p", "c.event_type", "c.amount") \
+"  UNION ALL" \
+"  SELECT h.aggregate_id FROM pointstore.hold h LEFT JOIN placed p ON p.id" EQ "h.event_id AND p.aggregate_id" EQ "h.aggregate_id" \
+"   WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id") " AND p.id IS NULL AND coalesce(h.event_id" LE "$4, true)) x"
 
 /* The accounts whose kind, its unit, or status is not what their log says last. */
-static const char log_sql[] =
-"SELECT DISTINCT a.aggregate_id FROM ("
-" SELECT b.aggregate_id, b.kind, b.status FROM pointstore.balance b WHERE " IN_SLICE("b.aggregate_id")
-" UNION ALL SELECT p.aggregate_id, p.kind, p.status FROM pointstore.pure_account p WHERE " IN_SLICE("p.aggregate_id") ") a"
-" JOIN (SELECT l.aggregate_id, pg_catalog.max(l.id) AS id FROM pointstore.account_log l"
-"        WHERE l.after IS NOT NULL AND " IN_SLICE("l.aggregate_id") " GROUP BY l.aggregate_id) x ON x.aggregate_id" EQ "a.aggregate_id"
-" JOIN pointstore.account_log l ON l.id" EQ "x.id"
-" LEFT JOIN pointstore.account_kind k ON k.kind" EQ "a.kind"
-" WHERE " IS_OTHER_ACCOUNT("a", "k.unit", "l.after");
+#define LOG_SQL(events) \
+"SELECT DISTINCT a.aggregate_id FROM (" \
+" SELECT b.aggregate_id, b.kind, b.status FROM pointstore.balance b WHERE " IN_SLICE("b.aggregate_id") \
+" UNION ALL SELECT p.aggregate_id, p.kind, p.status FROM pointstore.pure_account p WHERE " IN_SLICE("p.aggregate_id") ") a" \
+" JOIN (SELECT l.aggregate_id, pg_catalog.max(l.id) AS id FROM pointstore.account_log l" \
+"        WHERE l.after IS NOT NULL AND " IN_SLICE("l.aggregate_id") " GROUP BY l.aggregate_id) x ON x.aggregate_id" EQ "a.aggregate_id" \
+" JOIN pointstore.account_log l ON l.id" EQ "x.id" \
+" LEFT JOIN pointstore.account_kind k ON k.kind" EQ "a.kind" \
+" WHERE " IS_OTHER_ACCOUNT("a", "k.unit", "l.after")
 
-/* The accounts with an event that was taken back by too much, but for the type of what did, which was altered. */
-static const char altered_sql[] =
-"WITH reversed AS ("
-" SELECT r.aggregate_id, r.cause_id, pg_catalog.sum(r.amount) AS total FROM pointstore.event_store r"
-"  WHERE r.event_type" EQ "'EventReversed' AND " IN_SLICE("r.aggregate_id") " GROUP BY r.aggregate_id, r.cause_id)"
-" SELECT DISTINCT x.aggregate_id FROM ("
-"  SELECT r.aggregate_id, o.amount, CAST(0 AS pg_catalog.numeric)" MINUS "r.total" MINUS "pg_catalog.sum(e.amount) AS back"
-"    FROM reversed r JOIN pointstore.event_store o ON " IS_ORIGINAL("o", "r")
-"    JOIN pointstore.event_store e ON e.cause_id" EQ "r.cause_id AND e.aggregate_id" EQ "r.aggregate_id"
-"     AND " SAYS_REVERSED("(" SAYS_AS_REVERSAL("e") ")", "e", "o")
-"   GROUP BY r.aggregate_id, r.total, o.id, o.amount) x"
-" WHERE " EXCEEDS("x.back", "x.amount");
+/* What was taken back, by account and event; id null: there is no such event. */
+#define REVERSED(events) \
+"SELECT r.aggregate_id, r.cause_id, r.total, CAST(0 AS pg_catalog.numeric)" MINUS "r.total AS back, r.newest, o.id, o.amount, " FIRST_OF("o") " AS first_id" \
+"   FROM (SELECT e.aggregate_id, e.cause_id, pg_catalog.sum(e.amount) AS total, pg_catalog.max(e.id) AS newest FROM " events " e" \
+"          WHERE e.event_type" EQ "'EventReversed' GROUP BY e.aggregate_id, e.cause_id) r" \
+"   LEFT JOIN " events " o ON " IS_ORIGINAL("o", "r")
 
-/* What a full run looks for in each part, one pass after the other, beside what slice_sql compares. */
-static const char *const further_passes[] = {links_sql, requests_sql, order_sql, holds_sql, log_sql, altered_sql};
+/*
+ * The accounts with an event that was taken back by more than it was, be it that the type of what did was altered,
+ * and those where something takes back nothing of the account.
+ */
+#define REVERSALS_SQL(events) \
+"WITH reversed AS MATERIALIZED (" REVERSED(events) ")" \
+" SELECT DISTINCT x.aggregate_id FROM (" \
+"  SELECT aggregate_id FROM reversed WHERE id IS NULL OR " EXCEEDS("back", "amount") \
+"  UNION ALL" \
+"  SELECT a.aggregate_id FROM (" \
+"   SELECT r.aggregate_id, r.amount, r.back" MINUS "pg_catalog.sum(e.amount) AS back" \
+"     FROM reversed r JOIN " events " o ON " IS_ORIGINAL("o", "r") " JOIN " events " e ON e.cause_id" EQ "r.cause_id AND e.aggregate_id" EQ "r.aggregate_id" \
+"      AND " SAYS_REVERSED("(" SAYS_AS_REVERSAL("e") ")", "e", "o") \
+"    GROUP BY r.aggregate_id, r.back, r.amount, o.id) a WHERE " EXCEEDS("a.back", "a.amount") ") x"
+
+/* What was taken back of a movement, by its first leg: for the parts of the movements, of which it is no matter whose they are. */
+static const char resolve_sql[] =
+"SELECT CAST(" PART_OF_ID("v.first_id", "$2") " AS pg_catalog.int4), v.first_id, v.total, v.newest FROM (" REVERSED("events") ") v WHERE v.id IS NOT NULL";
+
+/* The accounts with an event of a request and leg that another has. */
+#define REQUESTS_SQL(events) \
+"WITH doubled AS (" \
+" SELECT e.request_id, e.leg FROM " events " e WHERE e.request_id IS NOT NULL GROUP BY e.request_id, e.leg HAVING pg_catalog.count(*)" GT "1)" \
+" SELECT DISTINCT e.aggregate_id FROM doubled d JOIN " events " e" \
+"   ON e.request_id" EQ "d.request_id AND coalesce(e.leg, -1)" EQ "coalesce(d.leg, -1)"
+
+/*
+ * The accounts of first legs whose legs do not sum to zero or were not taken back alike; those of legs whose
+ * cause is no first leg, or that say neither their request nor their cause. All sides of a movement are written together, so a snapshot
+ * has all or none; of one to which something belongs that came since the run began to read, some may be missing.
+ */
+#define MOVEMENTS_SQL(events, reversed) \
+"WITH marked AS (" \
+" SELECT e.cause_id, e.request_id, pg_catalog.sum(e.amount) AS total, pg_catalog.max(e.id) AS newest FROM " events " e" \
+"  WHERE e.event_type" NE "'EventReversed' AND e.leg" GE "1 AND e.cause_id IS NOT NULL GROUP BY e.cause_id, e.request_id)," \
+" taken AS (" \
+" SELECT v.first_id, pg_catalog.sum(v.total) AS total, pg_catalog.max(v.newest) AS newest FROM " reversed " v GROUP BY v.first_id)," \
+" caused AS MATERIALIZED ("	/* once for both that ask */ \
+" SELECT l.cause_id, l.request_id, l.total, l.newest, f.id, f.aggregate_id, f.amount, coalesce(" IS_FIRST_LEG("f") " AND " SAME_REQUEST("l", "f") ", false) AS fits" \
+"   FROM marked l JOIN " events " f ON f.id" EQ "l.cause_id)" \
+" SELECT DISTINCT x.aggregate_id FROM (" \
+"  SELECT l.aggregate_id FROM caused w JOIN " events " l ON l.cause_id" EQ "w.cause_id AND l.leg" GE "1 AND " SAME_REQUEST("l", "w") \
+"   WHERE NOT w.fits" \
+"  UNION ALL" \
+"  SELECT c.aggregate_id FROM caused c LEFT JOIN taken t ON t.first_id" EQ "c.id" \
+"   WHERE c.fits AND (c.amount" PLUS "c.total" NE "0 OR t.total" NE "0)" \
+"     AND coalesce(c.newest" LE "$4, true) AND coalesce(t.newest" LE "$4, true)" \
+"  UNION ALL" \
+"  SELECT e.aggregate_id FROM " events " e WHERE e.leg" GE "1 AND e.request_id IS NULL AND e.cause_id IS NULL) x"
+
+/* What a full run goes through: a statement over the store's events, the same over those of a part, and what parts these are of. */
+typedef struct Pass
+{
+	const char *by_heap;
+	const char *by_spool;
+	SpoolFamily family;
+} Pass;
+
+static void go_through(Run *run, const Pass *passes, int n, int part);
+static Tuplestorestate *go_over(Run *run, const Pass *pass, int part, bool compared);
+
+#define PASS(sql, family) {sql("pointstore.event_store"), sql("events"), family}
+
+static const Pass slice_pass = PASS(SLICE_SQL, SPOOL_ACCOUNTS);
+static const Pass account_passes[] = {
+	PASS(ORDER_SQL, SPOOL_ACCOUNTS), PASS(HOLDS_SQL, SPOOL_ACCOUNTS), PASS(LOG_SQL, SPOOL_ACCOUNTS), PASS(REVERSALS_SQL, SPOOL_ACCOUNTS)
+};
+static const Pass link_passes[] = {
+	PASS(REQUESTS_SQL, SPOOL_REQUESTS),
+	{MOVEMENTS_SQL("pointstore.event_store", "(" REVERSED("pointstore.event_store") ")"), MOVEMENTS_SQL("events", "reversals"), SPOOL_MOVEMENTS}
+};
 
 /* The same among the causes of events that have come since. */
 static const char *const new_links_sql =
@@ -1019,11 +1070,123 @@ static const char *const new_links_sql =
 "   WHERE v.id IS NULL OR " EXCEEDS("(CAST(0 AS pg_catalog.numeric)" MINUS "r.total)", "v.amount") ") x";
 
 /*
- * Reads one slice of the store. Each statement reads the heap from end to end and passes over what is not of
- * its part, so there are no more slices than that this takes together as long as what is done with the events
- * (start_run()); and the further passes, each of which is a transaction of its own and takes less, go by
- * parts of several slices.
+ * A full run: in one slice by the heap itself; in several by what is spooled first, in one reading of the heap. All
+ * events of an account are of one slice; the links between accounts come afterwards, by parts of their own.
  */
+static void
+scan_store(Run *run)
+{
+	int			part;
+	int			family;
+
+	if (run->slices > 1)
+		spool_events(run);
+	for (part = 0; part < run->slices; part++)
+	{
+		if (run->spool)
+			resolve_reversals(run, part);
+		if (part == run->slice)
+			scan_slice(run);
+		if (run->spool)
+			pointstore_spool_forget(run->spool, SPOOL_ACCOUNTS, part);
+	}
+	for (part = 0; part < run->slices; part++)
+	{
+		go_through(run, link_passes, lengthof(link_passes), part);
+		if (run->spool)
+			for (family = 0; family < N_SPOOL_FAMILIES; family++)
+				pointstore_spool_forget(run->spool, family, part);
+	}
+	forget_spool(run);
+}
+
+/*
+ * Reads the heap from end to end, in transactions over so many blocks each, and spools of it what the
+ * passes need. Events that come meanwhile need not be seen; should the table be rewritten, all is read again.
+ */
+static void
+spool_events(Run *run)
+{
+	BlockNumber at_once = Max(1, reconcile_max_transaction / event_time() / EVENTS_PER_BLOCK);
+	BlockNumber blocks;
+	BlockNumber block;
+	Oid			file;
+
+	pointstore_progress_set(PROGRESS_PHASE, PHASE_SPOOLING);
+	do
+	{
+		forget_spool(run);
+		run->spool = pointstore_spool_create(run->slices, WORK_MEM_LIMIT, run->context);
+		file = read_size(&blocks);
+		next_step();
+		for (block = 0; block == 0 || (block < blocks && file != InvalidOid); block += at_once)
+		{
+			if (spool_blocks(run, block, block + at_once) != file)
+				file = InvalidOid;
+			next_step();
+		}
+	} while (file == InvalidOid);
+}
+
+/* Spools the events of some blocks; the table's file, which stays the same until the transaction's end. */
+static Oid
+spool_blocks(Run *run, BlockNumber first, BlockNumber end)
+{
+	static const Oid types[] = {INT8OID, INT8OID, TIDOID, TIDOID};
+	ItemPointerData from;
+	ItemPointerData to;
+	Datum		values[] = {
+		Int64GetDatum(run->slices), Int64GetDatum(run->pending_id), PointerGetDatum(&from), PointerGetDatum(&to)
+	};
+	BlockNumber blocks;
+
+	ItemPointerSet(&from, first, 0);
+	ItemPointerSet(&to, end, 0);
+	execute(run, &(Reading) {.sql = pointstore_spool_sql, .n = 4, .types = types, .values = values, .by_heap = true, .by_tid = true},
+			pointstore_spool_receiver(run->spool));
+	return read_size(&blocks);
+}
+
+static Oid
+read_size(BlockNumber *blocks)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT pg_catalog.pg_relation_filenode(e.oid), pg_catalog.pg_relation_size(e.oid)"
+		"  FROM pg_catalog.pg_class e WHERE e.oid" EQ "CAST('pointstore.event_store' AS pg_catalog.regclass)"
+	};
+	PointstoreScope owner;
+	Oid			file;
+	bool		isnull;
+
+	pointstore_act_as_verifier(&owner);
+	SPI_connect();
+	pointstore_execute(&plan, NULL, NULL, false);
+	file = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	*blocks = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)) / BLCKSZ;
+	SPI_finish();
+	pointstore_act_as_caller(&owner);
+	return file;
+}
+
+/* Spools what was taken back by accounts of a part, by the movements that it belongs to. */
+static void
+resolve_reversals(Run *run, int part)
+{
+	execute(run, &(Reading) {.sql = resolve_sql, .values = (Datum[]) PASS_VALUES(run, part), .n = N_PASS_VALUES, .types = pass_types,
+			.by_heap = true, .spooled = true, .family = SPOOL_ACCOUNTS, .part = part},
+			pointstore_spool_reversals_receiver(run->spool));
+	next_step();
+}
+
+static void
+forget_spool(Run *run)
+{
+	if (run->spool != NULL)
+		pointstore_spool_free(run->spool);
+	run->spool = NULL;
+}
+
+/* Goes through the accounts of one slice. */
 static void
 scan_slice(Run *run)
 {
@@ -1032,21 +1195,12 @@ scan_slice(Run *run)
 		" findings = $5, unverified = $6 WHERE id" EQ "$1",
 		.nargs = 6, .argtypes = {INT8OID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID}
 	};
-	static const Oid types[] = {INT8OID, INT8OID, INT8OID};
-	Datum		part[] = {Int64GetDatum(run->key), Int64GetDatum(run->slices), Int64GetDatum(run->slice)};
-	Datum		larger_part[] = {
-		Int64GetDatum(run->key), Int64GetDatum((run->slices + SLICES_PER_PASS - 1) / SLICES_PER_PASS),
-		Int64GetDatum(run->slice / SLICES_PER_PASS)
-	};
 	Datum		values[6];
 	PointstoreScope owner;
-	int			i;
 
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
-	take_proofs_and_candidates(run, collect(run, slice_sql, 3, types, part, true));
-	if (run->slice % SLICES_PER_PASS == 0)
-		for (i = 0; i < lengthof(further_passes); i++)
-			examine_named(run, collect(run, further_passes[i], 3, types, larger_part, false), true, 0);
+	take_proofs_and_candidates(run, go_over(run, &slice_pass, run->slice, true), true);
+	go_through(run, account_passes, lengthof(account_passes), run->slice);
 	run->slice++;
 	values[0] = Int64GetDatum(run->id);
 	values[1] = Int32GetDatum(run->slice);
@@ -1064,6 +1218,27 @@ scan_slice(Run *run)
 	next_step();
 }
 
+/* Examines the accounts that these passes name of a part. */
+static void
+go_through(Run *run, const Pass *passes, int n, int part)
+{
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
+		examine_named(run, go_over(run, &passes[i], part, false), true, 0);
+	}
+}
+
+static Tuplestorestate *
+go_over(Run *run, const Pass *pass, int part, bool compared)
+{
+	return collect(run, &(Reading) {.sql = run->spool ? pass->by_spool : pass->by_heap, .n = N_PASS_VALUES, .types = pass_types,
+				   .values = (Datum[]) PASS_VALUES(run, part), .compared = compared, .by_heap = true, .spooled = run->spool != NULL,
+				   .family = pass->family, .part = part});
+}
+
 /* For who watches a run by hand: how far it is. */
 static void
 tell(Run *run, const char *what)
@@ -1078,44 +1253,63 @@ tell(Run *run, const char *what)
 /*
  * What a statement returns, in a tuplestore that lives as long as the run; of
  * compared accounts, which are counted, those alone about which there is something to
- * do; of others the names, '' of rows without one. The statement may be run by parallel
- * workers; in a full run it uses no index.
+ * do; of others the names, '' of rows without one.
  */
 static Tuplestorestate *
-collect(Run *run, const char *sql, int n, const Oid *types, const Datum *values, bool compared)
+collect(Run *run, const Reading *reading)
 {
-	ParamListInfo params = makeParamList(n);
 	MemoryContext old = MemoryContextSwitchTo(run->context);
 	Tuplestorestate *rows = tuplestore_begin_heap(false, true, Min(work_mem, WORK_MEM_LIMIT));
-	DestReceiver *dest = compared ? create_receiver(run, rows) : CreateTuplestoreDestReceiver();
+	DestReceiver *dest = reading->compared ? create_receiver(run, rows) : CreateTuplestoreDestReceiver();
+	Reading		named = *reading;
+
+	run->rows = lappend(run->rows, rows);
+	MemoryContextSwitchTo(old);
+	if (!reading->compared)
+	{
+		named.sql = psprintf("SELECT coalesce(CAST(n.aggregate_id AS pg_catalog.text), '') FROM (%s) n", reading->sql);
+		SetTuplestoreDestReceiverParams(dest, rows, run->context, false, NULL, NULL);
+	}
+	execute(run, &named, dest);
+	if (reading->compared)
+		show_done(run);
+	next_step();
+	return rows;
+}
+
+/*
+ * Hands over what a statement returns. It may be run by parallel workers; by_heap: it uses no index, by_tid: but reads blocks that it
+ * names; spooled: the relation "events" is a part of what was spooled, and "reversals" what was taken back of its movements.
+ */
+static void
+execute(Run *run, const Reading *reading, DestReceiver *dest)
+{
+	ParamListInfo params = makeParamList(reading->n);
 	SPIExecuteOptions options = {.params = params, .read_only = true, .dest = dest};
 	PointstoreScope owner;
 	int			i;
 
-	for (i = 0; i < n; i++)
-		params->params[i] = (ParamExternData) {.value = values[i], .pflags = PARAM_FLAG_CONST, .ptype = types[i]};
-	run->rows = lappend(run->rows, rows);
-	MemoryContextSwitchTo(old);
-	if (!compared)
-	{
-		sql = psprintf("SELECT coalesce(CAST(n.aggregate_id AS pg_catalog.text), '') FROM (%s) n", sql);
-		SetTuplestoreDestReceiverParams(dest, rows, run->context, false, NULL, NULL);
-	}
+	for (i = 0; i < reading->n; i++)
+		params->params[i] = (ParamExternData) {.value = reading->values[i], .pflags = PARAM_FLAG_CONST, .ptype = reading->types[i]};
 	pointstore_act_as_verifier(&owner);
-	if (run->full)
+	if (reading->by_heap)
 		pointstore_use_no_index();
+	if (reading->by_tid)
+		pointstore_set_option("enable_seqscan", "off");
 	plan_with_care();
 	SPI_connect();
+	if (reading->spooled)
+	{
+		pointstore_spool_show(run->spool, reading->family, reading->part, "events");
+		if (reading->family == SPOOL_MOVEMENTS)
+			pointstore_spool_show(run->spool, SPOOL_REVERSALS, reading->part, "reversals");
+	}
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (SPI_execute_extended(sql, &options) < 0)
-		elog(ERROR, "could not execute \"%s\"", sql);
+	if (SPI_execute_extended(reading->sql, &options) < 0)
+		elog(ERROR, "could not execute \"%s\"", reading->sql);
 	PopActiveSnapshot();
 	SPI_finish();
 	pointstore_act_as_caller(&owner);
-	if (compared)
-		show_done(run);
-	next_step();
-	return rows;
 }
 
 /* What collect() returned: its file would else stay until the session ends. */
@@ -1144,7 +1338,7 @@ plan_with_care(void)
 		pointstore_set_option("max_parallel_workers_per_gather", "0");
 }
 
-/* Takes the rows of slice_sql or tail_sql. */
+/* Takes the rows of slice_pass or tail_sql. */
 static DestReceiver *
 create_receiver(Run *run, Tuplestorestate *rows)
 {
@@ -1166,9 +1360,9 @@ count_account(TupleTableSlot *slot, DestReceiver *self)
 	Receiver   *receiver = (Receiver *) self;
 
 	slot_getallattrs(slot);
-	receiver->run->accounts++;
+	receiver->run->accounts += is_true(slot, ROW_AHEAD) ? 0 : 1;	/* its tail counts it */
 	receiver->run->events += slot->tts_isnull[6] ? 0 : DatumGetInt64(slot->tts_values[6]);
-	if (is_true(slot, 1) || is_true(slot, 2))
+	if (is_true(slot, 1) || is_true(slot, 2) || is_true(slot, ROW_AHEAD))
 		tuplestore_puttupleslot(receiver->rows, slot);
 	return true;
 }
@@ -1200,15 +1394,20 @@ use_indexes(void)
 	pointstore_set_option("jit", "off");	/* where there is none the cost is immense */
 }
 
-/* Goes through the rows of slice_sql or tail_sql: writes the proofs, examines what looks wrong. */
+/*
+ * Goes through the rows of slice_pass or tail_sql: writes the proofs, examines what looks wrong, and
+ * reads what has come since of accounts that have moved on.
+ */
 static void
-take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
+take_proofs_and_candidates(Run *run, Tuplestorestate *rows, bool by_heap)
 {
 	MemoryContext old = MemoryContextSwitchTo(run->context);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(row_desc(), &TTSOpsMinimalTuple);
 	Proofs	   *proofs = palloc(sizeof(Proofs));
 	MemoryContext batch = AllocSetContextCreate(run->context, "pointstore proofs", ALLOCSET_DEFAULT_SIZES);
+	Tuplestorestate *ahead = tuplestore_begin_heap(false, true, Min(work_mem, WORK_MEM_LIMIT));
 
+	run->rows = lappend(run->rows, ahead);
 	MemoryContextSwitchTo(old);
 	proofs->n = 0;
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_EXAMINING);
@@ -1221,8 +1420,13 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 			char	   *id = TextDatumGetCString(slot->tts_values[0]);
 			HeapView	heap = heap_view(slot);
 
-			confirm(run, id, run->full, run->full ? &heap : NULL);
+			confirm(run, id, by_heap, by_heap ? &heap : NULL);
 			pfree(id);
+			continue;
+		}
+		if (is_true(slot, ROW_AHEAD))
+		{
+			tuplestore_puttupleslot(ahead, slot);
 			continue;
 		}
 		old = MemoryContextSwitchTo(batch);
@@ -1242,9 +1446,10 @@ take_proofs_and_candidates(Run *run, Tuplestorestate *rows)
 	MemoryContextDelete(batch);
 	ExecDropSingleTupleTableSlot(slot);
 	let_go(run, rows);
+	prove_tails(run, ahead);
 }
 
-/* What a row of slice_sql says of the heaps. */
+/* What a row of slice_pass says of the heaps. */
 static HeapView
 heap_view(TupleTableSlot *slot)
 {
@@ -1258,11 +1463,11 @@ heap_view(TupleTableSlot *slot)
 	};
 }
 
-/* As the rows of slice_sql and tail_sql; of accounts that are merely named, the first column. */
+/* As the rows of slice_pass and tail_sql; of accounts that are merely named, the first column. */
 static TupleDesc
 row_desc(void)
 {
-	TupleDesc	desc = CreateTemplateTupleDesc(10);
+	TupleDesc	desc = CreateTemplateTupleDesc(ROW_AHEAD + 1);
 
 	TupleDescInitEntry(desc, 1, "id", TEXTOID, -1, 0);
 	TupleDescInitEntry(desc, 2, "bad", BOOLOID, -1, 0);
@@ -1274,6 +1479,7 @@ row_desc(void)
 	TupleDescInitEntry(desc, 8, "mark", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, 9, "balances", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, 10, "pures", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, ROW_AHEAD + 1, "ahead", BOOLOID, -1, 0);
 	return desc;
 }
 
@@ -1403,11 +1609,17 @@ scan_new_events(Run *run)
 {
 	static const Oid types[] = {INT8OID};
 	Datum		since[] = {Int64GetDatum(run->since_id)};
+	Reading		accounts = {
+		.sql = "SELECT DISTINCT aggregate_id FROM pointstore.event_store WHERE id" GT "$1", .n = 1, .types = types, .values = since
+	};
+	Reading		links = {.sql = new_links_sql, .n = 1, .types = types, .values = since};
+	Tuplestorestate *rows;
 
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
-	prove_tails(run, collect(run, "SELECT DISTINCT aggregate_id FROM pointstore.event_store WHERE id" GT "$1",
-							 1, types, since, false));
-	examine_named(run, collect(run, new_links_sql, 1, types, since, false), false, 0);
+	rows = collect(run, &accounts);
+	pointstore_progress_set(PROGRESS_ACCOUNTS_TOTAL, tuplestore_tuple_count(rows));
+	prove_tails(run, rows);
+	examine_named(run, collect(run, &links), false, 0);
 }
 
 /* Examines accounts that are merely named, all of them or, not 0, until that has taken so many milliseconds. */
@@ -1437,17 +1649,23 @@ examine_named(Run *run, Tuplestorestate *ids, bool by_heap, long most)
 	let_go(run, ids);
 }
 
-/* Accounts from the version up to which they are proved; the rows are as slice_sql's, but that nothing is known of the heap. */
+/*
+ * Accounts from the version up to which they are proved, by what was read of them, else by their proof; the rows are as
+ * slice_pass's, but that nothing is known of the heap.
+ */
 static const char *const tail_sql =
 "WITH compared AS ("
 " SELECT n.id, (t.d).events AS events, CAST(coalesce(q.version, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).events, 0) AS last,"
 "        CAST(coalesce(q.balance, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).total, 0) AS total,"
 "        CAST(coalesce(q.held, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).held, 0) AS held,"
 "        coalesce((t.d).sound, true) AND NOT coalesce(t.falls, false) AS sound, b.rows, b.version, b.balance, b.held AS row_held, b.next_expiry, p.rows AS pures,"
-"        o.open, o.first,"
+"        o.open, o.first, q.proved,"
 "        coalesce(" IS_OTHER_ACCOUNT("b", "k.unit", "l.after") ", false) AS other"
-"   FROM pg_catalog.unnest($1) AS n (id)"
-"   LEFT JOIN pointstore.account_proof q ON q.aggregate_id" EQ "n.id"
+"   FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) AS n (id, version, balance, held)"
+"   LEFT JOIN pointstore.account_proof r ON r.aggregate_id" EQ "n.id"
+"  CROSS JOIN LATERAL (SELECT r.version AS proved, CASE WHEN n.version IS NULL THEN r.version ELSE n.version END AS version,"
+"                             CASE WHEN n.version IS NULL THEN r.balance ELSE n.balance END AS balance,"
+"                             CASE WHEN n.version IS NULL THEN r.held ELSE n.held END AS held) q"
 "  CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS rows, pg_catalog.max(version) AS version, pg_catalog.max(balance) AS balance,"
 "                             pg_catalog.max(held) AS held, pg_catalog.max(next_expiry) AS next_expiry, pg_catalog.max(kind) AS kind, pg_catalog.max(status) AS status"
 "                        FROM pointstore.balance WHERE aggregate_id" EQ "n.id) b"
@@ -1462,49 +1680,65 @@ static const char *const tail_sql =
 "                             pg_catalog.bool_or(coalesce(e.created_at" LT "e.before, e.created_at IS NULL)) AS falls"
 "                        FROM (SELECT e.*, pg_catalog.lag(e.created_at) OVER (ORDER BY e.version) AS before FROM pointstore.event_store e"
 "                               WHERE e.aggregate_id" EQ "n.id AND e.version" GE "coalesce(q.version, 0)) e) t),"
-" judged AS (SELECT c.*, NOT sound OR (rows" EQ "0 AND pures" EQ "0) OR rows" PLUS "pures" GT "1 OR other OR c.open" NE "c.held"
+" judged AS (SELECT c.*, NOT sound OR (rows" EQ "0 AND pures" EQ "0) OR rows" PLUS "pures" GT "1 OR other OR c.open" NE "c.held OR coalesce(c.proved" GT "last, false)"
 "        OR (rows" GT "0 AND (NOT coalesce(c.version" EQ "last AND c.balance" EQ "total AND c.row_held" EQ "c.held, false)"
 "                             OR " DIFFERS_OR_NULL("c.next_expiry", "c.first") ")) AS bad"
 "   FROM compared c)"
 " SELECT id, bad, coalesce(events, 0)" GT "0 AS moved, CASE WHEN NOT bad THEN " AS_BIGINT("last") " END,"
 "        CASE WHEN NOT bad THEN " AS_BIGINT("total") " END, CASE WHEN NOT bad THEN " AS_BIGINT("held") " END, events,"
-"        CAST(NULL AS pg_catalog.int8), CAST(NULL AS pg_catalog.int8), CAST(NULL AS pg_catalog.int8)"
+"        CAST(NULL AS pg_catalog.int8), CAST(NULL AS pg_catalog.int8), CAST(NULL AS pg_catalog.int8), false"
 "   FROM judged";
 
 static void
-prove_tails(Run *run, Tuplestorestate *ids)
+prove_tails(Run *run, Tuplestorestate *accounts)
 {
 	MemoryContext old = MemoryContextSwitchTo(run->context);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(row_desc(), &TTSOpsMinimalTuple);
 	MemoryContext batch = AllocSetContextCreate(run->context, "pointstore tails", ALLOCSET_DEFAULT_SIZES);
-	Datum		id[PROOFS_AT_ONCE];
+	Proofs	   *from = palloc(sizeof(Proofs));
+	bool		unread[PROOFS_AT_ONCE];
 	bool		more = true;
 
 	MemoryContextSwitchTo(old);
-	pointstore_progress_set(PROGRESS_ACCOUNTS_TOTAL, tuplestore_tuple_count(ids));
 	while (more)
 	{
-		static const Oid types[] = {TEXTARRAYOID, INT8OID};
-		Datum		values[2];
-		int			n = 0;
+		static const Oid types[] = {TEXTARRAYOID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
+		Datum		values[5];
 
 		old = MemoryContextSwitchTo(batch);
-		while (n < PROOFS_AT_ONCE && (more = tuplestore_gettupleslot(ids, true, false, slot)))
+		for (from->n = 0; from->n < PROOFS_AT_ONCE && (more = tuplestore_gettupleslot(accounts, true, false, slot)); from->n++)
 		{
 			slot_getallattrs(slot);
-			id[n++] = PointerGetDatum(DatumGetTextPCopy(slot->tts_values[0]));
+			from->id[from->n] = PointerGetDatum(DatumGetTextPCopy(slot->tts_values[0]));
+			unread[from->n] = !is_true(slot, ROW_AHEAD);
+			/* null, of an account that has had no events, is 0 */
+			from->version[from->n] = slot->tts_isnull[3] ? 0 : slot->tts_values[3];
+			from->balance[from->n] = slot->tts_isnull[4] ? 0 : slot->tts_values[4];
+			from->held[from->n] = slot->tts_isnull[5] ? 0 : slot->tts_values[5];
 		}
-		values[0] = text_array(id, n, TEXTOID);
+		values[0] = text_array(from->id, from->n, TEXTOID);
 		values[1] = Int64GetDatum(run->key);
+		values[2] = bigint_array(from->version, unread, from->n);
+		values[3] = bigint_array(from->balance, unread, from->n);
+		values[4] = bigint_array(from->held, unread, from->n);
 		MemoryContextSwitchTo(old);
-		if (n > 0)
-			take_proofs_and_candidates(run, collect(run, tail_sql, 2, types, values, true));
+		if (from->n > 0)
+			take_proofs_and_candidates(run, collect(run, &(Reading) {.sql = tail_sql, .n = 5, .types = types, .values = values, .compared = true}), false);
 		ExecClearTuple(slot);	/* its tuple, read from a file, is of that memory */
 		MemoryContextReset(batch);
 	}
+	pfree(from);
 	MemoryContextDelete(batch);
 	ExecDropSingleTupleTableSlot(slot);
-	let_go(run, ids);
+	let_go(run, accounts);
+}
+
+static Datum
+bigint_array(Datum *elements, bool *nulls, int n)
+{
+	int			lower = 1;
+
+	return PointerGetDatum(construct_md_array(elements, nulls, 1, &n, &lower, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /*
@@ -1533,7 +1767,7 @@ examine_open_findings(Run *run)
 	Tuplestorestate *ids;
 
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_FINDINGS);
-	ids = collect(run, open_findings_sql, 3, types, values, false);
+	ids = collect(run, &(Reading) {.sql = open_findings_sql, .n = 3, .types = types, .values = values, .by_heap = run->full});
 	examine_named(run, ids, false, run->full ? 0 : OPEN_FINDINGS_TIME);
 }
 
@@ -1739,7 +1973,7 @@ look(Case *wrong)
 	wrong->found = examine(wrong->id, VARSIZE_ANY_EXHDR(wrong->id) == 0 ? &examine_store_plan : &examine_plan);
 	compare_with_heap(wrong, snapshot);
 	/* an index may hide from this what the heap has shown */
-	wrong->hidden = wrong->lie != NULL || (wrong->found->n == 0 && wrong->by_heap);
+	wrong->hidden = wrong->lie != NULL || (wrong->found->n == 0 && wrong->by_heap && !has_moved(wrong));
 	wrong->unsure = wrong->hidden && run->heap_looks == MAX_HEAP_LOOKS;
 	if (wrong->hidden && !wrong->unsure)
 	{
@@ -1750,6 +1984,26 @@ look(Case *wrong)
 	}
 	pass_over_acknowledged(wrong);
 	PopActiveSnapshot();
+}
+
+/* Whether an account has had events while the events were spooled, so that these may not be all it had at any time. */
+static bool
+has_moved(const Case *wrong)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT FROM (SELECT e.id FROM pointstore.event_store e WHERE e.aggregate_id" EQ "$1 ORDER BY e.version DESC LIMIT 1) l WHERE l.id" GT "$2",
+		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
+	};
+	Datum		values[2] = {PointerGetDatum(wrong->id), Int64GetDatum(wrong->run->safe_id)};
+	bool		moved;
+
+	if (wrong->run->spool == NULL)
+		return false;
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, true);
+	moved = SPI_processed > 0;
+	SPI_finish();
+	return moved;
 }
 
 /*

@@ -42,6 +42,8 @@
 /* A step of a hold. */
 #define IS_STEP(e) e ".event_type" EQ "ANY (ARRAY['HoldPlaced', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])"
 
+#define HASH_OF(x) "pg_catalog.hashtextextended(" x ", 0)"
+
 /* The part, of so many, that a text or an id is of by its hash. */
 #define PART_OF_TEXT(x, parts) "pg_catalog.mod(pg_catalog.hashtextextended(coalesce(" x ", ''), 0) OPERATOR(pg_catalog.&) 9223372036854775807, " parts ")"
 #define PART_OF_ID(x, parts) "pg_catalog.mod(pg_catalog.hashint8extended(coalesce(" x ", 0), 0) OPERATOR(pg_catalog.&) 9223372036854775807, " parts ")"

@@ -41,6 +41,7 @@
 #include "executor/tstoreReceiver.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/fd.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
@@ -433,6 +434,7 @@ static PointstorePlan examine_heap_plan = {
 static bool lock_scope(bool full, LOCKTAG *tag);
 static void run_under_lock(Run *run, const LOCKTAG *tag);
 static void leave(const LOCKTAG *tag);
+static void forget_files(Run *run);
 static void run_all(Run *run);
 static void start_run(Run *run, const char *scope);
 static void take_over(Run *run, HeapTuple row, TupleDesc desc);
@@ -636,14 +638,25 @@ run_under_lock(Run *run, const LOCKTAG *tag)
 	}
 	PG_CATCH();
 	{
-		while (run->rows != NIL)
-			let_go(run, linitial(run->rows));
-		forget_spool(run);
 		leave(tag);
+		forget_files(run);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	leave(tag);
+}
+
+/* To close a file writes what is left of it, which must not fail for the files' size a second time. */
+static void
+forget_files(Run *run)
+{
+	int			limit = temp_file_limit;
+
+	temp_file_limit = -1;
+	while (run->rows != NIL)
+		let_go(run, linitial(run->rows));
+	forget_spool(run);
+	temp_file_limit = limit;
 }
 
 static void
@@ -713,7 +726,7 @@ rest(void)
 static double
 event_time(void)
 {
-	return 0.001 + (is_throttled() ? (double) reconcile_delay / POINTSTORE_DIGEST_PACE : 0);
+	return 0.003 + (is_throttled() ? (double) reconcile_delay / POINTSTORE_DIGEST_PACE : 0);
 }
 
 /* events of some 150 bytes */
@@ -913,10 +926,10 @@ show_done(Run *run)
 "   FULL JOIN pures p ON p.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id))" \
 " SELECT id, bad, moved, last, total, held, events, mark, balances, pures, ahead FROM compared WHERE known OR bad"
 
-/* The accounts within which created_at falls. */
+/* The accounts within which created_at falls; sorted by a hash first, since to compare numbers is cheap. */
 #define ORDER_SQL(events) \
 "SELECT DISTINCT x.aggregate_id FROM (" \
-" SELECT e.aggregate_id, e.created_at, pg_catalog.lag(e.created_at) OVER (PARTITION BY e.aggregate_id ORDER BY e.version, e.id) AS before" \
+" SELECT e.aggregate_id, e.created_at, pg_catalog.lag(e.created_at) OVER (PARTITION BY " HASH_OF("e.aggregate_id") ", e.aggregate_id ORDER BY e.version, e.id) AS before" \
 "   FROM " events " e) x" \
 " WHERE coalesce(x.created_at" LT "x.before, x.created_at IS NULL)"
 
@@ -977,12 +990,14 @@ show_done(Run *run)
 static const char resolve_sql[] =
 "SELECT CAST(" PART_OF_ID("v.first_id", "$2") " AS pg_catalog.int4), v.first_id, v.total, v.newest FROM (" REVERSED("events") ") v WHERE v.id IS NOT NULL";
 
-/* The accounts with an event of a request and leg that another has. */
+/* The accounts with an event of a request and leg that another has: of those whose hashes are alike. */
 #define REQUESTS_SQL(events) \
-"WITH doubled AS (" \
-" SELECT e.request_id, e.leg FROM " events " e WHERE e.request_id IS NOT NULL GROUP BY e.request_id, e.leg HAVING pg_catalog.count(*)" GT "1)" \
-" SELECT DISTINCT e.aggregate_id FROM doubled d JOIN " events " e" \
-"   ON e.request_id" EQ "d.request_id AND coalesce(e.leg, -1)" EQ "coalesce(d.leg, -1)"
+"WITH alike AS (" \
+" SELECT " HASH_OF("e.request_id") " AS hash FROM " events " e WHERE e.request_id IS NOT NULL" \
+"  GROUP BY pg_catalog.hashint8extended(coalesce(e.leg, -1), " HASH_OF("e.request_id") "), " HASH_OF("e.request_id") " HAVING pg_catalog.count(*)" GT "1)," \
+" named AS (SELECT e.aggregate_id, e.request_id, e.leg FROM " events " e WHERE " HASH_OF("e.request_id") EQ "ANY (ARRAY(SELECT hash FROM alike)))" \
+" SELECT DISTINCT x.aggregate_id FROM (" \
+"  SELECT n.aggregate_id, pg_catalog.count(*) OVER (PARTITION BY n.request_id, n.leg) AS times FROM named n) x WHERE x.times" GT "1"
 
 /*
  * The accounts of first legs whose legs do not sum to zero or were not taken back alike; those of legs whose

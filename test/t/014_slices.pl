@@ -30,7 +30,7 @@ CREATE VIEW public.compared AS SELECT aggregate_id FROM pointstore.balance UNION
 END
 $node->safe_psql('template1', "CREATE DATABASE $_ TEMPLATE postgres") foreach qw(busy1 busy2 busy3);
 
-my $sliced = 'SET client_min_messages = error; SET pointstore.reconcile_max_transaction = 1';
+my $sliced = 'SET client_min_messages = error; SET pointstore.reconcile_max_transaction = 3';
 my $last = q{SELECT * FROM pointstore.reconciliation_run ORDER BY id DESC LIMIT 1};
 my $columns = 'status, slices, slices_done, accounts_checked, events_checked, findings, unverified';
 my $findings = q{SELECT aggregate_id, code, severity, expected, found, version, detail FROM pointstore.finding
@@ -102,7 +102,7 @@ sub interrupt
 	$holder->query_safe(qq{BEGIN; SELECT FROM pointstore.balance WHERE aggregate_id IN
 		(SELECT aggregate_id FROM public.seat WHERE slice = $slice AND seat <= 26 AND seat % 2 = 0) FOR UPDATE});
 	my $psql = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-d', $node->connstr($db),
-			'-c', 'SET client_min_messages = error', '-c', 'SET pointstore.reconcile_max_transaction = 1',
+			'-c', 'SET client_min_messages = error', '-c', 'SET pointstore.reconcile_max_transaction = 3',
 			'-c', q{CALL pointstore.reconcile('full')} ], '<', \undef, '>', \$out, '2>', \$err);
 	my $at_work = q{FROM pg_stat_activity WHERE query LIKE 'CALL%'};
 	$node->poll_query_until($db, qq{SELECT status = 'running' AND slices_done = $slice

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/spool.c
+ * src/verify/spool.c
  *		What a full reconciliation in slices has read of the store's events, kept in
  *		temporary files until it has gone through it.
  *
@@ -26,9 +26,9 @@
 #include "utils/resowner.h"
 #include "utils/tuplestore.h"
 
-#include "compat.h"
-#include "pointstore.h"
-#include "sql.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
+#include "ground/sql.h"
 
 struct Spool
 {

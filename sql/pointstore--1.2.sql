@@ -948,7 +948,7 @@ CREATE FUNCTION pointstore.balance_at(aggregate_id text, at timestamptz)
 RETURNS bigint LANGUAGE c STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_balance_at';
 COMMENT ON FUNCTION pointstore.balance_at(text, timestamptz) IS
-'The balance that was known at a time (by created_at, inclusive), minor units; 0 before the first event. One index probe, however long the history. 22004: null.';
+'The balance that was known at a time (by created_at, inclusive), minor units; 0 before the first event. Found by halving over the primary key: the cost grows with the logarithm of the history. 22004: null.';
 
 CREATE FUNCTION pointstore.balance_as_of(aggregate_id text, version bigint)
 RETURNS bigint LANGUAGE c STABLE PARALLEL UNSAFE

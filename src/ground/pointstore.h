@@ -341,9 +341,13 @@ typedef enum RowOutcome
 
 extern void pointstore_key_text(RowKey *key, text *value);
 extern void pointstore_key_smallint(RowKey *key, int16 value);
+extern void pointstore_key_bigint(RowKey *key, int64 value);
+extern void pointstore_key_at_least(RowKey *key, int64 value);
 extern void pointstore_key_at_most(RowKey *key, int64 value);
 extern void pointstore_key_until(RowKey *key, TimestampTz value);
 extern void pointstore_scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key);
+extern void pointstore_scan_begin_reading(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key);
+extern void pointstore_scan_again(RowScan *scan, RowKey *key);
 extern bool pointstore_scan_next(RowScan *scan, ScanDirection direction);
 extern void pointstore_scan_end(RowScan *scan);
 extern bool pointstore_row_is_ours(HeapTuple row);
@@ -397,6 +401,31 @@ extern const EventNote *pointstore_noted_event(int64 id);
 extern bool pointstore_has_noted_events(void);
 extern bool pointstore_has_notes(void);
 extern void pointstore_forget_notes(void);
+
+/* ---------------------------------------------------------------------
+ * history.c: an account's events, found by version and by time
+ * ---------------------------------------------------------------------
+ */
+typedef struct HistoryScan
+{
+	text	   *id;
+	RowScan		scan;
+} HistoryScan;
+
+/* What is asked of an event that was found. */
+typedef struct PastEvent
+{
+	int64		version;
+	int64		balance;
+	TimestampTz created_at;
+} PastEvent;
+
+extern void pointstore_history_begin(HistoryScan *history, text *id);
+extern bool pointstore_history_at_version(HistoryScan *history, int64 version, PastEvent *event);
+extern bool pointstore_history_at_time(HistoryScan *history, TimestampTz until, PastEvent *event);
+extern void pointstore_history_from(HistoryScan *history, int64 version);
+extern bool pointstore_history_next(HistoryScan *history, PastEvent *event);
+extern void pointstore_history_end(HistoryScan *history);
 
 /* ---------------------------------------------------------------------
  * account.c: balance rows, kinds, status, account_log

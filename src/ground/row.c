@@ -19,8 +19,8 @@
  * with an error, which is why they live in the transaction's memory and not on
  * the C stack.
  *
- * Locks: tables and their indexes in RowExclusiveLock to the end of the
- * transaction; rows FOR NO KEY UPDATE, so that users' foreign keys
+ * Locks: tables and their indexes in RowExclusiveLock, of callers that only read in
+ * AccessShareLock, to the end of the transaction; rows FOR NO KEY UPDATE, so that users' foreign keys
  * do not wait.
  *
  *-------------------------------------------------------------------------
@@ -56,6 +56,7 @@
 static RowWriter *own_writers = NULL;	/* the innermost; the rest by ->outer */
 static bool indexes_locked[N_STORE_TABLES]; /* by open_indices(), in this transaction */
 
+static void scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key, LOCKMODE lock);
 static List *arbiters_of(RowWriter *writer, RowTarget *target, int keys);
 static void open_target(RowWriter *writer, RowTarget *target, int rtindex);
 static Bitmapset *updated_columns(const PointstoreTable *table);
@@ -82,10 +83,31 @@ static void end_target(RowWriter *writer, RowTarget *target);
 void
 pointstore_scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key)
 {
-	scan->heap = table_open(pointstore_store()->table[pointstore_table_of(index)].relid, RowExclusiveLock);
-	scan->index = index_open(pointstore_store()->index[index], RowExclusiveLock);
+	scan_begin(scan, index, snapshot, key, RowExclusiveLock);
+}
+
+/* The same for callers that will not write the table: also on a standby, and beside a CREATE INDEX. */
+void
+pointstore_scan_begin_reading(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key)
+{
+	scan_begin(scan, index, snapshot, key, AccessShareLock);
+}
+
+static void
+scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key, LOCKMODE lock)
+{
+	scan->heap = table_open(pointstore_store()->table[pointstore_table_of(index)].relid, lock);
+	scan->index = index_open(pointstore_store()->index[index], lock);
 	scan->slot = table_slot_create(scan->heap, NULL);
 	scan->scan = pointstore_index_beginscan(scan->heap, scan->index, snapshot, key->n);
+	index_rescan(scan->scan, key->columns, key->n, NULL, 0);
+}
+
+/* Begins a scan anew from another key, on as many columns. */
+void
+pointstore_scan_again(RowScan *scan, RowKey *key)
+{
+	Assert(key->n == scan->scan->numberOfKeys);
 	index_rescan(scan->scan, key->columns, key->n, NULL, 0);
 }
 
@@ -187,6 +209,22 @@ pointstore_key_smallint(RowKey *key, int16 value)
 {
 	key->n++;
 	ScanKeyInit(&key->columns[key->n - 1], key->n, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(value));
+}
+
+/* Equality with a bigint on the next column. */
+void
+pointstore_key_bigint(RowKey *key, int64 value)
+{
+	key->n++;
+	ScanKeyInit(&key->columns[key->n - 1], key->n, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(value));
+}
+
+/* At least a bigint in the next column. */
+void
+pointstore_key_at_least(RowKey *key, int64 value)
+{
+	key->n++;
+	ScanKeyInit(&key->columns[key->n - 1], key->n, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(value));
 }
 
 /* At most a bigint in the next column. */

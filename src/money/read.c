@@ -2,15 +2,16 @@
  *
  * src/money/read.c
  *		Reading balances: what an account holds, and held. In the caller's
- *		snapshot, one index probe each; a statement is one range of an index.
+ *		snapshot; a statement is one range of the primary key.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "ground/compat.h"
 #include "ground/pointstore.h"
@@ -21,12 +22,9 @@ PG_FUNCTION_INFO_V1(pointstore_balance_at);
 PG_FUNCTION_INFO_V1(pointstore_balance_as_of);
 PG_FUNCTION_INFO_V1(pointstore_statement);
 
-/* rows of a statement that are fetched at once */
-#define STATEMENT_FETCH 1000
-
 static void refuse_other_columns(TupleDesc found, TupleDesc wanted);
-static bool read_one(PointstorePlan *plan, Datum *values, int64 *result);
-static void read_statement(ReturnSetInfo *rsinfo, Datum *values);
+static void read_statement(ReturnSetInfo *rsinfo, text *id, TimestampTz since, TimestampTz until);
+static void put_event(ReturnSetInfo *rsinfo, TupleTableSlot *row);
 static void put_entry(ReturnSetInfo *rsinfo, const char *entry, int64 version, int64 balance, Datum at);
 
 /* get_balance(aggregate_id): the account view's row, or none. */
@@ -75,149 +73,120 @@ refuse_other_columns(TupleDesc found, TupleDesc wanted)
 Datum
 pointstore_balance_at(PG_FUNCTION_ARGS)
 {
-	static PointstorePlan plan = {
-		.sql = "SELECT balance_after FROM pointstore.event_store"
-		" WHERE aggregate_id" EQ "$1 AND created_at" LE "$2"
-		" ORDER BY created_at DESC, version DESC LIMIT 1",
-		.nargs = 2,
-		.argtypes = {TEXTOID, TIMESTAMPTZOID}
-	};
-	Datum		values[2];
-	int64		balance = 0;
+	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
+	HistoryScan history;
+	PastEvent	event = {0};
 
-	values[0] = PointerGetDatum(pointstore_name(fcinfo, 0, "aggregate_id"));
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("at must not be null")));
-	values[1] = PG_GETARG_DATUM(1);
-	(void) read_one(&plan, values, &balance);
-	PG_RETURN_INT64(balance);
+	pointstore_history_begin(&history, id);
+	(void) pointstore_history_at_time(&history, PG_GETARG_TIMESTAMPTZ(1), &event);
+	pointstore_history_end(&history);
+	PG_RETURN_INT64(event.balance);
 }
 
 /* balance_as_of(aggregate_id, version) */
 Datum
 pointstore_balance_as_of(PG_FUNCTION_ARGS)
 {
-	static PointstorePlan plan = {
-		.sql = "SELECT balance_after FROM pointstore.event_store"
-		" WHERE aggregate_id" EQ "$1 AND version" EQ "$2",
-		.nargs = 2,
-		.argtypes = {TEXTOID, INT8OID}
-	};
 	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
-	Datum		values[2];
-	int64		balance = 0;
+	int64		version;
+	HistoryScan history;
+	PastEvent	event = {0};
 
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("version must not be null")));
-	if (PG_GETARG_INT64(1) < 0)
+	version = PG_GETARG_INT64(1);
+	if (version < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("version must not be negative")));
-	values[0] = PointerGetDatum(id);
-	values[1] = PG_GETARG_DATUM(1);
-	if (!read_one(&plan, values, &balance) && PG_GETARG_INT64(1) > 0)
+	pointstore_history_begin(&history, id);
+	if (!pointstore_history_at_version(&history, version, &event) && version > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
-				 errmsg("account \"%s\" has no version %lld", pointstore_cstring(id),
-						(long long) PG_GETARG_INT64(1)),
-				 pointstore_detail_figures(id, "version", PG_GETARG_INT64(1), NULL, 0)));
-	PG_RETURN_INT64(balance);
+				 errmsg("account \"%s\" has no version %lld", pointstore_cstring(id), (long long) version),
+				 pointstore_detail_figures(id, "version", version, NULL, 0)));
+	pointstore_history_end(&history);
+	PG_RETURN_INT64(event.balance);
 }
 
 /* statement(aggregate_id, since, until): an account's events of a time, between its balances before and after. */
 Datum
 pointstore_statement(PG_FUNCTION_ARGS)
 {
-	Datum		values[3];
-	PointstoreScope scope;
+	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
 
-	values[0] = PointerGetDatum(pointstore_name(fcinfo, 0, "aggregate_id"));
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(1) ? "since" : "until")));
-	values[1] = PG_GETARG_DATUM(1);
-	values[2] = PG_GETARG_DATUM(2);
-	if (DatumGetTimestampTz(values[1]) > DatumGetTimestampTz(values[2]))
+	if (PG_GETARG_TIMESTAMPTZ(1) > PG_GETARG_TIMESTAMPTZ(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("since must not be after until")));
 	pointstore_materialize(fcinfo);
-	pointstore_act_as_reader(&scope);
-	read_statement((ReturnSetInfo *) fcinfo->resultinfo, values);
-	pointstore_act_as_caller(&scope);
+	read_statement((ReturnSetInfo *) fcinfo->resultinfo, id, PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(2));
 	return (Datum) 0;
 }
 
 /*
- * The opening balance is what the first event began with; only of a time without
- * events it has to be looked up.
+ * The opening balance is what the first event began with; of a time without events, what
+ * the last one before it left. Times count microseconds: before since is up to the one before.
  */
 static void
-read_statement(ReturnSetInfo *rsinfo, Datum *values)
+read_statement(ReturnSetInfo *rsinfo, text *id, TimestampTz since, TimestampTz until)
 {
-	static PointstorePlan events = {
-		.sql = "SELECT CAST('event' AS pg_catalog.text), version, event_type, amount, balance_after, payload, id, cause_id, occurred_at, created_at"
-		" FROM pointstore.event_store WHERE aggregate_id" EQ "$1"
-		"   AND created_at" GE "$2 AND created_at" LT "$3"
-		" ORDER BY created_at, version",
-		.nargs = 3, .argtypes = {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
-	};
-	static PointstorePlan before = {
-		.sql = "SELECT version, balance_after FROM pointstore.event_store WHERE aggregate_id" EQ "$1"
-		"   AND created_at" LT "$2 ORDER BY created_at DESC, version DESC LIMIT 1",
-		.nargs = 2, .argtypes = {TEXTOID, TIMESTAMPTZOID}
-	};
-	Portal		portal;
+	AttrNumber	amount = pointstore_store()->table[TABLE_EVENT_STORE].att[EV_AMOUNT];
+	HistoryScan history;
+	PastEvent	last = {0};
+	PastEvent	event;
+	bool		before;
 	bool		opened = false;
-	int64		version = 0;
-	int64		balance = 0;
-	bool		isnull;
-	uint64		i;
 
-	/* in the index's own order, however much that is and whatever else would cost less */
-	pointstore_set_option("enable_bitmapscan", "off");
-	pointstore_set_option("enable_seqscan", "off");
-	pointstore_set_option("enable_sort", "off");
-	SPI_connect();
-	pointstore_prepare(&events);
-	portal = SPI_cursor_open(NULL, events.plan, values, NULL, true);
-	for (SPI_cursor_fetch(portal, true, STATEMENT_FETCH); SPI_processed > 0;
-		 SPI_cursor_fetch(portal, true, STATEMENT_FETCH))
+	pointstore_history_begin(&history, id);
+	before = since > PG_INT64_MIN && pointstore_history_at_time(&history, since - 1, &last);
+	pointstore_history_from(&history, before ? last.version : PG_INT64_MIN);
+	while (pointstore_history_next(&history, &event) && event.created_at < until)
 	{
+		bool		isnull;
+
 		CHECK_FOR_INTERRUPTS();
-		for (i = 0; i < SPI_processed; i++)
-		{
-			HeapTuple	row = SPI_tuptable->vals[i];
-			TupleDesc	desc = SPI_tuptable->tupdesc;
-
-			version = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
-			balance = DatumGetInt64(SPI_getbinval(row, desc, 5, &isnull));
-			if (!opened)
-				put_entry(rsinfo, "opening", version - 1,
-						  balance - DatumGetInt64(SPI_getbinval(row, desc, 4, &isnull)), values[1]);
-			opened = true;
-			tuplestore_puttuple(rsinfo->setResult, row);
-		}
-		SPI_freetuptable(SPI_tuptable);
+		if (event.created_at < since)
+			continue;
+		if (!opened)
+			put_entry(rsinfo, "opening", event.version - 1,
+					  event.balance - DatumGetInt64(slot_getattr(history.scan.slot, amount, &isnull)), TimestampTzGetDatum(since));
+		opened = true;
+		put_event(rsinfo, history.scan.slot);
+		last = event;
 	}
-	SPI_cursor_close(portal);
+	pointstore_history_end(&history);
 	if (!opened)
-	{
-		pointstore_execute(&before, values, NULL, true);
-		if (SPI_processed > 0)
-		{
-			version = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-			balance = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-		}
-		put_entry(rsinfo, "opening", version, balance, values[1]);
-	}
-	put_entry(rsinfo, "closing", version, balance, values[2]);
-	SPI_finish();
+		put_entry(rsinfo, "opening", last.version, last.balance, TimestampTzGetDatum(since));
+	put_entry(rsinfo, "closing", last.version, last.balance, TimestampTzGetDatum(until));
+}
+
+/* A row of a statement that is an event. */
+static void
+put_event(ReturnSetInfo *rsinfo, TupleTableSlot *row)
+{
+	static const EventColumn columns[] = {EV_VERSION, EV_EVENT_TYPE, EV_AMOUNT, EV_BALANCE_AFTER, EV_PAYLOAD,
+	EV_ID, EV_CAUSE_ID, EV_OCCURRED_AT, EV_CREATED_AT};
+	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	Datum		values[1 + lengthof(columns)];
+	bool		nulls[1 + lengthof(columns)] = {false};
+	int			i;
+
+	values[0] = CStringGetTextDatum("event");
+	for (i = 0; i < lengthof(columns); i++)
+		values[1 + i] = slot_getattr(row, att[columns[i]], &nulls[1 + i]);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	pfree(DatumGetPointer(values[0]));
 }
 
 /* A row of a statement that is no event. */
@@ -234,23 +203,4 @@ put_entry(ReturnSetInfo *rsinfo, const char *entry, int64 version, int64 balance
 	values[4] = Int64GetDatum(balance);
 	values[9] = at;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-}
-
-/* One bigint read as the owner; false when there is no row. */
-static bool
-read_one(PointstorePlan *plan, Datum *values, int64 *result)
-{
-	PointstoreScope scope;
-	bool		found;
-	bool		isnull;
-
-	pointstore_act_as_reader(&scope);
-	SPI_connect();
-	pointstore_execute(plan, values, NULL, true);
-	found = SPI_processed > 0;
-	if (found)
-		*result = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_finish();
-	pointstore_act_as_caller(&scope);
-	return found;
 }

@@ -17,6 +17,7 @@
 
 #include "ground/compat.h"
 #include "ground/pointstore.h"
+#include "verify/run.h"
 
 PG_MODULE_MAGIC;
 

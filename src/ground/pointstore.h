@@ -737,6 +737,7 @@ typedef struct HeapView
 } HeapView;
 
 extern void pointstore_use_no_index(void);
+extern void pointstore_use_indexes(void);
 extern void pointstore_view_heaps(Datum *ids, int n, HeapView *views);
 extern const char *pointstore_find_lie(text *id, const HeapView *heap, Snapshot snapshot);
 extern void pointstore_refuse_lie(text *id, const char *table);
@@ -814,14 +815,6 @@ extern void pointstore_combine_init(void);
 extern Size pointstore_combine_memory(void);
 extern void pointstore_combine_set_up(void);
 extern void pointstore_forget_plain_submits(void);
-
-/* ---------------------------------------------------------------------
- * reconcile.c: compare, confirm, act
- * ---------------------------------------------------------------------
- */
-extern void pointstore_reconcile_init(void);
-extern bool pointstore_is_off_schedule(bool sweeps);
-extern bool pointstore_run_reconciliation(bool full, const char *triggered_by, int64 *id);
 
 /* ---------------------------------------------------------------------
  * launcher.c: workers and their schedule

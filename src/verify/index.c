@@ -42,6 +42,17 @@ pointstore_use_no_index(void)
 		pointstore_set_option(settings[i][0], settings[i][1]);
 }
 
+/*
+ * Statements planned from now on look rows up by an index where there is one: their
+ * plans are kept, and a table that is small now may be large before the run ends.
+ */
+void
+pointstore_use_indexes(void)
+{
+	pointstore_set_option("enable_seqscan", "off");
+	pointstore_set_option("jit", "off");	/* where there is none the cost is immense */
+}
+
 /* What the heaps say of these accounts, in the active snapshot: one pass over each table, whatever their number. */
 void
 pointstore_view_heaps(Datum *ids, int n, HeapView *views)

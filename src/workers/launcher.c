@@ -48,6 +48,7 @@
 
 #include "ground/compat.h"
 #include "ground/pointstore.h"
+#include "verify/run.h"
 #include "ground/sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_reconcile_now);

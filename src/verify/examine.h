@@ -1,0 +1,37 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/verify/examine.h
+ *		What is wrong with an account.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_VERIFY_EXAMINE_H
+#define POINTSTORE_VERIFY_EXAMINE_H
+
+#include "ground/pointstore.h"
+
+/* What was found wrong with an account, of one code. */
+typedef struct Finding
+{
+	char	   *code;
+	char	   *severity;
+	int64		expected;
+	int64		found;
+	int64		version;
+	bool		no_expected;
+	bool		no_found;
+	bool		no_version;
+	Datum		detail;
+} Finding;
+
+typedef struct Findings
+{
+	int			n;
+	Finding	   *findings;
+	bool		critical;
+} Findings;
+
+extern Findings *pointstore_examine(text *id, bool by_heap);
+extern Findings *pointstore_examine_now(text *id);
+
+#endif

@@ -62,7 +62,7 @@ pointstore_collect(Run *run, const Reading *reading)
 }
 
 /*
- * Hands over what a statement returns. It may be run by parallel workers; by_heap: it uses no index, by_tid: but reads blocks that it
+ * Hands over what a statement returns. It may be run by parallel workers, but for small parts; by_heap: it uses no index, by_tid: but reads blocks that it
  * names; spooled: the relation "events" is a part of what was spooled, and "reversals" what was taken back of its movements.
  */
 void
@@ -80,7 +80,7 @@ pointstore_run_execute(Run *run, const Reading *reading, DestReceiver *dest)
 		pointstore_use_no_index();
 	if (reading->by_tid)
 		pointstore_set_option("enable_seqscan", "off");
-	pointstore_run_plan_with_care();
+	pointstore_run_plan_with_care(!reading->spooled && !reading->by_tid);
 	SPI_connect();
 	if (reading->spooled)
 	{

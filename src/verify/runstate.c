@@ -101,10 +101,10 @@ pointstore_run_tell(Run *run, const char *what)
 /*
  * How statements are planned from now on: within bounds of memory, whatever the
  * number of accounts; by parallel workers while this process collects what they
- * say; where it is throttled, by this process alone.
+ * say, or, as always where it is throttled, by this process alone.
  */
 void
-pointstore_run_plan_with_care(void)
+pointstore_run_plan_with_care(bool parallel)
 {
 	if (work_mem > WORK_MEM_LIMIT)
 		pointstore_set_option("work_mem", CppAsString2(WORK_MEM_LIMIT));
@@ -112,7 +112,7 @@ pointstore_run_plan_with_care(void)
 		pointstore_set_option("hash_mem_multiplier", CppAsString2(HASH_MEM_LIMIT));
 	pointstore_set_option("parallel_leader_participation", "off");
 	pointstore_set_option("jit", "off");	/* it takes longer than a thousand short histories */
-	if (pointstore_run_is_throttled())
+	if (!parallel || pointstore_run_is_throttled())
 		pointstore_set_option("max_parallel_workers_per_gather", "0");
 }
 

@@ -60,7 +60,7 @@ extern bool pointstore_run_is_throttled(void);
 extern double pointstore_run_event_time(void);
 extern void pointstore_run_show_done(Run *run);
 extern void pointstore_run_tell(Run *run, const char *what);
-extern void pointstore_run_plan_with_care(void);
+extern void pointstore_run_plan_with_care(bool parallel);
 extern void pointstore_run_let_go(Run *run, Tuplestorestate *rows);
 extern void pointstore_run_forget_files(Run *run);
 extern void pointstore_run_forget_spool(Run *run);

@@ -12,6 +12,8 @@ install_script = sql/pointstore--1.2.sql
 update_scripts = $(patsubst $(home)src/updates/%.sql,sql/pointstore--%.sql,$(wildcard $(home)src/updates/*--*.sql))
 DATA = $(install_script)
 DATA_built = $(update_scripts)
+DOCS = $(patsubst $(home)%,%,$(wildcard $(home)doc/*.md))
+override docmoduledir := pointstore
 PGFILEDESC = "pointstore - event store with balances"
 PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Werror
@@ -25,11 +27,23 @@ override with_llvm := no
 PG_CONFIG ?= pg_config
 export PG_CONFIG
 
+# targets:
+#   make, make install    builds the library, and installs it into the PostgreSQL of PG_CONFIG=...
+#   make installcheck     regression and isolation tests, in a running server (PGHOST, PGUSER: a superuser)
+#   make check            every test, on clusters of its own; SUITES="regress isolation pgtap tap": some
+#   make coverage         the same with gcov
+#   make demo, demo-stop  a week of a loyalty programme on one screen, on a cluster of its own
+#   make bench            against functions written by hand, in an hour; BENCH_PARTS="clients reconcile": some
+#   make bench-quick      the same in two minutes
+#   make clean            removes what was built
+
 # What installs its packages itself, and runs clusters of its own.
-scripts = check coverage demo demo-stop bench bench-quick
+scripts = help check coverage demo demo-stop bench bench-quick
 .PHONY: $(scripts)
 ifneq (,$(filter $(scripts),$(MAKECMDGOALS)))
 
+help:
+	@awk -F ' *# ' '/^# targets:/ { list = 1; next } !/^# / { list = 0 } list { print $$2 }' $(firstword $(MAKEFILE_LIST))
 check:
 	@test/env/check $(SUITES)
 coverage:

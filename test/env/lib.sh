@@ -37,6 +37,8 @@ require_packages()
 	fi
 	if [[ " $* " = *' tap '* ]]; then
 		perl -MIPC::Run -MTest::More -e 1 2>/dev/null || missing+=(perl libipc-run-perl)
+		# for the examples in Python; elsewhere they are only read
+		((EUID != 0)) || ! command -v apt-get >/dev/null || /usr/bin/python3 -c 'import psycopg' 2>/dev/null || missing+=(python3-psycopg)
 		# for Debian's PostgreSQL, there or about to be; its test is skipped elsewhere
 		if [[ $(sharedir) = /usr/share/postgresql/* ]] || ! have_postgresql; then
 			[[ -e $(sharedir)/extension/pg_cron.control ]] || missing+=("postgresql-$version-cron")

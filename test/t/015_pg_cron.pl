@@ -1,4 +1,4 @@
-# Reconciliation scheduled by pg_cron as README.md says, for a role that is not a
+# Reconciliation scheduled by pg_cron as doc/operations.md says, for a role that is not a
 # superuser: in pg_cron's background workers, and over connections of its own to a
 # server that does not preload pointstore. The jobs are made to run when the
 # server starts, so that nobody has to wait for a minute to end.
@@ -32,10 +32,10 @@ $node->restart;
 create_store($node, 'app');
 $node->safe_psql('app', q{SELECT count(pointstore.append_event('a' || n % 100, 'Earned', 1)) FROM generate_series(1, 1000) n});
 
-my ($block) = slurp_file("$FindBin::RealBin/../../README.md") =~ /^~~~sql\n(CREATE EXTENSION pg_cron;.*?)^~~~$/ms;
+my ($block) = slurp_file("$FindBin::RealBin/../../doc/operations.md") =~ /^~~~sql\n(CREATE EXTENSION pg_cron;.*?)^~~~$/ms;
 $node->safe_psql('app', $block);
 is($node->safe_psql('app', 'SELECT database, username, active, command FROM cron.job ORDER BY command'),
-	"app|shop_cron|t|CALL pointstore.reconcile('full')\napp|shop_cron|t|CALL pointstore.reconcile()", 'the jobs of README.md');
+	"app|shop_cron|t|CALL pointstore.reconcile('full')\napp|shop_cron|t|CALL pointstore.reconcile()", 'the jobs of doc/operations.md');
 is($node->safe_psql('app', q{SELECT rolsuper FROM pg_roles WHERE rolname = 'shop_cron'}), 'f', 'of an ordinary role');
 $node->safe_psql('app', q{UPDATE cron.job SET schedule = '@reboot'});
 

@@ -1,0 +1,296 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/append/propose.c
+ *		Proposed events: what the arguments of a function, or the elements of a
+ *		JSON array, ask for, checked as far as that needs no look at the store.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+#include "append/propose.h"
+#include "ground/pointstore.h"
+
+/* event types that functions of ours alone write */
+static const char *const reserved_types[] = {
+	"HoldPlaced", "HoldConfirmed", "HoldCancelled", "HoldExpired", "EventReversed", "BalanceAdjusted",
+	"MovementTried", "MovementConfirmed", "MovementCancelled"
+};
+
+static void read_element(ProposedEvent *event, JsonbValue *element);
+static void read_key(ProposedEvent *event, const char *key, JsonbValue *value);
+static text *json_text(const char *key, JsonbValue *value);
+static int64 json_bigint(const char *key, JsonbValue *value);
+static int64 parse_bigint(const char *key, const char *digits);
+static void check_sum(const Batch *batch);
+
+/* The arguments of append_event, checked: 22004, 22023. */
+void
+pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event)
+{
+	pointstore_check_arguments(fcinfo, 10);
+	event->aggregate_id = pointstore_name(fcinfo, 0, "aggregate_id");
+	event->event_type = pointstore_name(fcinfo, 1, "event_type");
+	if (PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("amount must not be null")));
+	event->amount = PG_GETARG_INT64(2);
+	event->payload = pointstore_payload(fcinfo, 3);
+	event->has_expected = !PG_ARGISNULL(4);
+	event->expected_version = event->has_expected ? PG_GETARG_INT64(4) : 0;
+	event->request_id = PG_ARGISNULL(5) ? NULL : PG_GETARG_TEXT_PP(5);
+	event->has_floor = !PG_ARGISNULL(6);
+	event->floor = event->has_floor ? PG_GETARG_INT64(6) : 0;
+	event->has_occurred = !PG_ARGISNULL(7);
+	event->occurred_at = event->has_occurred ? PG_GETARG_TIMESTAMPTZ(7) : 0;
+	event->kind = PG_ARGISNULL(8) ? NULL : PG_GETARG_TEXT_PP(8);
+	event->metadata = PG_ARGISNULL(9) ? NULL : PG_GETARG_JSONB_P(9);
+	pointstore_check_event(event);
+}
+
+/* What can be said of a proposed event without looking at the store: 22023. */
+void
+pointstore_check_event(const ProposedEvent *event)
+{
+	pointstore_check_name("aggregate_id", event->aggregate_id);
+	pointstore_check_name("event_type", event->event_type);
+	if (event->request_id != NULL)
+		pointstore_check_name("request_id", event->request_id);
+	if (event->kind != NULL)
+		pointstore_check_name("kind", event->kind);
+	if (event->has_expected && event->expected_version < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("expected_version must not be negative, is %lld", (long long) event->expected_version)));
+	if (event->propose == NULL && pointstore_is_reserved(event->event_type))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("event type \"%s\" is reserved", pointstore_cstring(event->event_type))));
+}
+
+/* Whether events of that type are written by functions of ours alone. */
+bool
+pointstore_is_reserved(text *event_type)
+{
+	return pointstore_place(event_type, reserved_types, lengthof(reserved_types)) >= 0;
+}
+
+/* Makes one request of these events, of that id or without one: each has its place in it. */
+void
+pointstore_make_request(ProposedEvent *events, int n, text *request_id)
+{
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		events[i].request_id = request_id;
+		events[i].leg = i;
+		events[i].further = n - 1 - i;
+	}
+}
+
+/* Marks the events as the legs of one movement: the first is the cause of the others. */
+void
+pointstore_link_legs(ProposedEvent *events, int n)
+{
+	int			i;
+
+	for (i = 0; i < n; i++)
+		events[i].is_linked = true;
+}
+
+/* Fills in the batch's events from a JSON array of objects: 22004, 22023, 22003. */
+void
+pointstore_read_elements(Batch *batch, Jsonb *elements, text *request_id)
+{
+	int			n = JB_ROOT_COUNT(elements);
+	bool		own_requests = false;
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = pointstore_tell_element, .arg = batch};
+	int			i;
+
+	if (!JB_ROOT_IS_ARRAY(elements) || JB_ROOT_IS_SCALAR(elements))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("events must be a JSON array")));
+	if ((request_id != NULL || batch->balanced) && n > PG_INT16_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a request, and a balanced call, has at most %d events, this one %d", PG_INT16_MAX, n)));
+	batch->nevents = n;
+	batch->events = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(ProposedEvent) * Max(n, 1),
+											   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	error_context_stack = &context;
+	for (i = 0; i < n; i++)
+	{
+		ProposedEvent *event = &batch->events[i];
+
+		CHECK_FOR_INTERRUPTS();
+		event->element = i + 1;
+		batch->current = event;
+		read_element(event, getIthJsonbValueFromContainer(&elements->root, i));
+		own_requests |= event->request_id != NULL;
+		if (own_requests && request_id != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("element %d has a request_id, and so has the call", i),
+					 errdetail("Either the call has a request_id or its elements have.")));
+	}
+	error_context_stack = context.previous;
+	batch->current = NULL;
+	if (batch->balanced)
+		check_sum(batch);
+	if (request_id != NULL || (batch->balanced && !own_requests))
+		pointstore_make_request(batch->events, n, request_id);
+	if (batch->balanced && !own_requests)
+		pointstore_link_legs(batch->events, n);
+}
+
+static void
+read_element(ProposedEvent *event, JsonbValue *element)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	key;
+	JsonbValue	value;
+
+	if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an element of events is not an object")));
+	iterator = JsonbIteratorInit(element->val.binary.data);
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+		if (token == WJB_KEY)
+		{
+			(void) JsonbIteratorNext(&iterator, &value, true);
+			read_key(event, pnstrdup(key.val.string.val, key.val.string.len), &value);
+		}
+	if (event->aggregate_id == NULL || event->event_type == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", event->aggregate_id == NULL ? "aggregate_id" : "event_type")));
+	if (event->payload == NULL)
+		event->payload = pointstore_empty_payload();
+	pointstore_check_event(event);
+}
+
+/* One key of an element; null means that it is not given. */
+static void
+read_key(ProposedEvent *event, const char *key, JsonbValue *value)
+{
+	bool		given = value->type != jbvNull;
+
+	if (strcmp(key, "aggregate_id") == 0)
+		event->aggregate_id = given ? json_text(key, value) : NULL;
+	else if (strcmp(key, "event_type") == 0)
+		event->event_type = given ? json_text(key, value) : NULL;
+	else if (strcmp(key, "amount") == 0)
+		event->amount = given ? json_bigint(key, value) : 0;
+	else if (strcmp(key, "payload") == 0)
+		event->payload = given ? JsonbValueToJsonb(value) : NULL;
+	else if (strcmp(key, "metadata") == 0)
+		event->metadata = given ? JsonbValueToJsonb(value) : NULL;
+	else if (strcmp(key, "request_id") == 0)
+		event->request_id = given ? json_text(key, value) : NULL;
+	else if (strcmp(key, "kind") == 0)
+		event->kind = given ? json_text(key, value) : NULL;
+	else if (strcmp(key, "expected_version") == 0)
+	{
+		event->has_expected = given;
+		event->expected_version = given ? json_bigint(key, value) : 0;
+	}
+	else if (strcmp(key, "min_balance") == 0)
+	{
+		event->has_floor = given;
+		event->floor = given ? json_bigint(key, value) : 0;
+	}
+	else if (strcmp(key, "occurred_at") == 0)
+	{
+		event->has_occurred = given;
+		if (given)
+			event->occurred_at = DatumGetTimestampTz(
+				DirectFunctionCall3(timestamptz_in, CStringGetDatum(text_to_cstring(json_text(key, value))),
+									ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	}
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown key \"%s\" in an element of events", key)));
+}
+
+static text *
+json_text(const char *key, JsonbValue *value)
+{
+	if (value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a string", key)));
+	return cstring_to_text_with_len(value->val.string.val, value->val.string.len);
+}
+
+/* A whole number, or a string of its digits: 22023, out of range 22003. */
+static int64
+json_bigint(const char *key, JsonbValue *value)
+{
+	if (value->type == jbvString)
+		return parse_bigint(key, pnstrdup(value->val.string.val, value->val.string.len));
+	if (value->type == jbvNumeric)
+	{
+		Datum		number = NumericGetDatum(value->val.numeric);
+		Datum		whole = DirectFunctionCall2(numeric_trunc, number, Int32GetDatum(0));
+
+		if (DatumGetBool(DirectFunctionCall2(numeric_eq, number, whole)))
+			return DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s must be a whole number", key)));
+}
+
+static int64
+parse_bigint(const char *key, const char *digits)
+{
+	const char *first = digits + (digits[0] == '-' || digits[0] == '+' ? 1 : 0);
+	char	   *end;
+	int64		number;
+
+	errno = 0;
+	number = strtoll(digits, &end, 10);
+	if (*first < '0' || *first > '9' || *end != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a whole number, is \"%s\"", key, digits)));
+	if (errno == ERANGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("%s %s is out of range for type bigint", key, digits)));
+	return number;
+}
+
+/* The amounts of a balanced batch sum to zero: 22023. */
+static void
+check_sum(const Batch *batch)
+{
+	int128		sum = 0;
+	int			i;
+
+	for (i = 0; i < batch->nevents; i++)
+		sum += batch->events[i].amount;
+	if (sum != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the amounts of a balanced batch do not sum to zero")));
+}
+
+/* An error of one of append_events() says of which element; of a balance, the first of its account. */
+void
+pointstore_tell_element(void *arg)
+{
+	const ProposedEvent *event = ((Batch *) arg)->current;
+
+	if (event != NULL && event->element > 0)
+		errcontext("element %d of events", event->element - 1);
+}

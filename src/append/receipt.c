@@ -1,0 +1,131 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/append/receipt.c
+ *		Receipts of decided events, and how decisions are counted.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/typcache.h"
+
+#include "ground/pointstore.h"
+
+static const char *const outcome_names[] = {
+	"appended", "replayed", "version_conflict", "request_mismatch", "insufficient_balance",
+	"balance_limit", "account_frozen", "account_closed", "account_missing", "not_allowed", "not_allowed"
+};
+
+static Datum receipt(const ProposedEvent *event, TupleDesc desc);
+
+/* The receipt of a decided event, as pointstore.receipt; or the error that its refusal is. */
+Datum
+pointstore_answer(const ProposedEvent *event, bool refusals_are_outcomes)
+{
+	TupleDesc	desc;
+	Datum		result;
+
+	if (event->outcome > (refusals_are_outcomes ? OUTCOME_LAST_REFUSAL : OUTCOME_REPLAYED))
+		pointstore_raise(event);
+	desc = lookup_rowtype_tupdesc(pointstore_store()->receipt_type, -1);
+	result = receipt(event, desc);
+	ReleaseTupleDesc(desc);
+	return result;
+}
+
+/* The receipts of a decided batch as the result set of a function; of a refused one that of the refused event. */
+Datum
+pointstore_answer_all(FunctionCallInfo fcinfo, const Batch *batch)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			i;
+
+	pointstore_materialize(fcinfo);
+	for (i = 0; i < batch->nevents; i++)
+	{
+		HeapTupleHeader row;
+		HeapTupleData tuple = {0};
+
+		if (batch->refused != NULL && batch->refused != &batch->events[i])
+			continue;
+		row = DatumGetHeapTupleHeader(receipt(&batch->events[i], rsinfo->setDesc));
+		tuple.t_len = HeapTupleHeaderGetDatumLength(row);
+		tuple.t_data = row;
+		tuplestore_puttuple(rsinfo->setResult, &tuple);
+	}
+	return (Datum) 0;
+}
+
+/* An event's receipt as a row of the given type. */
+static Datum
+receipt(const ProposedEvent *event, TupleDesc desc)
+{
+	bool		stored = event->outcome <= OUTCOME_REPLAYED;
+	bool		missing = event->outcome == OUTCOME_ACCOUNT_MISSING && event->reason != REASON_NO_EVENT;
+	bool		known = stored || (!missing && !event->untold);
+	Datum		values[7];
+	bool		nulls[7] = {0};
+
+	values[0] = CStringGetTextDatum(outcome_names[event->outcome]);
+	values[1] = PointerGetDatum(event->aggregate_id);
+	values[2] = Int64GetDatum(event->version);
+	values[3] = Int64GetDatum(event->balance);
+	values[4] = Int64GetDatum(event->available);
+	values[5] = Int64GetDatum(event->id);
+	values[6] = TimestampTzGetDatum(event->created_at);
+	nulls[1] = event->aggregate_id == NULL || VARSIZE_ANY_EXHDR(event->aggregate_id) == 0;
+	nulls[2] = nulls[3] = !known;
+	nulls[4] = !known || event->outcome == OUTCOME_REPLAYED;
+	nulls[5] = nulls[6] = !stored;
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+}
+
+/* Raises a batch's refusal, unless it is to be an outcome. */
+void
+pointstore_raise_refused(const Batch *batch)
+{
+	if (batch->refused != NULL &&
+		(!batch->refusals_are_outcomes || batch->refused->outcome > OUTCOME_LAST_REFUSAL))
+		pointstore_raise(batch->refused);
+}
+
+/*
+ * Counts what was decided about a batch: its refusal, or each of its events; returns
+ * their number. Not before it is certain: one that stands apart may be tried again
+ * until it is committed.
+ */
+int
+pointstore_count(const Batch *batch)
+{
+	int64		counts[OUTCOME_NOT_ALLOWED + 1] = {0};
+	int			total = 0;
+	int			i;
+
+	if (batch->refused != NULL)
+	{
+		pointstore_count_event(batch->refused);
+		return 1;
+	}
+	for (i = 0; i < batch->nevents; i++)
+		if (batch->events[i].outcome <= OUTCOME_LAST_REFUSAL)
+		{
+			counts[Min(batch->events[i].outcome, OUTCOME_NOT_ALLOWED)]++;
+			total++;
+		}
+	for (i = 0; i < lengthof(counts); i++)
+		if (counts[i] > 0)
+			pointstore_stat_add((PointstoreStat) i, counts[i]);
+	return total;
+}
+
+/* The same for one event. An error in every form of the call is not counted. */
+void
+pointstore_count_event(const ProposedEvent *event)
+{
+	StaticAssertStmt((int) STAT_NOT_ALLOWED == (int) OUTCOME_NOT_ALLOWED, "outcomes are the first counters");
+	if (event->outcome <= OUTCOME_LAST_REFUSAL)
+		pointstore_stat_add((PointstoreStat) Min(event->outcome, OUTCOME_NOT_ALLOWED), 1);
+}

@@ -1,0 +1,253 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/append/request.c
+ *		Idempotency: whether a request was applied before, and whether what comes
+ *		under its name is the same.
+ *
+ * A request is looked up with a dirty snapshot, which sees a twin under way and
+ * waits for it. Twins on one account meet at its row lock or its primary key.
+ * What remains is one request_id used for two accounts at the same instant: its
+ * unique index then stops the second with 40001, and the retry says what happened
+ * (PS002).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "utils/hsearch.h"
+#include "utils/snapmgr.h"
+
+#include "append/request.h"
+#include "ground/pointstore.h"
+
+/* A request of the batch. */
+typedef struct SeenRequest
+{
+	text	   *request_id;		/* the key */
+	ProposedEvent *events;
+} SeenRequest;
+
+static void expect_legs(ProposedEvent *events, int nevents, TupleTableSlot *stored);
+static void compare_with_stored(ProposedEvent *events, int nevents, TupleTableSlot *stored);
+static void compare(ProposedEvent *event, const ProposedEvent *stored);
+static const char *first_difference(const ProposedEvent *a, const ProposedEvent *b);
+static void compare_numbers(ProposedEvent *events, int nevents, int found);
+static uint32 hash_request(const void *key, Size size);
+static int	match_requests(const void *a, const void *b, Size size);
+
+/*
+ * Whether the request of these events has been applied: as a whole, or just
+ * the one leg that the event is. If so each event's outcome says whether
+ * it is the same (OUTCOME_REPLAYED, with the first receipt) or not
+ * (OUTCOME_REQUEST_MISMATCH). A twin under way is waited for. 40001 when
+ * it committed after a snapshot that must not see it.
+ */
+bool
+pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapshot snapshot)
+{
+	text	   *request_id = events->request_id;
+	SnapshotData dirty;
+	RowKey		key = {0};
+	RowScan		scan;
+	int			found;
+	bool		waited;
+
+	InitDirtySnapshot(dirty);
+	pointstore_key_text(&key, request_id);
+	if (one_leg)
+		pointstore_key_smallint(&key, events->leg);
+	do
+	{
+		found = 0;
+		waited = false;
+		pointstore_scan_begin(&scan, INDEX_EVENT_REQUEST, &dirty, &key);
+		while (pointstore_scan_next(&scan, ForwardScanDirection))
+		{
+			CHECK_FOR_INTERRUPTS();
+			waited = pointstore_scan_waits(&scan, &dirty);
+			if (waited)
+				break;
+			if (IsolationUsesXactSnapshot() &&
+				!table_tuple_satisfies_snapshot(scan.heap, scan.slot, snapshot))
+				ereport(ERROR,
+						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(request_id))));
+			if (found++ == 0)
+				expect_legs(events, nevents, scan.slot);
+			compare_with_stored(events, nevents, scan.slot);
+		}
+	} while (waited);
+	pointstore_scan_end(&scan);
+	if (found > 0)
+		compare_numbers(events, nevents, found);
+	return found > 0;
+}
+
+/* Of a request that has written this event, the legs that are not found yet differ in that. */
+static void
+expect_legs(ProposedEvent *events, int nevents, TupleTableSlot *stored)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	ProposedEvent first = {0};
+	bool		isnull;
+	int			i;
+
+	first.leg = DatumGetInt16(slot_getattr(stored, att[EV_LEG], &isnull));
+	for (i = 0; i < nevents; i++)
+	{
+		events[i].outcome = OUTCOME_REQUEST_MISMATCH;
+		events[i].mismatch = "leg";
+		events[i].applied_version = DatumGetInt64(slot_getattr(stored, att[EV_VERSION], &isnull));
+		pointstore_tell_difference(&events[i], &first);
+	}
+}
+
+/* Whether the event that has a stored one's leg repeats it; then its receipt is that one's. */
+static void
+compare_with_stored(ProposedEvent *events, int nevents, TupleTableSlot *stored)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	ProposedEvent first = {0};
+	ProposedEvent *event;
+	bool		isnull;
+
+	first.leg = DatumGetInt16(slot_getattr(stored, att[EV_LEG], &isnull));
+	if (isnull || first.leg < events->leg || first.leg >= events->leg + nevents)
+		return;
+	event = &events[first.leg - events->leg];
+	first.aggregate_id = DatumGetTextPP(slot_getattr(stored, att[EV_AGGREGATE_ID], &isnull));
+	first.event_type = DatumGetTextPP(slot_getattr(stored, att[EV_EVENT_TYPE], &isnull));
+	first.amount = DatumGetInt64(slot_getattr(stored, att[EV_AMOUNT], &isnull));
+	first.payload = DatumGetJsonbP(slot_getattr(stored, att[EV_PAYLOAD], &isnull));
+	first.occurred_at = DatumGetTimestampTz(slot_getattr(stored, att[EV_OCCURRED_AT], &isnull));
+	event->applied_version = DatumGetInt64(slot_getattr(stored, att[EV_VERSION], &isnull));
+	compare(event, &first);
+	if (event->any_amount)
+		event->amount = first.amount;
+	event->version = event->applied_version;
+	event->balance = DatumGetInt64(slot_getattr(stored, att[EV_BALANCE_AFTER], &isnull));
+	event->id = DatumGetInt64(slot_getattr(stored, att[EV_ID], &isnull));
+	event->durable = pointstore_row_durable(stored);
+	event->created_at = DatumGetTimestampTz(slot_getattr(stored, att[EV_CREATED_AT], &isnull));
+}
+
+/* Whether an event is the one that its request has written. */
+static void
+compare(ProposedEvent *event, const ProposedEvent *stored)
+{
+	event->mismatch = first_difference(event, stored);
+	event->outcome = event->mismatch ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED;
+	if (event->mismatch != NULL)
+		pointstore_tell_difference(event, stored);
+}
+
+static const char *
+first_difference(const ProposedEvent *a, const ProposedEvent *b)
+{
+	if (a->leg != b->leg)
+		return "leg";
+	if (!pointstore_same_text(a->aggregate_id, b->aggregate_id))
+		return "aggregate_id";
+	if (!pointstore_same_text(a->event_type, b->event_type))
+		return "event_type";
+	if (!a->any_amount && a->amount != b->amount)
+		return "amount";
+	if (compareJsonbContainers(&a->payload->root, &b->payload->root) != 0)
+		return "payload";
+	if (a->has_occurred && a->occurred_at != b->occurred_at)
+		return "occurred_at";
+	return NULL;
+}
+
+/* A request that has written more or fewer events is another one. */
+static void
+compare_numbers(ProposedEvent *events, int nevents, int found)
+{
+	ProposedEvent *last = &events[Min(found, nevents) - 1];
+
+	if (found == nevents || last->outcome != OUTCOME_REPLAYED)
+		return;
+	last->outcome = OUTCOME_REQUEST_MISMATCH;
+	last->mismatch = "events";
+	last->asked = psprintf("%d", nevents);
+	last->stored = psprintf("%d", found);
+}
+
+/* Whether a running transaction has written an event of that request. */
+bool
+pointstore_is_being_applied(text *request_id)
+{
+	SnapshotData dirty;
+	RowKey		key = {0};
+	RowScan		scan;
+	bool		running = false;
+
+	InitDirtySnapshot(dirty);
+	pointstore_key_text(&key, request_id);
+	pointstore_scan_begin(&scan, INDEX_EVENT_REQUEST, &dirty, &key);
+	while (!running && pointstore_scan_next(&scan, ForwardScanDirection))
+		running = TransactionIdIsValid(dirty.xmin);
+	pointstore_scan_end(&scan);
+	return running;
+}
+
+/* For the requests of a batch to be found again in it; NULL: it has no two. */
+HTAB *
+pointstore_begin_requests(const Batch *batch)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(text *), .entrysize = sizeof(SeenRequest), .hash = hash_request,
+		.match = match_requests, .hcxt = CurrentMemoryContext
+	};
+	int			n = 0;
+	int			i;
+
+	for (i = 0; i < batch->nevents && n < 2; i += 1 + batch->events[i].further)
+		n += batch->events[i].request_id != NULL;
+	if (n < 2)
+		return NULL;
+	return hash_create("pointstore requests", 256, &control, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+}
+
+static uint32
+hash_request(const void *key, Size size)
+{
+	text	   *id = *(text *const *) key;
+
+	return DatumGetUInt32(hash_any((const unsigned char *) VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)));
+}
+
+static int
+match_requests(const void *a, const void *b, Size size)
+{
+	return pointstore_same_text(*(text *const *) a, *(text *const *) b) ? 0 : 1;
+}
+
+/* Whether an earlier request of the batch, not refused, has the same id: then it decides. */
+bool
+pointstore_seen_in_batch(ProposedEvent *events, HTAB *requests)
+{
+	SeenRequest *entry;
+	bool		found;
+	int			i;
+
+	entry = hash_search(requests, &events->request_id, HASH_ENTER, &found);
+	if (!found || entry->events->outcome > OUTCOME_REPLAYED)
+	{
+		entry->events = events;
+		return false;
+	}
+	for (i = 0; i <= Min(events->further, entry->events->further); i++)
+	{
+		compare(&events[i], &entry->events[i]);
+		events[i].applied_version = entry->events[i].version;
+		events[i].same_as = events[i].mismatch ? NULL : &entry->events[i];
+	}
+	compare_numbers(events, 1 + events->further, 1 + entry->events->further);
+	return true;
+}

@@ -117,9 +117,10 @@ pointstore_spool_free(Spool *spool)
 	for (family = 0; family < N_SPOOL_FAMILIES; family++)
 		for (part = 0; part < spool->parts; part++)
 			pointstore_spool_forget(spool, family, part);
-	ResourceOwnerRelease(spool->owner, RESOURCE_RELEASE_BEFORE_LOCKS, false, false);
-	ResourceOwnerRelease(spool->owner, RESOURCE_RELEASE_LOCKS, false, false);
-	ResourceOwnerRelease(spool->owner, RESOURCE_RELEASE_AFTER_LOCKS, false, false);
+	/* a top-level one, for it has no parent that its locks could go to */
+	ResourceOwnerRelease(spool->owner, RESOURCE_RELEASE_BEFORE_LOCKS, false, true);
+	ResourceOwnerRelease(spool->owner, RESOURCE_RELEASE_LOCKS, false, true);
+	ResourceOwnerRelease(spool->owner, RESOURCE_RELEASE_AFTER_LOCKS, false, true);
 	ResourceOwnerDelete(spool->owner);
 	MemoryContextDelete(spool->context);
 }

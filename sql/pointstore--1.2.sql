@@ -418,9 +418,6 @@ BEGIN
         UNIQUE (request_id, leg),
         UNIQUE (id)
     );
-    -- what was known at a time: balance_at and statements, one probe
-    CREATE INDEX event_store_aggregate_id_created_at_version_idx
-        ON pointstore.event_store (aggregate_id, created_at, version);
     CREATE SEQUENCE pointstore.event_store_id_seq OWNED BY pointstore.event_store.id;
     PERFORM pointstore.create_holds();
 
@@ -694,7 +691,7 @@ COMMENT ON FUNCTION pointstore.comment_on_store() IS
 -- What each version has changed in tables that were there before it, oldest first; a new
 -- table has its own function above, and its line in store_relations(). Run by a superuser
 -- on tables of somebody else: so nothing here may make PostgreSQL evaluate what the owner has put
--- on them. Columns are added with constant defaults, indexes are created; no row is
+-- on them. Columns are added with constant defaults, indexes are created and dropped; no row is
 -- written, no constraint is validated, no view is read.
 CREATE FUNCTION pointstore.upgrade_tables(from_version text)
 RETURNS void LANGUAGE plpgsql
@@ -706,8 +703,6 @@ DECLARE
 BEGIN
     IF version < ARRAY[1, 0] THEN
         ALTER TABLE pointstore.event_store ADD COLUMN metadata jsonb;
-        CREATE INDEX event_store_aggregate_id_created_at_version_idx
-            ON pointstore.event_store (aggregate_id, created_at, version);
     END IF;
     IF to_regclass('pointstore.hold') IS NULL THEN
         PERFORM pointstore.create_holds();
@@ -721,10 +716,44 @@ BEGIN
         ALTER TABLE pointstore.finding ADD COLUMN IF NOT EXISTS acknowledged jsonb;
         CREATE INDEX IF NOT EXISTS finding_acknowledged_idx ON pointstore.finding (aggregate_id, code) WHERE acknowledged IS NOT NULL;
     END IF;
+    IF version < ARRAY[1, 2] THEN
+        PERFORM pointstore.drop_time_index();
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pointstore.upgrade_tables(text) IS
 'Brings the tables of a store of that version to the installed one. Called by upgrade_store(); superusers only.';
+
+-- Until 1.2 events were found by time in an index (aggregate_id, created_at, version). It is
+-- known by that alone, whatever it is called by now; one that is anything more, or
+-- that a constraint rests on, is the user's.
+CREATE FUNCTION pointstore.drop_time_index()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    index_name name;
+BEGIN
+    FOR index_name IN
+        SELECT c.relname
+          FROM pg_index i
+          JOIN pg_class c ON c.oid = i.indexrelid AND NOT c.relispartition
+          JOIN pg_am m ON m.oid = c.relam AND m.amname = 'btree'
+         WHERE i.indrelid = 'pointstore.event_store'::regclass AND i.indnatts = 3 AND i.indnkeyatts = 3
+           AND NOT i.indisunique AND i.indexprs IS NULL AND i.indpred IS NULL
+           AND NOT EXISTS (SELECT FROM pg_constraint t WHERE t.conindid = i.indexrelid)
+           AND NOT EXISTS (SELECT FROM unnest(ARRAY['aggregate_id', 'created_at', 'version']) WITH ORDINALITY k (name, place)
+                             LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attname = k.name
+                             LEFT JOIN pg_opclass o ON o.oid = i.indclass[k.place - 1]
+                            WHERE a.attnum IS DISTINCT FROM i.indkey[k.place - 1] OR o.opcdefault IS NOT TRUE
+                               OR a.attcollation <> i.indcollation[k.place - 1] OR i.indoption[k.place - 1] <> 0)
+    LOOP
+        EXECUTE format('DROP INDEX pointstore.%I', index_name);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pointstore.drop_time_index() IS
+'Drops the index on event_store (aggregate_id, created_at, version) of stores before 1.2. Called by upgrade_store(); superusers only.';
 
 CREATE FUNCTION pointstore.upgrade_store()
 RETURNS text LANGUAGE plpgsql
@@ -783,7 +812,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pointstore.upgrade_store() IS
-'Brings the store to the version of the installed extension and restores missing triggers and views; returns current when there was nothing to do. To be called after ALTER EXTENSION pointstore UPDATE, and followed by grant_access() for each role; where triggers were lost also by reconcile(''full''), which a NOTICE says. Runs nothing that the store''s owner has put on it but as that owner. Superusers only (42501); 55000 where there is no store, one of an unknown version, one that lacks a column or an index, or one whose sequence has been altered.';
+'Brings the store to the version of the installed extension and restores missing triggers and views; returns current when there was nothing to do. Of a store before 1.2 it drops the index on event_store (aggregate_id, created_at, version), whatever it is called, which nothing of the store''s goes by any more. To be called after ALTER EXTENSION pointstore UPDATE, and followed by grant_access() for each role; where triggers were lost also by reconcile(''full''), which a NOTICE says. Runs nothing that the store''s owner has put on it but as that owner. Superusers only (42501); 55000 where there is no store, one of an unknown version, one that lacks a column or an index, or one whose sequence has been altered.';
 
 CREATE FUNCTION pointstore.found_version()
 RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE

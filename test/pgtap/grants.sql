@@ -116,6 +116,7 @@ INSERT INTO matrix VALUES
     (4, 'ok', $$SELECT pointstore.found_version()$$),
     (4, 'ok', $$SELECT pointstore.give_store(current_user::regrole)$$),
     (4, 'ok', $$SELECT pointstore.upgrade_tables('1.0')$$),
+    (4, 'ok', $$SELECT pointstore.drop_time_index()$$),
     (4, 'ok', $$INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('grants-1', 'Noted')$$),
     (4, 'ok', $$INSERT INTO pointstore.balance (aggregate_id) VALUES ('grants-3')$$),
     (4, '22023', $$INSERT INTO pointstore.pure_account VALUES ('grants-3', 'default')$$),

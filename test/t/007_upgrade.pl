@@ -72,7 +72,21 @@ SELECT pointstore.grant_access('auditor', 'reader'), pointstore.grant_access('cl
 GRANT SELECT (version) ON pointstore.event_store TO pg_monitor;
 ALTER TABLE pointstore.event_store ADD channel text DEFAULT 'web';
 ALTER TABLE pointstore.account_kind ADD note text;
-CREATE INDEX event_channel ON pointstore.event_store (channel);
+CREATE INDEX event_own_channel ON pointstore.event_store (channel);
+ALTER INDEX IF EXISTS pointstore.event_store_aggregate_id_created_at_version_idx RENAME TO "history, by time";
+CREATE UNIQUE INDEX event_own_unique ON pointstore.event_store (aggregate_id, created_at, version);
+CREATE INDEX event_own_part ON pointstore.event_store (aggregate_id, created_at, version) WHERE amount < 0;
+CREATE INDEX event_own_more ON pointstore.event_store (aggregate_id, created_at, version, id);
+CREATE INDEX event_own_less ON pointstore.event_store (aggregate_id, created_at);
+CREATE INDEX event_own_included ON pointstore.event_store (aggregate_id, created_at, version) INCLUDE (amount);
+CREATE INDEX event_own_include ON pointstore.event_store (aggregate_id, created_at) INCLUDE (version);
+CREATE INDEX event_own_down ON pointstore.event_store (aggregate_id, created_at DESC, version);
+CREATE INDEX event_own_order ON pointstore.event_store (created_at, aggregate_id, version);
+CREATE INDEX event_own_words ON pointstore.event_store (aggregate_id text_pattern_ops, created_at, version);
+CREATE INDEX event_own_collation ON pointstore.event_store (aggregate_id COLLATE "POSIX", created_at, version);
+CREATE INDEX event_own_expression ON pointstore.event_store (aggregate_id, created_at, (version + 0));
+CREATE INDEX event_own_brin ON pointstore.event_store USING brin (aggregate_id, created_at, version);
+ALTER TABLE pointstore.event_store ADD CONSTRAINT event_own_key EXCLUDE USING btree (aggregate_id WITH =, created_at WITH =, version WITH =);
 CREATE VIEW public.recent AS SELECT aggregate_id, version, amount FROM pointstore.event_store ORDER BY id DESC LIMIT 10;
 CREATE TABLE public.seen (version bigint);
 GRANT INSERT ON public.seen TO keeper;
@@ -124,6 +138,8 @@ sub upgrade_from
 	like($granted, qr/append_events\|clerk\|EXECUTE/, 'the writer has its grants');
 	my $tables_granted = $node->safe_psql($db, $table_grants);
 	my $rows = $node->safe_psql($db, 'SELECT count(*) FROM pointstore.event_store');
+	is($node->safe_psql($db, q{SELECT count(*) FROM pg_indexes WHERE indexname = 'history, by time'}), $version eq '0.9' ? '0' : '1', 'and its index by time');
+	my $own_indexes = $node->safe_psql($db, q{SELECT string_agg(indexname, ' ' ORDER BY indexname) FROM pg_indexes WHERE indexname ~ '^event_own' AND indexdef ~ 'created_at'});
 
 	my $session = $node->background_psql($db);
 	$session->query_safe(q{SELECT 1});
@@ -147,6 +163,8 @@ sub upgrade_from
 	is($node->safe_psql($db, $table_grants), $tables_granted, 'those of the tables too');
 	$node->safe_psql($db, q{SELECT pointstore.grant_access('auditor', 'reader'), pointstore.grant_access('clerk', 'writer'), pointstore.grant_access('manager', 'operator')});
 	is($node->safe_psql($db, 'SELECT count(*) FROM recent'), '10', q{a user's view works});
+	is($node->safe_psql($db, q{SELECT string_agg(indexname, ' ' ORDER BY indexname) FROM pg_indexes WHERE tablename = 'event_store' AND indexdef ~ 'created_at'}),
+		$own_indexes, q{the index by time is gone, the user's own are not});
 
 	works($db, $session);
 	same_as_new($db);
@@ -191,9 +209,9 @@ sub same_as_new
 		  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
 		  WHERE c.relnamespace = 'pointstore'::regnamespace AND c.relkind IN ('r', 'v', 'S') AND attnum > 0 AND NOT attisdropped AND attname NOT IN ('channel', 'note') ORDER BY 1, 2},
 		q{SELECT c.relname, c.relkind, c.relpersistence, c.relreplident, c.reloptions, obj_description(c.oid) FROM pg_class c
-		  WHERE c.relnamespace = 'pointstore'::regnamespace AND relname <> 'event_channel' ORDER BY 1},
-		q{SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'pointstore'::regnamespace ORDER BY conrelid::regclass::text, 2},
-		q{SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'pointstore' AND indexname <> 'event_channel' ORDER BY 1},
+		  WHERE c.relnamespace = 'pointstore'::regnamespace AND relname !~ '^event_own' ORDER BY 1},
+		q{SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'pointstore'::regnamespace AND conname !~ '^event_own' ORDER BY conrelid::regclass::text, 2},
+		q{SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'pointstore' AND indexname !~ '^event_own' ORDER BY 1},
 		q{SELECT viewname, definition FROM pg_views WHERE schemaname = 'pointstore' ORDER BY 1},
 		q{SELECT sequencename, data_type, start_value, min_value, max_value, increment_by, cycle, cache_size FROM pg_sequences WHERE schemaname = 'pointstore' ORDER BY 1},
 		q{SELECT tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal AND tgname <> 'seen' ORDER BY tgrelid::regclass::text, 1},

@@ -17,6 +17,9 @@
 
 #include "ground/compat.h"
 #include "ground/pointstore.h"
+#include "submit/combiner.h"
+#include "submit/queue.h"
+#include "submit/submit.h"
 #include "verify/run.h"
 
 PG_MODULE_MAGIC;
@@ -36,7 +39,8 @@ void
 _PG_init(void)
 {
 	pointstore_note_init();
-	pointstore_combine_init();
+	pointstore_queue_init();
+	pointstore_combiner_init();
 	pointstore_reconcile_init();
 	pointstore_launcher_init();
 	MarkGUCPrefixReserved("pointstore");
@@ -55,7 +59,7 @@ request_memory(void)
 {
 	if (earlier_request_hook != NULL)
 		earlier_request_hook();
-	RequestAddinShmemSpace(add_size(pointstore_stat_memory(), pointstore_combine_memory()));
+	RequestAddinShmemSpace(add_size(pointstore_stat_memory(), pointstore_queue_memory()));
 }
 
 static void
@@ -65,7 +69,7 @@ set_up_memory(void)
 		earlier_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	pointstore_stat_set_up();
-	pointstore_combine_set_up();
+	pointstore_queue_set_up();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -10,7 +10,7 @@
  * a sentence there.
  *
  * Whoever refuses fills in all that is told: a refusal may have been decided in
- * another process (combine.c), where its account is gone and the settings by which
+ * another process (message.c), where its account is gone and the settings by which
  * values are printed are others.
  *
  *-------------------------------------------------------------------------

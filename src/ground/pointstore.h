@@ -808,15 +808,6 @@ extern void pointstore_read_transfer(FunctionCallInfo fcinfo, ProposedEvent *leg
 extern Datum pointstore_append_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs, bool refusals_are_outcomes);
 
 /* ---------------------------------------------------------------------
- * combine.c: submit_event, submit_transfer, and the combiner
- * ---------------------------------------------------------------------
- */
-extern void pointstore_combine_init(void);
-extern Size pointstore_combine_memory(void);
-extern void pointstore_combine_set_up(void);
-extern void pointstore_forget_plain_submits(void);
-
-/* ---------------------------------------------------------------------
  * launcher.c: workers and their schedule
  * ---------------------------------------------------------------------
  */

@@ -2,8 +2,8 @@
 # stands, each page in a database of its own. What a block prints is compared with the
 # text block that follows it; without one, its errors are those that its comments announce
 # (-- ERROR: SQLSTATE). Python runs where its modules are there; other languages are checked for their syntax
-# where a tool is there. The reference says what the catalogs say, each finding code has
-# its heading, and contents and links point to something.
+# where a tool is there. The reference says what the catalogs say, the list of rooms what
+# their banners say, each finding code has its heading, and contents and links point to something.
 
 use strict;
 use warnings FATAL => 'all';
@@ -172,6 +172,10 @@ my %written = $text{'doc/reference.md'} =~ /^<!-- (?!end)(.*?) -->\n(.*?)^<!-- e
 cmp_ok(scalar(keys %made), '>', 40, 'there is something to refer to');
 is(join("\n", sort keys %written), join("\n", sort keys %made), 'doc/reference.md has a place for each function, type, table and view, and no others');
 is($written{$_} // '', $made{$_}, "doc/reference.md: $_, made by test/env/reference") foreach sort keys %made;
+
+run [ 'perl', "$root/test/env/rooms" ], '>', \$out, '2>', \$err or die "rooms: $err";
+my ($rooms) = $text{'doc/internals.md'} =~ /^(<!-- rooms -->\n.*?^<!-- end -->\n)/ms;
+is($rooms, $out, 'doc/internals.md: the rooms, by test/env/reference');
 
 my %states;
 foreach my $header (glob "$root/src/*.h $root/src/*/*.h")

@@ -15,12 +15,19 @@
 #include "storage/shmem.h"
 #include "utils/guc.h"
 
+#include "account/account.h"
+#include "account/note.h"
+#include "account/pair.h"
 #include "ground/compat.h"
-#include "ground/pointstore.h"
+#include "ground/owner.h"
+#include "ground/row.h"
+#include "ground/stat.h"
+#include "ground/step.h"
 #include "submit/combiner.h"
 #include "submit/queue.h"
 #include "submit/submit.h"
 #include "verify/run.h"
+#include "workers/launcher.h"
 
 PG_MODULE_MAGIC;
 

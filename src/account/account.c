@@ -19,14 +19,28 @@
  */
 #include "postgres.h"
 
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
+#include "account/account.h"
+#include "account/note.h"
+#include "ground/detail.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
 #include "ground/pointstore.h"
+#include "ground/row.h"
+#include "ground/step.h"
+#include "ground/store.h"
 
 PG_FUNCTION_INFO_V1(pointstore_open_account);
 PG_FUNCTION_INFO_V1(pointstore_close_account);
@@ -37,6 +51,7 @@ PG_FUNCTION_INFO_V1(pointstore_set_kind);
 static const char *const status_names[] = {"open", "frozen", "closed"};
 
 static List *kinds = NIL;		/* read in this transaction */
+static uint64 kinds_generation = 0; /* of which they are */
 
 static void change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action);
 static void set_status(text *id, AccountStatus status, const char *action, text *reason);
@@ -343,18 +358,6 @@ await_appends(Account *account, Snapshot snapshot)
 }
 
 /*
- * A snapshot that sees what this transaction has done so far, made active.
- * In READ COMMITTED it is new. The caller pops it.
- */
-Snapshot
-pointstore_push_snapshot(void)
-{
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	return GetActiveSnapshot();
-}
-
-/*
  * Reads an account, and locks its row where asked to: then what is read is its
  * newest version. account->exists says whether there is one. The row is kept
  * until pointstore_release_account(). With LOCK_IF_FREE nothing is waited for, nor has
@@ -624,6 +627,9 @@ pointstore_read_kind(text *name)
 	ListCell   *cell;
 	Kind	   *kind;
 
+	if (kinds_generation != pointstore_kinds_generation())
+		pointstore_forget_kinds();
+	kinds_generation = pointstore_kinds_generation();
 	foreach(cell, kinds)
 		if (pointstore_same_text(((const Kind *) lfirst(cell))->name, name))
 			return lfirst(cell);
@@ -692,13 +698,6 @@ pointstore_require_kind(text *name)
 				 errmsg("there is no kind \"%s\"", pointstore_cstring(name)),
 				 errhint("The kinds are the rows of pointstore.account_kind.")));
 	return kind;
-}
-
-bool
-pointstore_same_text(text *a, text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
 /*

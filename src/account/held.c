@@ -25,13 +25,20 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "common/int.h"
+#include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
-#include "ground/pointstore.h"
+#include "account/account.h"
+#include "account/held.h"
+#include "ground/name.h"
+#include "ground/row.h"
+#include "ground/store.h"
 
 const char *const pointstore_hold_status[] = {"open", "confirmed", "cancelled", "expired"};
 

@@ -23,9 +23,11 @@
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
-#include "ground/compat.h"
-#include "ground/pointstore.h"
+#include "account/history.h"
+#include "ground/row.h"
+#include "ground/store.h"
 
 /*
  * Newest events looked at one after another, which cost a row each; then guesses, as

@@ -23,7 +23,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#include "ground/pointstore.h"
+#include "account/note.h"
 
 /* who moves the balance of an event inserted by hand */
 typedef enum BalanceWriter

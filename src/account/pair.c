@@ -16,7 +16,13 @@
 
 #include "utils/snapmgr.h"
 
+#include "account/account.h"
+#include "account/note.h"
+#include "account/pair.h"
+#include "ground/name.h"
 #include "ground/pointstore.h"
+#include "ground/row.h"
+#include "ground/step.h"
 
 static void check_pair(const ChangeNote *change);
 static bool is_apart(Account *account, Account *last);

@@ -26,12 +26,26 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/jsonb.h"
 #include "utils/snapmgr.h"
 
+#include "account/account.h"
+#include "account/held.h"
+#include "account/note.h"
+#include "append/append.h"
+#include "append/batch.h"
+#include "append/judge.h"
 #include "append/propose.h"
+#include "append/receipt.h"
+#include "append/refusal.h"
 #include "append/request.h"
 #include "append/write.h"
-#include "ground/pointstore.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/row.h"
+#include "ground/step.h"
+#include "ground/store.h"
 
 PG_FUNCTION_INFO_V1(pointstore_append_event);
 PG_FUNCTION_INFO_V1(pointstore_try_append_event);

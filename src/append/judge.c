@@ -10,7 +10,11 @@
 #include "common/int.h"
 #include "utils/builtins.h"
 
-#include "ground/pointstore.h"
+#include "account/account.h"
+#include "account/held.h"
+#include "append/judge.h"
+#include "append/refusal.h"
+#include "ground/name.h"
 
 static Outcome check_account(const ProposedEvent *event, Account *account, Snapshot snapshot);
 static Outcome check_limits(const ProposedEvent *event, const Account *account);

@@ -9,10 +9,14 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/numeric.h"
+#include "utils/timestamp.h"
 
+#include "append/batch.h"
 #include "append/propose.h"
-#include "ground/pointstore.h"
+#include "append/refusal.h"
+#include "ground/name.h"
 
 /* event types that functions of ours alone write */
 static const char *const reserved_types[] = {

@@ -10,9 +10,15 @@
 #include "access/htup_details.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 #include "utils/typcache.h"
 
-#include "ground/pointstore.h"
+#include "append/batch.h"
+#include "append/receipt.h"
+#include "append/refusal.h"
+#include "ground/compat.h"
+#include "ground/stat.h"
+#include "ground/store.h"
 
 static const char *const outcome_names[] = {
 	"appended", "replayed", "version_conflict", "request_mismatch", "insufficient_balance",

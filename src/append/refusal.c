@@ -22,7 +22,14 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
 
+#include "account/held.h"
+#include "append/refusal.h"
+#include "ground/compat.h"
+#include "ground/detail.h"
+#include "ground/name.h"
 #include "ground/pointstore.h"
 
 /* bytes of a value that is told */

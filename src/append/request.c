@@ -21,9 +21,14 @@
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
+#include "append/batch.h"
+#include "append/refusal.h"
 #include "append/request.h"
-#include "ground/pointstore.h"
+#include "ground/name.h"
+#include "ground/row.h"
+#include "ground/store.h"
 
 /* A request of the batch. */
 typedef struct SeenRequest

@@ -18,14 +18,26 @@
 
 #include "access/xact.h"
 #include "commands/sequence.h"
+#include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
+#include "account/account.h"
+#include "account/held.h"
+#include "append/batch.h"
+#include "append/judge.h"
+#include "append/receipt.h"
+#include "append/refusal.h"
 #include "append/request.h"
 #include "append/write.h"
-#include "ground/compat.h"
-#include "ground/pointstore.h"
+#include "ground/name.h"
+#include "ground/row.h"
+#include "ground/stat.h"
+#include "ground/step.h"
+#include "ground/store.h"
 
 static bool write_whole(void *arg);
 static bool settle_holds(Batch *batch);

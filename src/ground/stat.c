@@ -27,7 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "ground/compat.h"
-#include "ground/pointstore.h"
+#include "ground/stat.h"
 
 PG_FUNCTION_INFO_V1(pointstore_stat);
 PG_FUNCTION_INFO_V1(pointstore_pg_stat_pointstore_reset);

@@ -28,8 +28,12 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
 
-#include "ground/pointstore.h"
+#include "ground/identity.h"
+#include "ground/step.h"
+#include "ground/store.h"
 
 /* of the session, while a step is under way */
 static Oid	session_user;
@@ -93,4 +97,51 @@ void
 pointstore_last_step(void)
 {
 	SPI_commit();
+}
+
+/*
+ * Does something in a subtransaction, or nothing at all: where it fails returns the
+ * error, in the caller's memory, where it says false undoes it. A cancellation is raised.
+ */
+ErrorData *
+pointstore_attempt(bool (*what) (void *), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resources = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		if (what(arg))
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = resources;
+	return error;
+}
+
+/*
+ * A snapshot that sees what this transaction has done so far, made active.
+ * In READ COMMITTED it is new. The caller pops it.
+ */
+Snapshot
+pointstore_push_snapshot(void)
+{
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	return GetActiveSnapshot();
 }

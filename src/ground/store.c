@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * src/ground/store.c
- *		Where the store is, and acting as its owner.
+ *		Where the store is.
  *
  * The store's tables are ordinary tables that anybody with the right may
  * alter, so nothing about them is taken for granted: their oids, columns and
@@ -10,13 +10,6 @@
  * refused (55000) rather than half used. Only who verifies is let in where a
  * trigger or a key is gone: that is when there is most to find.
  *
- * The functions act as the owner of the tables. What a user has put on the
- * tables (triggers, defaults, checks) then runs under the owner's rights, so it
- * must not be led astray by the caller: search_path is pinned for as long, and
- * SECURITY_LOCAL_USERID_CHANGE forbids SET ROLE. SECURITY_NOFORCE_RLS lets the
- * owner in where a table has FORCE ROW LEVEL SECURITY. Nothing needs undoing
- * on error: the end of a (sub)transaction restores user and settings.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -24,11 +17,9 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/transam.h"
-#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_proc.h"
@@ -38,28 +29,24 @@
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
-#include "mb/pg_wchar.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
-#include "nodes/value.h"
-#include "parser/parse_func.h"
-#include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
-#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
-#include "utils/json.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/regproc.h"
-#include "utils/resowner.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "ground/compat.h"
+#include "ground/identity.h"
+#include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
+#include "ground/store.h"
 
 /* A column that the functions read: its name, its type, and what is special about it. */
 typedef struct StoreColumn
@@ -88,7 +75,7 @@ PG_FUNCTION_INFO_V1(pointstore_check_sequence);
 static PointstoreStore store;
 static Oid	watched[lengthof(watched_names)];
 static bool store_valid = false;
-static bool tables_locked = false;	/* by pointstore_lock_tables(), in this transaction */
+static uint64 kinds_generation = 0;
 
 static void hear_of_changes(void);
 static void find_store(void);
@@ -111,8 +98,6 @@ static void check_parts(Oid schema);
 static Oid	maker_of_triggers(Oid schema);
 static char *read_version(void);
 static char *read_one_as(Oid role, PointstorePlan *plan);
-static void act_as(Oid owner, PointstoreScope *scope, bool plainly);
-static void act_as_restricted(Oid role, PointstoreScope *scope);
 static void note_lack(const char *what, const char *name);
 pg_noreturn static void refuse_store(const char *what, const char *name);
 static void forget_store(Datum arg, Oid relid);
@@ -170,7 +155,7 @@ forget_store(Datum arg, Oid relid)
 	int			i;
 
 	if (!OidIsValid(relid) || relid == store.table[TABLE_ACCOUNT_KIND].relid)
-		pointstore_forget_kinds();
+		kinds_generation++;
 	if (!OidIsValid(relid))
 		store_valid = false;
 	for (i = 0; store_valid && i < N_STORE_TABLES; i++)
@@ -179,6 +164,13 @@ forget_store(Datum arg, Oid relid)
 	for (i = 0; store_valid && i < lengthof(watched); i++)
 		if (watched[i] == relid)
 			store_valid = false;
+}
+
+/* Changes with each change of the kinds that has become known to this session. */
+uint64
+pointstore_kinds_generation(void)
+{
+	return kinds_generation;
 }
 
 /* Whether this database has a store, of whatever version and in whatever state. */
@@ -259,7 +251,7 @@ load_store(void)
 	PointstoreTable *events = &store.table[TABLE_EVENT_STORE];
 	int			i;
 
-	tables_locked = false;		/* they may be other tables now */
+	store.generation++;
 	store.lacks_what = NULL;
 	if (!pointstore_store_exists())
 		ereport(ERROR,
@@ -267,7 +259,7 @@ load_store(void)
 				 errmsg("the store is not created in database \"%s\"", get_database_name(MyDatabaseId)),
 				 errhint("SELECT pointstore.create_store();")));
 	store.owner = owner_of_store();
-	act_as_restricted(store.owner, &scope);
+	pointstore_act_as_restricted(store.owner, &scope);
 	check_parts(schema);
 
 	load_table(events, "event_store", event_columns, N_EVENT_COLUMNS);
@@ -578,7 +570,7 @@ pointstore_check_sequence(PG_FUNCTION_ARGS)
 	int64		found = 0;
 	PointstoreScope scope;
 
-	act_as_restricted(owner_of_store(), &scope);
+	pointstore_act_as_restricted(owner_of_store(), &scope);
 	setting = sequence_fault(&expected, &found);
 	pointstore_act_as_caller(&scope);
 	if (setting != NULL)
@@ -692,7 +684,7 @@ read_one_as(Oid role, PointstorePlan *plan)
 	PointstoreScope scope;
 	char	   *found = NULL;
 
-	act_as_restricted(role, &scope);
+	pointstore_act_as_restricted(role, &scope);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pointstore_execute(plan, NULL, NULL, true);
@@ -726,327 +718,4 @@ refuse_store(const char *what, const char *name)
 			 strcmp(what, "trigger") == 0 || strcmp(what, "view") == 0 ?
 			 errhint("SELECT pointstore.upgrade_store();") :
 			 errhint("Put it back as create_store() makes it: upgrade_store() restores triggers and views alone.")));
-}
-
-/* Takes on the owner's identity and a pinned search_path. */
-void
-pointstore_act_as_owner(PointstoreScope *scope)
-{
-	act_as(pointstore_store()->owner, scope, false);
-}
-
-/*
- * The same for who only reads: what the owner's views and policies do besides does not
- * outlast it, as a trigger that is deferred or a cursor WITH HOLD would, to run as the
- * caller when he commits.
- */
-void
-pointstore_act_as_reader(PointstoreScope *scope)
-{
-	act_as_restricted(pointstore_store()->owner, scope);
-}
-
-/* As who reads, in a store that may lack a key or a trigger, for who verifies it. */
-void
-pointstore_act_as_verifier(PointstoreScope *scope)
-{
-	find_store();
-	act_as_restricted(store.owner, scope);
-}
-
-/*
- * Takes on the owner's identity to write rows of the tables. Where these are
- * plain no name is looked up, and the caller's search_path may stay. The locks,
- * which writing takes anyway, keep the tables so until the transaction ends.
- */
-void
-pointstore_act_as_owner_plainly(PointstoreScope *scope)
-{
-	pointstore_lock_tables();
-	act_as(pointstore_store()->owner, scope, pointstore_store()->plain);
-}
-
-/* The same where holds are written too. */
-void
-pointstore_act_as_owner_of_holds(PointstoreScope *scope)
-{
-	pointstore_lock_tables();
-	LockRelationOid(pointstore_store()->table[TABLE_HOLD].relid, RowExclusiveLock);
-	act_as(pointstore_store()->owner, scope, pointstore_store()->plain && store.table[TABLE_HOLD].plain);
-}
-
-/* Sets an option until the caller acts as the caller again; not where he acts plainly. */
-void
-pointstore_set_option(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
-/* Locks the tables that hold accounts and events for writing, once in a transaction. */
-void
-pointstore_lock_tables(void)
-{
-	const PointstoreStore *current = pointstore_store();
-	int			i;
-
-	for (i = TABLE_EVENT_STORE; !tables_locked && i <= TABLE_PURE_ACCOUNT; i++)
-		LockRelationOid(current->table[i].relid, RowExclusiveLock);
-	tables_locked = true;
-}
-
-/* Locks end with the transaction, or with the subtransaction that took them. */
-void
-pointstore_forget_locks(void)
-{
-	tables_locked = false;
-}
-
-static void
-act_as(Oid owner, PointstoreScope *scope, bool plainly)
-{
-	GetUserIdAndSecContext(&scope->user, &scope->security);
-	SetUserIdAndSecContext(owner, scope->security | POINTSTORE_AS_OWNER);
-	scope->guc_level = 0;
-	if (plainly)
-		return;
-	scope->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
-/* The same in a security-restricted operation: what runs leaves nothing behind that would run as the caller. */
-static void
-act_as_restricted(Oid role, PointstoreScope *scope)
-{
-	act_as(role, scope, false);
-	SetUserIdAndSecContext(role, scope->security | POINTSTORE_RESTRICTED);
-}
-
-/* Goes back to the caller's. Not needed on error. */
-void
-pointstore_act_as_caller(const PointstoreScope *scope)
-{
-	if (scope->guc_level > 0)
-		AtEOXact_GUC(false, scope->guc_level);
-	SetUserIdAndSecContext(scope->user, scope->security);
-}
-
-/*
- * Runs a statement of ours inside an SPI connection; rows are in SPI_tuptable.
- * A statement that does not do what it says is a bug of ours: elog.
- */
-void
-pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only)
-{
-	bool		snapshot = !ActiveSnapshotSet();	/* in a worker, which has no portal */
-	int			result;
-
-	pointstore_prepare(plan);
-	if (snapshot)
-		PushActiveSnapshot(GetTransactionSnapshot());
-	result = SPI_execute_plan(plan->plan, values, nulls, read_only, 0);
-	if (snapshot)
-		PopActiveSnapshot();
-	if (result < 0)
-		elog(ERROR, "could not execute \"%s\": %s", plan->sql, SPI_result_code_string(result));
-}
-
-/*
- * Does something in a subtransaction, or nothing at all: where it fails returns the
- * error, in the caller's memory, where it says false undoes it. A cancellation is raised.
- */
-ErrorData *
-pointstore_attempt(bool (*what) (void *), void *arg)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		if (what(arg))
-			ReleaseCurrentSubTransaction();
-		else
-			RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = resources;
-	return error;
-}
-
-/* Prepares a statement, if that is not done, for those who execute it themselves. */
-void
-pointstore_prepare(PointstorePlan *plan)
-{
-	SPIPlanPtr	prepared;
-
-	if (plan->plan != NULL)
-		return;
-	prepared = SPI_prepare(plan->sql, plan->nargs, plan->argtypes);
-	if (prepared == NULL || SPI_keepplan(prepared) != 0)
-		elog(ERROR, "could not prepare \"%s\": %s", plan->sql, SPI_result_code_string(SPI_result));
-	plan->plan = prepared;
-}
-
-/*
- * Whether the SQL function that calls takes so many arguments, the first thing that an entry
- * point asks: 55000 when it is of another version than the library.
- */
-void
-pointstore_check_arguments(FunctionCallInfo fcinfo, int n)
-{
-	if (PG_NARGS() != n)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("function %s is of another version than the library of pointstore",
-						format_procedure(fcinfo->flinfo->fn_oid)),
-				 errhint("ALTER EXTENSION pointstore UPDATE;")));
-}
-
-/* The name of a role, for records; its number where it was dropped meanwhile. */
-char *
-pointstore_role_name(Oid role)
-{
-	char	   *name = GetUserNameFromId(role, true);
-
-	return name != NULL ? name : psprintf("%u", role);
-}
-
-/* 42501 unless a role has the rights of an operator: it may call what is granted from that level on. */
-void
-pointstore_require_operator(Oid role, const char *what)
-{
-	Oid			argtypes[] = {TEXTOID, TEXTOID};
-	Oid			function = LookupFuncName(list_make2(makeString("pointstore"), makeString("freeze_account")),
-										  lengthof(argtypes), argtypes, false);
-
-	if (!pointstore_may_execute(function, role))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied: only operators %s", what),
-				 errhint("SELECT pointstore.grant_access('%s', 'operator');", pointstore_role_name(role))));
-}
-
-/* A text argument that must not be null and must be a name: 22004, 22023. */
-text *
-pointstore_name(FunctionCallInfo fcinfo, int argno, const char *what)
-{
-	text	   *name;
-
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", what)));
-	name = PG_GETARG_TEXT_PP(argno);
-	pointstore_check_name(what, name);
-	return name;
-}
-
-/* Names are 1 to 512 bytes: 22023. */
-void
-pointstore_check_name(const char *what, text *name)
-{
-	Size		length = VARSIZE_ANY_EXHDR(name);
-
-	if (length == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be empty", what)));
-	if (length > POINTSTORE_MAX_NAME)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be at most %d bytes, has %zu", what, POINTSTORE_MAX_NAME, length)));
-}
-
-/* The place of a text among names, or -1. */
-int
-pointstore_place(text *name, const char *const *names, int n)
-{
-	int			i;
-
-	for (i = 0; i < n; i++)
-		if (VARSIZE_ANY_EXHDR(name) == strlen(names[i]) && memcmp(VARDATA_ANY(name), names[i], strlen(names[i])) == 0)
-			return i;
-	return -1;
-}
-
-/* For messages. */
-char *
-pointstore_cstring(text *name)
-{
-	return text_to_cstring(name);
-}
-
-/* An argument that is a payload; null is an empty one. */
-Jsonb *
-pointstore_payload(FunctionCallInfo fcinfo, int argno)
-{
-	return PG_ARGISNULL(argno) ? pointstore_empty_payload() : PG_GETARG_JSONB_P(argno);
-}
-
-Jsonb *
-pointstore_empty_payload(void)
-{
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-}
-
-/*
- * Adds key=value to the DETAIL of a refusal, which is for programs: a value in which there is
- * anything that would end it, or nothing, is a JSON string.
- */
-void
-pointstore_detail(StringInfo detail, const char *key, const char *value)
-{
-	const unsigned char *c;
-
-	if (value == NULL)
-		value = "null";
-	c = (const unsigned char *) value;
-	while (*c > ' ' && *c != 0x7f && strchr(",=\"\\", *c) == NULL)
-		c++;
-	appendStringInfo(detail, "%s%s=", detail->len > 0 ? ", " : "", key);
-	if (*c == '\0' && *value != '\0')
-		appendStringInfoString(detail, value);
-	else
-		escape_json(detail, value);
-}
-
-void
-pointstore_detail_number(StringInfo detail, const char *key, int64 value)
-{
-	appendStringInfo(detail, "%s%s=" INT64_FORMAT, detail->len > 0 ? ", " : "", key, value);
-}
-
-/* errdetail() of a refusal about which there is nothing to tell but its account. */
-int
-pointstore_detail_account(text *id)
-{
-	return pointstore_detail_figures(id, NULL, 0, NULL, 0);
-}
-
-/* The same with two figures; without a key there is none. */
-int
-pointstore_detail_figures(text *id, const char *a, int64 x, const char *b, int64 y)
-{
-	StringInfoData detail;
-
-	initStringInfo(&detail);
-	pointstore_detail(&detail, "aggregate_id", pointstore_cstring(id));
-	if (a != NULL)
-		pointstore_detail_number(&detail, a, x);
-	if (b != NULL)
-		pointstore_detail_number(&detail, b, y);
-	return errdetail_internal("%s", detail.data);
 }

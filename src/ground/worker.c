@@ -31,8 +31,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "ground/compat.h"
-#include "ground/pointstore.h"
+#include "ground/worker.h"
 
 static void forget_settings(void);
 static bool has_waited(PGPROC *proc, TimestampTz now);

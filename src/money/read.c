@@ -9,13 +9,21 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "account/history.h"
 #include "ground/compat.h"
+#include "ground/detail.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
+#include "ground/store.h"
 
 PG_FUNCTION_INFO_V1(pointstore_get_balance);
 PG_FUNCTION_INFO_V1(pointstore_balance_at);

@@ -23,13 +23,24 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/snapmgr.h"
 
-#include "ground/compat.h"
-#include "ground/pointstore.h"
+#include "append/append.h"
+#include "append/batch.h"
+#include "append/propose.h"
+#include "append/receipt.h"
+#include "append/refusal.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
 #include "ground/sql.h"
+#include "ground/step.h"
+#include "money/transfer.h"
 
 PG_FUNCTION_INFO_V1(pointstore_transfer);
 PG_FUNCTION_INFO_V1(pointstore_try_transfer);

@@ -16,6 +16,7 @@
 #include "common/hashfn.h"
 #include "utils/hsearch.h"
 
+#include "append/refusal.h"
 #include "submit/busy.h"
 
 typedef struct BusyAccount

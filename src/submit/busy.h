@@ -8,7 +8,7 @@
 #ifndef POINTSTORE_BUSY_H
 #define POINTSTORE_BUSY_H
 
-#include "ground/pointstore.h"
+#include "append/refusal.h"
 
 extern bool pointstore_busy_is_any(void);
 extern bool pointstore_busy_has(const ProposedEvent *events, int n);

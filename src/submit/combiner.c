@@ -30,7 +30,10 @@
 #include "storage/latch.h"
 #include "utils/guc.h"
 
+#include "ground/compat.h"
+#include "ground/worker.h"
 #include "submit/combiner.h"
+#include "submit/queue.h"
 #include "submit/serve.h"
 
 PGDLLEXPORT void pointstore_combiner_main(Datum arg);

@@ -20,6 +20,7 @@
 
 #include "mb/pg_wchar.h"
 
+#include "append/refusal.h"
 #include "submit/message.h"
 
 static Size size_of_texts(const ProposedEvent *events, int n);

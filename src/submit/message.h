@@ -8,7 +8,8 @@
 #ifndef POINTSTORE_MESSAGE_H
 #define POINTSTORE_MESSAGE_H
 
-#include "ground/pointstore.h"
+#include "append/refusal.h"
+#include "money/transfer.h"
 
 #define MESSAGE_EVENTS	POINTSTORE_TRANSFER_LEGS	/* of a request, at most */
 #define MESSAGE_TEXT	7680	/* bytes of its texts, or of an error's */

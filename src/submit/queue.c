@@ -65,6 +65,9 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "append/refusal.h"
+#include "ground/compat.h"
+#include "submit/message.h"
 #include "submit/queue.h"
 
 #define SLOT_PATIENCE	1000	/* ms that callers wait for a slot */

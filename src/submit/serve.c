@@ -45,8 +45,18 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
+#include "append/append.h"
+#include "append/batch.h"
+#include "append/receipt.h"
+#include "append/refusal.h"
+#include "ground/stat.h"
+#include "ground/step.h"
+#include "ground/worker.h"
 #include "submit/busy.h"
+#include "submit/message.h"
+#include "submit/queue.h"
 #include "submit/serve.h"
 
 #define WARINESS		1000	/* ms in which requests are looked up, after a batch has failed */

@@ -29,7 +29,16 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 
+#include "append/append.h"
+#include "append/batch.h"
+#include "append/propose.h"
+#include "append/receipt.h"
+#include "append/refusal.h"
+#include "ground/compat.h"
+#include "ground/stat.h"
+#include "money/transfer.h"
 #include "submit/combiner.h"
+#include "submit/message.h"
 #include "submit/queue.h"
 #include "submit/submit.h"
 

@@ -12,12 +12,19 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/snapmgr.h"
 
-#include "ground/compat.h"
+#include "account/account.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
+#include "ground/step.h"
 #include "verify/acknowledge.h"
+#include "verify/examine.h"
 #include "verify/finding.h"
 
 PG_FUNCTION_INFO_V1(pointstore_acknowledge);

@@ -22,7 +22,8 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 
-#include "ground/pointstore.h"
+#include "verify/digest.h"
+#include "verify/progress.h"
 
 void		(*pointstore_digest_pause) (void) = NULL;
 

@@ -15,10 +15,18 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "account/pair.h"
 #include "ground/compat.h"
+#include "ground/detail.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
+#include "ground/step.h"
 #include "verify/examine.h"
+#include "verify/index.h"
 #include "verify/rules.h"
 
 PG_FUNCTION_INFO_V1(pointstore_reconcile_account);

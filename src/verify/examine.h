@@ -8,8 +8,6 @@
 #ifndef POINTSTORE_VERIFY_EXAMINE_H
 #define POINTSTORE_VERIFY_EXAMINE_H
 
-#include "ground/pointstore.h"
-
 /* What was found wrong with an account, of one code. */
 typedef struct Finding
 {

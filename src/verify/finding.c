@@ -11,11 +11,15 @@
 #include "commands/async.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 
-#include "ground/compat.h"
+#include "ground/name.h"
+#include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
+#include "verify/examine.h"
 #include "verify/finding.h"
+#include "verify/runstate.h"
 
 static void announce(const Case *wrong, const Finding *finding, const char *action);
 

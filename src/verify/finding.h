@@ -9,6 +9,7 @@
 #define POINTSTORE_VERIFY_FINDING_H
 
 #include "verify/examine.h"
+#include "verify/index.h"
 #include "verify/runstate.h"
 
 /* the reason that account_log gives for what policy does */

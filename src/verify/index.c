@@ -18,14 +18,23 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
 
+#include "ground/detail.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
 #include "ground/pointstore.h"
+#include "ground/row.h"
 #include "ground/sql.h"
+#include "ground/store.h"
+#include "verify/index.h"
 
 static int64 count_rows(PointstoreIndexId key, text *id, Snapshot snapshot);
 static bool same_events(text *id, const HeapView *heap, Snapshot snapshot);

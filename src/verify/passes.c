@@ -10,11 +10,10 @@
 
 #include "catalog/pg_type.h"
 
-#include "ground/compat.h"
-#include "ground/pointstore.h"
 #include "ground/sql.h"
 #include "verify/passes.h"
 #include "verify/rules.h"
+#include "verify/spool.h"
 
 const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT8OID, BOOLOID};
 

@@ -9,6 +9,7 @@
 #define POINTSTORE_VERIFY_PASSES_H
 
 #include "verify/runstate.h"
+#include "verify/spool.h"
 
 /* What a full run goes through: a statement over the store's events, the same over those of a part, and what parts these are of. */
 typedef struct Pass

@@ -30,7 +30,7 @@
 #include "utils/timestamp.h"
 
 #include "ground/compat.h"
-#include "ground/pointstore.h"
+#include "verify/progress.h"
 
 PG_FUNCTION_INFO_V1(pointstore_progress);
 

@@ -8,18 +8,23 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "ground/compat.h"
-#include "ground/pointstore.h"
+#include "ground/identity.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
 #include "ground/sql.h"
 #include "verify/confirm.h"
+#include "verify/index.h"
+#include "verify/progress.h"
 #include "verify/proof.h"
 #include "verify/reading.h"
 #include "verify/rules.h"
+#include "verify/runstate.h"
 
 /* accounts whose proofs are written, or whose tails are read, in one statement */
 #define PROOFS_AT_ONCE 1000

@@ -16,10 +16,12 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "ground/compat.h"
-#include "ground/pointstore.h"
-#include "ground/sql.h"
+#include "ground/identity.h"
+#include "ground/owner.h"
+#include "verify/index.h"
 #include "verify/reading.h"
+#include "verify/runstate.h"
+#include "verify/spool.h"
 
 /* Where the rows of compared accounts go. */
 typedef struct Receiver

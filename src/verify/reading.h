@@ -9,6 +9,9 @@
 #define POINTSTORE_VERIFY_READING_H
 
 #include "executor/tuptable.h"
+#include "tcop/dest.h"
+
+#include "verify/index.h"
 #include "verify/runstate.h"
 
 /* column of the rows of compared accounts: whether it has moved on since */

@@ -24,14 +24,26 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
+#include "account/account.h"
+#include "account/held.h"
+#include "ground/detail.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
+#include "ground/step.h"
+#include "verify/index.h"
+#include "verify/rebuild.h"
 
 PG_FUNCTION_INFO_V1(pointstore_rebuild_balance);
 PG_FUNCTION_INFO_V1(pointstore_rebuild_balances);

@@ -15,12 +15,26 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/jsonb.h"
 #include "utils/snapmgr.h"
 
-#include "ground/compat.h"
+#include "account/account.h"
+#include "append/write.h"
+#include "ground/detail.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
+#include "ground/step.h"
+#include "ground/store.h"
+#include "verify/examine.h"
+#include "verify/finding.h"
+#include "verify/index.h"
+#include "verify/rebuild.h"
 #include "verify/repair.h"
+#include "verify/runstate.h"
 
 PG_FUNCTION_INFO_V1(pointstore_repair);
 

@@ -18,7 +18,13 @@
 #include "utils/wait_event.h"
 
 #include "ground/compat.h"
+#include "ground/identity.h"
+#include "ground/step.h"
+#include "ground/worker.h"
+#include "verify/digest.h"
+#include "verify/progress.h"
 #include "verify/runstate.h"
+#include "verify/spool.h"
 
 /* kilobytes of a hash table, as a multiple of those of a sort */
 #define HASH_MEM_LIMIT 2

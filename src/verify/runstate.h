@@ -10,8 +10,10 @@
 
 #include "utils/hsearch.h"
 #include "utils/tuplestore.h"
+#include "nodes/pg_list.h"
 #include "utils/timestamp.h"
-#include "ground/pointstore.h"
+
+#include "verify/spool.h"
 
 /* kilobytes of a sort, and how many times as much a hash table may have: a process has a few of these */
 #define WORK_MEM_LIMIT 32768

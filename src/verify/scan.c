@@ -9,20 +9,26 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/itemptr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
-#include "ground/compat.h"
-#include "ground/pointstore.h"
+#include "ground/identity.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
 #include "ground/sql.h"
 #include "verify/confirm.h"
 #include "verify/passes.h"
+#include "verify/progress.h"
 #include "verify/proof.h"
 #include "verify/reading.h"
+#include "verify/runstate.h"
 #include "verify/scan.h"
+#include "verify/spool.h"
 
 /* open findings that an incremental run looks at again: accounts, and for how long */
 #define OPEN_FINDINGS_AT_ONCE 100

@@ -26,9 +26,9 @@
 #include "utils/resowner.h"
 #include "utils/tuplestore.h"
 
-#include "ground/compat.h"
-#include "ground/pointstore.h"
 #include "ground/sql.h"
+#include "verify/digest.h"
+#include "verify/spool.h"
 
 struct Spool
 {

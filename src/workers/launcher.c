@@ -27,11 +27,13 @@
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -47,9 +49,17 @@
 #include "utils/wait_event.h"
 
 #include "ground/compat.h"
-#include "ground/pointstore.h"
-#include "verify/run.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
 #include "ground/sql.h"
+#include "ground/step.h"
+#include "ground/store.h"
+#include "ground/worker.h"
+#include "money/hold.h"
+#include "verify/run.h"
+#include "workers/launcher.h"
 
 PG_FUNCTION_INFO_V1(pointstore_reconcile_now);
 PG_FUNCTION_INFO_V1(pointstore_worker_alive);

@@ -1,0 +1,105 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/account/account.h
+ *		Balance rows, kinds, status, account_log.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_ACCOUNT_H
+#define POINTSTORE_ACCOUNT_H
+
+#include "nodes/pg_list.h"
+#include "utils/snapshot.h"
+#include "utils/timestamp.h"
+
+#include "ground/compat.h"
+#include "ground/row.h"
+
+typedef enum AccountStatus
+{
+	STATUS_OPEN,
+	STATUS_FROZEN,
+	STATUS_CLOSED
+} AccountStatus;
+
+/* The rules that an account lives under. */
+typedef struct Kind
+{
+	text	   *name;
+	text	   *unit;
+	bool		pure;
+	bool		auto_open;
+	bool		amount_required;	/* in an INSERT by hand */
+	bool		has_floor;
+	bool		has_ceiling;
+	int64		floor;
+	int64		ceiling;
+} Kind;
+
+/* One account as read; version, balance and updated_at move on as events are judged. */
+typedef struct Account
+{
+	text	   *id;
+	bool		exists;			/* has a row */
+	const Kind *kind;			/* null: not yet known, or no such kind */
+	text	   *kind_name;
+	bool		pure;
+	AccountStatus status;
+	int64		version;
+	int64		balance;
+	int64		held;
+	TimestampTz updated_at;		/* of a pure one: of its last event */
+	TimestampTz next_expiry;
+	bool		has_expiry;
+	int64		expired;		/* of what is held: reserves nothing any more */
+	bool		expiry_known;	/* expired has been looked up */
+	TimestampTz clock;			/* that its holds are judged by; 0: not read yet */
+	List	   *closing;		/* holds that the batch closes */
+	bool		expiry_moves;	/* among them is the next to expire */
+	HeapTuple	row;			/* as read, with the user's columns; null when missing */
+	bool		opened;			/* by this batch */
+	bool		busy;			/* LOCK_IF_FREE: an append would have to wait; what was read does not count */
+	Oid			opened_by;		/* who opens it; InvalidOid: the session's role */
+	bool		waits;			/* it was changed by hand, and its other half is the caller's to write */
+	int64		last_id;		/* as pointstore_last_event() has read it, as the next two; 0: not read yet */
+	bool		last_is_ours;	/* of this transaction */
+	CommandId	last_cid;		/* then: the command that inserted it */
+	int			nevents;		/* of the batch, appended to it */
+	struct ProposedEvent *claim;	/* pure: the event whose key claims its next version */
+} Account;
+
+/*
+ * What reading an account locks FOR NO KEY UPDATE. With a lock, what this transaction has
+ * inserted by hand is settled first; what waits for the caller is told, or with LOCK_ACCOUNT PS010.
+ */
+typedef enum AccountLock
+{
+	LOCK_NOTHING,
+	LOCK_IF_FREE,				/* the balance row, unless another has it, is opening it, or appends to it */
+	LOCK_BALANCE,				/* the balance row; a pure account needs no lock to append */
+	LOCK_ACCOUNT,				/* whatever row it has: for a change of status or kind */
+	LOCK_BY_HAND				/* the balance row, or a pure account's FOR SHARE: for a guard, which sees to what waits */
+} AccountLock;
+
+extern void pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLock lock);
+extern void pointstore_release_account(Account *account);
+extern void pointstore_forget_kinds(void);
+extern void pointstore_refuse_waiting(const Account *account);
+pg_noreturn extern void pointstore_refuse_triggered_status(text *id);
+extern const Kind *pointstore_read_kind(text *name);
+extern const Kind *pointstore_require_kind(text *name);
+extern bool pointstore_last_event(Account *account, Snapshot snapshot);
+extern void pointstore_follow_event(Account *account, const Account *last);
+extern int64 pointstore_highest_id(void);
+extern RowOutcome pointstore_write_account(RowWriter *writer, Account *account);
+extern bool pointstore_change_account(Account *account);
+extern bool pointstore_open_row(text *id, const Kind *kind, Oid role);
+extern void pointstore_refuse_events(text *id, Snapshot snapshot);
+extern void pointstore_refuse_damaged(text *id, Snapshot snapshot);
+extern void pointstore_refuse_other_mode(text *id, bool pure);
+extern void pointstore_freeze(text *id, text *reason);
+extern void pointstore_note_opening(const Account *account);
+extern void pointstore_log(const char *action, text *reason, const Account *before, const Account *after);
+extern AccountStatus pointstore_status(text *status);
+
+#endif							/* POINTSTORE_ACCOUNT_H */

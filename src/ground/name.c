@@ -1,0 +1,102 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/ground/name.c
+ *		Arguments of SQL functions, and names among them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/regproc.h"
+
+#include "ground/name.h"
+
+/*
+ * Whether the SQL function that calls takes so many arguments, the first thing that an entry
+ * point asks: 55000 when it is of another version than the library.
+ */
+void
+pointstore_check_arguments(FunctionCallInfo fcinfo, int n)
+{
+	if (PG_NARGS() != n)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("function %s is of another version than the library of pointstore",
+						format_procedure(fcinfo->flinfo->fn_oid)),
+				 errhint("ALTER EXTENSION pointstore UPDATE;")));
+}
+
+/* A text argument that must not be null and must be a name: 22004, 22023. */
+text *
+pointstore_name(FunctionCallInfo fcinfo, int argno, const char *what)
+{
+	text	   *name;
+
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", what)));
+	name = PG_GETARG_TEXT_PP(argno);
+	pointstore_check_name(what, name);
+	return name;
+}
+
+/* Names are 1 to 512 bytes: 22023. */
+void
+pointstore_check_name(const char *what, text *name)
+{
+	Size		length = VARSIZE_ANY_EXHDR(name);
+
+	if (length == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be empty", what)));
+	if (length > POINTSTORE_MAX_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be at most %d bytes, has %zu", what, POINTSTORE_MAX_NAME, length)));
+}
+
+/* The place of a text among names, or -1. */
+int
+pointstore_place(text *name, const char *const *names, int n)
+{
+	int			i;
+
+	for (i = 0; i < n; i++)
+		if (VARSIZE_ANY_EXHDR(name) == strlen(names[i]) && memcmp(VARDATA_ANY(name), names[i], strlen(names[i])) == 0)
+			return i;
+	return -1;
+}
+
+/* For messages. */
+char *
+pointstore_cstring(text *name)
+{
+	return text_to_cstring(name);
+}
+
+/* An argument that is a payload; null is an empty one. */
+Jsonb *
+pointstore_payload(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? pointstore_empty_payload() : PG_GETARG_JSONB_P(argno);
+}
+
+/* The payload {}. */
+Jsonb *
+pointstore_empty_payload(void)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+}
+
+/* Whether two texts are the same bytes. */
+bool
+pointstore_same_text(text *a, text *b)
+{
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}

@@ -1,0 +1,86 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/ground/owner.c
+ *		Acting as the owner of the store.
+ *
+ * The functions act as the owner of the store's tables: who reads and verifies in a
+ * security-restricted operation, who writes with the locks on the tables that writing
+ * takes anyway.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+
+#include "ground/identity.h"
+#include "ground/owner.h"
+#include "ground/store.h"
+
+static uint64 locked_store = 0;	/* generation of the store whose tables this transaction has locked */
+
+/* Takes on the owner's identity and a pinned search_path. */
+void
+pointstore_act_as_owner(PointstoreScope *scope)
+{
+	pointstore_act_as(pointstore_store()->owner, scope, false);
+}
+
+/*
+ * The same for who only reads: what the owner's views and policies do besides does not
+ * outlast it, as a trigger that is deferred or a cursor WITH HOLD would, to run as the
+ * caller when he commits.
+ */
+void
+pointstore_act_as_reader(PointstoreScope *scope)
+{
+	pointstore_act_as_restricted(pointstore_store()->owner, scope);
+}
+
+/* As who reads, in a store that may lack a key or a trigger, for who verifies it. */
+void
+pointstore_act_as_verifier(PointstoreScope *scope)
+{
+	pointstore_act_as_restricted(pointstore_store_owner(), scope);
+}
+
+/*
+ * Takes on the owner's identity to write rows of the tables. Where these are
+ * plain no name is looked up, and the caller's search_path may stay. The locks,
+ * which writing takes anyway, keep the tables so until the transaction ends.
+ */
+void
+pointstore_act_as_owner_plainly(PointstoreScope *scope)
+{
+	pointstore_lock_tables();
+	pointstore_act_as(pointstore_store()->owner, scope, pointstore_store()->plain);
+}
+
+/* The same where holds are written too. */
+void
+pointstore_act_as_owner_of_holds(PointstoreScope *scope)
+{
+	pointstore_lock_tables();
+	LockRelationOid(pointstore_store()->table[TABLE_HOLD].relid, RowExclusiveLock);
+	pointstore_act_as(pointstore_store()->owner, scope, pointstore_store()->plain && pointstore_store()->table[TABLE_HOLD].plain);
+}
+
+/* Locks the tables that hold accounts and events for writing, once in a transaction. */
+void
+pointstore_lock_tables(void)
+{
+	const PointstoreStore *current = pointstore_store();
+	int			i;
+
+	for (i = TABLE_EVENT_STORE; locked_store != current->generation && i <= TABLE_PURE_ACCOUNT; i++)
+		LockRelationOid(current->table[i].relid, RowExclusiveLock);
+	locked_store = current->generation;
+}
+
+/* Locks end with the transaction, or with the subtransaction that took them. */
+void
+pointstore_forget_locks(void)
+{
+	locked_store = 0;
+}

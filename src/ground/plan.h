@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/ground/plan.h
+ *		Statements of ours.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_PLAN_H
+#define POINTSTORE_PLAN_H
+
+#include "executor/spi.h"
+
+/* A statement of ours, prepared at its first use in a session and kept. */
+typedef struct PointstorePlan
+{
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[16];
+	SPIPlanPtr	plan;
+} PointstorePlan;
+
+extern void pointstore_prepare(PointstorePlan *plan);
+extern void pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only);
+
+#endif							/* POINTSTORE_PLAN_H */

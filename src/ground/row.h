@@ -1,0 +1,111 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/ground/row.h
+ *		Rows of the store's tables, by the executor's own steps.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_ROW_H
+#define POINTSTORE_ROW_H
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/skey.h"
+#include "access/xlogdefs.h"
+#include "commands/trigger.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+#include "utils/timestamp.h"
+
+#include "ground/store.h"
+
+/* What a scan looks for: conditions on an index's first columns, none at first. */
+typedef struct RowKey
+{
+	int			n;
+	ScanKeyData columns[2];
+} RowKey;
+
+typedef struct RowScan
+{
+	Relation	heap;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+} RowScan;
+
+/* One table that a writer writes. */
+typedef struct RowTarget
+{
+	const PointstoreTable *table;
+	ResultRelInfo *rel;
+	TupleTableSlot *slot;
+	bool		inserts;		/* its BEFORE INSERT statement triggers have fired */
+	bool		updates;		/* its replica identity was asked for, and likewise for UPDATE */
+	TransitionCaptureState *insert_capture;
+	TransitionCaptureState *update_capture;
+	ExprState **defaults;		/* of the user's own columns, by attribute; NULL = not prepared */
+	int			keys;			/* whose indexes are the next */
+	List	   *arbiters;
+} RowTarget;
+
+/*
+ * A statement of ours: rows of one or more tables written under one command
+ * id, with the users' triggers fired as by any other statement.
+ */
+typedef struct RowWriter
+{
+	struct RowWriter *outer;
+	int			nest_level;
+	EState	   *estate;
+	CommandId	cid;
+	bool		speculative;	/* indexes are opened for inserts that may meet a key */
+	bool		plain;			/* no table has triggers to fire */
+	int			ntargets;
+	RowTarget	targets[3];
+	TupleTableSlot *firing;		/* the row whose BEFORE triggers are firing */
+	HeapTuple	fence;		/* null, or a row, as read, that must stand when a row with keys is in */
+	RowTarget  *storing;		/* where a row is being stored, while it is */
+} RowWriter;
+
+typedef enum RowOutcome
+{
+	ROW_WRITTEN,
+	ROW_CONFLICT				/* insert: its key is there; update: the row has moved on */
+} RowOutcome;
+
+extern void pointstore_key_text(RowKey *key, text *value);
+extern void pointstore_key_smallint(RowKey *key, int16 value);
+extern void pointstore_key_bigint(RowKey *key, int64 value);
+extern void pointstore_key_at_least(RowKey *key, int64 value);
+extern void pointstore_key_at_most(RowKey *key, int64 value);
+extern void pointstore_key_until(RowKey *key, TimestampTz value);
+extern void pointstore_scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key);
+extern void pointstore_scan_begin_reading(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key);
+extern void pointstore_scan_again(RowScan *scan, RowKey *key);
+extern bool pointstore_scan_next(RowScan *scan, ScanDirection direction);
+extern void pointstore_scan_end(RowScan *scan);
+extern bool pointstore_row_is_ours(HeapTuple row);
+extern XLogRecPtr pointstore_row_durable(TupleTableSlot *slot);
+extern void pointstore_await_durable(XLogRecPtr lsn);
+extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);
+extern bool pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool *busy);
+extern bool pointstore_share_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot);
+extern bool pointstore_row_stands(HeapTuple read, TransactionId *changer);
+
+extern RowWriter *pointstore_writer_begin(int ntargets, const PointstoreTableId *tables,
+										  bool speculative);
+extern void pointstore_writer_end(RowWriter *writer);
+extern RowTarget *pointstore_writer_target(RowWriter *writer, PointstoreTableId table);
+extern void pointstore_row_begin(RowTarget *target, HeapTuple read);
+extern RowOutcome pointstore_row_insert(RowWriter *writer, RowTarget *target, int keys);
+extern RowOutcome pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid);
+extern PointstoreIndexId pointstore_violated_key(const RowWriter *writer, const ErrorData *error);
+extern bool pointstore_is_own_slot(TupleTableSlot *slot);
+extern bool pointstore_is_own_row(HeapTuple tuple);
+extern bool pointstore_is_being_written(HeapTuple row);
+extern void pointstore_forget_writers(int nest_level);
+
+#endif							/* POINTSTORE_ROW_H */

@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/ground/step.h
+ *		Transactions of our own.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_STEP_H
+#define POINTSTORE_STEP_H
+
+#include "fmgr.h"
+#include "utils/snapshot.h"
+
+extern void pointstore_begin_step(void);
+extern void pointstore_step_ended(bool committed);
+extern void pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name);
+extern void pointstore_next_step(void);
+extern void pointstore_last_step(void);
+extern ErrorData *pointstore_attempt(bool (*what) (void *), void *arg);
+extern Snapshot pointstore_push_snapshot(void);
+
+#endif							/* POINTSTORE_STEP_H */

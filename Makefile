@@ -20,7 +20,7 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-f
 REGRESS = setup $(filter-out setup,$(foreach input,$(wildcard $(home)sql/*.sql),$(if $(findstring --,$(input)),,$(basename $(notdir $(input))))))
 ISOLATION = setup $(filter-out setup,$(basename $(notdir $(wildcard $(home)test/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=$(srcdir)/test
-EXTRA_CLEAN = .built-for
+EXTRA_CLEAN = .built-for test/unit/*.o test/unit/*.so
 # bitcode would be inlined into queries; a library of triggers and lookups has no use for it
 override with_llvm := no
 

@@ -584,6 +584,7 @@ enter(Queue *queue, const ProposedEvent *events, int n)
 	int			number = shared->free;
 	Slot	   *slot = &shared->slots[number];
 
+	change(slot, IN(SLOT_FREE), SLOT_WAITING);
 	shared->free = slot->next;
 	shared->nfree--;
 	queue->nslots++;
@@ -597,7 +598,6 @@ enter(Queue *queue, const ProposedEvent *events, int n)
 	else
 		shared->slots[queue->last].next = number;
 	queue->last = number;
-	change(slot, IN(SLOT_FREE), SLOT_WAITING);
 	return slot;
 }
 
@@ -622,7 +622,7 @@ withdraw(Slot *slot)
 	put_back(slot);
 }
 
-/* waiting -> taken; the queue is emptied by the one who takes. */
+/* waiting -> taken; the queue is emptied by pointstore_queue_take(). */
 static void
 take(Slot *slot)
 {

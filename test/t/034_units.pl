@@ -1,0 +1,38 @@
+# Rooms by themselves, in a server without pointstore: test/unit, built by test/env/check.
+
+use strict;
+use warnings FATAL => 'all';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $unit = "$ENV{TESTDIR}/unit";
+plan skip_all => 'make -C test/unit builds what is tested here' unless -e "$unit/queue.so";
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->start;
+$node->safe_psql('postgres', <<"END");
+CREATE FUNCTION queue_transitions() RETURNS text LANGUAGE c AS '$unit/queue';
+CREATE FUNCTION queue_walk(seed integer, steps integer) RETURNS void LANGUAGE c AS '$unit/queue';
+CREATE FUNCTION queue_starts() RETURNS void LANGUAGE c AS '$unit/queue';
+END
+
+# what each change makes of a slot that is free, waiting, taken, abandoned, decided, answered
+is($node->safe_psql('postgres', 'SELECT rtrim(queue_transitions(), chr(10))'), <<'END' =~ s/\n\z//r, 'a slot changes only as it may');
+enter waiting - - - - -
+withdraw - free - - - -
+take - taken - - - -
+follow - - decided - - -
+answer - - answered - answered -
+abandon - - abandoned - abandoned -
+release - - - free - free
+END
+
+is($node->psql('postgres', 'SELECT queue_starts()'), 0, 'a queue gets the combiner that is meant, and its callers wait for no other');
+foreach my $seed (1 .. 10)
+{
+	is($node->psql('postgres', "SELECT queue_walk($seed, 20000)"), 0, "all lists are sound on walk $seed");
+}
+$node->stop;
+done_testing();

@@ -15,6 +15,8 @@ measure_holds()
 	local found
 	found=$(run_sql -c 'SET client_min_messages = error' -c "CALL pointstore.reconcile('full')" -c 'SELECT count(*) FROM pointstore.finding')
 	[[ ${found##*$'\n'} == 0 ]] || fail "holds: $found findings"
+	found=$(run_sql -c "SELECT bench.faults('rival.party', 'rival.entry')")
+	[[ $found == 0 ]] || fail "double_entry: $found balances are not what their events say"
 	found=$(run_sql -c 'SELECT sum(balance) - count(*) * 1000000 FROM rival.party')
 	[[ $found == 0 ]] || fail "double_entry: $found more than there was"
 }
@@ -22,12 +24,14 @@ measure_holds()
 # measure_holding WORKLOAD CLIENTS CONTENDER...
 measure_holding()
 {
-	local workload=$1 clients=$2 round contender _ tps
+	local workload=$1 clients=$2 round contender cpu done tps
 	shift 2
 	progress "$workload"
 	for ((round = 1; round <= rounds; round++)); do
 		for contender in $(in_turn "$round" "$@"); do
-			read -r _ tps < <(pgbench_run "$contender" "$clients" "$accounts" '' -T "$seconds" -D to_one="${to_one:-false}")
+			cpu=$(server_cpu)
+			read -r done tps < <(pgbench_run "$contender" "$clients" "$accounts" '' -T "$seconds" -D to_one="${to_one:-false}")
+			record_cpu "$workload" "$contender" "$round" "$cpu" "$done"
 			record "$workload" "$contender" tps "$round" "$tps"
 		done
 	done

@@ -7,11 +7,12 @@
 --   rival.append_lock    the same with SELECT ... FOR UPDATE
 --   rival.append_optimistic  the same by a version that was read before, tried again
 --                        until nobody was faster
--- These functions work on tables with pointstore's columns, indexes and storage
--- settings, read the rules of the account's kind from a table as pointstore does,
--- and give the same guarantees. They avoid what would slow them down without
--- need: an EXCEPTION block (a subtransaction for every event), dynamic SQL,
--- whole-row variables, a second lookup.
+-- These functions work on tables with pointstore's columns and storage settings and
+-- with the textbook's indexes: id, (aggregate_id, version) and request_id of the events,
+-- aggregate_id of the balances, and no more. They read the rules of the account's kind
+-- from a table as pointstore does, and give the same guarantees. They avoid what would
+-- slow them down without need: an EXCEPTION block (a subtransaction for every event),
+-- dynamic SQL, whole-row variables, a second lookup.
 
 CREATE SCHEMA rival;
 
@@ -21,8 +22,9 @@ CREATE SEQUENCE rival.floor_id_seq OWNED BY rival.floor.id;
 CREATE TABLE rival.account_kind (LIKE pointstore.account_kind INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES);
 INSERT INTO rival.account_kind (kind) VALUES ('default');
 
-CREATE TABLE rival.balance (LIKE pointstore.balance INCLUDING DEFAULTS INCLUDING INDEXES) WITH (fillfactor = 80);
-CREATE TABLE rival.event_store (LIKE pointstore.event_store INCLUDING INDEXES);
+CREATE TABLE rival.balance (LIKE pointstore.balance INCLUDING DEFAULTS, PRIMARY KEY (aggregate_id)) WITH (fillfactor = 80);
+CREATE TABLE rival.event_store (LIKE pointstore.event_store,
+                                PRIMARY KEY (id), UNIQUE (aggregate_id, version), UNIQUE (request_id));
 CREATE SEQUENCE rival.event_store_id_seq OWNED BY rival.event_store.id;
 
 CREATE TABLE rival.lock_balance (LIKE rival.balance INCLUDING DEFAULTS INCLUDING INDEXES) WITH (fillfactor = 80);
@@ -51,7 +53,7 @@ BEGIN
              AND e.amount = p_amount AND e.payload = p_payload
       INTO version, balance, same
       FROM rival.event_store e
-     WHERE e.request_id = p_request_id AND e.leg = 0;
+     WHERE e.request_id = p_request_id;
     IF FOUND THEN
         IF NOT same THEN
             RAISE EXCEPTION 'request "%" was used for something else', p_request_id USING ERRCODE = 'PS002';
@@ -79,10 +81,10 @@ BEGIN
     END LOOP;
 
     INSERT INTO rival.event_store (id, aggregate_id, version, event_type, amount, held, balance_after,
-                                   payload, request_id, leg, occurred_at, created_at)
+                                   payload, request_id, occurred_at, created_at)
     VALUES (nextval('rival.event_store_id_seq'), p_aggregate_id, version, p_event_type, p_amount, 0, balance,
-            p_payload, p_request_id, 0, at, at)
-    ON CONFLICT (request_id, leg) DO NOTHING;
+            p_payload, p_request_id, at, at)
+    ON CONFLICT (request_id) DO NOTHING;
     IF NOT FOUND THEN
         UPDATE rival.balance b SET version = b.version - 1, balance = b.balance - p_amount
          WHERE b.aggregate_id = p_aggregate_id;
@@ -126,7 +128,7 @@ BEGIN
              AND e.amount = p_amount AND e.payload = p_payload
       INTO version, balance, same
       FROM rival.lock_event_store e
-     WHERE e.request_id = p_request_id AND e.leg = 0;
+     WHERE e.request_id = p_request_id;
     IF FOUND THEN
         IF NOT same THEN
             RAISE EXCEPTION 'request "%" was used for something else', p_request_id USING ERRCODE = 'PS002';
@@ -147,9 +149,9 @@ BEGIN
        SET version = append_lock.version, balance = append_lock.balance, updated_at = at
      WHERE b.aggregate_id = p_aggregate_id;
     INSERT INTO rival.lock_event_store (id, aggregate_id, version, event_type, amount, held, balance_after,
-                                        payload, request_id, leg, occurred_at, created_at)
+                                        payload, request_id, occurred_at, created_at)
     VALUES (nextval('rival.lock_event_store_id_seq'), p_aggregate_id, append_lock.version, p_event_type, p_amount, 0, append_lock.balance,
-            p_payload, p_request_id, 0, at, at);
+            p_payload, p_request_id, at, at);
 END
 $$;
 
@@ -187,7 +189,7 @@ BEGIN
                  AND e.amount = p_amount AND e.payload = p_payload
           INTO version, balance, same
           FROM rival.optimistic_event_store e
-         WHERE e.request_id = p_request_id AND e.leg = 0;
+         WHERE e.request_id = p_request_id;
         IF FOUND THEN
             IF NOT same THEN
                 RAISE EXCEPTION 'request "%" was used for something else', p_request_id USING ERRCODE = 'PS002';
@@ -210,9 +212,9 @@ BEGIN
         EXIT WHEN FOUND;
     END LOOP;
     INSERT INTO rival.optimistic_event_store (id, aggregate_id, version, event_type, amount, held, balance_after,
-                                              payload, request_id, leg, occurred_at, created_at)
+                                              payload, request_id, occurred_at, created_at)
     VALUES (nextval('rival.optimistic_event_store_id_seq'), p_aggregate_id, append_optimistic.version, p_event_type, p_amount, 0,
-            append_optimistic.balance, p_payload, p_request_id, 0, at, at);
+            append_optimistic.balance, p_payload, p_request_id, at, at);
 END
 $$;
 

@@ -129,6 +129,7 @@ pointstore_write_batch(Batch *batch)
 	stamp_events(batch);
 	draw_ids(batch);
 	writer = pointstore_writer_begin(holds ? 3 : hybrid ? 2 : 1, tables, speculative);
+	writer->gathers = batch->nevents > 1;
 	done = (!hybrid || write_balances(batch, writer)) && write_events_guarded(batch, writer);
 	batch->current = NULL;
 	pointstore_writer_end(writer);
@@ -265,9 +266,12 @@ write_events_guarded(Batch *batch, RowWriter *writer)
 	PG_TRY();
 	{
 		done = write_events(batch, writer);
+		pointstore_store_gathered(writer);
 	}
 	PG_CATCH();
 	{
+		if (writer->origin != NULL)
+			batch->current = writer->origin;
 		translate_duplicate(batch, writer);
 	}
 	PG_END_TRY();
@@ -543,6 +547,7 @@ write_event(RowWriter *writer, const ProposedEvent *event, int keys)
 	TupleTableSlot *slot = target->slot;
 
 	pointstore_row_begin(target, NULL);
+	writer->origin = unconstify(ProposedEvent *, event);
 #define SET(column, value) \
 	(slot->tts_values[att[column] - 1] = (value), slot->tts_isnull[att[column] - 1] = false)
 	SET(EV_ID, Int64GetDatum(event->id));

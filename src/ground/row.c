@@ -62,11 +62,17 @@
 #include "ground/row.h"
 #include "ground/store.h"
 
+/* rows that are stored together at the most: some pages */
+#define ROWS_GATHERED 256
+#define BYTES_GATHERED 131072
+
 static RowWriter *own_writers = NULL;	/* the innermost; the rest by ->outer */
 static bool indexes_locked[N_STORE_TABLES]; /* by open_indices(), in this transaction */
 
 static void scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key, LOCKMODE lock);
 static List *arbiters_of(RowWriter *writer, RowTarget *target, int keys);
+static bool gather(RowWriter *writer, RowTarget *target);
+static void store_gathered(RowWriter *writer, RowTarget *target);
 static void open_target(RowWriter *writer, RowTarget *target, int rtindex);
 static Bitmapset *updated_columns(const PointstoreTable *table);
 static void open_indices(RowWriter *writer, RowTarget *target);
@@ -426,6 +432,7 @@ pointstore_writer_end(RowWriter *writer)
 {
 	int			i;
 
+	pointstore_store_gathered(writer);
 	for (i = 0; i < writer->ntargets; i++)
 		end_target(writer, &writer->targets[i]);
 	if (!writer->plain)
@@ -507,6 +514,8 @@ pointstore_row_insert(RowWriter *writer, RowTarget *target, int keys)
 	check_row(writer, target, CMD_INSERT);
 	if (GetCurrentCommandId(false) != command)
 		refuse_own_keys(target);
+	if (keys == 0 && gather(writer, target))
+		return ROW_WRITTEN;
 	writer->storing = target;
 	if (keys == 0)
 	{
@@ -523,6 +532,65 @@ pointstore_row_insert(RowWriter *writer, RowTarget *target, int keys)
 		ExecARInsertTriggers(estate, rel, slot, recheck, target->insert_capture);
 	list_free(recheck);
 	return ROW_WRITTEN;
+}
+
+/*
+ * Keeps a row to be stored together with others: one WAL record for those of a page. False: it is to be stored at once, since users'
+ * code might look for it. The caller goes on with pointstore_store_gathered().
+ */
+static bool
+gather(RowWriter *writer, RowTarget *target)
+{
+	MemoryContext old;
+
+	if (!writer->gathers || !writer->plain || target->defaults != NULL)
+		return false;
+	old = MemoryContextSwitchTo(writer->estate->es_query_cxt);
+	if (target->gathered == NULL)
+	{
+		target->gathered = palloc0(sizeof(TupleTableSlot *) * ROWS_GATHERED);
+		target->origins = palloc(sizeof(void *) * ROWS_GATHERED);
+	}
+	if (target->gathered[target->ngathered] == NULL)
+		target->gathered[target->ngathered] = table_slot_create(target->rel->ri_RelationDesc, &writer->estate->es_tupleTable);
+	MemoryContextSwitchTo(old);
+	ExecCopySlot(target->gathered[target->ngathered], target->slot);
+	target->origins[target->ngathered++] = writer->origin;
+	target->gathered_bytes += ((HeapTupleTableSlot *) target->gathered[target->ngathered - 1])->tuple->t_len;
+	if (target->ngathered == ROWS_GATHERED || target->gathered_bytes >= BYTES_GATHERED)
+		store_gathered(writer, target);
+	return true;
+}
+
+/* Stores the rows that were gathered. */
+void
+pointstore_store_gathered(RowWriter *writer)
+{
+	int			i;
+
+	for (i = 0; i < writer->ntargets; i++)
+		store_gathered(writer, &writer->targets[i]);
+}
+
+static void
+store_gathered(RowWriter *writer, RowTarget *target)
+{
+	int			i;
+
+	if (target->ngathered == 0)
+		return;
+	writer->storing = target;
+	table_multi_insert(target->rel->ri_RelationDesc, target->gathered, target->ngathered, writer->cid, 0, NULL);
+	for (i = 0; i < target->ngathered; i++)
+	{
+		writer->origin = target->origins[i];
+		ResetPerTupleExprContext(writer->estate);
+		list_free(pointstore_insert_index_tuples(target->rel, target->gathered[i], writer->estate, NULL, NIL));
+		ExecClearTuple(target->gathered[i]);
+	}
+	writer->storing = NULL;
+	target->ngathered = 0;
+	target->gathered_bytes = 0;
 }
 
 /*

@@ -49,6 +49,10 @@ typedef struct RowTarget
 	ExprState **defaults;		/* of the user's own columns, by attribute; NULL = not prepared */
 	int			keys;			/* whose indexes are the next */
 	List	   *arbiters;
+	TupleTableSlot **gathered;	/* rows that are stored together */
+	void	  **origins;		/* what each is written for */
+	int			ngathered;
+	Size		gathered_bytes;
 } RowTarget;
 
 /*
@@ -63,6 +67,8 @@ typedef struct RowWriter
 	CommandId	cid;
 	bool		speculative;	/* indexes are opened for inserts that may meet a key */
 	bool		plain;			/* no table has triggers to fire */
+	bool		gathers;		/* rows without keys are stored together, where nobody can tell */
+	void	   *origin;			/* what the caller writes a row for; after an error, that of the row at fault */
 	int			ntargets;
 	RowTarget	targets[3];
 	TupleTableSlot *firing;		/* the row whose BEFORE triggers are firing */
@@ -101,6 +107,7 @@ extern void pointstore_writer_end(RowWriter *writer);
 extern RowTarget *pointstore_writer_target(RowWriter *writer, PointstoreTableId table);
 extern void pointstore_row_begin(RowTarget *target, HeapTuple read);
 extern RowOutcome pointstore_row_insert(RowWriter *writer, RowTarget *target, int keys);
+extern void pointstore_store_gathered(RowWriter *writer);
 extern RowOutcome pointstore_row_update(RowWriter *writer, RowTarget *target, ItemPointer tid);
 extern PointstoreIndexId pointstore_violated_key(const RowWriter *writer, const ErrorData *error);
 extern bool pointstore_is_own_slot(TupleTableSlot *slot);

@@ -15,8 +15,8 @@
 #include "storage/shmem.h"
 #include "utils/guc.h"
 
-#include "account/account.h"
-#include "account/note.h"
+#include "account/by_hand.h"
+#include "account/kind.h"
 #include "account/pair.h"
 #include "ground/compat.h"
 #include "ground/owner.h"
@@ -45,7 +45,7 @@ static void at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTran
 void
 _PG_init(void)
 {
-	pointstore_note_init();
+	pointstore_by_hand_init();
 	pointstore_queue_init();
 	pointstore_combiner_init();
 	pointstore_reconcile_init();

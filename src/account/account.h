@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * src/account/account.h
- *		Balance rows, kinds, status, account_log.
+ *		Rows of accounts: read, locked, written; and an account's last event.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,6 +12,7 @@
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
 
+#include "account/kind.h"
 #include "ground/compat.h"
 #include "ground/row.h"
 
@@ -21,20 +22,6 @@ typedef enum AccountStatus
 	STATUS_FROZEN,
 	STATUS_CLOSED
 } AccountStatus;
-
-/* The rules that an account lives under. */
-typedef struct Kind
-{
-	text	   *name;
-	text	   *unit;
-	bool		pure;
-	bool		auto_open;
-	bool		amount_required;	/* in an INSERT by hand */
-	bool		has_floor;
-	bool		has_ceiling;
-	int64		floor;
-	int64		ceiling;
-} Kind;
 
 /* One account as read; version, balance and updated_at move on as events are judged. */
 typedef struct Account
@@ -59,7 +46,7 @@ typedef struct Account
 	HeapTuple	row;			/* as read, with the user's columns; null when missing */
 	bool		opened;			/* by this batch */
 	bool		busy;			/* LOCK_IF_FREE: an append would have to wait; what was read does not count */
-	Oid			opened_by;		/* who opens it; InvalidOid: the session's role */
+	Oid			opened_by;		/* the role that opens it; InvalidOid: the session's */
 	bool		waits;			/* it was changed by hand, and its other half is the caller's to write */
 	int64		last_id;		/* as pointstore_last_event() has read it, as the next two; 0: not read yet */
 	bool		last_is_ours;	/* of this transaction */
@@ -75,7 +62,7 @@ typedef struct Account
 typedef enum AccountLock
 {
 	LOCK_NOTHING,
-	LOCK_IF_FREE,				/* the balance row, unless another has it, is opening it, or appends to it */
+	LOCK_IF_FREE,				/* the balance row, unless another session has it, is opening it, or appends to it */
 	LOCK_BALANCE,				/* the balance row; a pure account needs no lock to append */
 	LOCK_ACCOUNT,				/* whatever row it has: for a change of status or kind */
 	LOCK_BY_HAND				/* the balance row, or a pure account's FOR SHARE: for a guard, which sees to what waits */
@@ -83,23 +70,15 @@ typedef enum AccountLock
 
 extern void pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLock lock);
 extern void pointstore_release_account(Account *account);
-extern void pointstore_forget_kinds(void);
 extern void pointstore_refuse_waiting(const Account *account);
 pg_noreturn extern void pointstore_refuse_triggered_status(text *id);
-extern const Kind *pointstore_read_kind(text *name);
-extern const Kind *pointstore_require_kind(text *name);
 extern bool pointstore_last_event(Account *account, Snapshot snapshot);
 extern void pointstore_follow_event(Account *account, const Account *last);
 extern int64 pointstore_highest_id(void);
 extern RowOutcome pointstore_write_account(RowWriter *writer, Account *account);
+extern RowWriter *pointstore_begin_change(Account *account, bool *written);
 extern bool pointstore_change_account(Account *account);
-extern bool pointstore_open_row(text *id, const Kind *kind, Oid role);
-extern void pointstore_refuse_events(text *id, Snapshot snapshot);
-extern void pointstore_refuse_damaged(text *id, Snapshot snapshot);
-extern void pointstore_refuse_other_mode(text *id, bool pure);
-extern void pointstore_freeze(text *id, text *reason);
-extern void pointstore_note_opening(const Account *account);
-extern void pointstore_log(const char *action, text *reason, const Account *before, const Account *after);
 extern AccountStatus pointstore_status(text *status);
+extern const char *pointstore_status_name(AccountStatus status);
 
 #endif							/* POINTSTORE_ACCOUNT_H */

@@ -3,12 +3,12 @@
  * src/account/held.c
  *		Rows of pointstore.hold, and what an account's open holds reserve.
  *
- * Ours of a hold's row changes only together with the balance row of its account. So
- * who has locked that row, or updates just the version of it that was read in
- * the same snapshot, knows the account's holds as well: the balance row is locked
- * first, and for columns of ours it is lock enough. Those of the user's anybody may
- * change, and his triggers need the row locked for them (update_row); a sweep locks
- * it to see whether somebody is at it.
+ * Our columns of a hold's row change only together with the balance row of its account.
+ * So a backend that has locked that row, or updates just the version of it that was read
+ * in the same snapshot, knows the account's holds as well: the balance row is locked
+ * first, and for our columns it is lock enough. Columns of the user's own any session may
+ * change, and users' triggers need the row locked for them (update_row()); a sweep locks
+ * it to see whether another session is at it.
  *
  * What has expired reserves nothing from that moment on, although the rows
  * stay open, and balance.held counts them, until they are swept. An account's
@@ -124,8 +124,8 @@ pointstore_release_hold(Hold *hold)
 }
 
 /*
- * Locks the row that was read, unless another has it: false, and nothing is known of
- * what he makes of it.
+ * Locks the row that was read, unless another session has it: false, and nothing is
+ * known of what that makes of it.
  */
 bool
 pointstore_lock_hold_if_free(Hold *hold, Snapshot snapshot)
@@ -155,7 +155,7 @@ pointstore_write_hold(RowWriter *writer, Hold *hold, int keys)
 
 /*
  * Updates the row that was read. Its account's lock keeps it as it is, but for columns
- * of the user's, which anybody may change meanwhile: then it is its newest version
+ * of the user's, which any session may change meanwhile: then it is its newest version
  * that is updated. Where users' triggers fire first it has to be locked for them.
  */
 static RowOutcome
@@ -179,8 +179,8 @@ update_row(RowWriter *writer, RowTarget *target, Hold *hold)
 }
 
 /*
- * Locks the row that was read and takes its newest version for it; false: another has
- * it, where busy is given. What the hold is about to become stays as it is.
+ * Locks the row that was read and takes its newest version for it; false: another session
+ * has it, where busy is given. What the hold is about to become stays as it is.
  */
 static bool
 renew_row(Relation heap, Hold *hold, Snapshot snapshot, bool *busy)
@@ -209,6 +209,7 @@ renew_row(Relation heap, Hold *hold, Snapshot snapshot, bool *busy)
 	return true;
 }
 
+/* Whether two rows are alike in what a hold's account keeps as it is. */
 static bool
 same_hold(const Hold *a, const Hold *b)
 {
@@ -314,6 +315,7 @@ pointstore_find_next_expiry(Account *account, List *closing, Snapshot snapshot)
 	pointstore_scan_end(&scan);
 }
 
+/* Whether the hold of a row is open, and not among those about to be closed. */
 static bool
 is_open(TupleTableSlot *row, List *closing)
 {

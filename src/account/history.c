@@ -14,7 +14,7 @@
  * them may come.
  *
  * All of it is read in the active snapshot, without a plan and without any
- * code of the users': nobody's identity needs to be taken on.
+ * code of the users': so it needs no other role's identity.
  *
  *-------------------------------------------------------------------------
  */

@@ -5,7 +5,7 @@
  *
  * A transaction may update a balance row itself and insert the event before it or
  * afterwards (balance_writer). Before it commits or is prepared the last
- * event of each account that is noted (note.c) must be its row's version and balance,
+ * event of each account that is noted (by_hand.c) must be its row's version and balance,
  * PS010 otherwise. A callback does that, not a deferred trigger: it runs after the
  * users' deferred triggers, and SET CONSTRAINTS does not move it. Only what this
  * transaction wrote, at the noted version or later, is asked for.
@@ -17,7 +17,7 @@
 #include "utils/snapmgr.h"
 
 #include "account/account.h"
-#include "account/note.h"
+#include "account/by_hand.h"
 #include "account/pair.h"
 #include "ground/name.h"
 #include "ground/pointstore.h"
@@ -34,6 +34,7 @@ pointstore_check_pairs(void)
 	pointstore_for_each_change(check_pair);
 }
 
+/* PS010 where row and events of an account were parted by this transaction, at the noted version or later. */
 static void
 check_pair(const ChangeNote *change)
 {

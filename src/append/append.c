@@ -30,8 +30,10 @@
 #include "utils/snapmgr.h"
 
 #include "account/account.h"
+#include "account/by_hand.h"
 #include "account/held.h"
-#include "account/note.h"
+#include "account/kind.h"
+#include "account/opening.h"
 #include "append/append.h"
 #include "append/batch.h"
 #include "append/judge.h"

@@ -12,6 +12,8 @@
 
 #include "account/account.h"
 #include "account/held.h"
+#include "account/kind.h"
+#include "account/opening.h"
 #include "append/judge.h"
 #include "append/refusal.h"
 #include "ground/name.h"

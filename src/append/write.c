@@ -27,6 +27,7 @@
 
 #include "account/account.h"
 #include "account/held.h"
+#include "account/opening.h"
 #include "append/batch.h"
 #include "append/judge.h"
 #include "append/receipt.h"

@@ -13,7 +13,7 @@
  * is not on the path of an append is SQL (store.c).
  *
  * A RowWriter is one statement: its rows carry one command id that no other
- * statement has, which is how the guards know a row of ours (guard.c): the
+ * statement has, which is how the guards know a row of ours (guard/): the
  * command counter is raised before and after. Writers nest, when a user's
  * trigger appends in turn; the stack is cut back when a subtransaction ends
  * with an error, which is why they live in the transaction's memory and not on
@@ -140,6 +140,16 @@ pointstore_scan_end(RowScan *scan)
 	ExecDropSingleTupleTableSlot(scan->slot);
 	index_close(scan->index, NoLock);
 	table_close(scan->heap, NoLock);
+}
+
+/* A copy of a text column declared NOT NULL: where that constraint was dropped a null reads as ''. */
+text *
+pointstore_slot_text(TupleTableSlot *row, AttrNumber att)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(row, att, &isnull);
+
+	return isnull ? cstring_to_text("") : DatumGetTextPCopy(value);
 }
 
 /* Whether a row was inserted, or last updated, by this transaction. */

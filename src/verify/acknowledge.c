@@ -16,6 +16,7 @@
 #include "utils/snapmgr.h"
 
 #include "account/account.h"
+#include "account/log.h"
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"

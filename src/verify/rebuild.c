@@ -34,6 +34,9 @@
 
 #include "account/account.h"
 #include "account/held.h"
+#include "account/kind.h"
+#include "account/log.h"
+#include "account/opening.h"
 #include "ground/detail.h"
 #include "ground/identity.h"
 #include "ground/name.h"

@@ -19,6 +19,8 @@
 #include "utils/snapmgr.h"
 
 #include "account/account.h"
+#include "account/log.h"
+#include "account/status.h"
 #include "append/write.h"
 #include "ground/detail.h"
 #include "ground/identity.h"

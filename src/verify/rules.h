@@ -36,7 +36,7 @@
 "CASE WHEN " type " IS NULL THEN 'open' WHEN " type EQ "'HoldConfirmed' THEN 'confirmed'" \
 " WHEN " type EQ "'HoldCancelled' THEN 'cancelled' ELSE 'expired' END"
 
-/* A time as hold.c writes it into an event's metadata. */
+/* A time as money/hold_step.c writes it into an event's metadata. */
 #define AS_IN_METADATA(at) \
 "CASE WHEN pg_catalog.isfinite(" at ") THEN (pg_catalog.to_jsonb(pg_catalog.timezone('UTC', " at ")) OPERATOR(pg_catalog.#>>) CAST('{}' AS pg_catalog.text[]))" \
 " OPERATOR(pg_catalog.||) '+00:00' ELSE CAST(" at " AS pg_catalog.text) END"

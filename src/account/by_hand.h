@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * src/account/note.h
+ * src/account/by_hand.h
  *		What this transaction has written by hand.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef POINTSTORE_NOTE_H
-#define POINTSTORE_NOTE_H
+#ifndef POINTSTORE_BY_HAND_H
+#define POINTSTORE_BY_HAND_H
 
 /* An account whose row and events are to be brought together by the caller. */
 typedef struct ChangeNote
@@ -24,7 +24,7 @@ typedef struct EventNote
 	uint64		matches:1;		/* its balance was, before it */
 } EventNote;
 
-extern void pointstore_note_init(void);
+extern void pointstore_by_hand_init(void);
 extern bool pointstore_caller_moves_balances(void);
 extern void pointstore_note_change(text *id, int64 version);
 extern bool pointstore_is_noted_change(text *id);
@@ -35,4 +35,4 @@ extern bool pointstore_has_noted_events(void);
 extern bool pointstore_has_notes(void);
 extern void pointstore_forget_notes(void);
 
-#endif							/* POINTSTORE_NOTE_H */
+#endif							/* POINTSTORE_BY_HAND_H */

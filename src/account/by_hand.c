@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
- * src/account/note.c
+ * src/account/by_hand.c
  *		What this transaction has written to the store's tables by hand.
  *
  * An event inserted by hand is noted when it is let in, by its id and a digest
  * of what it is to be, so that what is stored can be compared with it; and with
- * who moves its balance. The accounts whose row and events are to be brought
- * together by the caller are noted to be looked at before the commit (pair.c).
+ * whether the store or the caller moves its balance. The accounts whose row and events
+ * are to be brought together by the caller are noted to be looked at before the commit
+ * (pair.c).
  *
  * The notes are hints. A savepoint may take back what they speak of, so they
  * are never asked without the tables: an id is never drawn twice, and a change
@@ -23,9 +24,9 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#include "account/note.h"
+#include "account/by_hand.h"
 
-/* who moves the balance of an event inserted by hand */
+/* what moves the balance of an event inserted by hand */
 typedef enum BalanceWriter
 {
 	WRITER_STORE,
@@ -48,7 +49,7 @@ static int	match_id(const void *a, const void *b, Size size);
 
 /* Called once when the library is loaded: the setting. */
 void
-pointstore_note_init(void)
+pointstore_by_hand_init(void)
 {
 	DefineCustomEnumVariable("pointstore.balance_writer",
 							 "Who moves the balance of an event inserted by hand: the store, or the caller by an UPDATE in the same transaction.",
@@ -90,6 +91,7 @@ pointstore_note_change(text *id, int64 version)
 	change->version = version;
 }
 
+/* The keys are pointers to ids: hashed and compared by the bytes of these. */
 static uint32
 hash_id(const void *key, Size size)
 {
@@ -98,6 +100,7 @@ hash_id(const void *key, Size size)
 	return DatumGetUInt32(hash_any((const unsigned char *) VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)));
 }
 
+/* 0 where they are equal. */
 static int
 match_id(const void *a, const void *b, Size size)
 {
@@ -136,7 +139,7 @@ pointstore_for_each_change(void (*what) (const ChangeNote *change))
 	}
 }
 
-/* Notes an event that is let in. Ids rise, but where somebody has set the sequence back. */
+/* Notes an event that is let in. Ids rise, but where the sequence was set back. */
 void
 pointstore_note_event(const EventNote *event)
 {

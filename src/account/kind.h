@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/account/kind.h
+ *		Kinds: the rules that accounts live under.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_KIND_H
+#define POINTSTORE_KIND_H
+
+typedef struct Kind
+{
+	text	   *name;
+	text	   *unit;
+	bool		pure;
+	bool		auto_open;
+	bool		amount_required;	/* in an INSERT by hand */
+	bool		has_floor;
+	bool		has_ceiling;
+	int64		floor;
+	int64		ceiling;
+} Kind;
+
+extern const Kind *pointstore_read_kind(text *name);
+extern const Kind *pointstore_require_kind(text *name);
+extern void pointstore_forget_kinds(void);
+
+#endif							/* POINTSTORE_KIND_H */

@@ -1,12 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * src/workers/launcher.c
- *		Who reconciles and who sweeps when. With the library preloaded a launcher,
- *		which holds no database connection, starts a worker for each database of
- *		pointstore.databases every pointstore.reconcile_interval. The worker makes one
- *		incremental run and leaves. Another makes a full one, when the last is older
- *		than pointstore.full_reconcile_interval, and a third closes expired holds every
- *		pointstore.sweep_interval: a full run may take hours, and these do not wait for it.
+ *		The launcher and its workers: when stores are reconciled and holds are swept.
+ *		With the library preloaded a launcher, which holds no database connection,
+ *		starts a worker for each database of pointstore.databases every
+ *		pointstore.reconcile_interval. The worker makes one incremental run and
+ *		leaves. Another makes a full one, when the last is older than
+ *		pointstore.full_reconcile_interval, and a third closes expired holds every
+ *		pointstore.sweep_interval: a full run may take hours, and these do not wait
+ *		for it.
  *
  * The launcher starts when recovery is over, so a standby has none until it is
  * promoted. It is connected to the shared catalogs alone, to see whether a database is
@@ -15,10 +17,10 @@
  * makes no full run early, and after runs that failed, or whose session died, the
  * next one of that scope waits twice as long each time.
  *
- * A worker connects as nobody in particular, since the store's owner need not be
- * able to log in, and all that it does of the store it does as the owner (step.c). An
- * error ends its run, and stands in the run's row. It makes way for others: the launcher
- * sees to that (worker.c).
+ * A worker connects as no role in particular, since the store's owner need not be
+ * able to log in, and all that it does of the store it does as the owner (ground/step.c). An
+ * error ends its run, and stands in the run's row. It makes way for other sessions: the launcher
+ * sees to that (ground/worker.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -57,7 +59,7 @@
 #include "ground/step.h"
 #include "ground/store.h"
 #include "ground/worker.h"
-#include "money/hold.h"
+#include "money/sweep.h"
 #include "verify/run.h"
 #include "workers/launcher.h"
 
@@ -88,7 +90,7 @@ typedef struct Served
 	BackgroundWorkerHandle *worker[N_TASKS];	/* null: none is running */
 	TimestampTz due[N_TASKS];
 	bool		listed;
-	bool		refuses;		/* it was not there, or let nobody in */
+	bool		refuses;		/* it was not there, or accepted no connections */
 } Served;
 
 /* What a worker is told, in bgw_extra. */
@@ -105,6 +107,7 @@ static int	sweep_interval = 10;
 
 static void serve(List **served);
 static void take_list(List **served);
+static void list_database(List **served, const char *name);
 static void look_after(Served *database, Task task, TimestampTz now);
 static bool lets_in(Served *database);
 static int	tick(void);
@@ -173,6 +176,7 @@ tick(void)
 	return (reconcile_interval > 0 && reconcile_interval < 5) || (sweep_interval > 0 && sweep_interval < 5) ? 200 : 1000;
 }
 
+/* Starts whatever is due in the databases of the setting. */
 static void
 serve(List **served)
 {
@@ -213,25 +217,30 @@ take_list(List **served)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("pointstore.databases is not a list of names: \"%s\"", taken)));
 	foreach(cell, names)
-	{
-		Served	   *found = NULL;
-		ListCell   *other;
-
-		foreach(other, *served)
-			if (strncmp(((Served *) lfirst(other))->name, lfirst(cell), NAMEDATALEN - 1) == 0)
-				found = lfirst(other);
-		if (found == NULL)
-		{
-			found = palloc0(sizeof(Served));
-			strlcpy(found->name, lfirst(cell), NAMEDATALEN);
-			*served = lappend(*served, found);
-		}
-		found->listed = true;
-	}
+		list_database(served, lfirst(cell));
 	pgstat_report_activity(STATE_IDLE, list_length(names) == 1 ? "pointstore: 1 database on schedule" :
 						   psprintf("pointstore: %d databases on schedule", list_length(names)));
 	list_free(names);
 	pfree(setting);
+}
+
+/* Marks a database of that name as listed; it is served from now on, where it was not before. */
+static void
+list_database(List **served, const char *name)
+{
+	Served	   *found = NULL;
+	ListCell   *cell;
+
+	foreach(cell, *served)
+		if (strncmp(((Served *) lfirst(cell))->name, name, NAMEDATALEN - 1) == 0)
+			found = lfirst(cell);
+	if (found == NULL)
+	{
+		found = palloc0(sizeof(Served));
+		strlcpy(found->name, name, NAMEDATALEN);
+		*served = lappend(*served, found);
+	}
+	found->listed = true;
 }
 
 /* Starts a database's worker for a task when one is due and none is running. */
@@ -268,8 +277,8 @@ interval(Task task)
 
 /*
  * Whether a database is there and accepts connections; a change of that is logged,
- * once. By the heap: who is in no database may have no index of a catalog, as
- * long as nobody else has connected since the server was started.
+ * once. By the heap: a backend that is in no database may have no index of a catalog, as
+ * long as no other has connected since the server was started.
  */
 static bool
 lets_in(Served *database)
@@ -297,6 +306,7 @@ lets_in(Served *database)
 	return !database->refuses;
 }
 
+/* Starts a worker of a database for a task; false: none is free. */
 static bool
 start_worker(const char *database, char task, BackgroundWorkerHandle **handle)
 {
@@ -355,7 +365,7 @@ choose_scope(char order, bool *full)
 		pointstore_act_as_caller(&scope);
 	}
 	CommitTransactionCommand();
-	/* who it is, to account_log */
+	/* the role that account_log names */
 	if (due)
 		SetSessionAuthorization(owner, is_superuser);
 	return due;
@@ -490,6 +500,7 @@ pointstore_worker_alive(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(interval(TASK_INCREMENTAL) + interval(TASK_FULL) > 0 && is_listed(get_database_name(MyDatabaseId)) && launcher_runs());
 }
 
+/* Whether the setting names a database. */
 static bool
 is_listed(const char *database)
 {
@@ -503,6 +514,7 @@ is_listed(const char *database)
 	return listed;
 }
 
+/* Whether one of the server's background workers is the launcher. */
 static bool
 launcher_runs(void)
 {

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/money/read.c
+ * src/money/statement.c
  *		Reading balances: what an account holds, and held. In the caller's
  *		snapshot; a statement is one range of the primary key.
  *
@@ -62,7 +62,7 @@ pointstore_get_balance(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* A view that somebody has made anew may have columns of other types: 55000. */
+/* A view that was made anew may have columns of other types: 55000. */
 static void
 refuse_other_columns(TupleDesc found, TupleDesc wanted)
 {

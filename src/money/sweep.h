@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
- * src/money/hold.h
- *		Holds.
+ * src/money/sweep.h
+ *		The sweep: holds that have expired are closed.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef POINTSTORE_HOLD_H
-#define POINTSTORE_HOLD_H
+#ifndef POINTSTORE_SWEEP_H
+#define POINTSTORE_SWEEP_H
 
 extern void pointstore_sweep(void);
 
-#endif							/* POINTSTORE_HOLD_H */
+#endif							/* POINTSTORE_SWEEP_H */

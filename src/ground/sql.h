@@ -39,6 +39,13 @@
 "CASE WHEN " e ".cause_id IS NOT NULL AND " e ".event_type" NE "ALL (ARRAY['EventReversed', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])" \
 " AND " e ".payload OPERATOR(pg_catalog.?) 'version' THEN " e ".payload END"
 
+/*
+ * Whether an id was drawn after the last one then was: one beyond the sequence was not. Those of events that a
+ * subscription brings have nothing to do with it.
+ */
+#define HAS_COME(id, last, fed) \
+"coalesce(" id GT last " AND (" fed " OR " id LE "(SELECT last_value FROM pointstore.event_store_id_seq)), false)"
+
 /* A step of a hold. */
 #define IS_STEP(e) e ".event_type" EQ "ANY (ARRAY['HoldPlaced', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])"
 

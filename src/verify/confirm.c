@@ -146,7 +146,9 @@ decide(void *arg)
 	Case	   *wrong = arg;
 
 	look(wrong);
-	if (wrong->unsure)
+	/* who has merely moved need not be waited for, nor loses the proof; what is open about it is looked at in the end */
+	wrong->settled = wrong->moved && wrong->found->n == 0 && !wrong->hidden;
+	if (wrong->unsure || wrong->settled)
 		return true;
 	/* what has come while it was looked at is read before the lock, and what has come since then under it */
 	if (!still_stands(wrong))
@@ -172,9 +174,10 @@ look(Case *wrong)
 
 	wrong->stamp = read_stamp(wrong, false, &wrong->version);
 	wrong->found = pointstore_examine(wrong->id, false);
+	wrong->moved = wrong->by_heap && has_moved(wrong);
 	compare_with_heap(wrong, snapshot);
 	/* an index may hide from this what the heap has shown */
-	wrong->hidden = wrong->lie != NULL || (wrong->found->n == 0 && wrong->by_heap && !has_moved(wrong));
+	wrong->hidden = wrong->lie != NULL || (wrong->found->n == 0 && wrong->by_heap && !wrong->moved);
 	wrong->unsure = wrong->hidden && run->heap_looks == MAX_HEAP_LOOKS;
 	if (wrong->hidden && !wrong->unsure)
 	{
@@ -195,10 +198,10 @@ has_moved(const Case *wrong)
 		.sql = "SELECT FROM (SELECT e.id FROM pointstore.event_store e WHERE e.aggregate_id" EQ "$1 ORDER BY e.version DESC LIMIT 1) l WHERE l.id" GT "$2",
 		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
 	};
-	Datum		values[2] = {PointerGetDatum(wrong->id), Int64GetDatum(wrong->run->safe_id)};
+	Datum		values[2] = {PointerGetDatum(wrong->id), Int64GetDatum(wrong->run->whole_id)};
 	bool		moved;
 
-	if (wrong->run->spool == NULL)
+	if (wrong->run->spool == NULL || !wrong->run->moving)
 		return false;
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, true);
@@ -209,7 +212,8 @@ has_moved(const Case *wrong)
 
 /*
  * Whether the keys say of an account what its heaps do, where the heaps have been read or something
- * would be written: then they are read for it, so many times in a run.
+ * would be written: then they are read for it, so many times in a run. What was spooled may lack, or have twice, rows
+ * that somebody has moved meanwhile: where the keys say something else, that is read again.
  */
 static void
 compare_with_heap(Case *wrong, Snapshot snapshot)
@@ -217,21 +221,25 @@ compare_with_heap(Case *wrong, Snapshot snapshot)
 	Datum		id = PointerGetDatum(wrong->id);
 	HeapView   *view;
 
-	if (wrong->found->n == 0 || VARSIZE_ANY_EXHDR(wrong->id) == 0 || !pointstore_store_is_complete())
+	wrong->lie = NULL;
+	if (VARSIZE_ANY_EXHDR(wrong->id) == 0 || !pointstore_store_is_complete())
+		return;
+	if (wrong->found->n == 0 && (!wrong->moved || wrong->heap == NULL))
 		return;
 	wrong->policy = pointstore_read_policy(wrong->id);
 	if (wrong->heap == NULL && (!wrong->policy.repair || !pointstore_can_repair(wrong)))
 		return;
-	wrong->not_compared = wrong->heap == NULL && wrong->run->heap_looks == MAX_HEAP_LOOKS;
+	if (wrong->heap != NULL)
+		wrong->lie = pointstore_find_lie(wrong->id, wrong->heap, snapshot);
+	if (wrong->heap != NULL && (wrong->lie == NULL || wrong->run->spool == NULL))
+		return;
+	wrong->not_compared = wrong->run->heap_looks == MAX_HEAP_LOOKS;
 	if (wrong->not_compared)
 		return;
-	if (wrong->heap == NULL)
-	{
-		wrong->run->heap_looks++;
-		wrong->heap = view = palloc(sizeof(HeapView));
-		pointstore_view_heaps(&id, 1, view);
-	}
-	wrong->lie = pointstore_find_lie(wrong->id, wrong->heap, snapshot);
+	wrong->run->heap_looks++;
+	wrong->heap = view = palloc(sizeof(HeapView));
+	pointstore_view_heaps(&id, 1, view);
+	wrong->lie = pointstore_find_lie(wrong->id, view, snapshot);
 }
 
 /* That an index hides or invents rows is a finding, too. */

@@ -30,6 +30,7 @@ typedef struct Case
 	text	   *id;
 	bool		by_heap;		/* it is the heap that has shown it */
 	const HeapView *heap;		/* what the heaps say; null: not known */
+	bool		moved;			/* and may be for the account has had events meanwhile */
 	const char *lie;			/* table whose key says something else */
 	bool		not_compared;	/* heap looks have run out */
 	bool		known;			/* something is wrong that was acknowledged */

@@ -93,6 +93,7 @@ pointstore_view_heaps(Datum *ids, int n, HeapView *views)
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		HeapView   *view = &views[DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull)) - 1];
 
+		view->newest = PG_INT64_MAX;
 		view->events = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
 		view->last = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
 		view->mark = DatumGetInt64(SPI_getbinval(row, desc, 4, &isnull));
@@ -148,12 +149,16 @@ same_events(text *id, const HeapView *heap, Snapshot snapshot)
 	pointstore_scan_begin(&scan, INDEX_EVENT, snapshot, &key);
 	while (pointstore_scan_next(&scan, ForwardScanDirection))
 	{
+		bool		no_id;
 		bool		no_version;
 		bool		no_amount;
+		Datum		event = slot_getattr(scan.slot, att[EV_ID], &no_id);
 		Datum		version = slot_getattr(scan.slot, att[EV_VERSION], &no_version);
 		Datum		amount = slot_getattr(scan.slot, att[EV_AMOUNT], &no_amount);
 
 		CHECK_FOR_INTERRUPTS();
+		if (!no_id && DatumGetInt64(event) > heap->newest)
+			continue;
 		n++;
 		if (!no_version && !no_amount)
 			mark ^= DatumGetInt64(DirectFunctionCall2(hashint8extended, amount, version));

@@ -15,6 +15,7 @@ typedef struct HeapView
 {
 	int64		events;
 	int64		last;			/* version */
+	int64		newest;			/* id up to which its events were looked at */
 	int64		mark;			/* of the events, HEAP_MARK() */
 	int64		balances;		/* rows that it has */
 	int64		pures;

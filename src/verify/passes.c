@@ -15,15 +15,16 @@
 #include "verify/rules.h"
 #include "verify/spool.h"
 
-const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT8OID, BOOLOID};
+const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT8OID, BOOLOID, BOOLOID, INT8OID};
 
 /* Whether an account is of the slice $3 of $2. */
 #define IN_SLICE(account) "($2" EQ "1 OR " PART_OF_TEXT(account, "$2") EQ "$3)"
 
 /*
  * The statements of a full run, over the store's events or, of a run in slices, over those of a part that
- * were spooled: $1 the key of the digests, $2 slices, $3 the slice, $4 the last id of which every event was there before
- * the run began to read, $5 whether the events were spooled, so that accounts may have moved meanwhile.
+ * were spooled: $1 the key of the digests, $2 slices, $3 the slice, $4 the last id when the run began,
+ * $5 whether the events were spooled, so that accounts may have moved meanwhile, $6 whether they come by a subscription,
+ * $7 the last id of which every event was there before the run began to read.
  */
 
 /*
@@ -33,9 +34,10 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
  * events were read. Rows without a name are those of the account ''.
  */
 #define IS_AHEAD "($5 AND coalesce(GREATEST(b.version, q.version)" GT "coalesce((e.d).last_version, 0), false))"
-#define SLICE_SQL(events) \
+#define SEEN "FILTER (WHERE coalesce(e.id" LE "$7, true))"
+#define SLICE_SQL(events, seen, mark) \
 "WITH digested AS (" \
-" SELECT e.aggregate_id, pointstore.digest(e.version, e.amount, e.held, e.balance_after, 0, 0, $1) AS d, " HEAP_MARK("e.version", "e.amount") " AS mark" \
+" SELECT e.aggregate_id, pointstore.digest(e.version, e.amount, e.held, e.balance_after, 0, 0, $1) AS d, " seen " AS seen, " mark " AS mark" \
 "   FROM " events " e GROUP BY e.aggregate_id)," \
 " balances AS (" \
 " SELECT b.aggregate_id, pg_catalog.count(*) AS rows, pg_catalog.max(b.version) AS version, pg_catalog.max(b.balance) AS balance," \
@@ -67,14 +69,14 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 "        e.aggregate_id IS NOT NULL AND (q.aggregate_id IS NULL OR q.version" NE "(e.d).last_version" \
 "        OR q.balance" NE "(e.d).total OR q.held" NE "(e.d).held) AS moved," \
 "        (e.d).last_version AS last, (e.d).total AS total, (e.d).held AS held, (e.d).events AS events, e.mark, b.rows AS balances, p.rows AS pures," \
-"        " IS_AHEAD " AS ahead," \
+"        " IS_AHEAD " AS ahead, coalesce(e.seen, (e.d).events) AS seen," \
 "        coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id) IS NOT NULL AS known" \
 "   FROM digested e" \
 "   FULL JOIN balances b ON b.aggregate_id" EQ "e.aggregate_id" \
 "   FULL JOIN reserved r ON r.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id)" \
 "   FULL JOIN proofs q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id)" \
 "   FULL JOIN pures p ON p.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id))" \
-" SELECT id, bad, moved, last, total, held, events, mark, balances, pures, ahead FROM compared WHERE known OR bad"
+" SELECT id, bad, moved, last, total, held, events, mark, balances, pures, ahead, seen FROM compared WHERE known OR bad"
 
 /* The accounts within which created_at falls; sorted by a hash first, since to compare numbers is cheap. */
 #define ORDER_SQL(events) \
@@ -101,7 +103,7 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 "   WHERE p.hold_id IS NOT NULL AND " IS_OTHER_HOLD("h", "p", "c.event_type", "c.amount") \
 "  UNION ALL" \
 "  SELECT h.aggregate_id FROM pointstore.hold h LEFT JOIN placed p ON p.id" EQ "h.event_id AND p.aggregate_id" EQ "h.aggregate_id" \
-"   WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id") " AND p.id IS NULL AND coalesce(h.event_id" LE "$4, true)) x"
+"   WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id") " AND p.id IS NULL AND NOT " HAS_COME("h.event_id", "$4", "$6") ") x"
 
 /* The accounts whose kind, its unit, or status is not what their log says last. */
 #define LOG_SQL(events) \
@@ -152,7 +154,7 @@ const char *const pointstore_resolve_sql =
 /*
  * The accounts of first legs whose legs do not sum to zero or were not taken back alike; those of legs whose
  * cause is no first leg, or that say neither their request nor their cause. All sides of a movement are written together, so a snapshot
- * has all or none; of one to which something belongs that came since the run began to read, some may be missing.
+ * has all or none; of one to which something belongs that came since the run began, some may be missing.
  */
 #define MOVEMENTS_SQL(events, reversed) \
 "WITH marked AS (" \
@@ -169,15 +171,19 @@ const char *const pointstore_resolve_sql =
 "  UNION ALL" \
 "  SELECT c.aggregate_id FROM caused c LEFT JOIN taken t ON t.first_id" EQ "c.id" \
 "   WHERE c.fits AND (c.amount" PLUS "c.total" NE "0 OR t.total" NE "0)" \
-"     AND coalesce(c.newest" LE "$4, true) AND coalesce(t.newest" LE "$4, true)" \
+"     AND NOT " HAS_COME("c.newest", "$4", "$6") " AND NOT " HAS_COME("t.newest", "$4", "$6") \
 "  UNION ALL" \
 "  SELECT e.aggregate_id FROM " events " e WHERE e.leg" GE "1 AND e.request_id IS NULL AND e.cause_id IS NULL) x"
 
 #define PASS(sql, family) {sql("pointstore.event_store"), sql("events"), family}
 
-const Pass pointstore_slice_pass = PASS(SLICE_SQL, SPOOL_ACCOUNTS);
+const Pass pointstore_slice_pass = {
+	SLICE_SQL("pointstore.event_store", "CAST(NULL AS pg_catalog.int8)", HEAP_MARK("e.version", "e.amount")),
+	SLICE_SQL("events", "pg_catalog.count(*) " SEEN, HEAP_MARK("e.version", "e.amount") " " SEEN), SPOOL_ACCOUNTS, true
+};
 const Pass pointstore_account_passes[] = {
-	PASS(ORDER_SQL, SPOOL_ACCOUNTS), PASS(HOLDS_SQL, SPOOL_ACCOUNTS), PASS(LOG_SQL, SPOOL_ACCOUNTS), PASS(REVERSALS_SQL, SPOOL_ACCOUNTS)
+	PASS(ORDER_SQL, SPOOL_ACCOUNTS), {HOLDS_SQL("pointstore.event_store"), HOLDS_SQL("events"), SPOOL_ACCOUNTS, true},
+	PASS(LOG_SQL, SPOOL_ACCOUNTS), PASS(REVERSALS_SQL, SPOOL_ACCOUNTS)
 };
 const Pass pointstore_link_passes[] = {
 	PASS(REQUESTS_SQL, SPOOL_REQUESTS),

@@ -17,14 +17,16 @@ typedef struct Pass
 	const char *by_heap;
 	const char *by_spool;
 	SpoolFamily family;
+	bool		moving;			/* it compares what was spooled with rows of now */
 } Pass;
 
 /* What the passes of a full run are given. */
-#define N_PASS_VALUES 5
+#define N_PASS_VALUES 7
 extern const Oid pointstore_pass_types[N_PASS_VALUES];
 #define PASS_VALUES(run, part) \
 	{Int64GetDatum((run)->key), Int64GetDatum((run)->slices), Int64GetDatum(part), \
-	 Int64GetDatum((run)->spool ? (run)->safe_id : PG_INT64_MAX), BoolGetDatum((run)->spool != NULL)}
+	 Int64GetDatum((run)->spool ? (run)->pending_id : PG_INT64_MAX), BoolGetDatum((run)->spool != NULL), \
+	 BoolGetDatum((run)->fed), Int64GetDatum((run)->whole_id)}
 
 extern const Pass pointstore_slice_pass;
 extern const Pass pointstore_account_passes[];

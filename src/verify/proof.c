@@ -77,7 +77,7 @@ static const char *const tail_sql =
 "   FROM compared c)"
 " SELECT id, bad, coalesce(events, 0)" GT "0 AS moved, CASE WHEN NOT bad THEN " AS_BIGINT("last") " END,"
 "        CASE WHEN NOT bad THEN " AS_BIGINT("total") " END, CASE WHEN NOT bad THEN " AS_BIGINT("held") " END, events,"
-"        CAST(NULL AS pg_catalog.int8), CAST(NULL AS pg_catalog.int8), CAST(NULL AS pg_catalog.int8), false"
+"        CAST(NULL AS pg_catalog.int8), CAST(NULL AS pg_catalog.int8), CAST(NULL AS pg_catalog.int8), false, CAST(NULL AS pg_catalog.int8)"
 "   FROM judged";
 
 static void write_proofs(Run *run, Proofs *proofs);
@@ -106,7 +106,7 @@ pointstore_take_compared(Run *run, Tuplestorestate *rows, bool by_heap)
 		if (pointstore_is_true(slot, 1))
 		{
 			char	   *id = TextDatumGetCString(slot->tts_values[0]);
-			HeapView	heap = pointstore_compared_heap(slot);
+			HeapView	heap = pointstore_compared_heap(run, slot);
 
 			pointstore_confirm(run, id, by_heap, by_heap ? &heap : NULL);
 			pfree(id);

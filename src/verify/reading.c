@@ -81,7 +81,10 @@ pointstore_run_execute(Run *run, const Reading *reading, DestReceiver *dest)
 	if (reading->by_heap)
 		pointstore_use_no_index();
 	if (reading->by_tid)
+	{
 		pointstore_set_option("enable_seqscan", "off");
+		pointstore_set_option("enable_tidscan", "on");
+	}
 	pointstore_run_plan_with_care(!reading->spooled && !reading->by_tid);
 	SPI_connect();
 	if (reading->spooled)
@@ -120,7 +123,7 @@ count_account(TupleTableSlot *slot, DestReceiver *self)
 	Receiver   *receiver = (Receiver *) self;
 
 	slot_getallattrs(slot);
-	receiver->run->accounts += pointstore_is_true(slot, ROW_AHEAD) ? 0 : 1;	/* its tail counts it */
+	receiver->run->accounts += pointstore_is_true(slot, ROW_AHEAD) && !pointstore_is_true(slot, 1) ? 0 : 1;	/* its tail counts it */
 	receiver->run->events += slot->tts_isnull[6] ? 0 : DatumGetInt64(slot->tts_values[6]);
 	if (pointstore_is_true(slot, 1) || pointstore_is_true(slot, 2) || pointstore_is_true(slot, ROW_AHEAD))
 		tuplestore_puttupleslot(receiver->rows, slot);
@@ -145,12 +148,13 @@ end_receiver(DestReceiver *self)
 
 /* What a row of slice_pass says of the heaps. */
 HeapView
-pointstore_compared_heap(TupleTableSlot *slot)
+pointstore_compared_heap(const Run *run, TupleTableSlot *slot)
 {
 	return (HeapView)
 	{
 		.last = slot->tts_isnull[3] ? 0 : DatumGetInt64(slot->tts_values[3]),
-		.events = slot->tts_isnull[6] ? 0 : DatumGetInt64(slot->tts_values[6]),
+		.newest = run->spool ? run->whole_id : PG_INT64_MAX,
+		.events = slot->tts_isnull[ROW_SEEN] ? 0 : DatumGetInt64(slot->tts_values[ROW_SEEN]),
 		.mark = slot->tts_isnull[7] ? 0 : DatumGetInt64(slot->tts_values[7]),
 		.balances = slot->tts_isnull[8] ? 0 : DatumGetInt64(slot->tts_values[8]),
 		.pures = slot->tts_isnull[9] ? 0 : DatumGetInt64(slot->tts_values[9])
@@ -161,7 +165,7 @@ pointstore_compared_heap(TupleTableSlot *slot)
 TupleDesc
 pointstore_compared_desc(void)
 {
-	TupleDesc	desc = CreateTemplateTupleDesc(ROW_AHEAD + 1);
+	TupleDesc	desc = CreateTemplateTupleDesc(ROW_SEEN + 1);
 
 	TupleDescInitEntry(desc, 1, "id", TEXTOID, -1, 0);
 	TupleDescInitEntry(desc, 2, "bad", BOOLOID, -1, 0);
@@ -174,5 +178,6 @@ pointstore_compared_desc(void)
 	TupleDescInitEntry(desc, 9, "balances", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, 10, "pures", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, ROW_AHEAD + 1, "ahead", BOOLOID, -1, 0);
+	TupleDescInitEntry(desc, ROW_SEEN + 1, "seen", INT8OID, -1, 0);
 	return desc;
 }

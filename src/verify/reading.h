@@ -14,8 +14,9 @@
 #include "verify/index.h"
 #include "verify/runstate.h"
 
-/* column of the rows of compared accounts: whether it has moved on since */
+/* columns of the rows of compared accounts: whether it has moved on since; how many of its events were there before the run began to read */
 #define ROW_AHEAD 10
+#define ROW_SEEN 11
 
 /* A statement of a run, and how it is executed. */
 typedef struct Reading
@@ -36,6 +37,6 @@ extern Tuplestorestate *pointstore_collect(Run *run, const Reading *reading);
 extern void pointstore_run_execute(Run *run, const Reading *reading, DestReceiver *dest);
 extern bool pointstore_is_true(TupleTableSlot *slot, int column);
 extern TupleDesc pointstore_compared_desc(void);
-extern HeapView pointstore_compared_heap(TupleTableSlot *slot);
+extern HeapView pointstore_compared_heap(const Run *run, TupleTableSlot *slot);
 
 #endif

@@ -36,6 +36,7 @@
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
@@ -88,13 +89,13 @@ static PointstorePlan abandon_plan = {
 static PointstorePlan resume_plan = {
 	.sql = "UPDATE pointstore.reconciliation SET status = 'running', error = NULL"
 	" WHERE id" EQ "(SELECT pg_catalog.max(id) FROM pointstore.reconciliation WHERE scope" EQ "$1)"
-	"   AND status" EQ "'interrupted' AND slices_done" GT "0 AND slices_done" LT "slices"
+	"   AND status" EQ "'interrupted' AND slices_done" GT "0 AND slices_done" LT "slices AND slices" LE "$4"
 	/* what was proved longer ago is proved anew */
 	"   AND started_at" GT "(pg_catalog.clock_timestamp()" MINUS "CAST('1 day' AS pg_catalog.interval))"
 	" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at, findings, unverified,"
 	"   (SELECT pg_catalog.count(DISTINCT l.aggregate_id) FROM pointstore.account_log l"
 	"     WHERE l.at" GE "started_at AND l.reason" EQ "'" OUR_REASON "')",
-	.nargs = 1, .argtypes = {TEXTOID}
+	.nargs = 4, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID, INT4OID}
 };
 static PointstorePlan start_plan = {
 	.sql = "INSERT INTO pointstore.reconciliation (scope, triggered_by, slices)"
@@ -126,6 +127,7 @@ static void take_over(Run *run, HeapTuple row, TupleDesc desc);
 static void require_stored(void);
 static void show_size(Run *run);
 static void read_horizon(Run *run);
+static bool writers_end(Run *run);
 static bool has_come_to_rest(const char *xmax);
 static void finish_run(Run *run);
 static void forget_runs(void);
@@ -419,6 +421,46 @@ read_horizon(Run *run)
 		run->safe_id = run->pending_id;
 	else
 		run->safe_id = has_come_to_rest(pending_xmax) ? pending_id : run->since_id;
+	run->whole_id = run->slices > 1 && !run->fed && run->safe_id < run->pending_id && writers_end(run) ? run->pending_id : run->safe_id;
+}
+
+/*
+ * Whether those end in a moment that write events now: then every event is there with an id that was drawn before, for who
+ * draws one has locked the table. Other transactions do not matter to who reads events, however long they go on.
+ */
+static bool
+writers_end(Run *run)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT pg_catalog.array_agg(l.virtualtransaction) FROM pg_catalog.pg_locks l"
+		" WHERE l.relation" EQ "CAST(CAST('pointstore.event_store' AS pg_catalog.regclass) AS pg_catalog.oid)"
+		"   AND l.database" EQ "(SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname" EQ "pg_catalog.current_database())"
+		"   AND l.mode" EQ "'RowExclusiveLock' AND l.granted AND ($1 IS NULL OR l.virtualtransaction" EQ "ANY ($1))",
+		.nargs = 1, .argtypes = {TEXTARRAYOID}
+	};
+	Datum		writers = (Datum) 0;
+	bool		none = false;
+	int			i;
+
+	for (i = 0; i < 20 && !none; i++)
+	{
+		MemoryContext old;
+		PointstoreScope owner;
+
+		if (i > 0)
+			pg_usleep(10000L);
+		pointstore_act_as_verifier(&owner);
+		SPI_connect();
+		pointstore_execute(&plan, &writers, i == 0 ? "n" : NULL, false);
+		writers = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &none);
+		old = MemoryContextSwitchTo(run->context);
+		writers = none ? (Datum) 0 : datumCopy(writers, false, -1);
+		MemoryContextSwitchTo(old);
+		SPI_finish();
+		pointstore_act_as_caller(&owner);
+		pointstore_run_next_step();
+	}
+	return none;
 }
 
 /* Whether every transaction before that one has ended. */

@@ -33,6 +33,7 @@ typedef struct Run
 	int			slices;
 	int			slice;
 	Spool	   *spool;			/* the events, of a run in several slices */
+	bool		moving;			/* what it goes through may look wrong where an account has moved since they were read */
 	bool		resumed;		/* an earlier session has done some slices */
 	int64		accounts;
 	int64		events;
@@ -49,6 +50,7 @@ typedef struct Run
 	int64		safe_id;
 	int64		pending_id;
 	char	   *pending_xmax;
+	int64		whole_id;		/* last id of which every event was there before the run began to read */
 	bool		fed;			/* the events come by a subscription */
 	MemoryContext context;		/* lives as long as the run */
 } Run;

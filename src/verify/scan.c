@@ -94,9 +94,9 @@ pointstore_scan_store(Run *run)
 static void
 spool_events(Run *run)
 {
-	BlockNumber at_once = Max(1, pointstore_reconcile_max_transaction / pointstore_run_event_time() / EVENTS_PER_BLOCK);
+	uint64		at_once = Max(1, pointstore_reconcile_max_transaction / pointstore_run_event_time() / EVENTS_PER_BLOCK);
 	BlockNumber blocks;
-	BlockNumber block;
+	uint64		block;
 	Oid			file;
 
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SPOOLING);
@@ -108,7 +108,7 @@ spool_events(Run *run)
 		pointstore_run_next_step();
 		for (block = 0; block == 0 || (block < blocks && file != InvalidOid); block += at_once)
 		{
-			if (spool_blocks(run, block, block + at_once) != file)
+			if (spool_blocks(run, block, Min(block + at_once, MaxBlockNumber)) != file)
 				file = InvalidOid;
 			pointstore_run_next_step();
 		}
@@ -119,27 +119,30 @@ spool_events(Run *run)
 static Oid
 spool_blocks(Run *run, BlockNumber first, BlockNumber end)
 {
-	static const Oid types[] = {INT8OID, INT8OID, TIDOID, TIDOID};
+	static const Oid types[] = {INT8OID, INT8OID, TIDOID, TIDOID, BOOLOID};
 	ItemPointerData from;
 	ItemPointerData to;
 	Datum		values[] = {
-		Int64GetDatum(run->slices), Int64GetDatum(run->pending_id), PointerGetDatum(&from), PointerGetDatum(&to)
+		Int64GetDatum(run->slices), Int64GetDatum(run->pending_id), PointerGetDatum(&from), PointerGetDatum(&to), BoolGetDatum(run->fed)
 	};
 	BlockNumber blocks;
 
 	ItemPointerSet(&from, first, 0);
 	ItemPointerSet(&to, end, 0);
-	pointstore_run_execute(run, &(Reading) {.sql = pointstore_spool_sql, .n = 4, .types = types, .values = values, .by_heap = true, .by_tid = true},
+	pointstore_run_execute(run, &(Reading) {.sql = pointstore_spool_sql, .n = 5, .types = types, .values = values, .by_heap = true, .by_tid = true},
 			pointstore_spool_receiver(run->spool));
 	return read_size(&blocks);
 }
 
+/* The table's file, and how many blocks it has or, when that is more, a table that inherits from it, which is read with it. */
 static Oid
 read_size(BlockNumber *blocks)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT pg_catalog.pg_relation_filenode(e.oid), pg_catalog.pg_relation_size(e.oid)"
-		"  FROM pg_catalog.pg_class e WHERE e.oid" EQ "CAST('pointstore.event_store' AS pg_catalog.regclass)"
+		.sql = "WITH RECURSIVE t (id) AS ("
+		" SELECT CAST(CAST('pointstore.event_store' AS pg_catalog.regclass) AS pg_catalog.oid)"
+		" UNION SELECT i.inhrelid FROM t JOIN pg_catalog.pg_inherits i ON i.inhparent" EQ "t.id)"
+		" SELECT pg_catalog.pg_relation_filenode('pointstore.event_store'), pg_catalog.max(pg_catalog.pg_relation_size(t.id)) FROM t"
 	};
 	PointstoreScope owner;
 	Oid			file;
@@ -178,6 +181,7 @@ scan_slice(Run *run)
 	PointstoreScope owner;
 
 	pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
+	run->moving = pointstore_slice_pass.moving;
 	pointstore_take_compared(run, go_over(run, &pointstore_slice_pass, run->slice, true), true);
 	go_through(run, pointstore_account_passes, pointstore_n_account_passes, run->slice);
 	run->slice++;
@@ -197,7 +201,10 @@ scan_slice(Run *run)
 	pointstore_run_next_step();
 }
 
-/* Examines the accounts that these passes name of a part. */
+/*
+ * Examines the accounts that these passes name of a part. None is named for it has moved, but where what was spooled
+ * is compared with rows of now, or where events were under way when the run began: of these some may be missing.
+ */
 static void
 go_through(Run *run, const Pass *passes, int n, int part)
 {
@@ -206,6 +213,7 @@ go_through(Run *run, const Pass *passes, int n, int part)
 	for (i = 0; i < n; i++)
 	{
 		pointstore_progress_set(PROGRESS_PHASE, PHASE_SCANNING);
+		run->moving = passes[i].moving || run->whole_id < run->pending_id;
 		examine_named(run, go_over(run, &passes[i], part, false), true, 0);
 	}
 }

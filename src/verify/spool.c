@@ -67,12 +67,12 @@ static Tuplestorestate *partition(Spool *spool, SpoolFamily family, int part);
 
 /*
  * The events in blocks from $3 on and before $4, of $1 parts; the numbers of the partitions first, null: it goes to none. Of the accounts'
- * events, those that were there, or under way, when the run began ($2), and those of ids that cannot have come since. An event that is no leg may be the cause of one,
+ * events, those that were there, or under way, when the run began, with ids up to $2, and those of ids that cannot have come since ($5: they come by a subscription). An event that is no leg may be the cause of one,
  * for which its id is enough; one that is a leg goes to its movement, and may be the cause of another.
  */
 #define IS_LEG_OF_CAUSE "coalesce(e.leg" GE "1 AND e.cause_id IS NOT NULL AND e.event_type" NE "'EventReversed', false)"
 const char *const pointstore_spool_sql =
-"SELECT CASE WHEN coalesce(e.id" LE "$2 OR e.id" GT "(SELECT last_value FROM pointstore.event_store_id_seq), true) THEN CAST(" PART_OF_TEXT("e.aggregate_id", "$1") " AS pg_catalog.int4) END,"
+"SELECT CASE WHEN NOT " HAS_COME("e.id", "$2", "$5") " THEN CAST(" PART_OF_TEXT("e.aggregate_id", "$1") " AS pg_catalog.int4) END,"
 "       CASE WHEN e.request_id IS NOT NULL THEN CAST(" PART_OF_TEXT("e.request_id", "$1") " AS pg_catalog.int4) END,"
 "       CAST(" PART_OF_ID("CASE WHEN " IS_LEG_OF_CAUSE " THEN e.cause_id ELSE e.id END", "$1") " AS pg_catalog.int4),"
 "       CASE WHEN " IS_LEG_OF_CAUSE " THEN CAST(" PART_OF_ID("e.id", "$1") " AS pg_catalog.int4) END,"

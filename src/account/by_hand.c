@@ -52,7 +52,7 @@ void
 pointstore_by_hand_init(void)
 {
 	DefineCustomEnumVariable("pointstore.balance_writer",
-							 "Who moves the balance of an event inserted by hand: the store, or the caller by an UPDATE in the same transaction.",
+							 "What moves the balance of an event inserted by hand: the store, or the caller by an UPDATE in the same transaction.",
 							 NULL, &balance_writer, WRITER_STORE, writer_names, PGC_USERSET, 0, NULL, NULL, NULL);
 }
 

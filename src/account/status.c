@@ -42,6 +42,7 @@ PG_FUNCTION_INFO_V1(pointstore_set_kind);
 static void change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action);
 static void set_status(text *id, AccountStatus status, const char *action, text *reason);
 static void refuse_status_change(const Account *account, AccountStatus status);
+static void change_kind(text *id, text *kind_name, text *reason);
 static void refuse_kind_change(const Account *account, const Kind *kind);
 static void require_account(Account *account, text *id, Snapshot snapshot);
 static void await_appends(Account *account, Snapshot snapshot);
@@ -170,8 +171,6 @@ pointstore_set_kind(PG_FUNCTION_ARGS)
 	text	   *kind_name;
 	text	   *reason;
 	PointstoreScope scope;
-	Snapshot	snapshot;
-	Account		before;
 
 	pointstore_check_arguments(fcinfo, 3);
 	id = pointstore_name(fcinfo, 0, "aggregate_id");
@@ -179,7 +178,18 @@ pointstore_set_kind(PG_FUNCTION_ARGS)
 	reason = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
 	PreventCommandIfReadOnly("set_kind()");
 	pointstore_act_as_owner(&scope);
-	snapshot = pointstore_push_snapshot();
+	change_kind(id, kind_name, reason);
+	pointstore_act_as_caller(&scope);
+	PG_RETURN_VOID();
+}
+
+/* Puts an account under a kind and logs it; of one that is under it already nothing. */
+static void
+change_kind(text *id, text *kind_name, text *reason)
+{
+	Snapshot	snapshot = pointstore_push_snapshot();
+	Account		before;
+
 	require_account(&before, id, snapshot);
 	if (!pointstore_same_text(before.kind_name, kind_name))
 	{
@@ -201,8 +211,6 @@ pointstore_set_kind(PG_FUNCTION_ARGS)
 	}
 	pointstore_release_account(&before);
 	PopActiveSnapshot();
-	pointstore_act_as_caller(&scope);
-	PG_RETURN_VOID();
 }
 
 /* A closed account keeps its kind; a new one is of the same mode and, of an account with events, of the same unit. */

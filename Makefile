@@ -7,20 +7,26 @@ MODULE_big = pointstore
 OBJS = $(patsubst $(home)%.c,%.o,$(wildcard $(home)src/*.c $(home)src/*/*.c))
 folders = $(sort $(dir $(addprefix $(CURDIR)/,$(OBJS))))
 EXTENSION = pointstore
+version := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(home)pointstore.control)
+# from the ground up: a room calls those below it or beside it (test/env/house), and the
+# install script is put together in this order
+floors = ground account append guard money submit verify feed nodes workers
+script_parts = $(addprefix $(home),src/ground/pointstore.sql) \
+	$(filter-out %/src/ground/pointstore.sql,$(foreach floor,$(floors),$(sort $(wildcard $(home)src/$(floor)/*.sql)))) \
+	$(addprefix $(home),src/pointstore.sql)
 # the install script, and one from each earlier version to it
-install_script = sql/pointstore--1.2.sql
+install_script = sql/pointstore--$(version).sql
 update_scripts = $(patsubst $(home)src/updates/%.sql,sql/pointstore--%.sql,$(wildcard $(home)src/updates/*--*.sql))
-DATA = $(install_script)
-DATA_built = $(update_scripts)
+DATA_built = $(install_script) $(update_scripts)
 DOCS = $(patsubst $(home)%,%,$(wildcard $(home)doc/*.md))
 override docmoduledir := pointstore
 PGFILEDESC = "pointstore - event store with balances"
-PG_CPPFLAGS = -I$(srcdir)/src
+PG_CPPFLAGS = -I$(srcdir)/src -DPOINTSTORE_VERSION='"$(version)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Werror
 REGRESS = setup $(filter-out setup,$(foreach input,$(wildcard $(home)sql/*.sql),$(if $(findstring --,$(input)),,$(basename $(notdir $(input))))))
 ISOLATION = setup $(filter-out setup,$(basename $(notdir $(wildcard $(home)test/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=$(srcdir)/test
-EXTRA_CLEAN = .built-for test/unit/*.o test/unit/*.so
+EXTRA_CLEAN = .built-for $(wildcard sql/pointstore--*.sql pointstore-*.zip) test/unit/*.o test/unit/*.so
 # bitcode would be inlined into queries; a library of triggers and lookups has no use for it
 override with_llvm := no
 
@@ -35,6 +41,7 @@ export PG_CONFIG
 #   make demo, demo-stop  a week of a loyalty programme on one screen, on a cluster of its own
 #   make bench            against functions written by hand, in an hour; BENCH_PARTS="clients reconcile": some
 #   make bench-quick      the same in two minutes
+#   make dist             the sources and the scripts made from them as a .zip for PGXN
 #   make clean            removes what was built
 
 # What installs its packages itself, and runs clusters of its own.
@@ -70,11 +77,21 @@ $(error $(PG_CONFIG) names no PostgreSQL with server headers (Debian: postgresql
 endif
 include $(PGXS)
 
+$(install_script): $(script_parts) $(home)pointstore.control
+	@mkdir -p sql
+	awk -v version=$(version) 'NR == 1 { print "/* made by make from the rooms of src/ */\n" } FNR == 1 && NR > 1 { print "" } { gsub(/@version@/, version); print }' $(script_parts) >$@
 $(update_scripts): sql/pointstore--%.sql: src/updates/%.sql src/updates/update.awk $(install_script)
 	@mkdir -p sql
 	awk -f $(word 2,$^) $< $(lastword $^) >$@
 
-$(OBJS): $(wildcard $(home)src/*.h $(home)src/*/*.h) .built-for | $(folders)
+# what PGXN takes: the sources as committed, and the scripts that make has made
+distribution = pointstore-$(shell sed -n 's/^   "version": "\(.*\)",/\1/p' $(home)META.json)
+dist: $(DATA_built)
+	git -C $(home) archive --format=zip -o $(CURDIR)/$(distribution).zip --prefix=$(distribution)/sql/ \
+		$(addprefix --add-file=$(CURDIR)/,$(DATA_built)) --prefix=$(distribution)/ HEAD
+.PHONY: dist
+
+$(OBJS): $(wildcard $(home)src/*.h $(home)src/*/*.h) $(home)pointstore.control .built-for | $(folders)
 $(folders):
 	mkdir -p $@
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * src/ground/pointstore.h
- *		What all rooms need: the version, the SQLSTATEs.
+ *		What all rooms need: the SQLSTATEs.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,8 +9,6 @@
 #define POINTSTORE_POINTSTORE_H
 
 #include "fmgr.h"
-
-#define POINTSTORE_VERSION "1.2"
 
 #define ERRCODE_POINTSTORE_VERSION_CONFLICT		MAKE_SQLSTATE('P','S','0','0','1')
 #define ERRCODE_POINTSTORE_REQUEST_MISMATCH		MAKE_SQLSTATE('P','S','0','0','2')

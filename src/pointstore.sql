@@ -1,0 +1,318 @@
+-- src/pointstore.sql
+-- The store as a whole: created, upgraded, and who may use it. The last part of the install script.
+
+-- The views of a store, made or remade as the installed version wants them.
+CREATE FUNCTION pointstore.create_store_views()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CREATE OR REPLACE VIEW pointstore.store_version AS SELECT '@version@'::text AS version;
+    COMMENT ON VIEW pointstore.store_version IS
+    'The version of this store. It must be the installed extension''s; SELECT pointstore.upgrade_store() brings it there.';
+    COMMENT ON COLUMN pointstore.store_version.version IS 'major.minor, as the extension''s';
+
+    PERFORM pointstore.create_account_view();
+    PERFORM pointstore.create_reconciliation_views();
+    PERFORM pointstore.create_progress_view();
+    PERFORM pointstore.create_statistics_view();
+END
+$$;
+COMMENT ON FUNCTION pointstore.create_store_views() IS
+'Makes or remakes the views of a store. Called by create_store() and upgrade_store(); superusers only.';
+
+CREATE FUNCTION pointstore.comment_on_store()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pointstore.comment_on_accounts();
+    PERFORM pointstore.comment_on_events();
+    PERFORM pointstore.comment_on_holds();
+    PERFORM pointstore.comment_on_reconciliation();
+END
+$$;
+COMMENT ON FUNCTION pointstore.comment_on_store() IS
+'Puts the comments on the store''s tables and columns. Called by create_store() and upgrade_store(); superusers only.';
+
+CREATE FUNCTION pointstore.create_store(owner regrole = quote_ident(current_user)::regrole)
+RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    keeper  regrole := pointstore.store_owner();
+    in_way  text;
+    creator regrole;
+BEGIN
+    IF owner IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'owner of the store must not be null';
+    END IF;
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'only superusers create a store';
+    END IF;
+    PERFORM pointstore.check_schema();
+    IF keeper <> owner AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = keeper) THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('there is a store already, of %s and not of %s', keeper, owner),
+                  HINT = format('Where it is known to be the store: SELECT pointstore.create_store(%L);', keeper);
+    END IF;
+    IF keeper IS NOT NULL THEN
+        PERFORM pointstore.check_sequence();
+        RAISE NOTICE 'the store is there already, nothing was changed';
+        RETURN 'exists';
+    END IF;
+    SELECT string_agg(pg_describe_object('pg_class'::regclass, c.oid, 0), ', ') INTO in_way
+      FROM pg_class c JOIN pointstore.store_relations() r ON r.name = c.relname
+     WHERE c.relnamespace = 'pointstore'::regnamespace;
+    IF in_way IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('what is there is not a whole store: %s', in_way),
+                  DETAIL = 'A store has all its tables, and they are all of one role.',
+                  HINT = 'Restore what is missing from a backup, or drop or rename what is in the way.';
+    END IF;
+
+    -- whatever was granted on the schema before: nobody else makes anything in it
+    REVOKE ALL ON SCHEMA pointstore FROM PUBLIC;
+    FOR creator IN
+        SELECT DISTINCT a.grantee FROM pg_namespace n, aclexplode(n.nspacl) a JOIN pg_roles r ON r.oid = a.grantee AND NOT r.rolsuper
+         WHERE n.nspname = 'pointstore' AND a.privilege_type = 'CREATE'
+    LOOP
+        EXECUTE format('REVOKE CREATE ON SCHEMA pointstore FROM %s CASCADE', creator);
+    END LOOP;
+
+    PERFORM pointstore.create_accounts();
+    PERFORM pointstore.create_events();
+    PERFORM pointstore.create_holds();
+    PERFORM pointstore.create_reconciliation();
+    PERFORM pointstore.comment_on_store();
+    PERFORM pointstore.create_store_views();
+    PERFORM pointstore.create_store_triggers();
+
+    PERFORM pointstore.give_store(owner);
+    PERFORM pointstore.grant_owner(owner);
+    RETURN 'created';
+END
+$$;
+COMMENT ON FUNCTION pointstore.create_store(regrole) IS
+'Creates the tables, views and triggers of the store in schema pointstore, owned by the given role (default: the current one), and returns created. They are ordinary tables, not members of the extension: pg_dump dumps them and DROP EXTENSION leaves them. Takes USAGE on the schema from PUBLIC, and CREATE from all but superusers. Where the store is there already: a NOTICE, exists, and nothing changes. Superusers only (42501); 22004: null; 55000: the schema is not a superuser''s, something in it is not a superuser''s, what is there is no whole store, or one of another role than the given, or its sequence has been altered.';
+
+-- All of the store, in the hands of its owner. The sequence goes with its table.
+CREATE FUNCTION pointstore.give_store(owner regrole)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    part text;
+BEGIN
+    FOR part IN
+        SELECT r.name FROM pointstore.store_relations() r
+          JOIN pg_class c ON c.relname = r.name AND c.relnamespace = 'pointstore'::regnamespace
+         WHERE r.kind <> 'S' AND c.relowner <> owner
+    LOOP
+        EXECUTE format('ALTER TABLE pointstore.%I OWNER TO %s', part, owner);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pointstore.give_store(regrole) IS
+'Makes a role the owner of all of the store. Called by create_store() and upgrade_store(); superusers only.';
+
+-- What the owner of a store needs of the extension. Gone with DROP EXTENSION.
+CREATE FUNCTION pointstore.grant_owner(owner regrole)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.digest(bigint, bigint, bigint, bigint, bigint, bigint, bigint),
+        pointstore.guard_event_store(), pointstore.guard_balance(),
+        pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_hold(), pointstore.guard_append_only() TO %s', owner);
+    PERFORM pointstore.grant_access(owner, 'operator'::text);
+END
+$$;
+COMMENT ON FUNCTION pointstore.grant_owner(regrole) IS
+'Grants the owner of the store what it needs of the extension''s functions. Called by create_store() and upgrade_store(); superusers only.';
+
+-- What each version has changed in tables that were there before it, oldest first; a new
+-- table has its own function above, and its line in store_relations(). Run by a superuser
+-- on tables of somebody else: so nothing here may make PostgreSQL evaluate what the owner has put
+-- on them. Columns are added with constant defaults, indexes are created and dropped; no row is
+-- written, no constraint is validated, no view is read.
+CREATE FUNCTION pointstore.upgrade_tables(from_version text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+DECLARE
+    version integer[] := string_to_array(from_version, '.')::integer[];
+BEGIN
+    IF version < ARRAY[1, 0] THEN
+        ALTER TABLE pointstore.event_store ADD COLUMN metadata jsonb;
+    END IF;
+    IF to_regclass('pointstore.hold') IS NULL THEN
+        PERFORM pointstore.create_holds();
+    END IF;
+    IF to_regclass('pointstore.reconciliation') IS NULL THEN
+        PERFORM pointstore.create_reconciliation();
+    END IF;
+    IF version < ARRAY[1, 1] THEN
+        ALTER TABLE pointstore.account_kind ADD COLUMN IF NOT EXISTS amount_required boolean NOT NULL DEFAULT false;
+        CREATE INDEX IF NOT EXISTS reconciliation_scope_status_id_idx ON pointstore.reconciliation (scope, status, id);
+        ALTER TABLE pointstore.finding ADD COLUMN IF NOT EXISTS acknowledged jsonb;
+        CREATE INDEX IF NOT EXISTS finding_acknowledged_idx ON pointstore.finding (aggregate_id, code) WHERE acknowledged IS NOT NULL;
+    END IF;
+    IF version < ARRAY[1, 2] THEN
+        PERFORM pointstore.drop_time_index();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pointstore.upgrade_tables(text) IS
+'Brings the tables of a store of that version to the installed one. Called by upgrade_store(); superusers only.';
+
+CREATE FUNCTION pointstore.upgrade_store()
+RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    installed text := (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'pointstore');
+    found     text;
+    tables    integer;
+    views     integer;
+    triggers  integer;
+    owner     regrole;
+    granted   boolean;
+BEGIN
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'only superusers upgrade a store';
+    END IF;
+    IF to_regclass('pointstore.event_store') IS NULL THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = 'the store is not created',
+            HINT = 'SELECT pointstore.create_store();';
+    END IF;
+    owner := (SELECT c.relowner FROM pg_class c WHERE c.oid = 'pointstore.event_store'::regclass);
+    found := coalesce(pointstore.found_version(), 'unknown');
+    IF found NOT IN ('0.9', '1.0', '1.1', installed, 'unknown') THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('store of version %s cannot be brought to version %s', found, installed);
+    END IF;
+
+    SELECT count(*) FILTER (WHERE r.kind = 'r'), count(*) FILTER (WHERE r.kind = 'v') INTO tables, views
+      FROM pointstore.store_relations() r WHERE to_regclass('pointstore.' || r.name) IS NULL;
+    IF tables > 0 OR found <> installed THEN
+        -- of an unknown one: steps that were done do nothing
+        PERFORM pointstore.upgrade_tables(CASE WHEN found = 'unknown' THEN '1.0' ELSE found END);
+        PERFORM pointstore.comment_on_store();
+    END IF;
+    IF tables > 0 OR views > 0 OR found <> installed THEN
+        PERFORM pointstore.create_store_views();
+    END IF;
+    triggers := pointstore.create_store_triggers();
+    PERFORM pointstore.give_store(owner);
+    granted := has_function_privilege(owner, 'pointstore.guard_event_store()', 'EXECUTE');
+    IF NOT granted OR tables > 0 OR views > 0 OR found <> installed THEN
+        PERFORM pointstore.grant_owner(owner);
+    END IF;
+    PERFORM pointstore.check_sequence();
+    PERFORM pointstore.check_store();
+
+    IF found = installed AND tables = 0 AND views = 0 AND triggers = 0 AND granted THEN
+        RETURN 'current';
+    END IF;
+    IF triggers > 0 AND tables = 0 AND found IN (installed, 'unknown') THEN
+        RAISE NOTICE '% triggers were missing: what was written without them has not been checked', triggers
+            USING HINT = 'CALL pointstore.reconcile(''full'');';
+    END IF;
+    RETURN format('version %s, was %s; %s tables, %s views and %s triggers restored', installed, found, tables, views, triggers);
+END
+$$;
+COMMENT ON FUNCTION pointstore.upgrade_store() IS
+'Brings the store to the version of the installed extension and restores missing triggers and views; returns current when there was nothing to do. Of a store before 1.2 it drops the index on event_store (aggregate_id, created_at, version), whatever it is called, which nothing of the store''s goes by any more. To be called after ALTER EXTENSION pointstore UPDATE, and followed by grant_access() for each role; where triggers were lost also by reconcile(''full''), which a NOTICE says. Runs nothing that the store''s owner has put on it but as that owner. Superusers only (42501); 55000 where there is no store, one of an unknown version, one that lacks a column or an index, or one whose sequence has been altered.';
+
+CREATE FUNCTION pointstore.grant_access(role regrole, level text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF role IS NULL OR level IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'role and level must not be null';
+    END IF;
+    IF level NOT IN ('reader', 'writer', 'operator') THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('unknown level "%s"', level),
+            HINT = 'The levels are reader, writer and operator.';
+    END IF;
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'only superusers grant access to a store';
+    END IF;
+    IF to_regclass('pointstore.event_store') IS NULL THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = 'the store is not created',
+            HINT = 'SELECT pointstore.create_store();';
+    END IF;
+
+    EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', role);
+    EXECUTE (SELECT format('GRANT SELECT ON %s TO %s', string_agg(format('pointstore.%I', r.name), ', '), role)
+               FROM pointstore.store_relations() r WHERE r.kind <> 'S');
+    EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
+        pointstore.balance_as_of(text, bigint), pointstore.statement(text, timestamptz, timestamptz), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive(),
+        pointstore.stat() TO %s', role);
+    IF level IN ('writer', 'operator') THEN
+        EXECUTE format('GRANT EXECUTE ON FUNCTION
+            pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
+            pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
+            pointstore.append_events(jsonb, text, boolean),
+            pointstore.try_append_events(jsonb, text, boolean),
+            pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
+            pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
+            pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text),
+            pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text),
+            pointstore.hold(text, bigint, text, interval, jsonb),
+            pointstore.try_hold(text, bigint, text, interval, jsonb),
+            pointstore.confirm_hold(text, bigint, text, text, jsonb, jsonb),
+            pointstore.try_confirm_hold(text, bigint, text, text, jsonb, jsonb),
+            pointstore.cancel_hold(text, text),
+            pointstore.try_cancel_hold(text, text),
+            pointstore.transfer(text, text, bigint, text, text, jsonb, jsonb, text),
+            pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb, text),
+            pointstore.reverse_event(text, bigint, bigint, text, boolean),
+            pointstore.try_reverse_event(text, bigint, bigint, text, boolean),
+            pointstore.open_account(text, text),
+            pointstore.check_version() TO %s', role);
+    END IF;
+    IF level = 'operator' THEN
+        EXECUTE format('GRANT EXECUTE ON FUNCTION
+            pointstore.close_account(text, text),
+            pointstore.freeze_account(text, text),
+            pointstore.unfreeze_account(text, text),
+            pointstore.set_kind(text, text, text),
+            pointstore.rebuild_balance(text, boolean),
+            pointstore.repair(bigint, text),
+            pointstore.acknowledge(bigint, text),
+            pointstore.reconcile_now(text),
+            pointstore.pg_stat_pointstore_reset() TO %s', role);
+        EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.sweep_holds(), pointstore.reconcile(text, bigint) TO %s', role);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pointstore.grant_access(regrole, text) IS
+'Gives a role access: reader (sees tables and views, reads balances and statements, examines an account), writer (also appends, submits, holds, transfers, reverses, but not into debt, and opens accounts of kinds that an append would open, by functions alone, and may put check_version on its tables) or operator (also opens accounts of every kind, reverses into debt, closes, freezes, unfreezes, sets kinds, rebuilds, sweeps, reconciles, repairs, acknowledges findings, and resets the statistics). PUBLIC gets nothing by itself. To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
+
+-- Of the extension's routines those that are new: on the others the script that brought them
+-- has done this, which PostgreSQL remembers. They keep their GRANTs, which a REVOKE in an
+-- update would hide from pg_dump; and what a user keeps in the schema is no member.
+DO LANGUAGE plpgsql $$
+DECLARE
+    routine regprocedure;
+BEGIN
+    FOR routine IN
+        SELECT d.objid FROM pg_catalog.pg_depend d
+         WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+           AND d.refobjid OPERATOR(pg_catalog.=) (SELECT e.oid FROM pg_catalog.pg_extension e WHERE e.extname OPERATOR(pg_catalog.=) 'pointstore')
+           AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+           AND d.deptype OPERATOR(pg_catalog.=) 'e'
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_init_privs i
+                            WHERE i.classoid OPERATOR(pg_catalog.=) d.classid AND i.objoid OPERATOR(pg_catalog.=) d.objid)
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', routine);
+    END LOOP;
+END
+$$;
+
+-- once more, now that all names of ours are there
+SELECT pointstore.check_schema();

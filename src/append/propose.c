@@ -24,6 +24,7 @@ static const char *const reserved_types[] = {
 	"MovementTried", "MovementConfirmed", "MovementCancelled"
 };
 
+static bool is_reserved(text *event_type);
 static void read_element(ProposedEvent *event, JsonbValue *element);
 static void read_key(ProposedEvent *event, const char *key, JsonbValue *value);
 static text *json_text(const char *key, JsonbValue *value);
@@ -70,15 +71,15 @@ pointstore_check_event(const ProposedEvent *event)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("expected_version must not be negative, is %lld", (long long) event->expected_version)));
-	if (event->propose == NULL && pointstore_is_reserved(event->event_type))
+	if (event->propose == NULL && is_reserved(event->event_type))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("event type \"%s\" is reserved", pointstore_cstring(event->event_type))));
 }
 
 /* Whether events of that type are written by functions of ours alone. */
-bool
-pointstore_is_reserved(text *event_type)
+static bool
+is_reserved(text *event_type)
 {
 	return pointstore_place(event_type, reserved_types, lengthof(reserved_types)) >= 0;
 }

@@ -15,7 +15,6 @@
 
 extern void pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event);
 extern void pointstore_check_event(const ProposedEvent *event);
-extern bool pointstore_is_reserved(text *event_type);
 extern void pointstore_make_request(ProposedEvent *events, int n, text *request_id);
 extern void pointstore_link_legs(ProposedEvent *events, int n);
 extern void pointstore_read_elements(Batch *batch, Jsonb *elements, text *request_id);

@@ -23,6 +23,7 @@
 #include "ground/name.h"
 #include "ground/pointstore.h"
 #include "ground/row.h"
+#include "ground/scan.h"
 #include "ground/step.h"
 #include "ground/store.h"
 

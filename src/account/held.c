@@ -38,6 +38,7 @@
 #include "account/held.h"
 #include "ground/name.h"
 #include "ground/row.h"
+#include "ground/scan.h"
 #include "ground/store.h"
 
 const char *const pointstore_hold_status[] = {"open", "confirmed", "cancelled", "expired"};

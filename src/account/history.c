@@ -26,7 +26,7 @@
 #include "utils/timestamp.h"
 
 #include "account/history.h"
-#include "ground/row.h"
+#include "ground/scan.h"
 #include "ground/store.h"
 
 /*

@@ -10,7 +10,7 @@
 
 #include "utils/timestamp.h"
 
-#include "ground/row.h"
+#include "ground/scan.h"
 
 typedef struct HistoryScan
 {

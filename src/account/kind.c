@@ -18,7 +18,7 @@
 
 #include "account/kind.h"
 #include "ground/name.h"
-#include "ground/row.h"
+#include "ground/scan.h"
 #include "ground/store.h"
 
 static List *kinds = NIL;		/* read in this transaction */

@@ -21,7 +21,7 @@
 #include "account/pair.h"
 #include "ground/name.h"
 #include "ground/pointstore.h"
-#include "ground/row.h"
+#include "ground/scan.h"
 #include "ground/step.h"
 
 static void check_pair(const ChangeNote *change);

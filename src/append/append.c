@@ -45,7 +45,7 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
-#include "ground/row.h"
+#include "ground/scan.h"
 #include "ground/step.h"
 #include "ground/store.h"
 

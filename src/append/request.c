@@ -27,7 +27,7 @@
 #include "append/refusal.h"
 #include "append/request.h"
 #include "ground/name.h"
-#include "ground/row.h"
+#include "ground/scan.h"
 #include "ground/store.h"
 
 /* A request of the batch. */

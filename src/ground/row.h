@@ -21,21 +21,6 @@
 
 #include "ground/store.h"
 
-/* What a scan looks for: conditions on an index's first columns, none at first. */
-typedef struct RowKey
-{
-	int			n;
-	ScanKeyData columns[2];
-} RowKey;
-
-typedef struct RowScan
-{
-	Relation	heap;
-	Relation	index;
-	IndexScanDesc scan;
-	TupleTableSlot *slot;
-} RowScan;
-
 /* One table that a writer writes. */
 typedef struct RowTarget
 {
@@ -81,26 +66,6 @@ typedef enum RowOutcome
 	ROW_WRITTEN,
 	ROW_CONFLICT				/* insert: its key is there; update: the row has moved on */
 } RowOutcome;
-
-extern void pointstore_key_text(RowKey *key, text *value);
-extern void pointstore_key_smallint(RowKey *key, int16 value);
-extern void pointstore_key_bigint(RowKey *key, int64 value);
-extern void pointstore_key_at_least(RowKey *key, int64 value);
-extern void pointstore_key_at_most(RowKey *key, int64 value);
-extern void pointstore_key_until(RowKey *key, TimestampTz value);
-extern void pointstore_scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key);
-extern void pointstore_scan_begin_reading(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key);
-extern void pointstore_scan_again(RowScan *scan, RowKey *key);
-extern bool pointstore_scan_next(RowScan *scan, ScanDirection direction);
-extern void pointstore_scan_end(RowScan *scan);
-extern text *pointstore_slot_text(TupleTableSlot *row, AttrNumber att);
-extern bool pointstore_row_is_ours(HeapTuple row);
-extern XLogRecPtr pointstore_row_durable(TupleTableSlot *slot);
-extern void pointstore_await_durable(XLogRecPtr lsn);
-extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);
-extern bool pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool *busy);
-extern bool pointstore_share_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot);
-extern bool pointstore_row_stands(HeapTuple read, TransactionId *changer);
 
 extern RowWriter *pointstore_writer_begin(int ntargets, const PointstoreTableId *tables,
 										  bool speculative);

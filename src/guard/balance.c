@@ -30,6 +30,7 @@
 #include "ground/owner.h"
 #include "ground/pointstore.h"
 #include "ground/row.h"
+#include "ground/scan.h"
 #include "ground/step.h"
 #include "ground/store.h"
 #include "guard/account.h"

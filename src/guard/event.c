@@ -52,6 +52,7 @@
 #include "ground/owner.h"
 #include "ground/pointstore.h"
 #include "ground/row.h"
+#include "ground/scan.h"
 #include "ground/stat.h"
 #include "ground/step.h"
 #include "ground/store.h"

@@ -38,6 +38,7 @@
 #include "ground/name.h"
 #include "ground/owner.h"
 #include "ground/row.h"
+#include "ground/scan.h"
 #include "ground/step.h"
 #include "ground/store.h"
 #include "money/hold_step.h"

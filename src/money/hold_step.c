@@ -28,7 +28,7 @@
 #include "append/refusal.h"
 #include "ground/name.h"
 #include "ground/plan.h"
-#include "ground/row.h"
+#include "ground/scan.h"
 #include "ground/sql.h"
 #include "ground/store.h"
 #include "money/hold_step.h"

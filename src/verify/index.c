@@ -31,7 +31,7 @@
 #include "ground/owner.h"
 #include "ground/plan.h"
 #include "ground/pointstore.h"
-#include "ground/row.h"
+#include "ground/scan.h"
 #include "ground/sql.h"
 #include "ground/store.h"
 #include "verify/index.h"

@@ -1,0 +1,290 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/ground/scan.c
+ *		Rows of the store's tables, found by an index, read and locked, as the
+ *		executor's own steps do it.
+ *
+ * Locks: tables and their indexes in RowExclusiveLock, of callers that only read in
+ * AccessShareLock, to the end of the transaction; rows FOR NO KEY UPDATE, so that users'
+ * foreign keys do not wait.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/skey.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "replication/syncrep.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "ground/compat.h"
+#include "ground/scan.h"
+#include "ground/store.h"
+
+static void scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key, LOCKMODE lock);
+static bool lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, LockTupleMode mode, bool *busy);
+
+/*
+ * Begins a scan of an index from a key on its first columns. The slot is valid
+ * until pointstore_scan_end(). Which index it is, is asked under the table's lock: from
+ * then on REINDEX CONCURRENTLY takes none away.
+ */
+void
+pointstore_scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key)
+{
+	scan_begin(scan, index, snapshot, key, RowExclusiveLock);
+}
+
+/* The same for callers that will not write the table: also on a standby, and beside a CREATE INDEX. */
+void
+pointstore_scan_begin_reading(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key)
+{
+	scan_begin(scan, index, snapshot, key, AccessShareLock);
+}
+
+static void
+scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key, LOCKMODE lock)
+{
+	scan->heap = table_open(pointstore_store()->table[pointstore_table_of(index)].relid, lock);
+	scan->index = index_open(pointstore_store()->index[index], lock);
+	scan->slot = table_slot_create(scan->heap, NULL);
+	scan->scan = pointstore_index_beginscan(scan->heap, scan->index, snapshot, key->n);
+	index_rescan(scan->scan, key->columns, key->n, NULL, 0);
+}
+
+/* Begins a scan anew from another key, on as many columns. */
+void
+pointstore_scan_again(RowScan *scan, RowKey *key)
+{
+	Assert(key->n == scan->scan->numberOfKeys);
+	index_rescan(scan->scan, key->columns, key->n, NULL, 0);
+}
+
+/* The next row into scan->slot, or false. */
+bool
+pointstore_scan_next(RowScan *scan, ScanDirection direction)
+{
+	return index_getnext_slot(scan->scan, direction, scan->slot);
+}
+
+void
+pointstore_scan_end(RowScan *scan)
+{
+	index_endscan(scan->scan);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	index_close(scan->index, NoLock);
+	table_close(scan->heap, NoLock);
+}
+
+/* A copy of a text column declared NOT NULL: where that constraint was dropped a null reads as ''. */
+text *
+pointstore_slot_text(TupleTableSlot *row, AttrNumber att)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(row, att, &isnull);
+
+	return isnull ? cstring_to_text("") : DatumGetTextPCopy(value);
+}
+
+/* Whether a row was inserted, or last updated, by this transaction. */
+bool
+pointstore_row_is_ours(HeapTuple row)
+{
+	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(row->t_data));
+}
+
+/*
+ * What has to be awaited before others are told of a committed row: at least the LSN of
+ * its commit. Of an asynchronous commit PostgreSQL remembers that, or a later one, until it is
+ * flushed; of any other it knows nothing, but that it is flushed. A row that was frozen has
+ * forgotten its commit, which came before the record of the freezing. Invalid
+ * for a row of this transaction, which is told of when that commits.
+ */
+XLogRecPtr
+pointstore_row_durable(TupleTableSlot *slot)
+{
+	TransactionId xid = HeapTupleHeaderGetXmin(ExecFetchSlotHeapTuple(slot, false, NULL)->t_data);
+	XLogRecPtr	lsn = InvalidXLogRecPtr;
+
+	if (TransactionIdIsCurrentTransactionId(xid))
+		return InvalidXLogRecPtr;
+	if (TransactionIdIsNormal(xid))
+		lsn = TransactionIdGetCommitLSN(xid);
+	else if (TTS_IS_BUFFERTUPLE(slot) && BufferIsValid(((BufferHeapTupleTableSlot *) slot)->buffer))
+		lsn = BufferGetLSNAtomic(((BufferHeapTupleTableSlot *) slot)->buffer);
+	return Max(lsn, pointstore_flushed_lsn());
+}
+
+/*
+ * Waits for an LSN as a commit of this session would, had it written that: until it is
+ * flushed, whatever synchronous_commit says, and until the standbys have confirmed it that
+ * synchronous_commit asks for. Locks are kept meanwhile, as by a commit; and
+ * a cancellation ends the wait for standbys with a WARNING, as it ends a commit's.
+ */
+void
+pointstore_await_durable(XLogRecPtr lsn)
+{
+	if (XLogRecPtrIsInvalid(lsn))
+		return;
+	XLogFlush(lsn);
+	HOLD_INTERRUPTS();
+	SyncRepWaitForLSN(lsn, true);
+	RESUME_INTERRUPTS();
+}
+
+/*
+ * For a scan with a dirty snapshot, which sees what running transactions have
+ * inserted: when the row it has just returned is such a one, ends the scan,
+ * waits for that transaction and returns true. The caller scans again.
+ */
+bool
+pointstore_scan_waits(RowScan *scan, SnapshotData *dirty)
+{
+	TransactionId xid = dirty->xmin;
+	uint32		token = dirty->speculativeToken;
+
+	if (!TransactionIdIsValid(xid))
+		return false;
+	pointstore_scan_end(scan);
+	if (token != 0)
+		SpeculativeInsertionWait(xid, token);
+	else
+		XactLockTableWait(xid, NULL, NULL, XLTW_None);
+	CHECK_FOR_INTERRUPTS();
+	return true;
+}
+
+/* Equality with a text on the index's next column, in collation "C". */
+void
+pointstore_key_text(RowKey *key, text *value)
+{
+	key->n++;
+	ScanKeyInit(&key->columns[key->n - 1], key->n, BTEqualStrategyNumber, F_TEXTEQ, PointerGetDatum(value));
+}
+
+/* Equality with a smallint on the next column. */
+void
+pointstore_key_smallint(RowKey *key, int16 value)
+{
+	key->n++;
+	ScanKeyInit(&key->columns[key->n - 1], key->n, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(value));
+}
+
+/* Equality with a bigint on the next column. */
+void
+pointstore_key_bigint(RowKey *key, int64 value)
+{
+	key->n++;
+	ScanKeyInit(&key->columns[key->n - 1], key->n, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(value));
+}
+
+/* At least a bigint in the next column. */
+void
+pointstore_key_at_least(RowKey *key, int64 value)
+{
+	key->n++;
+	ScanKeyInit(&key->columns[key->n - 1], key->n, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(value));
+}
+
+/* At most a bigint in the next column. */
+void
+pointstore_key_at_most(RowKey *key, int64 value)
+{
+	key->n++;
+	ScanKeyInit(&key->columns[key->n - 1], key->n, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(value));
+}
+
+/* At most a time in the next column. */
+void
+pointstore_key_until(RowKey *key, TimestampTz value)
+{
+	key->n++;
+	ScanKeyInit(&key->columns[key->n - 1], key->n, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(value));
+}
+
+/*
+ * Locks the row in a slot FOR NO KEY UPDATE and replaces the slot by its
+ * newest version. False: it is gone; or, where busy is given and not waiting is
+ * meant, another has it: *busy. In REPEATABLE READ and above a row that has
+ * changed since the snapshot is 40001.
+ */
+bool
+pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool *busy)
+{
+	return lock_row(heap, slot, snapshot, LockTupleNoKeyExclusive, busy);
+}
+
+/* The same FOR SHARE, which is waited for. */
+bool
+pointstore_share_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot)
+{
+	return lock_row(heap, slot, snapshot, LockTupleShare, NULL);
+}
+
+static bool
+lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, LockTupleMode mode, bool *busy)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+	ItemPointerData tid = slot->tts_tid;
+
+	result = table_tuple_lock(heap, &tid, snapshot, slot, GetCurrentCommandId(false),
+							  mode, busy != NULL ? LockWaitSkip : LockWaitBlock,
+							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+							  &failure);
+	if (result == TM_Ok)
+		return true;
+	if (result == TM_WouldBlock)
+	{
+		*busy = true;
+		return false;
+	}
+	if (IsolationUsesXactSnapshot() && (result == TM_Updated || result == TM_Deleted))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update")));
+	if (result != TM_Deleted && result != TM_Updated)
+		elog(ERROR, "unexpected result %d of locking a row", result);
+	return false;
+}
+
+/*
+ * Whether a row still stands as it was read. False: it was changed since, or another
+ * transaction is about to: its id, else invalid.
+ */
+bool
+pointstore_row_stands(HeapTuple read, TransactionId *changer)
+{
+	Relation	heap = table_open(read->t_tableOid, RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
+	SnapshotData dirty;
+	bool		stands;
+
+	InitDirtySnapshot(dirty);
+	*changer = InvalidTransactionId;
+	stands = table_tuple_fetch_row_version(heap, &read->t_self, &dirty, slot) &&
+		/* its place may be another's by now */
+		HeapTupleHeaderGetRawXmin(ExecFetchSlotHeapTuple(slot, false, NULL)->t_data) == HeapTupleHeaderGetRawXmin(read->t_data);
+	if (stands && TransactionIdIsValid(dirty.xmax))
+	{
+		*changer = dirty.xmax;
+		stands = false;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(heap, NoLock);
+	return stands;
+}

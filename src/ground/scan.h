@@ -1,0 +1,58 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/ground/scan.h
+ *		Rows of the store's tables, found, read and locked.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_SCAN_H
+#define POINTSTORE_SCAN_H
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/sdir.h"
+#include "access/skey.h"
+#include "access/xlogdefs.h"
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+#include "utils/timestamp.h"
+
+#include "ground/store.h"
+
+/* What a scan looks for: conditions on an index's first columns, none at first. */
+typedef struct RowKey
+{
+	int			n;
+	ScanKeyData columns[2];
+} RowKey;
+
+typedef struct RowScan
+{
+	Relation	heap;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+} RowScan;
+
+extern void pointstore_key_text(RowKey *key, text *value);
+extern void pointstore_key_smallint(RowKey *key, int16 value);
+extern void pointstore_key_bigint(RowKey *key, int64 value);
+extern void pointstore_key_at_least(RowKey *key, int64 value);
+extern void pointstore_key_at_most(RowKey *key, int64 value);
+extern void pointstore_key_until(RowKey *key, TimestampTz value);
+extern void pointstore_scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key);
+extern void pointstore_scan_begin_reading(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key);
+extern void pointstore_scan_again(RowScan *scan, RowKey *key);
+extern bool pointstore_scan_next(RowScan *scan, ScanDirection direction);
+extern void pointstore_scan_end(RowScan *scan);
+extern text *pointstore_slot_text(TupleTableSlot *row, AttrNumber att);
+extern bool pointstore_row_is_ours(HeapTuple row);
+extern XLogRecPtr pointstore_row_durable(TupleTableSlot *slot);
+extern void pointstore_await_durable(XLogRecPtr lsn);
+extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);
+extern bool pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool *busy);
+extern bool pointstore_share_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot);
+extern bool pointstore_row_stands(HeapTuple read, TransactionId *changer);
+
+#endif							/* POINTSTORE_SCAN_H */

@@ -35,6 +35,7 @@ static bool find_row(Account *account, PointstoreIndexId index, RowScan *scan, S
 static bool is_being_changed(Account *account, TupleTableSlot *row);
 static bool is_contended(const Account *account);
 static bool is_being_inserted(PointstoreIndexId index, text *aggregate_id);
+static void refuse_waiting(const Account *account);
 static void settle_by_hand(Account *account);
 static void fill_row(RowTarget *target, const Account *account);
 
@@ -62,7 +63,7 @@ pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLo
 	if (lock != LOCK_NOTHING && lock != LOCK_BY_HAND && account->exists && !account->pure && pointstore_has_notes())
 		settle_by_hand(account);
 	if (lock == LOCK_ACCOUNT)
-		pointstore_refuse_waiting(account);
+		refuse_waiting(account);
 	if (lock == LOCK_IF_FREE && !account->busy)
 		account->busy = is_contended(account);
 }
@@ -200,16 +201,23 @@ settle_by_hand(Account *account)
 }
 
 /* PS010 where a change by hand waits for its other half. */
-void
-pointstore_refuse_waiting(const Account *account)
+static void
+refuse_waiting(const Account *account)
 {
 	if (account->waits)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
-				 errmsg("account \"%s\" was changed by hand in this transaction and waits for the other half of it",
-						pointstore_cstring(account->id)),
-				 errdetail("A balance that is updated by hand waits for its event; an event inserted while "
-						   "pointstore.balance_writer is caller waits for its balance.")));
+		pointstore_raise_waiting(account->id);
+}
+
+/* PS010 */
+void
+pointstore_raise_waiting(text *id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
+			 errmsg("account \"%s\" was changed by hand in this transaction and waits for the other half of it",
+					pointstore_cstring(id)),
+			 errdetail("A balance that is updated by hand waits for its event; an event inserted while "
+					   "pointstore.balance_writer is caller waits for its balance.")));
 }
 
 /* As PostgreSQL refuses an UPDATE whose trigger has updated the row. */

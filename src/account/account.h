@@ -47,12 +47,14 @@ typedef struct Account
 	bool		opened;			/* by this batch */
 	bool		busy;			/* LOCK_IF_FREE: an append would have to wait; what was read does not count */
 	Oid			opened_by;		/* the role that opens it; InvalidOid: the session's */
+	bool		has_stray_events;	/* events, but no row, as pointstore_find_stray_events() has found */
+	int64		stray_version;	/* then: of the last */
 	bool		waits;			/* it was changed by hand, and its other half is the caller's to write */
 	int64		last_id;		/* as pointstore_last_event() has read it, as the next two; 0: not read yet */
 	bool		last_is_ours;	/* of this transaction */
 	CommandId	last_cid;		/* then: the command that inserted it */
 	int			nevents;		/* of the batch, appended to it */
-	struct ProposedEvent *claim;	/* pure: the event whose key claims its next version */
+	struct BatchEvent *claim;	/* pure: the event whose key claims its next version */
 } Account;
 
 /*
@@ -70,7 +72,7 @@ typedef enum AccountLock
 
 extern void pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLock lock);
 extern void pointstore_release_account(Account *account);
-extern void pointstore_refuse_waiting(const Account *account);
+pg_noreturn extern void pointstore_raise_waiting(text *id);
 pg_noreturn extern void pointstore_refuse_triggered_status(text *id);
 extern bool pointstore_last_event(Account *account, Snapshot snapshot);
 extern void pointstore_follow_event(Account *account, const Account *last);

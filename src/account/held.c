@@ -27,7 +27,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "common/int.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -278,19 +277,6 @@ pointstore_know_expired(Account *account, Snapshot snapshot)
 			account->expired += DatumGetInt64(slot_getattr(scan.slot, att[HOLD_AMOUNT], &isnull));
 	}
 	pointstore_scan_end(&scan);
-}
-
-/* What a debit may take, before the floor: at most what bigint holds. */
-int64
-pointstore_available(const Account *account)
-{
-	int64		reserved;
-	int64		available;
-
-	if (pg_sub_s64_overflow(account->held, account->expired, &reserved) ||
-		pg_sub_s64_overflow(account->balance, reserved, &available))
-		return account->held > 0 ? PG_INT64_MIN : PG_INT64_MAX;
-	return available;
 }
 
 /* Sets next_expiry to that of the first open hold which is not among those about to be closed. */

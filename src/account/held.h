@@ -46,7 +46,6 @@ extern void pointstore_release_hold(Hold *hold);
 extern RowOutcome pointstore_write_hold(RowWriter *writer, Hold *hold, int keys);
 extern TimestampTz pointstore_account_clock(Account *account);
 extern void pointstore_know_expired(Account *account, Snapshot snapshot);
-extern int64 pointstore_available(const Account *account);
 extern void pointstore_find_next_expiry(Account *account, List *closing, Snapshot snapshot);
 
 #endif							/* POINTSTORE_HELD_H */

@@ -103,11 +103,18 @@ pointstore_require_kind(text *name)
 	const Kind *kind = pointstore_read_kind(name);
 
 	if (kind == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("there is no kind \"%s\"", pointstore_cstring(name)),
-				 errhint("The kinds are the rows of pointstore.account_kind.")));
+		pointstore_raise_no_kind(name);
 	return kind;
+}
+
+/* 22023 */
+void
+pointstore_raise_no_kind(text *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("there is no kind \"%s\"", pointstore_cstring(name)),
+			 errhint("The kinds are the rows of pointstore.account_kind.")));
 }
 
 /* At the end of a transaction or a savepoint. Their memory is the transaction's. */

@@ -8,6 +8,8 @@
 #ifndef POINTSTORE_KIND_H
 #define POINTSTORE_KIND_H
 
+#include "ground/compat.h"
+
 typedef struct Kind
 {
 	text	   *name;
@@ -23,6 +25,7 @@ typedef struct Kind
 
 extern const Kind *pointstore_read_kind(text *name);
 extern const Kind *pointstore_require_kind(text *name);
+pg_noreturn extern void pointstore_raise_no_kind(text *name);
 extern void pointstore_forget_kinds(void);
 
 #endif							/* POINTSTORE_KIND_H */

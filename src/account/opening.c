@@ -170,25 +170,43 @@ pointstore_refuse_events(text *id, Snapshot snapshot)
 	Account		last = {.id = id};
 
 	if (pointstore_last_event(&last, snapshot))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("account \"%s\" has %lld events and no row", pointstore_cstring(id),
-						(long long) last.version),
-				 errhint("SELECT * FROM pointstore.rebuild_balance('%s'); puts the row back.",
-						 pointstore_cstring(id))));
+		pointstore_raise_stray_events(id, last.version);
 }
 
-/*
- * The same of an account that was found missing. Row and events are looked for in one
- * snapshot: another session may have opened the account since.
- */
+/* XX001 */
+void
+pointstore_raise_stray_events(text *id, int64 version)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("account \"%s\" has %lld events and no row", pointstore_cstring(id), (long long) version),
+			 errhint("SELECT * FROM pointstore.rebuild_balance('%s'); puts the row back.",
+					 pointstore_cstring(id))));
+}
+
+/* The same as pointstore_refuse_events() of an account that was found missing. */
 void
 pointstore_refuse_damaged(text *id, Snapshot snapshot)
 {
-	Account		account;
+	Account		account = {.id = id};
 
-	pointstore_read_account(&account, id, snapshot, LOCK_NOTHING);
-	if (!account.exists)
-		pointstore_refuse_events(id, snapshot);
-	pointstore_release_account(&account);
+	pointstore_find_stray_events(&account, snapshot);
+	if (account.has_stray_events)
+		pointstore_raise_stray_events(id, account.stray_version);
+}
+
+/*
+ * Whether an account that was found missing has events. Row and events are looked for in one
+ * snapshot: another session may have opened the account since.
+ */
+void
+pointstore_find_stray_events(Account *account, Snapshot snapshot)
+{
+	Account		now;
+	Account		last = {.id = account->id};
+
+	pointstore_read_account(&now, account->id, snapshot, LOCK_NOTHING);
+	account->has_stray_events = !now.exists && pointstore_last_event(&last, snapshot);
+	account->stray_version = last.version;
+	pointstore_release_account(&now);
 }

@@ -17,6 +17,10 @@
  * that was applied before request.c. A combined batch, which can be tried again as a
  * whole, and a large one leave the look-up of requests to their unique index.
  *
+ * The rules are judge.c. All that they need of the accounts is read before the first
+ * event is judged; what an event says of itself only once its account is known (the step of a hold,
+ * a reversal) is proposed right before it is judged.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -36,6 +40,7 @@
 #include "account/opening.h"
 #include "append/append.h"
 #include "append/batch.h"
+#include "append/decide.h"
 #include "append/judge.h"
 #include "append/propose.h"
 #include "append/receipt.h"
@@ -55,30 +60,34 @@ PG_FUNCTION_INFO_V1(pointstore_append_events);
 PG_FUNCTION_INFO_V1(pointstore_try_append_events);
 
 /* events of a call from which on a subtransaction is less work than to look their requests up */
-#define TRUSTED_EVENTS 10
+#define ASSUME_NEW_EVENTS 10
 
 static Datum append_one(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static Datum append_all(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static bool append_or_leave(void *arg);
-static void tell_as_stored(ProposedEvent *refused);
-static void settle_replays(Batch *batch);
-static void gather_accounts(Batch *batch);
+static void begin_work(BatchWork *work, Batch *batch);
+static void gather_accounts(BatchWork *work);
 static int	compare_events(const void *a, const void *b);
-static bool attempt_trusting(Batch *batch);
-static bool trust(void *arg);
-static bool attempt(Batch *batch, bool lock);
-static void check_units(const Batch *batch);
-static void lock_accounts(Batch *batch);
-static void lock_existing(Batch *batch);
-static bool open_missing(Batch *batch, Account *account, Snapshot snapshot);
-static void judge_batch(Batch *batch, Snapshot snapshot);
-static ProposedEvent *judge_request(Batch *batch, ProposedEvent *events, HTAB *requests, Snapshot snapshot);
-static bool is_busy(const Batch *batch, const ProposedEvent *events);
-static ProposedEvent *put_off(ProposedEvent *events);
-static ProposedEvent *find_refused(ProposedEvent *events, Snapshot snapshot);
-static ProposedEvent *judge_events(Batch *batch, ProposedEvent *events, Snapshot snapshot);
-static void judge_event(Batch *batch, ProposedEvent *event, Snapshot snapshot);
-static ProposedEvent *find_other_unit(ProposedEvent *events);
+static bool needs_lock(const BatchWork *work);
+static Attempt attempt_as_new(BatchWork *work);
+static bool append_as_new(void *arg);
+static Attempt attempt(BatchWork *work, bool lock);
+static Snapshot read_accounts(BatchWork *work, bool lock);
+static void lock_accounts(BatchWork *work);
+static void lock_existing(BatchWork *work);
+static bool open_missing(const BatchWork *work, Account *account, Snapshot snapshot);
+static Attempt judge_batch(BatchWork *work, Snapshot snapshot);
+static Attempt judge_request(BatchWork *work, BatchEvent *events, HTAB *requests, Snapshot snapshot);
+static bool is_busy(const Batch *batch, const BatchEvent *events);
+static Attempt put_off(BatchEvent *events);
+static bool find_request(BatchEvent *events, Snapshot snapshot);
+static Attempt judge_events(BatchWork *work, BatchEvent *events, Snapshot snapshot, BatchEvent **refused);
+static Attempt judge_event(Batch *batch, BatchEvent *event, Snapshot snapshot);
+static BatchEvent *find_refused(BatchEvent *events);
+static BatchEvent *find_other_unit(BatchEvent *events);
+static void refuse_request(Batch *batch, BatchEvent *events, const BatchEvent *refused);
+static void check_units(const BatchWork *work);
+static void settle_replays(BatchWork *work);
 
 /* append_event(...): see the install script. */
 Datum
@@ -108,10 +117,10 @@ append_one(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 Datum
 pointstore_append_one(ProposedEvent *event, bool refusals_are_outcomes)
 {
-	Batch		batch = {.events = event, .nevents = 1, .refusals_are_outcomes = refusals_are_outcomes};
+	Batch		batch = {.proposals = event, .nevents = 1, .refusals_are_outcomes = refusals_are_outcomes};
 
 	pointstore_append(&batch);
-	return pointstore_answer(event, refusals_are_outcomes);
+	return pointstore_answer(event, batch.decisions, refusals_are_outcomes);
 }
 
 /* append_events(events, request_id, balanced) */
@@ -174,128 +183,108 @@ append_or_leave(void *arg)
 
 	pointstore_append(batch);
 	for (i = 0; i < batch->nevents; i++)
-		if (batch->events[i].hold != NULL)
-			pointstore_release_hold(batch->events[i].hold);
+		if (batch->proposals[i].hold != NULL)
+			pointstore_release_hold(batch->proposals[i].hold);
 	return batch->refused == NULL;
 }
 
 /*
- * Appends a batch whose events the caller has filled in and checked. All or
- * nothing; receipts are in the events afterwards. A refusal is an error, or,
- * where the batch says so, batch->refused with the outcome in it.
+ * Appends a batch whose proposals the caller has filled in and checked; batch->decisions
+ * says what it came to. All or nothing, unless the requests are independent. A refusal
+ * is an error, or, where the batch says so, batch->refused with the outcome in it.
  */
 void
 pointstore_append(Batch *batch)
 {
 	PointstoreScope scope;
-	ErrorContextCallback context = {.previous = error_context_stack, .callback = pointstore_tell_element, .arg = batch};
-	bool		lock;
-	bool		done;
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = pointstore_element_context, .arg = batch};
+	BatchWork	work;
+	Attempt		result;
 
 	error_context_stack = &context;
 	pointstore_act_as_owner_plainly(&scope);
-	gather_accounts(batch);
-	lock = batch->naccounts > 1 || !pointstore_store()->table[TABLE_BALANCE].plain || pointstore_has_notes() ||
-		/* a hold may expire while its account is waited for */
-		(batch->nevents > 0 && batch->events->hold != NULL);
-	done = batch->nevents >= TRUSTED_EVENTS && !batch->apart && attempt_trusting(batch);
-	while (!done && !attempt(batch, lock))
+	begin_work(&work, batch);
+	if (batch->nevents >= ASSUME_NEW_EVENTS && !batch->independent)
+		result = attempt_as_new(&work);
+	else
+		result = attempt(&work, needs_lock(&work));
+	while (result == ATTEMPT_AGAIN_LOCKED || result == ATTEMPT_AGAIN_FRESH)
 	{
 		CHECK_FOR_INTERRUPTS();
-		lock = true;
-		batch->trusting = false;
+		batch->assume_new = false;
+		result = attempt(&work, true);
 	}
-	if (!batch->apart)
+	if (!batch->independent)
 		(void) pointstore_count(batch);
 	pointstore_raise_refused(batch);
-	if (batch->refused != NULL && batch->naccounts < batch->nevents)
-		tell_as_stored(batch->refused);
-	settle_replays(batch);
+	if (batch->refused != NULL && work.naccounts < batch->nevents)
+		/* without what the events before the refused one would have made of the account */
+		pointstore_report_stored_account(&batch->proposals[batch->refused - batch->decisions], batch->refused);
+	settle_replays(&work);
 	pointstore_act_as_caller(&scope);
 	error_context_stack = context.previous;
 }
 
-/* A receipt says how the account stands, without what the events before the refused one would have made of it. */
+/* Room for what a batch comes to, and for the work on it. */
 static void
-tell_as_stored(ProposedEvent *refused)
+begin_work(BatchWork *work, Batch *batch)
 {
-	Snapshot	snapshot = pointstore_push_snapshot();
-	Account    *judged = refused->account;
-	Account		stored;
-
-	pointstore_read_account(&stored, refused->aggregate_id, snapshot, LOCK_NOTHING);
-	refused->account = &stored;
-	pointstore_tell_account(refused, snapshot);
-	refused->account = judged;
-	pointstore_release_account(&stored);
-	PopActiveSnapshot();
-}
-
-/*
- * Replays are told when what they rest on is durable; who reads the answers of a batch that
- * stands apart waits for that himself. Who repeats another event of the batch gets its receipt.
- */
-static void
-settle_replays(Batch *batch)
-{
-	XLogRecPtr	durable = InvalidXLogRecPtr;
+	Size		n = Max(batch->nevents, 1);
 	int			i;
 
+	batch->decisions = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(Decision) * n,
+												  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	work->batch = batch;
+	work->events = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(BatchEvent) * n,
+											  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (i = 0; i < batch->nevents; i++)
 	{
-		ProposedEvent *event = &batch->events[i];
-
-		if (event->same_as != NULL)
-		{
-			event->version = event->same_as->version;
-			event->balance = event->same_as->balance;
-			event->id = event->same_as->id;
-			event->durable = event->same_as->durable;
-			event->created_at = event->same_as->created_at;
-		}
-		else if (event->outcome == OUTCOME_REPLAYED)
-			durable = Max(durable, event->durable);
+		work->events[i].proposal = &batch->proposals[i];
+		work->events[i].decision = &batch->decisions[i];
 	}
-	if (!batch->apart)
-		pointstore_await_durable(durable);
+	gather_accounts(work);
 }
 
 /* The batch's accounts, each once, in the order of the bytes of their ids. */
 static void
-gather_accounts(Batch *batch)
+gather_accounts(BatchWork *work)
 {
-	ProposedEvent **sorted = palloc(sizeof(ProposedEvent *) * Max(batch->nevents, 1));
+	int			n = work->batch->nevents;
+	BatchEvent **sorted = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(BatchEvent *) * Max(n, 1), MCXT_ALLOC_HUGE);
 	int			i;
 
-	batch->naccounts = 0;
-	batch->accounts = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(Account) * Max(batch->nevents, 1),
-												 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	batch->first = palloc0(sizeof(ProposedEvent *) * Max(batch->nevents, 1));
-	for (i = 0; i < batch->nevents; i++)
-		sorted[i] = &batch->events[i];
-	if (batch->nevents > 1)
-		qsort(sorted, batch->nevents, sizeof(ProposedEvent *), compare_events);
-	for (i = 0; i < batch->nevents; i++)
+	work->naccounts = 0;
+	work->accounts = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(Account) * Max(n, 1),
+												MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	work->first = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(BatchEvent *) * Max(n, 1),
+											 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (i = 0; i < n; i++)
+		sorted[i] = &work->events[i];
+	if (n > 1)
+		qsort(sorted, n, sizeof(BatchEvent *), compare_events);
+	for (i = 0; i < n; i++)
 	{
-		if (i == 0 || !pointstore_same_text(sorted[i]->aggregate_id, sorted[i - 1]->aggregate_id))
-			batch->accounts[batch->naccounts++].id = sorted[i]->aggregate_id;
-		sorted[i]->account = &batch->accounts[batch->naccounts - 1];
+		text	   *id = sorted[i]->proposal->aggregate_id;
+
+		if (i == 0 || !pointstore_same_text(id, sorted[i - 1]->proposal->aggregate_id))
+			work->accounts[work->naccounts++].id = id;
+		sorted[i]->account = &work->accounts[work->naccounts - 1];
 	}
 	pfree(sorted);
-	for (i = batch->nevents - 1; i >= 0; i--)
+	for (i = n - 1; i >= 0; i--)
 	{
-		ProposedEvent **first = &batch->first[batch->events[i].account - batch->accounts];
+		BatchEvent **first = &work->first[work->events[i].account - work->accounts];
 
-		batch->events[i].next = *first;
-		*first = &batch->events[i];
+		work->events[i].next = *first;
+		*first = &work->events[i];
 	}
 }
 
 static int
 compare_events(const void *a, const void *b)
 {
-	text	   *x = (*(ProposedEvent *const *) a)->aggregate_id;
-	text	   *y = (*(ProposedEvent *const *) b)->aggregate_id;
+	text	   *x = (*(BatchEvent *const *) a)->proposal->aggregate_id;
+	text	   *y = (*(BatchEvent *const *) b)->proposal->aggregate_id;
 	Size		shorter = Min(VARSIZE_ANY_EXHDR(x), VARSIZE_ANY_EXHDR(y));
 	int			order = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), shorter);
 
@@ -304,28 +293,43 @@ compare_events(const void *a, const void *b)
 	return (VARSIZE_ANY_EXHDR(x) > shorter) - (VARSIZE_ANY_EXHDR(y) > shorter);
 }
 
+/* Whether the first attempt takes a lock: where the update of a single row is not lock enough. */
+static bool
+needs_lock(const BatchWork *work)
+{
+	return work->naccounts > 1 || !pointstore_store()->table[TABLE_BALANCE].plain || pointstore_has_notes() ||
+		/* a hold may expire while its account is waited for */
+		(work->batch->nevents > 0 && work->batch->proposals->hold != NULL);
+}
+
 /*
  * An attempt in a subtransaction that looks no request up: nearly always none was applied
- * before, and to look for each costs a fifth of the whole. False: nothing is left of
- * it, and it has to be done again under a lock.
+ * before, and to look for each costs a fifth of the whole. A refusal does not count: it may
+ * be due to a request that was applied. Unless it is done nothing is left of it.
  */
-static bool
-attempt_trusting(Batch *batch)
+static Attempt
+attempt_as_new(BatchWork *work)
 {
 	ErrorData  *error;
-	bool		done;
 
-	batch->trusting = true;
-	error = pointstore_attempt(trust, batch);
+	work->batch->assume_new = true;
+	error = pointstore_attempt(append_as_new, work);
+	work->batch->assume_new = false;
 	/* whatever it is, a request that is known comes before it: but what was waited for is not waited for again */
 	if (error != NULL && (pointstore_has_waited(error->sqlerrcode) || error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED))
 		ReThrowError(error);
-	done = !batch->trusting;
-	batch->overtaken = false;
-	if (!done)
-		gather_accounts(batch);
-	batch->trusting = false;
-	return done;
+	return error == NULL ? work->attempt : ATTEMPT_AGAIN_FRESH;
+}
+
+static bool
+append_as_new(void *arg)
+{
+	BatchWork  *work = arg;
+	Attempt		result = attempt(work, true);
+
+	/* not before: an attempt in an inner subtransaction sets it too */
+	work->attempt = result == ATTEMPT_DONE && work->batch->refused != NULL ? ATTEMPT_AGAIN_FRESH : result;
+	return work->attempt == ATTEMPT_DONE;
 }
 
 /* Whether an error says that something was waited for too long. */
@@ -335,38 +339,49 @@ pointstore_has_waited(int sqlerrcode)
 	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_QUERY_CANCELED;
 }
 
-/*
- * What attempt_trusting() does in a subtransaction; trusting stays where it was in
- * vain. A refusal, too: it may be due to a request that was applied before.
- */
-static bool
-trust(void *arg)
+/* Reads, judges and writes once. */
+static Attempt
+attempt(BatchWork *work, bool lock)
 {
-	Batch	   *batch = arg;
-
-	batch->trusting = !attempt(batch, true) || batch->refused != NULL;
-	return !batch->trusting;
-}
-
-/*
- * Reads, checks and writes once. False: it has to be done again under a lock,
- * because others were faster, or because a refusal is not decided without one.
- */
-static bool
-attempt(Batch *batch, bool lock)
-{
-	Snapshot	snapshot;
-	bool		done;
+	Batch	   *batch = work->batch;
+	Snapshot	snapshot = read_accounts(work, lock);
+	Attempt		result = judge_batch(work, snapshot);
 	int			i;
 
-	if (batch->apart)
-		lock_existing(batch);
-	else if (batch->naccounts > 1)
-		lock_accounts(batch);
-	snapshot = pointstore_push_snapshot();
-	if (batch->naccounts == 1 && !batch->apart)
+	if (batch->refused != NULL && result != ATTEMPT_AGAIN_FRESH)
+		result = lock ? ATTEMPT_DONE : ATTEMPT_AGAIN_LOCKED;
+	else if (result != ATTEMPT_AGAIN_FRESH)
 	{
-		pointstore_read_account(&batch->accounts[0], batch->accounts[0].id, snapshot,
+		Attempt		written;
+
+		batch->current = NULL;
+		if (batch->balanced)
+			check_units(work);
+		written = pointstore_write_batch(work);
+		if (written != ATTEMPT_DONE)
+			result = written;
+	}
+	for (i = 0; i < work->naccounts; i++)
+		pointstore_release_account(&work->accounts[i]);
+	PopActiveSnapshot();
+	return result;
+}
+
+/* Reads the accounts with all that the rules need of them, under their locks where they are taken; pushes a snapshot. */
+static Snapshot
+read_accounts(BatchWork *work, bool lock)
+{
+	Snapshot	snapshot;
+	int			i;
+
+	if (work->batch->independent)
+		lock_existing(work);
+	else if (work->naccounts > 1)
+		lock_accounts(work);
+	snapshot = pointstore_push_snapshot();
+	if (work->naccounts == 1 && !work->batch->independent)
+	{
+		pointstore_read_account(&work->accounts[0], work->accounts[0].id, snapshot,
 								lock ? LOCK_BALANCE : LOCK_NOTHING);
 		if (lock)
 		{
@@ -374,67 +389,24 @@ attempt(Batch *batch, bool lock)
 			snapshot = pointstore_push_snapshot();
 		}
 	}
-	judge_batch(batch, snapshot);
-	if (batch->again)
-		done = false;
-	else if (batch->refused != NULL)
-		done = lock;
-	else
+	for (i = 0; i < work->naccounts; i++)
 	{
-		batch->current = NULL;
-		if (batch->balanced)
-			check_units(batch);
-		done = pointstore_may_be_taken_back(batch) ? pointstore_write_or_take_back(batch) : pointstore_write_batch(batch);
+		CHECK_FOR_INTERRUPTS();
+		if (!work->accounts[i].busy)
+			pointstore_know_account(&work->accounts[i], snapshot);
 	}
-	for (i = 0; i < batch->naccounts; i++)
-		pointstore_release_account(&batch->accounts[i]);
-	PopActiveSnapshot();
-	return done;
-}
-
-/* What a balanced batch is about to append sums to zero in each unit: 22023. */
-static void
-check_units(const Batch *batch)
-{
-	struct UnitSum
-	{
-		text	   *unit;
-		int128		sum;
-	}		   *sums = palloc0(sizeof(struct UnitSum) * Max(batch->nevents, 1));
-	int			nsums = 0;
-	int			i;
-	int			j;
-
-	for (i = 0; i < batch->nevents; i++)
-	{
-		const ProposedEvent *event = &batch->events[i];
-
-		if (event->outcome != OUTCOME_APPENDED)
-			continue;
-		for (j = 0; j < nsums && !pointstore_same_text(sums[j].unit, event->account->kind->unit); j++)
-			 /* look on */ ;
-		if (j == nsums)
-			sums[nsums++].unit = event->account->kind->unit;
-		sums[j].sum += event->amount;
-	}
-	for (j = 0; j < nsums; j++)
-		if (sums[j].sum != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the amounts of a balanced batch do not sum to zero"),
-					 errdetail("Unit \"%s\".", pointstore_cstring(sums[j].unit))));
-	pfree(sums);
+	return snapshot;
 }
 
 /* Locks the accounts in order, and opens the missing ones so that they are locked too. */
 static void
-lock_accounts(Batch *batch)
+lock_accounts(BatchWork *work)
 {
 	int			i;
 
-	for (i = 0; i < batch->naccounts; i++)
+	for (i = 0; i < work->naccounts; i++)
 	{
-		Account    *account = &batch->accounts[i];
+		Account    *account = &work->accounts[i];
 		bool		again = true;
 		bool		opened = false;
 
@@ -444,7 +416,7 @@ lock_accounts(Batch *batch)
 
 			CHECK_FOR_INTERRUPTS();
 			pointstore_read_account(account, account->id, snapshot, LOCK_BALANCE);
-			again = !account->exists && open_missing(batch, account, snapshot);
+			again = !account->exists && open_missing(work, account, snapshot);
 			opened |= again;
 			PopActiveSnapshot();
 		}
@@ -457,24 +429,24 @@ lock_accounts(Batch *batch)
  * an event of it has passed; one that would have to be waited for is busy.
  */
 static void
-lock_existing(Batch *batch)
+lock_existing(BatchWork *work)
 {
 	Snapshot	snapshot = pointstore_push_snapshot();
 	int			i;
 
-	for (i = 0; i < batch->naccounts; i++)
+	for (i = 0; i < work->naccounts; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		pointstore_read_account(&batch->accounts[i], batch->accounts[i].id, snapshot, LOCK_IF_FREE);
+		pointstore_read_account(&work->accounts[i], work->accounts[i].id, snapshot, LOCK_IF_FREE);
 	}
 	PopActiveSnapshot();
 }
 
-/* Opens an account, if its first event may; false leaves it missing, for judge_batch(). */
+/* Opens an account, if its first event may; false leaves it missing, for the rules. */
 static bool
-open_missing(Batch *batch, Account *account, Snapshot snapshot)
+open_missing(const BatchWork *work, Account *account, Snapshot snapshot)
 {
-	const ProposedEvent *event = batch->first[account - batch->accounts];
+	const ProposedEvent *event = work->first[account - work->accounts]->proposal;
 	const Kind *kind = pointstore_read_kind(event->kind ? event->kind : cstring_to_text("default"));
 
 	if (kind == NULL || !kind->auto_open)
@@ -485,179 +457,271 @@ open_missing(Batch *batch, Account *account, Snapshot snapshot)
 }
 
 /*
- * Decides about every event, in input order, up to the first refusal, or apart all
- * of them. Writes nothing but the structs: the accounts' versions and balances move on.
+ * Decides about every event, in input order, up to the first refusal, or of independent requests
+ * about all of them. Writes nothing but the structs: the accounts' versions and balances move on.
  */
-static void
-judge_batch(Batch *batch, Snapshot snapshot)
+static Attempt
+judge_batch(BatchWork *work, Snapshot snapshot)
 {
+	Batch	   *batch = work->batch;
 	HTAB	   *requests = pointstore_begin_requests(batch);
+	Attempt		result = ATTEMPT_DONE;
 	int			i;
 
 	batch->refused = NULL;
-	batch->again = false;
-	for (i = 0; i < batch->nevents && batch->refused == NULL && !batch->again; i += 1 + batch->events[i].further)
+	for (i = 0; i < batch->nevents && batch->refused == NULL && result != ATTEMPT_AGAIN_FRESH;
+		 i += 1 + batch->proposals[i].followers)
 	{
-		ProposedEvent *refused;
+		Attempt		request;
 
 		CHECK_FOR_INTERRUPTS();
-		refused = judge_request(batch, &batch->events[i], requests, snapshot);
-		if (!batch->apart)
-			batch->refused = refused;
+		request = judge_request(work, &work->events[i], requests, snapshot);
+		if (request != ATTEMPT_DONE)
+			result = request;
 	}
 	if (requests != NULL)
 		hash_destroy(requests);
+	return result;
 }
 
 /*
  * Decides about the events of one request, or about one without: the request first, then
- * the rules, up to the first refusal, which is returned. A trusting batch leaves
- * it to the unique index to find a request that has been applied, and looks itself
- * only where an event would be refused. Apart, what is refused leaves nothing behind.
+ * the rules, up to the first refusal. A batch that is assumed to be new leaves it to
+ * the unique index to find a request that has been applied, and looks itself only where
+ * an event would be refused. Of an independent request what is refused leaves nothing behind.
  */
-static ProposedEvent *
-judge_request(Batch *batch, ProposedEvent *events, HTAB *requests, Snapshot snapshot)
+static Attempt
+judge_request(BatchWork *work, BatchEvent *events, HTAB *requests, Snapshot snapshot)
 {
-	int			n = 1 + events->further;
-	ProposedEvent *refused;
+	Batch	   *batch = work->batch;
+	text	   *request_id = events->proposal->request_id;
+	BatchEvent *refused = NULL;
+	Attempt		result = ATTEMPT_DONE;
 	int			i;
 
-	batch->current = events;
-	if (batch->apart && is_busy(batch, events))
-		return put_off(events);
-	for (i = 0; i < n; i++)
+	batch->current = events->proposal;
+	for (i = 0; i <= events->proposal->followers; i++)
 		events[i].same_as = NULL;
-	if (events->request_id != NULL &&
+	if (batch->independent && is_busy(batch, events))
+		return put_off(events);
+	if (request_id != NULL &&
 		((requests != NULL && pointstore_seen_in_batch(events, requests)) ||
-		 (!batch->trusting && pointstore_find_request(events, n, false, snapshot))))
-		refused = find_refused(events, snapshot);
+		 (!batch->assume_new && find_request(events, snapshot))))
+		refused = find_refused(events);
 	else
 	{
-		refused = judge_events(batch, events, snapshot);
-		if (refused != NULL && events->request_id != NULL && batch->trusting)
+		result = judge_events(work, events, snapshot, &refused);
+		if (refused != NULL && request_id != NULL && batch->assume_new)
 		{
-			if (batch->apart && pointstore_is_being_applied(events->request_id))
+			if (batch->independent && pointstore_is_being_applied(request_id))
 				return put_off(events);
-			if (pointstore_find_request(events, n, false, snapshot))
-				refused = find_refused(events, snapshot);
+			if (find_request(events, snapshot))
+				refused = find_refused(events);
 		}
 	}
 	if (refused != NULL)
-		batch->current = refused;
-	for (i = 0; refused != NULL && i < n; i++)
-		if (&events[i] != refused)
-			events[i].outcome = OUTCOME_WITHDRAWN;
-	return refused;
+		refuse_request(batch, events, refused);
+	return result;
 }
 
 /* Whether an account of the request is busy, or the request itself is, where that is looked for. */
 static bool
-is_busy(const Batch *batch, const ProposedEvent *events)
+is_busy(const Batch *batch, const BatchEvent *events)
 {
+	text	   *request_id = events->proposal->request_id;
 	bool		busy = false;
 	int			i;
 
-	for (i = 0; i <= events->further; i++)
+	for (i = 0; i <= events->proposal->followers; i++)
 		busy |= events[i].account->busy;
-	return busy || (events->request_id != NULL && !batch->trusting && pointstore_is_being_applied(events->request_id));
+	return busy || (request_id != NULL && !batch->assume_new && pointstore_is_being_applied(request_id));
 }
 
-/* Nothing is decided about any event of a busy request. Returns the first. */
-static ProposedEvent *
-put_off(ProposedEvent *events)
+/* Nothing is decided about any event of a busy request. */
+static Attempt
+put_off(BatchEvent *events)
 {
 	int			i;
 
-	for (i = 0; i <= events->further; i++)
-		events[i].outcome = OUTCOME_BUSY;
-	return events;
+	for (i = 0; i <= events->proposal->followers; i++)
+	{
+		events[i].decision->outcome = OUTCOME_BUSY;
+		events[i].decision->account_busy = events[i].account->busy;
+	}
+	return ATTEMPT_BUSY;
+}
+
+/* Whether the request of these events was applied before; then each is decided. */
+static bool
+find_request(BatchEvent *events, Snapshot snapshot)
+{
+	return pointstore_find_request(events->proposal, events->decision, 1 + events->proposal->followers, false, snapshot);
 }
 
 /* The first event that differs from what its request has written; NULL: none. */
-static ProposedEvent *
-find_refused(ProposedEvent *events, Snapshot snapshot)
+static BatchEvent *
+find_refused(BatchEvent *events)
 {
 	int			i;
 
-	for (i = 0; i <= events->further; i++)
-		if (events[i].outcome > OUTCOME_REPLAYED)
+	for (i = 0; i <= events->proposal->followers; i++)
+		if (events[i].decision->outcome > OUTCOME_REPLAYED)
 		{
-			pointstore_tell_account(&events[i], snapshot);
+			pointstore_report_account(events[i].decision, events[i].account);
 			return &events[i];
 		}
 	return NULL;
 }
 
-/* The rules, for the events of one request. Returns the refused one; then the accounts stand as before. */
-static ProposedEvent *
-judge_events(Batch *batch, ProposedEvent *events, Snapshot snapshot)
+/* The rules, for the events of one request. Says which one is refused; then the accounts stand as before. */
+static Attempt
+judge_events(BatchWork *work, BatchEvent *events, Snapshot snapshot, BatchEvent **refused)
 {
-	int			n = 1 + events->further;
+	int			n = 1 + events->proposal->followers;
 	Account    *before = n > 1 ? palloc(sizeof(Account) * n) : NULL;
-	ProposedEvent *refused = NULL;
+	Attempt		result = ATTEMPT_DONE;
 	int			i;
 
-	for (i = 0; refused == NULL && !batch->again && i < n; i++)
+	for (i = 0; *refused == NULL && result == ATTEMPT_DONE && i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (before != NULL)
 			before[i] = *events[i].account;
-		judge_event(batch, &events[i], snapshot);
-		if (events[i].outcome > OUTCOME_REPLAYED)
-			refused = &events[i];
+		result = judge_event(work->batch, &events[i], snapshot);
+		if (result == ATTEMPT_DONE && events[i].decision->outcome > OUTCOME_REPLAYED)
+			*refused = &events[i];
 	}
-	if (refused == NULL && !batch->again && batch->same_unit && events->outcome == OUTCOME_APPENDED)
-		refused = find_other_unit(events);
-	while (refused != NULL && before != NULL && i-- > 0)
+	if (*refused == NULL && result == ATTEMPT_DONE && work->batch->same_unit &&
+		events->decision->outcome == OUTCOME_APPENDED)
+		*refused = find_other_unit(events);
+	while (*refused != NULL && before != NULL && i-- > 0)
 		*events[i].account = before[i];
-	if (refused != NULL && refused->outcome == OUTCOME_NOT_ALLOWED)
-		pointstore_tell_account(refused, snapshot);
-	return refused;
+	if (*refused != NULL && (*refused)->decision->outcome == OUTCOME_NOT_ALLOWED)
+		pointstore_report_account((*refused)->decision, (*refused)->account);
+	return result;
 }
 
-static void
-judge_event(Batch *batch, ProposedEvent *event, Snapshot snapshot)
+/* Proposes an event, where it depends on its account, and judges it. */
+static Attempt
+judge_event(Batch *batch, BatchEvent *event, Snapshot snapshot)
 {
-	batch->current = event;
-	event->reason = REASON_PLAIN;
-	if (event->propose == NULL || event->propose(event, snapshot))
-		pointstore_judge(event, event->account, snapshot);
-	else if (event->outcome > OUTCOME_REPLAYED)
-		pointstore_tell_account(event, snapshot);
-	batch->again |= event->again;
-	event->again = false;
-}
+	Proposing	proposing = PROPOSING_DONE;
 
-/* A refusal's receipt says how the account stands. */
-void
-pointstore_tell_account(ProposedEvent *event, Snapshot snapshot)
-{
-	pointstore_know_expired(event->account, snapshot);
-	event->version = event->account->version;
-	event->balance = event->account->balance;
-	event->available = pointstore_available(event->account);
+	batch->current = event->proposal;
+	memset(event->decision, 0, sizeof(Decision));
+	if (event->proposal->propose != NULL)
+		proposing = event->proposal->propose(event, snapshot);
+	if (proposing == PROPOSING_AGAIN)
+		return ATTEMPT_AGAIN_FRESH;
+	if (proposing == PROPOSING_DONE)
+		pointstore_decide(event->proposal, event->decision, event->account);
+	else if (event->decision->outcome > OUTCOME_REPLAYED)
+		pointstore_report_account(event->decision, event->account);
+	return ATTEMPT_DONE;
 }
 
 /* Of accounts that count different things: the first event of another unit than the first one's, refused. */
-static ProposedEvent *
-find_other_unit(ProposedEvent *events)
+static BatchEvent *
+find_other_unit(BatchEvent *events)
 {
 	text	   *unit = events->account->kind->unit;
 	int			i;
 
-	for (i = 1; i <= events->further; i++)
+	for (i = 1; i <= events->proposal->followers; i++)
 	{
-		ProposedEvent *event = &events[i];
+		const Account *account = events[i].account;
+		Decision   *decision = events[i].decision;
 
-		if (pointstore_same_text(unit, event->account->kind->unit))
+		if (pointstore_same_text(unit, account->kind->unit))
 			continue;
-		event->outcome = OUTCOME_NOT_ALLOWED;
-		event->reason = REASON_UNITS;
-		event->asked = pointstore_clipped(pointstore_cstring(unit));
-		event->stored = pointstore_clipped(pointstore_cstring(event->account->kind->unit));
-		event->opening = event->account->exists && !event->account->opened ? NULL :
-			pointstore_cstring(event->account->kind->name);
-		return event;
+		decision->outcome = OUTCOME_NOT_ALLOWED;
+		decision->reason = REASON_UNITS;
+		decision->asked = pointstore_clipped(pointstore_cstring(unit));
+		decision->stored = pointstore_clipped(pointstore_cstring(account->kind->unit));
+		decision->opening = account->exists && !account->opened ? NULL : pointstore_cstring(account->kind->name);
+		return &events[i];
 	}
 	return NULL;
+}
+
+/* One event of a request is refused: the others are withdrawn. */
+static void
+refuse_request(Batch *batch, BatchEvent *events, const BatchEvent *refused)
+{
+	int			i;
+
+	batch->current = refused->proposal;
+	for (i = 0; i <= events->proposal->followers; i++)
+		if (&events[i] != refused)
+			events[i].decision->outcome = OUTCOME_WITHDRAWN;
+	if (!batch->independent)
+		batch->refused = refused->decision;
+}
+
+/* What a balanced batch is about to append sums to zero in each unit: 22023. */
+static void
+check_units(const BatchWork *work)
+{
+	struct UnitSum
+	{
+		text	   *unit;
+		int128		sum;
+	}		   *sums = palloc0(sizeof(struct UnitSum) * Max(work->batch->nevents, 1));
+	int			nsums = 0;
+	int			i;
+	int			j;
+
+	for (i = 0; i < work->batch->nevents; i++)
+	{
+		text	   *unit;
+
+		if (work->events[i].decision->outcome != OUTCOME_APPENDED)
+			continue;
+		unit = work->events[i].account->kind->unit;
+		for (j = 0; j < nsums && !pointstore_same_text(sums[j].unit, unit); j++)
+			 /* look on */ ;
+		if (j == nsums)
+			sums[nsums++].unit = unit;
+		sums[j].sum += work->events[i].proposal->amount;
+	}
+	for (j = 0; j < nsums; j++)
+		if (sums[j].sum != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the amounts of a balanced batch do not sum to zero"),
+					 errdetail("Unit \"%s\".", pointstore_cstring(sums[j].unit))));
+	pfree(sums);
+}
+
+/*
+ * Replays are told when what they rest on is durable; of independent requests whoever reads
+ * the decisions waits for that. What repeats another event of the batch gets its receipt.
+ */
+static void
+settle_replays(BatchWork *work)
+{
+	XLogRecPtr	durable = InvalidXLogRecPtr;
+	int			i;
+
+	for (i = 0; i < work->batch->nevents; i++)
+	{
+		Decision   *decision = work->events[i].decision;
+
+		decision->by_this_batch = decision->outcome == OUTCOME_APPENDED;
+		if (work->events[i].same_as != NULL)
+		{
+			const Decision *first = work->events[i].same_as->decision;
+
+			decision->version = first->version;
+			decision->balance = first->balance;
+			decision->id = first->id;
+			decision->durable = first->durable;
+			decision->by_this_batch = first->by_this_batch;
+			decision->created_at = first->created_at;
+		}
+		else if (decision->outcome == OUTCOME_REPLAYED)
+			durable = Max(durable, decision->durable);
+	}
+	if (!work->batch->independent)
+		pointstore_await_durable(durable);
 }

@@ -1,38 +1,45 @@
 /*-------------------------------------------------------------------------
  *
  * src/append/batch.h
- *		A batch of proposed events.
+ *		Proposed events that are appended together, and what that comes to.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef POINTSTORE_BATCH_H
 #define POINTSTORE_BATCH_H
 
-#include "account/account.h"
-#include "append/refusal.h"
+#include "append/judge.h"
 
 /*
- * Proposed events that stand or fall together; or apart: then a refused request is
- * passed over with its outcome in its events, and only an error takes all back.
+ * What is to be appended, and how. The events stand or fall together, unless their requests
+ * are independent: then a refused request is passed over with its outcome in its
+ * decisions, and only an error takes all back.
  */
 typedef struct Batch
 {
-	ProposedEvent *events;
+	ProposedEvent *proposals;
 	int			nevents;
 	bool		balanced;
 	bool		same_unit;		/* all accounts of a request count the same */
 	bool		refusals_are_outcomes;
-	bool		apart;			/* what would have to be waited for is OUTCOME_BUSY */
-	bool		trusting;		/* an applied request may also be an error, 40001 */
+	bool		independent;	/* the requests are; what would have to be waited for is OUTCOME_BUSY */
+	bool		assume_new;		/* that no request was applied before: one that was may also be an error, 40001 */
 
-	Account    *accounts;		/* in the one lock order: by bytes of the id */
-	int			naccounts;
-	ProposedEvent **first;		/* of each account, the others by ->next */
-	bool		written;		/* this attempt has written a row */
-	bool		again;			/* a twin was waited for: all is to be read again */
-	ProposedEvent *refused;		/* the first that failed */
-	const ProposedEvent *current;	/* that is being judged or written; null: none in particular */
-	bool		overtaken;		/* by others: what this attempt has written is to be taken back, and all begun anew */
+	/* what it has come to */
+	Decision   *decisions;		/* one for each proposal */
+	Decision   *refused;		/* the first that failed, where all stand or fall together */
+	const ProposedEvent *current;	/* being judged or written; null: none in particular; stays where an error came from */
+	bool		written;		/* the last attempt has written a row; likewise */
 } Batch;
+
+/* An event of a batch that is worked on. Those of a request lie next to each other. */
+typedef struct BatchEvent
+{
+	ProposedEvent *proposal;
+	Decision   *decision;
+	Account    *account;
+	struct BatchEvent *same_as; /* earlier event of the batch with the same request_id, which it repeats */
+	struct BatchEvent *next;	/* of the batch on the same account */
+} BatchEvent;
 
 #endif							/* POINTSTORE_BATCH_H */

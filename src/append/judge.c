@@ -3,108 +3,174 @@
  * src/append/judge.c
  *		The rules of an append, all of them, in the order in which they decide.
  *
+ * Judging is pure. What the rules need of an account was read before, under its
+ * lock (decide.c): they look nothing up, wait for nothing and write nothing, and
+ * raise no error either, so that a decision can be made in one process and told in
+ * another. Malformed input was refused before any account was read (propose.c), and a
+ * request that was applied is no matter of the rules (request.c).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "common/int.h"
-#include "utils/builtins.h"
 
 #include "account/account.h"
 #include "account/held.h"
 #include "account/kind.h"
-#include "account/opening.h"
 #include "append/judge.h"
-#include "append/refusal.h"
+#include "append/propose.h"
 #include "ground/name.h"
 
-static Outcome check_account(const ProposedEvent *event, Account *account, Snapshot snapshot);
-static Outcome check_limits(const ProposedEvent *event, const Account *account);
+static Outcome check_pairing(const Account *account);
+static Outcome check_account(const ProposedEvent *event, const Account *account, const Kind *named);
+static Outcome check_status(const ProposedEvent *event, const Account *account);
+static Outcome check_kind(const ProposedEvent *event, const Account *account, const Kind *named);
+static Outcome check_version(const ProposedEvent *event, const Account *account);
+static Outcome check_overflow(const ProposedEvent *event, Account *after);
+static Outcome check_floor(const ProposedEvent *event, const Account *after);
+static Outcome check_ceiling(const ProposedEvent *event, const Account *after);
+static void open_unless_open(const ProposedEvent *event, Account *account, const Kind *named);
+static bool is_missing(const Account *account);
 static int64 floor_of(const ProposedEvent *event, const Kind *kind);
 
 /*
- * The rules, after the request: account, version, overflow, floor and ceiling. PS010 on
- * an account that waits.
- * On success the event has its version and balance and the account has moved
- * on; on a refusal the event has the account's actual ones.
+ * Judges an event on an account as it stands. named: the kind that the event names, or of
+ * an account that is missing the default one; null when there is none of that name, and where it
+ * is not needed. When the event passes, *after is the account with it; otherwise that says nothing.
  */
-void
-pointstore_judge(ProposedEvent *event, Account *account, Snapshot snapshot)
+Decision
+pointstore_judge(const ProposedEvent *event, const Account *account, const Kind *named, Account *after)
 {
-	Account		next;
+	Decision	decision = {0};
+	Outcome		outcome;
 
-	pointstore_refuse_waiting(account);
-	pointstore_know_expired(account, snapshot);
-	event->outcome = check_account(event, account, snapshot);
-	next = *account;
-	if (event->outcome == OUTCOME_APPENDED && event->has_expected &&
-		event->expected_version != account->version)
-		event->outcome = OUTCOME_VERSION_CONFLICT;
-	if (event->outcome == OUTCOME_APPENDED &&
-		(pg_add_s64_overflow(account->version, 1, &next.version) ||
-		 pg_add_s64_overflow(account->balance, event->amount, &next.balance) ||
-		 pg_add_s64_overflow(account->held, event->held, &next.held)))
-		event->outcome = OUTCOME_OVERFLOW;
-	if (event->hold != NULL && event->hold->has_expired)
-		next.expired += event->held;
-	if (event->outcome == OUTCOME_APPENDED)
-		event->outcome = check_limits(event, &next);
-	if (event->outcome == OUTCOME_BALANCE_LIMIT)
-		event->limit = account->kind->ceiling;
-	if (event->outcome == OUTCOME_INSUFFICIENT_BALANCE)
-		event->limit = floor_of(event, account->kind);
-	if (event->outcome == OUTCOME_APPENDED)
-	{
-		next.nevents++;
-		*account = next;
-	}
-	event->version = account->version;
-	event->balance = account->balance;
-	event->available = pointstore_available(account);
+	*after = *account;
+	open_unless_open(event, after, named);
+	if ((outcome = check_pairing(account)) == OUTCOME_APPENDED &&
+		(outcome = check_account(event, account, named)) == OUTCOME_APPENDED &&
+		(outcome = check_status(event, account)) == OUTCOME_APPENDED &&
+		(outcome = check_kind(event, account, named)) == OUTCOME_APPENDED &&
+		(outcome = check_version(event, account)) == OUTCOME_APPENDED &&
+		(outcome = check_overflow(event, after)) == OUTCOME_APPENDED &&
+		(outcome = check_floor(event, after)) == OUTCOME_APPENDED &&
+		(outcome = check_ceiling(event, after)) == OUTCOME_APPENDED)
+		account = after;
+	decision.outcome = outcome;
+	decision.version = account->version;
+	decision.balance = account->balance;
+	decision.available = pointstore_available(account);
+	if (outcome == OUTCOME_INSUFFICIENT_BALANCE)
+		decision.limit = floor_of(event, after->kind);
+	if (outcome == OUTCOME_BALANCE_LIMIT)
+		decision.limit = after->kind->ceiling;
+	if (outcome == OUTCOME_STRAY_EVENTS)
+		decision.applied_version = account->stray_version;
+	return decision;
 }
 
-/* Whether the account takes events at all. A missing one that may be opened gets its kind. */
+/* A change by hand that waits for its other half comes first. */
 static Outcome
-check_account(const ProposedEvent *event, Account *account, Snapshot snapshot)
+check_pairing(const Account *account)
+{
+	return account->waits ? OUTCOME_CHANGE_WAITS : OUTCOME_APPENDED;
+}
+
+/* Whether there is an account, or may be one by this event. Events without a row are damage, not a new account. */
+static Outcome
+check_account(const ProposedEvent *event, const Account *account, const Kind *named)
 {
 	if (account->pure && event->hold != NULL)
 		return OUTCOME_PURE;
-	if (!account->exists && account->nevents == 0)
+	if (is_missing(account))
 	{
-		account->kind = pointstore_require_kind(event->kind ? event->kind : cstring_to_text("default"));
-		account->kind_name = account->kind->name;
-		account->pure = account->kind->pure;
-		account->opened_by = event->role;
-		pointstore_refuse_damaged(account->id, snapshot);
+		if (named == NULL)
+			return OUTCOME_NO_KIND;
+		if (account->has_stray_events)
+			return OUTCOME_STRAY_EVENTS;
+		return named->auto_open ? OUTCOME_APPENDED : OUTCOME_ACCOUNT_MISSING;
 	}
-	if (!account->exists && !account->kind->auto_open)
-		return OUTCOME_ACCOUNT_MISSING;
-	if (account->kind == NULL)
-		(void) pointstore_require_kind(account->kind_name);	/* raises */
+	return account->kind == NULL ? OUTCOME_NO_KIND : OUTCOME_APPENDED;
+}
+
+static Outcome
+check_status(const ProposedEvent *event, const Account *account)
+{
 	if (account->status == STATUS_CLOSED)
 		return OUTCOME_ACCOUNT_CLOSED;
 	if (account->status == STATUS_FROZEN && !event->any_status)
 		return OUTCOME_ACCOUNT_FROZEN;
-	if (event->kind != NULL && event->kind_opens)
-		(void) pointstore_require_kind(event->kind);
-	else if (event->kind != NULL && !pointstore_same_text(event->kind, account->kind_name))
-		return OUTCOME_WRONG_KIND;
 	return OUTCOME_APPENDED;
 }
 
-/* What takes keeps to the floor, a credit to the ceiling. account: as it would be. */
+/* A kind that is given is the account's; one that only opens accounts is just there. */
 static Outcome
-check_limits(const ProposedEvent *event, const Account *account)
+check_kind(const ProposedEvent *event, const Account *account, const Kind *named)
 {
-	const Kind *kind = account->kind;
+	if (event->kind == NULL || is_missing(account))
+		return OUTCOME_APPENDED;
+	if (event->kind_opens)
+		return named != NULL ? OUTCOME_APPENDED : OUTCOME_NO_KIND;
+	return pointstore_same_text(event->kind, account->kind_name) ? OUTCOME_APPENDED : OUTCOME_WRONG_KIND;
+}
+
+static Outcome
+check_version(const ProposedEvent *event, const Account *account)
+{
+	return event->has_expected && event->expected_version != account->version ?
+		OUTCOME_VERSION_CONFLICT : OUTCOME_APPENDED;
+}
+
+/* Moves the account on by the event, where bigint has room for it. */
+static Outcome
+check_overflow(const ProposedEvent *event, Account *after)
+{
+	if (pg_add_s64_overflow(after->version, 1, &after->version) ||
+		pg_add_s64_overflow(after->balance, event->amount, &after->balance) ||
+		pg_add_s64_overflow(after->held, event->held, &after->held))
+		return OUTCOME_OVERFLOW;
+	if (event->hold != NULL && event->hold->has_expired)
+		after->expired += event->held;
+	after->nevents++;
+	return OUTCOME_APPENDED;
+}
+
+/* What takes from an account keeps to the floor; a credit is never refused for it. */
+static Outcome
+check_floor(const ProposedEvent *event, const Account *after)
+{
 	bool		takes = event->amount < 0 || event->held > 0;
 
-	if (takes && !event->any_floor && (kind->has_floor || event->has_floor) &&
-		pointstore_available(account) < floor_of(event, kind))
-		return OUTCOME_INSUFFICIENT_BALANCE;
-	if (event->amount > 0 && kind->has_ceiling && account->balance > kind->ceiling)
-		return OUTCOME_BALANCE_LIMIT;
-	return OUTCOME_APPENDED;
+	return takes && !event->any_floor && (after->kind->has_floor || event->has_floor) &&
+		pointstore_available(after) < floor_of(event, after->kind) ?
+		OUTCOME_INSUFFICIENT_BALANCE : OUTCOME_APPENDED;
+}
+
+/* A credit keeps to the ceiling. */
+static Outcome
+check_ceiling(const ProposedEvent *event, const Account *after)
+{
+	return event->amount > 0 && after->kind->has_ceiling && after->balance > after->kind->ceiling ?
+		OUTCOME_BALANCE_LIMIT : OUTCOME_APPENDED;
+}
+
+/* The first event opens a missing account. */
+static void
+open_unless_open(const ProposedEvent *event, Account *account, const Kind *named)
+{
+	if (!is_missing(account) || named == NULL)
+		return;
+	account->kind = named;
+	account->kind_name = named->name;
+	account->pure = named->pure;
+	account->opened_by = event->role;
+}
+
+/* Whether there is no account yet, nor an earlier event of the batch that opens it. */
+static bool
+is_missing(const Account *account)
+{
+	return !account->exists && account->nevents == 0;
 }
 
 /* The larger of the kind's and the call's; at least one of them has one. */
@@ -112,4 +178,17 @@ static int64
 floor_of(const ProposedEvent *event, const Kind *kind)
 {
 	return !event->has_floor ? kind->floor : !kind->has_floor ? event->floor : Max(kind->floor, event->floor);
+}
+
+/* What a debit may take, before the floor: at most what bigint holds. */
+int64
+pointstore_available(const Account *account)
+{
+	int64		reserved;
+	int64		available;
+
+	if (pg_sub_s64_overflow(account->held, account->expired, &reserved) ||
+		pg_sub_s64_overflow(account->balance, reserved, &available))
+		return account->held > 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	return available;
 }

@@ -16,6 +16,7 @@
 #include "append/batch.h"
 #include "append/propose.h"
 #include "append/refusal.h"
+#include "ground/compat.h"
 #include "ground/name.h"
 
 /* event types that functions of ours alone write */
@@ -94,7 +95,7 @@ pointstore_make_request(ProposedEvent *events, int n, text *request_id)
 	{
 		events[i].request_id = request_id;
 		events[i].leg = i;
-		events[i].further = n - 1 - i;
+		events[i].followers = n - 1 - i;
 	}
 }
 
@@ -114,7 +115,7 @@ pointstore_read_elements(Batch *batch, Jsonb *elements, text *request_id)
 {
 	int			n = JB_ROOT_COUNT(elements);
 	bool		own_requests = false;
-	ErrorContextCallback context = {.previous = error_context_stack, .callback = pointstore_tell_element, .arg = batch};
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = pointstore_element_context, .arg = batch};
 	int			i;
 
 	if (!JB_ROOT_IS_ARRAY(elements) || JB_ROOT_IS_SCALAR(elements))
@@ -126,12 +127,12 @@ pointstore_read_elements(Batch *batch, Jsonb *elements, text *request_id)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a request, and a balanced call, has at most %d events, this one %d", PG_INT16_MAX, n)));
 	batch->nevents = n;
-	batch->events = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(ProposedEvent) * Max(n, 1),
+	batch->proposals = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(ProposedEvent) * Max(n, 1),
 											   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	error_context_stack = &context;
 	for (i = 0; i < n; i++)
 	{
-		ProposedEvent *event = &batch->events[i];
+		ProposedEvent *event = &batch->proposals[i];
 
 		CHECK_FOR_INTERRUPTS();
 		event->element = i + 1;
@@ -149,9 +150,9 @@ pointstore_read_elements(Batch *batch, Jsonb *elements, text *request_id)
 	if (batch->balanced)
 		check_sum(batch);
 	if (request_id != NULL || (batch->balanced && !own_requests))
-		pointstore_make_request(batch->events, n, request_id);
+		pointstore_make_request(batch->proposals, n, request_id);
 	if (batch->balanced && !own_requests)
-		pointstore_link_legs(batch->events, n);
+		pointstore_link_legs(batch->proposals, n);
 }
 
 static void
@@ -283,7 +284,7 @@ check_sum(const Batch *batch)
 	int			i;
 
 	for (i = 0; i < batch->nevents; i++)
-		sum += batch->events[i].amount;
+		sum += batch->proposals[i].amount;
 	if (sum != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -292,7 +293,7 @@ check_sum(const Batch *batch)
 
 /* An error of one of append_events() says of which element; of a balance, the first of its account. */
 void
-pointstore_tell_element(void *arg)
+pointstore_element_context(void *arg)
 {
 	const ProposedEvent *event = ((Batch *) arg)->current;
 

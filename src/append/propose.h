@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * src/append/propose.h
- *		Proposed events, from arguments and from JSON.
+ *		Proposed events: what a caller asks for.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,14 +10,64 @@
 
 #include "fmgr.h"
 #include "utils/jsonb.h"
+#include "utils/snapshot.h"
+#include "utils/timestamp.h"
 
-#include "append/batch.h"
+#include "account/held.h"
+
+struct Batch;
+struct BatchEvent;
+
+/* What propose() has come to. */
+typedef enum Proposing
+{
+	PROPOSING_DONE,				/* the proposal is complete: the rules come next */
+	PROPOSING_DECIDED,			/* it has decided about the event itself */
+	PROPOSING_AGAIN				/* it has waited for a twin: all is to be read again */
+} Proposing;
+
+/*
+ * One event as its caller asks for it. Where that depends on what the store holds, propose()
+ * fills in the rest from the account's state, which stays as it is until the event is
+ * written, or decides itself.
+ */
+typedef struct ProposedEvent
+{
+	text	   *aggregate_id;
+	text	   *event_type;
+	Jsonb	   *payload;
+	Jsonb	   *metadata;		/* null = none, as request_id and kind */
+	text	   *request_id;
+	text	   *kind;
+	int64		amount;
+	int64		held;			/* change of held */
+	int64		expected_version;
+	int64		floor;
+	int64		cause_id;
+	TimestampTz occurred_at;
+	bool		has_expected;
+	bool		has_floor;
+	bool		has_cause;
+	bool		has_occurred;
+	bool		any_amount;		/* left out in an INSERT: a repeat is not compared by it */
+	bool		any_floor;		/* passes below the floor */
+	bool		any_status;		/* passes on a frozen account */
+	bool		kind_opens;		/* the kind is that of an account which it opens, no other's */
+	bool		is_linked;		/* has its leg also without a request_id, and the first leg as its cause */
+	int16		leg;
+	int			followers;		/* events of its request that come after it, and next to it */
+	int			element;		/* of append_events(), from 1; 0: none */
+	Oid			role;			/* that appends it; InvalidOid: the session's role */
+	Hold	   *hold;			/* whose step it is: its row is written with it */
+	Proposing	(*propose) (struct BatchEvent *event, Snapshot snapshot);
+	void	   *propose_arg;
+} ProposedEvent;
 
 extern void pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event);
 extern void pointstore_check_event(const ProposedEvent *event);
 extern void pointstore_make_request(ProposedEvent *events, int n, text *request_id);
 extern void pointstore_link_legs(ProposedEvent *events, int n);
-extern void pointstore_read_elements(Batch *batch, Jsonb *elements, text *request_id);
-extern void pointstore_tell_element(void *arg);
+extern void pointstore_read_elements(struct Batch *batch, Jsonb *elements, text *request_id);
+extern void pointstore_element_context(void *arg);
 
 #endif							/* POINTSTORE_PROPOSE_H */

@@ -25,19 +25,19 @@ static const char *const outcome_names[] = {
 	"balance_limit", "account_frozen", "account_closed", "account_missing", "not_allowed", "not_allowed"
 };
 
-static Datum receipt(const ProposedEvent *event, TupleDesc desc);
+static Datum receipt(const ProposedEvent *event, const Decision *decision, TupleDesc desc);
 
 /* The receipt of a decided event, as pointstore.receipt; or the error that its refusal is. */
 Datum
-pointstore_answer(const ProposedEvent *event, bool refusals_are_outcomes)
+pointstore_answer(const ProposedEvent *event, const Decision *decision, bool refusals_are_outcomes)
 {
 	TupleDesc	desc;
 	Datum		result;
 
-	if (event->outcome > (refusals_are_outcomes ? OUTCOME_LAST_REFUSAL : OUTCOME_REPLAYED))
-		pointstore_raise(event);
+	if (decision->outcome > (refusals_are_outcomes ? OUTCOME_LAST_REFUSAL : OUTCOME_REPLAYED))
+		pointstore_raise(event, decision);
 	desc = lookup_rowtype_tupdesc(pointstore_store()->receipt_type, -1);
-	result = receipt(event, desc);
+	result = receipt(event, decision, desc);
 	ReleaseTupleDesc(desc);
 	return result;
 }
@@ -55,9 +55,9 @@ pointstore_answer_all(FunctionCallInfo fcinfo, const Batch *batch)
 		HeapTupleHeader row;
 		HeapTupleData tuple = {0};
 
-		if (batch->refused != NULL && batch->refused != &batch->events[i])
+		if (batch->refused != NULL && batch->refused != &batch->decisions[i])
 			continue;
-		row = DatumGetHeapTupleHeader(receipt(&batch->events[i], rsinfo->setDesc));
+		row = DatumGetHeapTupleHeader(receipt(&batch->proposals[i], &batch->decisions[i], rsinfo->setDesc));
 		tuple.t_len = HeapTupleHeaderGetDatumLength(row);
 		tuple.t_data = row;
 		tuplestore_puttuple(rsinfo->setResult, &tuple);
@@ -67,24 +67,24 @@ pointstore_answer_all(FunctionCallInfo fcinfo, const Batch *batch)
 
 /* An event's receipt as a row of the given type. */
 static Datum
-receipt(const ProposedEvent *event, TupleDesc desc)
+receipt(const ProposedEvent *event, const Decision *decision, TupleDesc desc)
 {
-	bool		stored = event->outcome <= OUTCOME_REPLAYED;
-	bool		missing = event->outcome == OUTCOME_ACCOUNT_MISSING && event->reason != REASON_NO_EVENT;
-	bool		known = stored || (!missing && !event->untold);
+	bool		stored = decision->outcome <= OUTCOME_REPLAYED;
+	bool		missing = decision->outcome == OUTCOME_ACCOUNT_MISSING && decision->reason != REASON_NO_EVENT;
+	bool		known = stored || (!missing && !decision->account_unknown);
 	Datum		values[7];
 	bool		nulls[7] = {0};
 
-	values[0] = CStringGetTextDatum(outcome_names[event->outcome]);
+	values[0] = CStringGetTextDatum(outcome_names[decision->outcome]);
 	values[1] = PointerGetDatum(event->aggregate_id);
-	values[2] = Int64GetDatum(event->version);
-	values[3] = Int64GetDatum(event->balance);
-	values[4] = Int64GetDatum(event->available);
-	values[5] = Int64GetDatum(event->id);
-	values[6] = TimestampTzGetDatum(event->created_at);
+	values[2] = Int64GetDatum(decision->version);
+	values[3] = Int64GetDatum(decision->balance);
+	values[4] = Int64GetDatum(decision->available);
+	values[5] = Int64GetDatum(decision->id);
+	values[6] = TimestampTzGetDatum(decision->created_at);
 	nulls[1] = event->aggregate_id == NULL || VARSIZE_ANY_EXHDR(event->aggregate_id) == 0;
 	nulls[2] = nulls[3] = !known;
-	nulls[4] = !known || event->outcome == OUTCOME_REPLAYED;
+	nulls[4] = !known || decision->outcome == OUTCOME_REPLAYED;
 	nulls[5] = nulls[6] = !stored;
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
@@ -95,12 +95,12 @@ pointstore_raise_refused(const Batch *batch)
 {
 	if (batch->refused != NULL &&
 		(!batch->refusals_are_outcomes || batch->refused->outcome > OUTCOME_LAST_REFUSAL))
-		pointstore_raise(batch->refused);
+		pointstore_raise(&batch->proposals[batch->refused - batch->decisions], batch->refused);
 }
 
 /*
  * Counts what was decided about a batch: its refusal, or each of its events; returns
- * their number. Not before it is certain: one that stands apart may be tried again
+ * their number. Not before it is certain: one of independent requests may be tried again
  * until it is committed.
  */
 int
@@ -112,13 +112,13 @@ pointstore_count(const Batch *batch)
 
 	if (batch->refused != NULL)
 	{
-		pointstore_count_event(batch->refused);
+		pointstore_count_decision(batch->refused);
 		return 1;
 	}
 	for (i = 0; i < batch->nevents; i++)
-		if (batch->events[i].outcome <= OUTCOME_LAST_REFUSAL)
+		if (batch->decisions[i].outcome <= OUTCOME_LAST_REFUSAL)
 		{
-			counts[Min(batch->events[i].outcome, OUTCOME_NOT_ALLOWED)]++;
+			counts[Min(batch->decisions[i].outcome, OUTCOME_NOT_ALLOWED)]++;
 			total++;
 		}
 	for (i = 0; i < lengthof(counts); i++)
@@ -129,9 +129,9 @@ pointstore_count(const Batch *batch)
 
 /* The same for one event. An error in every form of the call is not counted. */
 void
-pointstore_count_event(const ProposedEvent *event)
+pointstore_count_decision(const Decision *decision)
 {
 	StaticAssertStmt((int) STAT_NOT_ALLOWED == (int) OUTCOME_NOT_ALLOWED, "outcomes are the first counters");
-	if (event->outcome <= OUTCOME_LAST_REFUSAL)
-		pointstore_stat_add((PointstoreStat) Min(event->outcome, OUTCOME_NOT_ALLOWED), 1);
+	if (decision->outcome <= OUTCOME_LAST_REFUSAL)
+		pointstore_stat_add((PointstoreStat) Min(decision->outcome, OUTCOME_NOT_ALLOWED), 1);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * src/append/receipt.h
- *		What an append returns.
+ *		Receipts of decided events, and how decisions are counted.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,10 +12,10 @@
 
 #include "append/batch.h"
 
-extern Datum pointstore_answer(const ProposedEvent *event, bool refusals_are_outcomes);
+extern Datum pointstore_answer(const ProposedEvent *event, const Decision *decision, bool refusals_are_outcomes);
 extern Datum pointstore_answer_all(FunctionCallInfo fcinfo, const Batch *batch);
 extern void pointstore_raise_refused(const Batch *batch);
 extern int	pointstore_count(const Batch *batch);
-extern void pointstore_count_event(const ProposedEvent *event);
+extern void pointstore_count_decision(const Decision *decision);
 
 #endif							/* POINTSTORE_RECEIPT_H */

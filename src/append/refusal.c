@@ -25,7 +25,10 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "account/account.h"
 #include "account/held.h"
+#include "account/kind.h"
+#include "account/opening.h"
 #include "append/refusal.h"
 #include "ground/compat.h"
 #include "ground/detail.h"
@@ -37,21 +40,21 @@
 
 static void begin_detail(StringInfo detail, const ProposedEvent *event);
 static const char *field_value(const ProposedEvent *event, const char *field);
-pg_noreturn static void raise_mismatch(const ProposedEvent *event, StringInfo detail);
-pg_noreturn static void raise_insufficient(const ProposedEvent *event, StringInfo detail);
-pg_noreturn static void raise_limit(const ProposedEvent *event, StringInfo detail);
-pg_noreturn static void raise_missing(const ProposedEvent *event, StringInfo detail);
-pg_noreturn static void raise_not_open(const ProposedEvent *event, StringInfo detail);
-pg_noreturn static void raise_units(const ProposedEvent *event, StringInfo detail);
-pg_noreturn static void raise_not_allowed(const ProposedEvent *event, StringInfo detail);
-pg_noreturn static void raise_in_every_form(const ProposedEvent *event);
+pg_noreturn static void raise_mismatch(const ProposedEvent *event, const Decision *decision, StringInfo detail);
+pg_noreturn static void raise_insufficient(const ProposedEvent *event, const Decision *decision, StringInfo detail);
+pg_noreturn static void raise_limit(const ProposedEvent *event, const Decision *decision, StringInfo detail);
+pg_noreturn static void raise_missing(const ProposedEvent *event, const Decision *decision, StringInfo detail);
+pg_noreturn static void raise_not_open(const ProposedEvent *event, const Decision *decision, StringInfo detail);
+pg_noreturn static void raise_units(const ProposedEvent *event, const Decision *decision, StringInfo detail);
+pg_noreturn static void raise_not_allowed(const ProposedEvent *event, const Decision *decision, StringInfo detail);
+pg_noreturn static void raise_in_every_form(const ProposedEvent *event, const Decision *decision);
 
 /* The values of the field in which an event differs from what its request has written. */
 void
-pointstore_tell_difference(ProposedEvent *event, const ProposedEvent *stored)
+pointstore_tell_difference(const ProposedEvent *event, Decision *decision, const ProposedEvent *stored)
 {
-	event->asked = field_value(event, event->mismatch);
-	event->stored = field_value(stored, event->mismatch);
+	decision->asked = field_value(event, decision->mismatch);
+	decision->stored = field_value(stored, decision->mismatch);
 }
 
 /* As text, whatever the session's settings. */
@@ -90,30 +93,30 @@ pointstore_clipped(const char *value)
 
 /* Raises a refusal as the error it stands for. */
 void
-pointstore_raise(const ProposedEvent *event)
+pointstore_raise(const ProposedEvent *event, const Decision *decision)
 {
 	StringInfoData detail;
 
 	begin_detail(&detail, event);
-	switch (event->outcome)
+	switch (decision->outcome)
 	{
 		case OUTCOME_VERSION_CONFLICT:
 			pointstore_detail_number(&detail, "expected_version", event->expected_version);
-			pointstore_detail_number(&detail, "actual_version", event->version);
+			pointstore_detail_number(&detail, "actual_version", decision->version);
 			ereport(ERROR,
 					(errcode(ERRCODE_POINTSTORE_VERSION_CONFLICT),
 					 errmsg("version conflict on account \"%s\": expected %lld, actual %lld",
 							pointstore_cstring(event->aggregate_id),
-							(long long) event->expected_version, (long long) event->version),
+							(long long) event->expected_version, (long long) decision->version),
 					 errdetail_internal("%s", detail.data),
 					 errhint("Read the account again, and decide anew.")));
 			break;
 		case OUTCOME_REQUEST_MISMATCH:
-			raise_mismatch(event, &detail);
+			raise_mismatch(event, decision, &detail);
 		case OUTCOME_INSUFFICIENT_BALANCE:
-			raise_insufficient(event, &detail);
+			raise_insufficient(event, decision, &detail);
 		case OUTCOME_BALANCE_LIMIT:
-			raise_limit(event, &detail);
+			raise_limit(event, decision, &detail);
 		case OUTCOME_ACCOUNT_FROZEN:
 			ereport(ERROR,
 					(errcode(ERRCODE_POINTSTORE_ACCOUNT_FROZEN),
@@ -127,15 +130,15 @@ pointstore_raise(const ProposedEvent *event)
 					 errdetail_internal("%s", detail.data)));
 			break;
 		case OUTCOME_ACCOUNT_MISSING:
-			raise_missing(event, &detail);
+			raise_missing(event, decision, &detail);
 		case OUTCOME_NOT_ALLOWED:
-			if (event->reason == REASON_UNITS)
-				raise_units(event, &detail);
-			raise_not_allowed(event, &detail);
+			if (decision->reason == REASON_UNITS)
+				raise_units(event, decision, &detail);
+			raise_not_allowed(event, decision, &detail);
 		case OUTCOME_HOLD_NOT_OPEN:
-			raise_not_open(event, &detail);
+			raise_not_open(event, decision, &detail);
 		default:
-			raise_in_every_form(event);
+			raise_in_every_form(event, decision);
 	}
 }
 
@@ -154,80 +157,80 @@ begin_detail(StringInfo detail, const ProposedEvent *event)
 
 /* PS002, with what is asked and what was applied. */
 static void
-raise_mismatch(const ProposedEvent *event, StringInfo detail)
+raise_mismatch(const ProposedEvent *event, const Decision *decision, StringInfo detail)
 {
 	char	   *id = pointstore_cstring(event->aggregate_id);
 	const char *name = pointstore_cstring(event->hold ? event->hold->id : event->request_id);
-	const char *where = event->applied_version > 0 ? psprintf(" in version " INT64_FORMAT, event->applied_version) : "";
+	const char *where = decision->applied_version > 0 ? psprintf(" in version " INT64_FORMAT, decision->applied_version) : "";
 
 	if (event->hold == NULL)
 		pointstore_detail(detail, "request_id", name);
-	pointstore_detail(detail, "field", event->mismatch);
-	pointstore_detail(detail, "requested", event->asked);
-	pointstore_detail(detail, "stored", event->stored);
-	if (event->applied_version > 0)
-		pointstore_detail_number(detail, "version", event->applied_version);
+	pointstore_detail(detail, "field", decision->mismatch);
+	pointstore_detail(detail, "requested", decision->asked);
+	pointstore_detail(detail, "stored", decision->stored);
+	if (decision->applied_version > 0)
+		pointstore_detail_number(detail, "version", decision->applied_version);
 	ereport(ERROR,
 			(errcode(ERRCODE_POINTSTORE_REQUEST_MISMATCH),
 			 event->hold != NULL && strcmp(pointstore_cstring(event->event_type), "HoldPlaced") != 0 ?
 			 errmsg("hold \"%s\" of account \"%s\" is another: %s is %s, was %s%s",
-					name, id, event->mismatch, event->asked, event->stored, where) :
+					name, id, decision->mismatch, decision->asked, decision->stored, where) :
 			 errmsg("%s \"%s\" for account \"%s\" was used for something else: %s is %s, was %s%s",
-					event->hold ? "hold" : "request", name, id, event->mismatch, event->asked, event->stored, where),
+					event->hold ? "hold" : "request", name, id, decision->mismatch, decision->asked, decision->stored, where),
 			 errdetail_internal("%s", detail->data)));
 }
 
 /* PS003 */
 static void
-raise_insufficient(const ProposedEvent *event, StringInfo detail)
+raise_insufficient(const ProposedEvent *event, const Decision *decision, StringInfo detail)
 {
 	const char *id = pointstore_cstring(event->aggregate_id);
 	int64		requested = event->amount - event->held;
 
-	pointstore_detail_number(detail, "available", event->available);
-	pointstore_detail_number(detail, "floor", event->limit);
+	pointstore_detail_number(detail, "available", decision->available);
+	pointstore_detail_number(detail, "floor", decision->limit);
 	pointstore_detail_number(detail, "requested", requested);
 	ereport(ERROR,
 			(errcode(ERRCODE_POINTSTORE_INSUFFICIENT_BALANCE),
-			 event->limit == 0 ?
+			 decision->limit == 0 ?
 			 errmsg("insufficient balance on account \"%s\": available %lld, requested %lld", id,
-					(long long) event->available, (long long) requested) :
+					(long long) decision->available, (long long) requested) :
 			 errmsg("insufficient balance on account \"%s\": available %lld, requested %lld, floor %lld", id,
-					(long long) event->available, (long long) requested, (long long) event->limit),
+					(long long) decision->available, (long long) requested, (long long) decision->limit),
 			 errdetail_internal("%s", detail->data)));
 }
 
 /* PS009 */
 static void
-raise_limit(const ProposedEvent *event, StringInfo detail)
+raise_limit(const ProposedEvent *event, const Decision *decision, StringInfo detail)
 {
-	pointstore_detail_number(detail, "balance", event->balance);
-	pointstore_detail_number(detail, "ceiling", event->limit);
+	pointstore_detail_number(detail, "balance", decision->balance);
+	pointstore_detail_number(detail, "ceiling", decision->limit);
 	pointstore_detail_number(detail, "requested", event->amount);
 	ereport(ERROR,
 			(errcode(ERRCODE_POINTSTORE_BALANCE_LIMIT),
 			 errmsg("balance limit of account \"%s\": balance %lld, requested %lld, at most %lld",
-					pointstore_cstring(event->aggregate_id), (long long) event->balance,
-					(long long) event->amount, (long long) event->limit),
+					pointstore_cstring(event->aggregate_id), (long long) decision->balance,
+					(long long) event->amount, (long long) decision->limit),
 			 errdetail_internal("%s", detail->data)));
 }
 
 /* PS008 */
 static void
-raise_missing(const ProposedEvent *event, StringInfo detail)
+raise_missing(const ProposedEvent *event, const Decision *decision, StringInfo detail)
 {
-	if (event->reason == REASON_NO_HOLD)
+	if (decision->reason == REASON_NO_HOLD)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
 				 errmsg("hold \"%s\" is missing", pointstore_cstring(event->hold->id)),
 				 errdetail_internal("%s", detail->data)));
-	if (event->reason == REASON_NO_EVENT)
+	if (decision->reason == REASON_NO_EVENT)
 	{
-		pointstore_detail_number(detail, "version", event->applied_version);
+		pointstore_detail_number(detail, "version", decision->applied_version);
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
 				 errmsg("account \"%s\" has no version %lld", pointstore_cstring(event->aggregate_id),
-						(long long) event->applied_version),
+						(long long) decision->applied_version),
 				 errdetail_internal("%s", detail->data)));
 	}
 	ereport(ERROR,
@@ -239,7 +242,7 @@ raise_missing(const ProposedEvent *event, StringInfo detail)
 
 /* PS007, which says what became of the hold. */
 static void
-raise_not_open(const ProposedEvent *event, StringInfo detail)
+raise_not_open(const ProposedEvent *event, const Decision *decision, StringInfo detail)
 {
 	const Hold *hold = event->hold;
 	const char *status = pointstore_hold_status[hold->has_expired ? HOLD_EXPIRED : hold->status];
@@ -257,80 +260,86 @@ raise_not_open(const ProposedEvent *event, StringInfo detail)
 
 /* PS011 of accounts that count different things, one of which may not be there yet. */
 static void
-raise_units(const ProposedEvent *event, StringInfo detail)
+raise_units(const ProposedEvent *event, const Decision *decision, StringInfo detail)
 {
 	const char *id = pointstore_cstring(event->aggregate_id);
 
-	pointstore_detail(detail, "unit", event->stored);
-	pointstore_detail(detail, "other_unit", event->asked);
-	if (event->opening != NULL)
+	pointstore_detail(detail, "unit", decision->stored);
+	pointstore_detail(detail, "other_unit", decision->asked);
+	if (decision->opening != NULL)
 	{
-		pointstore_detail(detail, "kind", event->opening);
+		pointstore_detail(detail, "kind", decision->opening);
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
 				 errmsg("account \"%s\" is missing, and kind \"%s\" would open it, which counts \"%s\"; the other account counts \"%s\"",
-						id, event->opening, event->stored, event->asked),
+						id, decision->opening, decision->stored, decision->asked),
 				 errdetail_internal("%s", detail->data),
 				 errhint("Name a kind of that unit, or call open_account() before.")));
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-			 errmsg("account \"%s\" counts \"%s\", the other account \"%s\"", id, event->stored, event->asked),
+			 errmsg("account \"%s\" counts \"%s\", the other account \"%s\"", id, decision->stored, decision->asked),
 			 errdetail_internal("%s", detail->data)));
 }
 
 /* The other reasons of PS011: of holds and reversals. */
 static void
-raise_not_allowed(const ProposedEvent *event, StringInfo detail)
+raise_not_allowed(const ProposedEvent *event, const Decision *decision, StringInfo detail)
 {
 	const char *id = pointstore_cstring(event->aggregate_id);
-	long long	limit = event->limit;
-	long long	requested = event->requested;
-	long long	version = event->applied_version;
+	long long	limit = decision->limit;
+	long long	requested = decision->requested;
+	long long	version = decision->applied_version;
 
-	if (event->reason != REASON_HOLD_SMALLER)
+	if (decision->reason != REASON_HOLD_SMALLER)
 		pointstore_detail_number(detail, "version", version);
-	if (event->reason == REASON_HOLD_SMALLER || event->reason == REASON_LESS_LEFT)
+	if (decision->reason == REASON_HOLD_SMALLER || decision->reason == REASON_LESS_LEFT)
 		pointstore_detail_number(detail, "available", limit);
-	if (event->reason == REASON_HOLD_SMALLER || event->reason == REASON_LESS_LEFT || event->reason == REASON_FRACTION)
+	if (decision->reason == REASON_HOLD_SMALLER || decision->reason == REASON_LESS_LEFT || decision->reason == REASON_FRACTION)
 		pointstore_detail_number(detail, "requested", requested);
 	ereport(ERROR,
 			(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-			 event->reason == REASON_HOLD_SMALLER ?
+			 decision->reason == REASON_HOLD_SMALLER ?
 			 errmsg("hold \"%s\" of account \"%s\" reserves %lld, requested %lld", pointstore_cstring(event->hold->id), id, limit, requested) :
-			 event->reason == REASON_MOVED_NOTHING ?
+			 decision->reason == REASON_MOVED_NOTHING ?
 			 errmsg("version %lld of account \"%s\" cannot be reversed: its amount is 0", version, id) :
-			 event->reason == REASON_IS_REVERSAL ?
+			 decision->reason == REASON_IS_REVERSAL ?
 			 errmsg("version %lld of account \"%s\" cannot be reversed: it is a reversal itself", version, id) :
-			 event->reason == REASON_NOTHING_LEFT ?
+			 decision->reason == REASON_NOTHING_LEFT ?
 			 errmsg("version %lld of account \"%s\" has nothing left to be reversed", version, id) :
-			 event->reason == REASON_LESS_LEFT ?
+			 decision->reason == REASON_LESS_LEFT ?
 			 errmsg("version %lld of account \"%s\" has %lld left to be reversed, requested %lld", version, id, limit, requested) :
 			 errmsg("a part of %lld is not a whole amount in account \"%s\"", requested, id),
 			 errdetail_internal("%s", detail->data),
-			 event->reason == REASON_IS_REVERSAL ? errhint("Append an event of your own.") :
-			 event->reason == REASON_FRACTION ? errhint("All legs are reversed in the same proportion.") : 0));
+			 decision->reason == REASON_IS_REVERSAL ? errhint("Append an event of your own.") :
+			 decision->reason == REASON_FRACTION ? errhint("All legs are reversed in the same proportion.") : 0));
 }
 
 /* What is an error in the try_ form too. */
 static void
-raise_in_every_form(const ProposedEvent *event)
+raise_in_every_form(const ProposedEvent *event, const Decision *decision)
 {
 	const char *id = pointstore_cstring(event->aggregate_id);
 
-	if (event->outcome == OUTCOME_WRONG_KIND)
+	if (decision->outcome == OUTCOME_WRONG_KIND)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("account \"%s\" is of another kind than \"%s\"", id, pointstore_cstring(event->kind)),
 				 errhint("set_kind() changes the kind of an account.")));
-	if (event->outcome == OUTCOME_PURE)
+	if (decision->outcome == OUTCOME_PURE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("account \"%s\" is pure and has no holds", id)));
-	if (event->outcome == OUTCOME_OVERFLOW)
+	if (decision->outcome == OUTCOME_OVERFLOW)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("balance %lld of account \"%s\" and amount %lld are out of range for type bigint",
-						(long long) event->balance, id, (long long) (event->amount - event->held))));
-	elog(ERROR, "unexpected outcome %d", event->outcome);
+						(long long) decision->balance, id, (long long) (event->amount - event->held))));
+	if (decision->outcome == OUTCOME_NO_KIND)
+		pointstore_raise_no_kind(cstring_to_text(decision->stored));
+	if (decision->outcome == OUTCOME_STRAY_EVENTS)
+		pointstore_raise_stray_events(event->aggregate_id, decision->applied_version);
+	if (decision->outcome == OUTCOME_CHANGE_WAITS)
+		pointstore_raise_waiting(event->aggregate_id);
+	elog(ERROR, "unexpected outcome %d", decision->outcome);
 }

@@ -34,26 +34,26 @@
 typedef struct SeenRequest
 {
 	text	   *request_id;		/* the key */
-	ProposedEvent *events;
+	BatchEvent *events;
 } SeenRequest;
 
-static void expect_legs(ProposedEvent *events, int nevents, TupleTableSlot *stored);
-static void compare_with_stored(ProposedEvent *events, int nevents, TupleTableSlot *stored);
-static void compare(ProposedEvent *event, const ProposedEvent *stored);
+static void expect_legs(ProposedEvent *events, Decision *decisions, int nevents, TupleTableSlot *stored);
+static void compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, TupleTableSlot *stored);
+static void compare(const ProposedEvent *event, Decision *decision, const ProposedEvent *stored);
 static const char *first_difference(const ProposedEvent *a, const ProposedEvent *b);
-static void compare_numbers(ProposedEvent *events, int nevents, int found);
+static void compare_numbers(Decision *decisions, int nevents, int found);
 static uint32 hash_request(const void *key, Size size);
 static int	match_requests(const void *a, const void *b, Size size);
 
 /*
  * Whether the request of these events has been applied: as a whole, or just
- * the one leg that the event is. If so each event's outcome says whether
+ * the one leg that the event is. If so each event's decision says whether
  * it is the same (OUTCOME_REPLAYED, with the first receipt) or not
  * (OUTCOME_REQUEST_MISMATCH). A twin under way is waited for. 40001 when
  * it committed after a snapshot that must not see it.
  */
 bool
-pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapshot snapshot)
+pointstore_find_request(ProposedEvent *events, Decision *decisions, int nevents, bool one_leg, Snapshot snapshot)
 {
 	text	   *request_id = events->request_id;
 	SnapshotData dirty;
@@ -83,19 +83,19 @@ pointstore_find_request(ProposedEvent *events, int nevents, bool one_leg, Snapsh
 						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 						 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(request_id))));
 			if (found++ == 0)
-				expect_legs(events, nevents, scan.slot);
-			compare_with_stored(events, nevents, scan.slot);
+				expect_legs(events, decisions, nevents, scan.slot);
+			compare_with_stored(events, decisions, nevents, scan.slot);
 		}
 	} while (waited);
 	pointstore_scan_end(&scan);
 	if (found > 0)
-		compare_numbers(events, nevents, found);
+		compare_numbers(decisions, nevents, found);
 	return found > 0;
 }
 
 /* Of a request that has written this event, the legs that are not found yet differ in that. */
 static void
-expect_legs(ProposedEvent *events, int nevents, TupleTableSlot *stored)
+expect_legs(ProposedEvent *events, Decision *decisions, int nevents, TupleTableSlot *stored)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
 	ProposedEvent first = {0};
@@ -105,50 +105,52 @@ expect_legs(ProposedEvent *events, int nevents, TupleTableSlot *stored)
 	first.leg = DatumGetInt16(slot_getattr(stored, att[EV_LEG], &isnull));
 	for (i = 0; i < nevents; i++)
 	{
-		events[i].outcome = OUTCOME_REQUEST_MISMATCH;
-		events[i].mismatch = "leg";
-		events[i].applied_version = DatumGetInt64(slot_getattr(stored, att[EV_VERSION], &isnull));
-		pointstore_tell_difference(&events[i], &first);
+		decisions[i].outcome = OUTCOME_REQUEST_MISMATCH;
+		decisions[i].mismatch = "leg";
+		decisions[i].applied_version = DatumGetInt64(slot_getattr(stored, att[EV_VERSION], &isnull));
+		pointstore_tell_difference(&events[i], &decisions[i], &first);
 	}
 }
 
 /* Whether the event that has a stored one's leg repeats it; then its receipt is that one's. */
 static void
-compare_with_stored(ProposedEvent *events, int nevents, TupleTableSlot *stored)
+compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, TupleTableSlot *stored)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
 	ProposedEvent first = {0};
 	ProposedEvent *event;
+	Decision   *decision;
 	bool		isnull;
 
 	first.leg = DatumGetInt16(slot_getattr(stored, att[EV_LEG], &isnull));
 	if (isnull || first.leg < events->leg || first.leg >= events->leg + nevents)
 		return;
 	event = &events[first.leg - events->leg];
+	decision = &decisions[first.leg - events->leg];
 	first.aggregate_id = DatumGetTextPP(slot_getattr(stored, att[EV_AGGREGATE_ID], &isnull));
 	first.event_type = DatumGetTextPP(slot_getattr(stored, att[EV_EVENT_TYPE], &isnull));
 	first.amount = DatumGetInt64(slot_getattr(stored, att[EV_AMOUNT], &isnull));
 	first.payload = DatumGetJsonbP(slot_getattr(stored, att[EV_PAYLOAD], &isnull));
 	first.occurred_at = DatumGetTimestampTz(slot_getattr(stored, att[EV_OCCURRED_AT], &isnull));
-	event->applied_version = DatumGetInt64(slot_getattr(stored, att[EV_VERSION], &isnull));
-	compare(event, &first);
+	decision->applied_version = DatumGetInt64(slot_getattr(stored, att[EV_VERSION], &isnull));
+	compare(event, decision, &first);
 	if (event->any_amount)
 		event->amount = first.amount;
-	event->version = event->applied_version;
-	event->balance = DatumGetInt64(slot_getattr(stored, att[EV_BALANCE_AFTER], &isnull));
-	event->id = DatumGetInt64(slot_getattr(stored, att[EV_ID], &isnull));
-	event->durable = pointstore_row_durable(stored);
-	event->created_at = DatumGetTimestampTz(slot_getattr(stored, att[EV_CREATED_AT], &isnull));
+	decision->version = decision->applied_version;
+	decision->balance = DatumGetInt64(slot_getattr(stored, att[EV_BALANCE_AFTER], &isnull));
+	decision->id = DatumGetInt64(slot_getattr(stored, att[EV_ID], &isnull));
+	decision->durable = pointstore_row_durable(stored);
+	decision->created_at = DatumGetTimestampTz(slot_getattr(stored, att[EV_CREATED_AT], &isnull));
 }
 
 /* Whether an event is the one that its request has written. */
 static void
-compare(ProposedEvent *event, const ProposedEvent *stored)
+compare(const ProposedEvent *event, Decision *decision, const ProposedEvent *stored)
 {
-	event->mismatch = first_difference(event, stored);
-	event->outcome = event->mismatch ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED;
-	if (event->mismatch != NULL)
-		pointstore_tell_difference(event, stored);
+	decision->mismatch = first_difference(event, stored);
+	decision->outcome = decision->mismatch ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED;
+	if (decision->mismatch != NULL)
+		pointstore_tell_difference(event, decision, stored);
 }
 
 static const char *
@@ -171,9 +173,9 @@ first_difference(const ProposedEvent *a, const ProposedEvent *b)
 
 /* A request that has written more or fewer events is another one. */
 static void
-compare_numbers(ProposedEvent *events, int nevents, int found)
+compare_numbers(Decision *decisions, int nevents, int found)
 {
-	ProposedEvent *last = &events[Min(found, nevents) - 1];
+	Decision   *last = &decisions[Min(found, nevents) - 1];
 
 	if (found == nevents || last->outcome != OUTCOME_REPLAYED)
 		return;
@@ -212,8 +214,8 @@ pointstore_begin_requests(const Batch *batch)
 	int			n = 0;
 	int			i;
 
-	for (i = 0; i < batch->nevents && n < 2; i += 1 + batch->events[i].further)
-		n += batch->events[i].request_id != NULL;
+	for (i = 0; i < batch->nevents && n < 2; i += 1 + batch->proposals[i].followers)
+		n += batch->proposals[i].request_id != NULL;
 	if (n < 2)
 		return NULL;
 	return hash_create("pointstore requests", 256, &control, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
@@ -235,24 +237,25 @@ match_requests(const void *a, const void *b, Size size)
 
 /* Whether an earlier request of the batch, not refused, has the same id: then it decides. */
 bool
-pointstore_seen_in_batch(ProposedEvent *events, HTAB *requests)
+pointstore_seen_in_batch(BatchEvent *events, HTAB *requests)
 {
+	int			followers = events->proposal->followers;
 	SeenRequest *entry;
 	bool		found;
 	int			i;
 
-	entry = hash_search(requests, &events->request_id, HASH_ENTER, &found);
-	if (!found || entry->events->outcome > OUTCOME_REPLAYED)
+	entry = hash_search(requests, &events->proposal->request_id, HASH_ENTER, &found);
+	if (!found || entry->events->decision->outcome > OUTCOME_REPLAYED)
 	{
 		entry->events = events;
 		return false;
 	}
-	for (i = 0; i <= Min(events->further, entry->events->further); i++)
+	for (i = 0; i <= Min(followers, entry->events->proposal->followers); i++)
 	{
-		compare(&events[i], &entry->events[i]);
-		events[i].applied_version = entry->events[i].version;
-		events[i].same_as = events[i].mismatch ? NULL : &entry->events[i];
+		compare(events[i].proposal, events[i].decision, entry->events[i].proposal);
+		events[i].decision->applied_version = entry->events[i].decision->version;
+		events[i].same_as = events[i].decision->mismatch ? NULL : &entry->events[i];
 	}
-	compare_numbers(events, 1 + events->further, 1 + entry->events->further);
+	compare_numbers(events->decision, 1 + followers, 1 + entry->events->proposal->followers);
 	return true;
 }

@@ -7,8 +7,8 @@
  * A pure account has no row to lock: the primary key of its next event decides.
  * That event is inserted speculatively, which claims the account; a backend that
  * comes second starts over. When rows of other accounts are written already, a
- * batch that stands or falls as one judges this account's events again; one whose
- * requests stand apart, or whose refusal is to be an outcome, is taken back and
+ * batch that stands or falls as one judges this account's events again; one of
+ * independent requests, or whose refusal is to be an outcome, is taken back and
  * begun anew. All row locks are taken before any such claim, both in account
  * order, so batches do not deadlock.
  *
@@ -29,112 +29,158 @@
 #include "account/held.h"
 #include "account/opening.h"
 #include "append/batch.h"
+#include "append/decide.h"
 #include "append/judge.h"
 #include "append/receipt.h"
 #include "append/refusal.h"
 #include "append/request.h"
 #include "append/write.h"
+#include "ground/compat.h"
 #include "ground/name.h"
 #include "ground/row.h"
 #include "ground/stat.h"
 #include "ground/step.h"
 #include "ground/store.h"
 
+static Attempt write_or_take_back(BatchWork *work);
 static bool write_whole(void *arg);
-static bool settle_holds(Batch *batch);
-static void stamp_events(Batch *batch);
-static void draw_ids(Batch *batch);
-static bool renew_cause(ProposedEvent *first);
-static bool write_balances(Batch *batch, RowWriter *writer);
-static bool write_events_guarded(Batch *batch, RowWriter *writer);
-static void translate_duplicate(const Batch *batch, const RowWriter *writer);
-static bool write_events(Batch *batch, RowWriter *writer);
-static bool claim(Batch *batch, RowWriter *writer, Account *account);
-static RowOutcome write_claim(RowWriter *writer, const ProposedEvent *event, int keys);
-static bool judge_again(Batch *batch, Account *account);
+static bool may_be_taken_back(const BatchWork *work);
+static Attempt write_rows(BatchWork *work);
+static bool open_pure_accounts(BatchWork *work, bool *hybrid, bool *speculative);
+static bool settle_holds(BatchWork *work);
+static void stamp_events(BatchWork *work);
+static void draw_ids(BatchWork *work);
+static bool renew_cause(BatchEvent *first);
+static Attempt write_balances(BatchWork *work, RowWriter *writer);
+static Attempt write_events_guarded(BatchWork *work, RowWriter *writer);
+pg_noreturn static void translate_duplicate(const Batch *batch, const RowWriter *writer);
+static Attempt write_events(BatchWork *work, RowWriter *writer);
+static Attempt claim(BatchWork *work, RowWriter *writer, Account *account);
+static RowOutcome write_claim(RowWriter *writer, const BatchEvent *event, int keys);
+static bool judge_again(BatchWork *work, Account *account);
+static void judge_event_again(BatchEvent *event, Account *account, Snapshot snapshot);
 static void refuse_triggered_change(const Account *account);
-static void write_hold(RowWriter *writer, const ProposedEvent *event);
-static void refuse_sequence(const char *why);
-static RowOutcome write_event(RowWriter *writer, const ProposedEvent *event, int keys);
+static void write_hold(RowWriter *writer, const BatchEvent *event);
+pg_noreturn static void refuse_overtaken(const ProposedEvent *event);
+pg_noreturn static void refuse_sequence(const char *why);
+static RowOutcome write_event(RowWriter *writer, const ProposedEvent *event, const Decision *decision, int keys);
+
+/*
+ * Writes a batch that has passed every rule. Where others overtake it so that what it has written
+ * must be taken back, that is ATTEMPT_AGAIN_FRESH when it was foreseen, and 40001 when not.
+ */
+Attempt
+pointstore_write_batch(BatchWork *work)
+{
+	Attempt		result;
+
+	if (may_be_taken_back(work))
+		return write_or_take_back(work);
+	result = write_rows(work);
+	if (result == ATTEMPT_AGAIN_FRESH)
+		refuse_overtaken(work->batch->current);
+	return result;
+}
+
+/* write_rows() in a subtransaction, of which nothing is left unless it is done. */
+static Attempt
+write_or_take_back(BatchWork *work)
+{
+	ErrorData  *error = pointstore_attempt(write_whole, work);
+
+	if (error != NULL)
+		ReThrowError(error);
+	return work->attempt == ATTEMPT_DONE ? ATTEMPT_DONE : ATTEMPT_AGAIN_FRESH;
+}
+
+static bool
+write_whole(void *arg)
+{
+	BatchWork  *work = arg;
+
+	work->attempt = write_rows(work);
+	return work->attempt == ATTEMPT_DONE;
+}
 
 /*
  * Whether others may overtake a batch so that what it has written must be taken back: on
  * pure accounts, when a refusal is to be an outcome, or when the first leg of a movement gets
  * another id after another leg was written.
  */
-bool
-pointstore_may_be_taken_back(const Batch *batch)
+static bool
+may_be_taken_back(const BatchWork *work)
 {
-	const Account *first = batch->events->account;
+	const Batch *batch = work->batch;
+	const Account *first = work->events->account;
 	int			i = 0;
 
-	if (batch->apart || batch->naccounts < 2 || IsolationUsesXactSnapshot())
+	if (batch->independent || work->naccounts < 2 || IsolationUsesXactSnapshot())
 		return false;
-	while (i < batch->naccounts && (!batch->accounts[i].pure || batch->accounts[i].nevents == 0))
+	while (i < work->naccounts && (!work->accounts[i].pure || work->accounts[i].nevents == 0))
 		i++;
-	return i < batch->naccounts &&
-		(batch->refusals_are_outcomes || (batch->events->is_linked && first->pure && first > &batch->accounts[i]));
+	return i < work->naccounts &&
+		(batch->refusals_are_outcomes || (batch->proposals->is_linked && first->pure && first > &work->accounts[i]));
 }
 
-/* pointstore_write_batch() in a subtransaction. False: nothing of it is left. */
-bool
-pointstore_write_or_take_back(Batch *batch)
-{
-	ErrorData  *error;
-
-	batch->overtaken = false;
-	error = pointstore_attempt(write_whole, batch);
-	if (error != NULL && !batch->overtaken)
-		ReThrowError(error);
-	return !batch->overtaken;
-}
-
-static bool
-write_whole(void *arg)
-{
-	Batch	   *batch = arg;
-
-	batch->overtaken = !pointstore_write_batch(batch);
-	return !batch->overtaken;
-}
-
-/* Writes a batch that passed every rule. False: others were faster, nothing is written. */
-bool
-pointstore_write_batch(Batch *batch)
+/*
+ * Writes a batch. ATTEMPT_AGAIN_LOCKED: others were faster, nothing is written;
+ * ATTEMPT_AGAIN_FRESH: some rows are, and are to be taken back.
+ */
+static Attempt
+write_rows(BatchWork *work)
 {
 	static const PointstoreTableId tables[] = {TABLE_EVENT_STORE, TABLE_BALANCE, TABLE_HOLD};
+	Batch	   *batch = work->batch;
 	RowWriter  *writer;
-	bool		holds = settle_holds(batch);
-	bool		speculative = false;
+	bool		holds = settle_holds(work);
 	bool		hybrid = false;
-	bool		done;
-	int			i;
+	bool		speculative = false;
+	Attempt		result = ATTEMPT_DONE;
 
 	batch->written = false;
-	for (i = 0; i < batch->naccounts; i++)
+	if (!open_pure_accounts(work, &hybrid, &speculative))
+		return ATTEMPT_AGAIN_LOCKED;
+	if (!hybrid && !speculative)
+		return ATTEMPT_DONE;	/* nothing but replays */
+	stamp_events(work);
+	draw_ids(work);
+	writer = pointstore_writer_begin(holds ? 3 : hybrid ? 2 : 1, tables, speculative);
+	writer->gathers = batch->nevents > 1;
+	if (hybrid)
+		result = write_balances(work, writer);
+	if (result == ATTEMPT_DONE)
+		result = write_events_guarded(work, writer);
+	if (result == ATTEMPT_AGAIN_FRESH)
+		return result;			/* ends with the subtransaction, or in an error */
+	batch->current = NULL;
+	pointstore_writer_end(writer);
+	return result;
+}
+
+/*
+ * Opens the pure accounts that are missing; false when others were faster. Says whether there
+ * are hybrid accounts to be written, and whether a row may meet one of others.
+ */
+static bool
+open_pure_accounts(BatchWork *work, bool *hybrid, bool *speculative)
+{
+	int			i;
+
+	for (i = 0; i < work->naccounts; i++)
 	{
-		Account    *account = &batch->accounts[i];
+		Account    *account = &work->accounts[i];
 
 		if (account->nevents == 0)
 			continue;
-		batch->current = batch->first[i];
-		hybrid |= !account->pure;
-		speculative |= account->pure || !account->exists;
+		work->batch->current = work->first[i]->proposal;
+		*hybrid |= !account->pure;
+		*speculative |= account->pure || !account->exists;
 		if (account->pure && !account->exists &&
 			!pointstore_open_row(account->id, account->kind, account->opened_by))
 			return false;
 	}
-	batch->current = NULL;
-	if (!hybrid && !speculative)
-		return true;			/* nothing but replays */
-	stamp_events(batch);
-	draw_ids(batch);
-	writer = pointstore_writer_begin(holds ? 3 : hybrid ? 2 : 1, tables, speculative);
-	writer->gathers = batch->nevents > 1;
-	done = (!hybrid || write_balances(batch, writer)) && write_events_guarded(batch, writer);
-	batch->current = NULL;
-	pointstore_writer_end(writer);
-	return done;
+	work->batch->current = NULL;
+	return true;
 }
 
 /*
@@ -142,49 +188,49 @@ pointstore_write_batch(Batch *batch)
  * placed and closed. False: there is no step of a hold among its events.
  */
 static bool
-settle_holds(Batch *batch)
+settle_holds(BatchWork *work)
 {
 	bool		holds = false;
 	int			i;
 
-	for (i = 0; i < batch->nevents; i++)
+	for (i = 0; i < work->batch->nevents; i++)
 	{
-		ProposedEvent *event = &batch->events[i];
-		Account    *account = event->account;
+		Hold	   *hold = work->events[i].proposal->hold;
+		Account    *account = work->events[i].account;
 
-		if (event->hold == NULL || event->outcome != OUTCOME_APPENDED)
+		if (hold == NULL || work->events[i].decision->outcome != OUTCOME_APPENDED)
 			continue;
 		holds = true;
-		if (event->hold->status != HOLD_OPEN)
+		if (hold->status != HOLD_OPEN)
 		{
-			account->closing = lappend(account->closing, event->hold);
-			account->expiry_moves |= !account->has_expiry || event->hold->expires_at <= account->next_expiry;
+			account->closing = lappend(account->closing, hold);
+			account->expiry_moves |= !account->has_expiry || hold->expires_at <= account->next_expiry;
 		}
-		else if (!account->has_expiry || event->hold->expires_at < account->next_expiry)
+		else if (!account->has_expiry || hold->expires_at < account->next_expiry)
 		{
 			account->has_expiry = true;
-			account->next_expiry = event->hold->expires_at;
+			account->next_expiry = hold->expires_at;
 		}
 	}
-	for (i = 0; holds && i < batch->naccounts; i++)
-		if (batch->accounts[i].expiry_moves)
-			pointstore_find_next_expiry(&batch->accounts[i], batch->accounts[i].closing, GetActiveSnapshot());
+	for (i = 0; holds && i < work->naccounts; i++)
+		if (work->accounts[i].expiry_moves)
+			pointstore_find_next_expiry(&work->accounts[i], work->accounts[i].closing, GetActiveSnapshot());
 	return holds;
 }
 
 /* The clock for each event, never before the account's previous one. */
 static void
-stamp_events(Batch *batch)
+stamp_events(BatchWork *work)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int			i;
 
-	for (i = 0; i < batch->nevents; i++)
+	for (i = 0; i < work->batch->nevents; i++)
 	{
-		ProposedEvent *event = &batch->events[i];
+		BatchEvent *event = &work->events[i];
 
-		if (event->outcome == OUTCOME_APPENDED)
-			event->created_at = event->account->updated_at = Max(now, event->account->updated_at);
+		if (event->decision->outcome == OUTCOME_APPENDED)
+			event->decision->created_at = event->account->updated_at = Max(now, event->account->updated_at);
 	}
 }
 
@@ -195,88 +241,88 @@ stamp_events(Batch *batch)
  * What users' triggers append while the batch is written comes after it.
  */
 static void
-draw_ids(Batch *batch)
+draw_ids(BatchWork *work)
 {
 	int			i;
 
-	for (i = 0; i < batch->nevents; i++)
+	for (i = 0; i < work->batch->nevents; i++)
 	{
-		ProposedEvent *event = &batch->events[i];
+		BatchEvent *event = &work->events[i];
 
-		if (event->outcome != OUTCOME_APPENDED)
+		if (event->decision->outcome != OUTCOME_APPENDED)
 			continue;
-		event->id = pointstore_draw_id(event->account);
-		if (event->is_linked && event->leg == 0)
+		event->decision->id = pointstore_draw_id(event->account);
+		if (event->proposal->is_linked && event->proposal->leg == 0)
 			(void) renew_cause(event);
 	}
 }
 
 /* The first leg of a movement has an id: the others' cause. False: one of them is written with another. */
 static bool
-renew_cause(ProposedEvent *first)
+renew_cause(BatchEvent *first)
 {
 	int			i;
 
-	for (i = 1; i <= first->further; i++)
+	for (i = 1; i <= first->proposal->followers; i++)
 	{
 		if (first[i].account != first->account && first[i].account->claim == &first[i])
 			return false;
-		first[i].has_cause = true;
-		first[i].cause_id = first->id;
+		first[i].proposal->has_cause = true;
+		first[i].proposal->cause_id = first->decision->id;
 	}
 	return true;
 }
 
 /* The balance rows, in account order; of a single account this is also its lock. */
-static bool
-write_balances(Batch *batch, RowWriter *writer)
+static Attempt
+write_balances(BatchWork *work, RowWriter *writer)
 {
 	int			i;
 
-	for (i = 0; i < batch->naccounts; i++)
+	for (i = 0; i < work->naccounts; i++)
 	{
-		Account    *account = &batch->accounts[i];
+		Account    *account = &work->accounts[i];
 
 		CHECK_FOR_INTERRUPTS();
 		if (account->pure || account->nevents == 0)
 			continue;
-		batch->current = batch->first[i];
+		work->batch->current = work->first[i]->proposal;
 		if (pointstore_write_account(writer, account) == ROW_WRITTEN)
 		{
-			batch->written = true;
+			work->batch->written = true;
 			/* before the events, whose keys an account in the other mode may have */
 			if (!account->exists)
 				pointstore_note_opening(account);
 			continue;
 		}
-		if (IsolationUsesXactSnapshot() || batch->naccounts > 1)
+		if (IsolationUsesXactSnapshot() || work->naccounts > 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("account \"%s\" was opened concurrently", pointstore_cstring(account->id))));
-		return false;
+		return ATTEMPT_AGAIN_LOCKED;
 	}
-	return true;
+	return ATTEMPT_DONE;
 }
 
 /* write_events(), with a duplicate key told for what it means here. */
-static bool
-write_events_guarded(Batch *batch, RowWriter *writer)
+static Attempt
+write_events_guarded(BatchWork *work, RowWriter *writer)
 {
-	volatile bool done = false;
+	volatile Attempt result = ATTEMPT_DONE;
 
 	PG_TRY();
 	{
-		done = write_events(batch, writer);
+		result = write_events(work, writer);
 		pointstore_store_gathered(writer);
 	}
 	PG_CATCH();
 	{
 		if (writer->origin != NULL)
-			batch->current = writer->origin;
-		translate_duplicate(batch, writer);
+			work->batch->current = writer->origin;
+		translate_duplicate(work->batch, writer);
 	}
 	PG_END_TRY();
-	return done;
+	return result;
 }
 
 /*
@@ -314,78 +360,80 @@ translate_duplicate(const Batch *batch, const RowWriter *writer)
 }
 
 /* The events: pure accounts claim their next version first, in account order. */
-static bool
-write_events(Batch *batch, RowWriter *writer)
+static Attempt
+write_events(BatchWork *work, RowWriter *writer)
 {
+	Attempt		claimed = ATTEMPT_DONE;
 	int			i;
 
-	for (i = 0; i < batch->naccounts; i++)
-		if (batch->accounts[i].pure && batch->accounts[i].nevents > 0 &&
-			!claim(batch, writer, &batch->accounts[i]))
-			return false;
-	for (i = 0; i < batch->nevents; i++)
+	for (i = 0; i < work->naccounts && claimed == ATTEMPT_DONE; i++)
+		if (work->accounts[i].pure && work->accounts[i].nevents > 0)
+			claimed = claim(work, writer, &work->accounts[i]);
+	if (claimed != ATTEMPT_DONE)
+		return claimed;
+	for (i = 0; i < work->batch->nevents; i++)
 	{
-		ProposedEvent *event = &batch->events[i];
+		BatchEvent *event = &work->events[i];
 
 		CHECK_FOR_INTERRUPTS();
-		batch->current = event;
-		if (event->outcome == OUTCOME_APPENDED &&
-			!(event->account->pure && event == event->account->claim))
-			(void) write_event(writer, event, 0);
-		if (event->outcome == OUTCOME_APPENDED && event->hold != NULL)
+		work->batch->current = event->proposal;
+		if (event->decision->outcome != OUTCOME_APPENDED)
+			continue;
+		if (!event->account->pure || event != event->account->claim)
+			(void) write_event(writer, event->proposal, event->decision, 0);
+		if (event->proposal->hold != NULL)
 			write_hold(writer, event);
 	}
-	for (i = 0; !writer->plain && i < batch->naccounts; i++)
-		if (batch->accounts[i].pure && batch->accounts[i].nevents > 0)
-			refuse_triggered_change(&batch->accounts[i]);
-	return true;
+	for (i = 0; !writer->plain && i < work->naccounts; i++)
+		if (work->accounts[i].pure && work->accounts[i].nevents > 0)
+			refuse_triggered_change(&work->accounts[i]);
+	return ATTEMPT_DONE;
 }
 
 /*
- * Inserts a pure account's first event of the batch, whose key is the claim on
- * the account. False: another was faster and nothing is written yet.
+ * Inserts a pure account's first event of the batch, whose key is the claim on the account.
+ * Another may have been faster: while nothing is written the batch is judged anew, else only this
+ * account's events, where that is enough.
  */
-static bool
-claim(Batch *batch, RowWriter *writer, Account *account)
+static Attempt
+claim(BatchWork *work, RowWriter *writer, Account *account)
 {
-	ProposedEvent *event;
+	Batch	   *batch = work->batch;
+	BatchEvent *event;
 	int			keys = KEY_OF(INDEX_EVENT);
 
-	for (event = batch->first[account - batch->accounts]; event->outcome != OUTCOME_APPENDED;)
+	for (event = work->first[account - work->accounts]; event->decision->outcome != OUTCOME_APPENDED;)
 		event = event->next;
 	account->claim = event;
-	if (event->request_id != NULL)
+	if (event->proposal->request_id != NULL)
 		keys |= KEY_OF(INDEX_EVENT_REQUEST);
-	batch->current = event;
+	batch->current = event->proposal;
 	while (write_claim(writer, event, keys) == ROW_CONFLICT)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!batch->written && !IsolationUsesXactSnapshot())
-			return false;
+			return ATTEMPT_AGAIN_LOCKED;
 		/* other requests were judged by what this account was thought to be; and what is refused now would be no outcome */
-		batch->overtaken = batch->apart || batch->refusals_are_outcomes || IsolationUsesXactSnapshot() ||
-			!judge_again(batch, account);
-		if (batch->overtaken)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
+		if (batch->independent || batch->refusals_are_outcomes || IsolationUsesXactSnapshot() ||
+			!judge_again(work, account))
+			return ATTEMPT_AGAIN_FRESH;
 	}
 	batch->written = true;
-	return true;
+	return ATTEMPT_DONE;
 }
 
 /*
- * The claim holds only while the account's row stands, which says its status and kind. Who has an
- * event of this account there already is waited for by others who change that row.
+ * The claim holds only while the account's row stands, which says its status and kind. A transaction
+ * that has an event of this account there already is waited for by others that change the row.
  */
 static RowOutcome
-write_claim(RowWriter *writer, const ProposedEvent *event, int keys)
+write_claim(RowWriter *writer, const BatchEvent *event, int keys)
 {
 	RowOutcome	outcome;
 
 	if (!event->account->last_is_ours)
 		writer->fence = event->account->row;
-	outcome = write_event(writer, event, keys);
+	outcome = write_event(writer, event->proposal, event->decision, keys);
 	writer->fence = NULL;
 	return outcome;
 }
@@ -397,50 +445,65 @@ write_claim(RowWriter *writer, const ProposedEvent *event, int keys)
  * cause, which has the old one; or the account counts something else now, where that matters.
  */
 static bool
-judge_again(Batch *batch, Account *account)
+judge_again(BatchWork *work, Account *account)
 {
 	Snapshot	snapshot = pointstore_push_snapshot();
+	Batch	   *batch = work->batch;
 	Account		before = *account;
-	ProposedEvent *event;
+	BatchEvent *event;
 	bool		done = true;
 
 	/* with its row: what was in the way may have been a change of status or kind */
 	pointstore_release_account(account);
 	pointstore_read_account(account, before.id, snapshot, LOCK_NOTHING);
+	pointstore_know_account(account, snapshot);
 	account->nevents = before.nevents;
 	account->claim = before.claim;
 	/* an account without events may have come to count something else */
 	if (batch->same_unit || batch->balanced)
 		done = account->kind != NULL && pointstore_same_text(account->kind->unit, before.kind->unit);
-	for (event = batch->first[account - batch->accounts]; event != NULL && done; event = event->next)
+	for (event = work->first[account - work->accounts]; event != NULL && done; event = event->next)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (event->outcome != OUTCOME_APPENDED)
+		if (event->decision->outcome != OUTCOME_APPENDED)
 			continue;
-		batch->current = event;
-		if (event->request_id != NULL &&
-			pointstore_find_request(event, 1, true, snapshot))
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(event->request_id)),
-					 errhint("Repeat the call to see what it has written.")));
-		if (event->propose == NULL || event->propose(event, snapshot))
-			pointstore_judge(event, account, snapshot);
-		if (event->outcome != OUTCOME_APPENDED)
+		batch->current = event->proposal;
+		judge_event_again(event, account, snapshot);
+		if (event->decision->id <= account->last_id)
 		{
-			pointstore_count_event(event);
-			pointstore_raise(event);
+			event->decision->id = pointstore_draw_id(account);
+			done = !event->proposal->is_linked || event->proposal->leg > 0 || renew_cause(event);
 		}
-		event->created_at = account->updated_at = Max(event->created_at, account->updated_at);
-		if (event->id <= account->last_id)
-		{
-			event->id = pointstore_draw_id(account);
-			done = !event->is_linked || event->leg > 0 || renew_cause(event);
-		}
-		account->last_id = event->id;
+		account->last_id = event->decision->id;
 	}
 	PopActiveSnapshot();
 	return done;
+}
+
+/* The event keeps its id and, unless the account has moved on since, its time. */
+static void
+judge_event_again(BatchEvent *event, Account *account, Snapshot snapshot)
+{
+	ProposedEvent *proposal = event->proposal;
+	Decision   *decision = event->decision;
+	Decision	before = *decision;
+
+	if (proposal->request_id != NULL &&
+		pointstore_find_request(proposal, decision, 1, true, snapshot))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(proposal->request_id)),
+				 errhint("Repeat the call to see what it has written.")));
+	memset(decision, 0, sizeof(Decision));
+	if (proposal->propose == NULL || proposal->propose(event, snapshot) == PROPOSING_DONE)
+		pointstore_decide(proposal, decision, account);
+	if (decision->outcome != OUTCOME_APPENDED)
+	{
+		pointstore_count_decision(decision);
+		pointstore_raise(proposal, decision);
+	}
+	decision->id = before.id;
+	decision->created_at = account->updated_at = Max(before.created_at, account->updated_at);
 }
 
 /* 27000 where a trigger of a pure account's events has changed the status or kind by which they were judged. */
@@ -459,24 +522,33 @@ refuse_triggered_change(const Account *account)
 
 /* The row of the hold whose step an event is. */
 static void
-write_hold(RowWriter *writer, const ProposedEvent *event)
+write_hold(RowWriter *writer, const BatchEvent *event)
 {
-	Hold	   *hold = event->hold;
+	Hold	   *hold = event->proposal->hold;
 
 	if (hold->status == HOLD_OPEN)
 	{
-		hold->event_id = event->id;
+		hold->event_id = event->decision->id;
 		hold->has_event = true;
-		hold->created_at = event->created_at;
+		hold->created_at = event->decision->created_at;
 	}
 	else
-		hold->closed_at = event->created_at;
+		hold->closed_at = event->decision->created_at;
 	(void) pointstore_write_hold(writer, hold, 0);
+}
+
+/* 40001: others have appended to the account of an event after it was judged. */
+static void
+refuse_overtaken(const ProposedEvent *event)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("account \"%s\" changed concurrently", pointstore_cstring(event->aggregate_id))));
 }
 
 /*
  * The next id of the store, above that of the account's last event: 55000. The transaction has
- * its own id before: so who sees an event's id drawn sees its transaction running (reconcile.c).
+ * its own id before: so whoever sees an event's id drawn sees its transaction running (passes.c).
  * An id above all that this server knew of before it was drawn is above the
  * account's; where that is not so, or nothing is known, the account's last event is asked.
  */
@@ -527,21 +599,23 @@ pointstore_append_adjustment(Account *account, int64 last_version, int64 amount,
 	RowWriter  *writer = pointstore_writer_begin(2, tables, false);
 	ProposedEvent event = {
 		.aggregate_id = account->id, .event_type = cstring_to_text("BalanceAdjusted"),
-		.payload = payload, .amount = amount, .account = account, .version = last_version + 1,
-		.balance = account->balance, .id = pointstore_draw_id(account)
+		.payload = payload, .amount = amount
+	};
+	Decision	decision = {
+		.version = last_version + 1, .balance = account->balance, .id = pointstore_draw_id(account)
 	};
 
-	event.created_at = account->updated_at = Max(GetCurrentTimestamp(), account->updated_at);
-	account->version = event.version;
+	decision.created_at = account->updated_at = Max(GetCurrentTimestamp(), account->updated_at);
+	account->version = decision.version;
 	if (pointstore_write_account(writer, account) != ROW_WRITTEN)
 		elog(ERROR, "the row of a locked account has moved");
-	(void) write_event(writer, &event, 0);
+	(void) write_event(writer, &event, &decision, 0);
 	pointstore_writer_end(writer);
 }
 
 /* Inserts one event. ROW_CONFLICT, where keys are given: its version or its request is there. */
 static RowOutcome
-write_event(RowWriter *writer, const ProposedEvent *event, int keys)
+write_event(RowWriter *writer, const ProposedEvent *event, const Decision *decision, int keys)
 {
 	RowTarget  *target = &writer->targets[0];
 	const AttrNumber *att = target->table->att;
@@ -551,13 +625,13 @@ write_event(RowWriter *writer, const ProposedEvent *event, int keys)
 	writer->origin = unconstify(ProposedEvent *, event);
 #define SET(column, value) \
 	(slot->tts_values[att[column] - 1] = (value), slot->tts_isnull[att[column] - 1] = false)
-	SET(EV_ID, Int64GetDatum(event->id));
+	SET(EV_ID, Int64GetDatum(decision->id));
 	SET(EV_AGGREGATE_ID, PointerGetDatum(event->aggregate_id));
-	SET(EV_VERSION, Int64GetDatum(event->version));
+	SET(EV_VERSION, Int64GetDatum(decision->version));
 	SET(EV_EVENT_TYPE, PointerGetDatum(event->event_type));
 	SET(EV_AMOUNT, Int64GetDatum(event->amount));
 	SET(EV_HELD, Int64GetDatum(event->held));
-	SET(EV_BALANCE_AFTER, Int64GetDatum(event->balance));
+	SET(EV_BALANCE_AFTER, Int64GetDatum(decision->balance));
 	SET(EV_PAYLOAD, JsonbPGetDatum(event->payload));
 	if (event->metadata != NULL)
 		SET(EV_METADATA, JsonbPGetDatum(event->metadata));
@@ -567,8 +641,8 @@ write_event(RowWriter *writer, const ProposedEvent *event, int keys)
 		SET(EV_LEG, Int16GetDatum(event->leg));
 	if (event->has_cause)
 		SET(EV_CAUSE_ID, Int64GetDatum(event->cause_id));
-	SET(EV_OCCURRED_AT, TimestampTzGetDatum(event->has_occurred ? event->occurred_at : event->created_at));
-	SET(EV_CREATED_AT, TimestampTzGetDatum(event->created_at));
+	SET(EV_OCCURRED_AT, TimestampTzGetDatum(event->has_occurred ? event->occurred_at : decision->created_at));
+	SET(EV_CREATED_AT, TimestampTzGetDatum(decision->created_at));
 #undef SET
 	ExecStoreVirtualTuple(slot);
 	return pointstore_row_insert(writer, target, keys);

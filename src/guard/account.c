@@ -22,6 +22,7 @@
 #include "account/account.h"
 #include "account/kind.h"
 #include "account/opening.h"
+#include "append/decide.h"
 #include "append/judge.h"
 #include "append/refusal.h"
 #include "ground/identity.h"
@@ -90,7 +91,8 @@ pointstore_check_new_account(const TriggerData *trigger, const AttrNumber *att, 
 		.id = pointstore_known_text_column(row, trigger, att[0]), .pure = pure,
 		.kind_name = pointstore_known_text_column(row, trigger, att[1])
 	};
-	ProposedEvent opening = {.aggregate_id = account.id, .account = &account};
+	ProposedEvent opening = {.aggregate_id = account.id};
+	Decision	decision;
 
 	pointstore_check_name("aggregate_id", account.id);
 	account.kind = pointstore_require_kind(account.kind_name);
@@ -104,9 +106,9 @@ pointstore_check_new_account(const TriggerData *trigger, const AttrNumber *att, 
 	if (!pure)
 		opening.amount = pointstore_bigint_column(row, trigger, att[BAL_BALANCE], NULL);
 	account.exists = true;
-	pointstore_judge(&opening, &account, snapshot);
-	if (opening.outcome != OUTCOME_APPENDED)
-		pointstore_raise(&opening);
+	pointstore_decide(&opening, &decision, &account);
+	if (decision.outcome != OUTCOME_APPENDED)
+		pointstore_raise(&opening, &decision);
 	pointstore_note_opening(&account);
 	PopActiveSnapshot();
 }

@@ -22,6 +22,7 @@
 #include "account/account.h"
 #include "account/by_hand.h"
 #include "account/kind.h"
+#include "append/decide.h"
 #include "append/judge.h"
 #include "append/refusal.h"
 #include "ground/detail.h"
@@ -165,7 +166,8 @@ static void
 check_changed_limits(const TriggerData *trigger, text *id)
 {
 	Account		account;
-	ProposedEvent change = {.aggregate_id = id, .account = &account};
+	ProposedEvent change = {.aggregate_id = id};
+	Decision	decision = {0};
 	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
 	int64		balance = pointstore_bigint_column(trigger->tg_newtuple, trigger, att[BAL_BALANCE], NULL);
 	Snapshot	snapshot = pointstore_push_snapshot();
@@ -173,14 +175,17 @@ check_changed_limits(const TriggerData *trigger, text *id)
 	read_old_row(&account, trigger, id);
 	if (pg_sub_s64_overflow(balance, account.balance, &change.amount))
 	{
-		change.outcome = OUTCOME_OVERFLOW;
-		change.balance = account.balance;
+		decision.outcome = OUTCOME_OVERFLOW;
+		decision.balance = account.balance;
 		change.amount = balance;
 	}
 	else
-		pointstore_judge(&change, &account, snapshot);
-	if (change.outcome != OUTCOME_APPENDED)
-		pointstore_raise(&change);
+	{
+		pointstore_know_account(&account, snapshot);
+		pointstore_decide(&change, &decision, &account);
+	}
+	if (decision.outcome != OUTCOME_APPENDED)
+		pointstore_raise(&change, &decision);
 	PopActiveSnapshot();
 }
 

@@ -40,6 +40,7 @@
 #include "account/by_hand.h"
 #include "account/kind.h"
 #include "account/opening.h"
+#include "append/decide.h"
 #include "append/judge.h"
 #include "append/propose.h"
 #include "append/receipt.h"
@@ -64,6 +65,7 @@ PG_FUNCTION_INFO_V1(pointstore_guard_event_store);
 typedef struct RawEvent
 {
 	ProposedEvent event;
+	Decision	decision;
 	bool		has_version;
 	bool		has_created;
 	bool		has_balance_after;
@@ -80,14 +82,14 @@ typedef struct RawEvent
 static void read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger);
 static HeapTuple propose_event(const TriggerData *trigger);
 static void check_raw_event(RawEvent *raw);
-static bool is_repeat(ProposedEvent *event, Snapshot snapshot);
+static bool is_repeat(RawEvent *raw, Snapshot snapshot);
 static bool complete_event(RawEvent *raw, Account *account, Snapshot snapshot);
 static bool open_for_event(const ProposedEvent *event, Account *account, Snapshot snapshot);
-static void judge_hybrid(RawEvent *raw, Account *account, const Account *last, Snapshot snapshot);
+static void judge_hybrid(RawEvent *raw, Account *account, const Account *last);
 static void require_amount(const RawEvent *raw, const Account *account);
 static void refuse_taken_change(const RawEvent *raw, const Account *last);
-static void match_change(RawEvent *raw, const Account *account, const Account *last, Snapshot snapshot);
-static void judge_in_between(RawEvent *raw, const Account *account, const Account *last, Snapshot snapshot);
+static void match_change(RawEvent *raw, const Account *account, const Account *last);
+static void judge_in_between(RawEvent *raw, const Account *account, const Account *last);
 static void refuse_damaged_row(const Account *account, const Account *last);
 static void stamp_event(RawEvent *raw, const Account *account, const Account *last);
 static HeapTuple filled_in(const RawEvent *raw, const TriggerData *trigger);
@@ -142,7 +144,7 @@ read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger)
 	value = heap_getattr(tuple, att[EV_LEG], RelationGetDescr(trigger->tg_relation), &isnull);
 	event->leg = isnull ? 0 : DatumGetInt16(value);
 	raw->has_leg = !isnull;
-	event->id = pointstore_bigint_column(tuple, trigger, att[EV_ID], NULL);
+	raw->decision.id = pointstore_bigint_column(tuple, trigger, att[EV_ID], NULL);
 	event->cause_id = pointstore_bigint_column(tuple, trigger, att[EV_CAUSE_ID], &event->has_cause);
 	raw->version = pointstore_bigint_column(tuple, trigger, att[EV_VERSION], &raw->has_version);
 	raw->held = pointstore_bigint_column(tuple, trigger, att[EV_HELD], NULL);
@@ -170,7 +172,7 @@ propose_event(const TriggerData *trigger)
 		pointstore_read_account(&account, raw.event.aggregate_id, snapshot, LOCK_BY_HAND);
 		PopActiveSnapshot();
 		snapshot = pointstore_push_snapshot();	/* sees what the lock was waited for */
-		stored = is_repeat(&raw.event, snapshot);
+		stored = is_repeat(&raw, snapshot);
 		done = stored || complete_event(&raw, &account, snapshot);
 		pointstore_release_account(&account);
 		PopActiveSnapshot();
@@ -205,14 +207,17 @@ check_raw_event(RawEvent *raw)
 
 /* Whether an event's request is applied already, as is then counted; PS002 where that was something else. */
 static bool
-is_repeat(ProposedEvent *event, Snapshot snapshot)
+is_repeat(RawEvent *raw, Snapshot snapshot)
 {
-	if (event->request_id == NULL || !pointstore_find_request(event, 1, true, snapshot))
+	ProposedEvent *event = &raw->event;
+	Decision   *decision = &raw->decision;
+
+	if (event->request_id == NULL || !pointstore_find_request(event, decision, 1, true, snapshot))
 		return false;
-	pointstore_count_event(event);
-	if (event->outcome == OUTCOME_REQUEST_MISMATCH)
-		pointstore_raise(event);
-	pointstore_await_durable(event->durable);
+	pointstore_count_decision(decision);
+	if (decision->outcome == OUTCOME_REQUEST_MISMATCH)
+		pointstore_raise(event, decision);
+	pointstore_await_durable(decision->durable);
 	return true;
 }
 
@@ -221,38 +226,39 @@ static bool
 complete_event(RawEvent *raw, Account *account, Snapshot snapshot)
 {
 	ProposedEvent *event = &raw->event;
+	Decision   *decision = &raw->decision;
 	Account		last = {.id = account->id};
 
 	if (!account->exists && open_for_event(event, account, snapshot))
 		return false;
-	event->account = account;
+	pointstore_know_account(account, snapshot);
 	event->has_expected = raw->has_version;
 	event->expected_version = raw->version - 1;
 	(void) pointstore_last_event(&last, snapshot);
 	if (account->pure || !account->exists)
 	{
 		require_amount(raw, account);
-		pointstore_judge(event, account, snapshot);
+		pointstore_decide(event, decision, account);
 	}
 	else
-		judge_hybrid(raw, account, &last, snapshot);
-	if (event->outcome != OUTCOME_APPENDED)
+		judge_hybrid(raw, account, &last);
+	if (decision->outcome != OUTCOME_APPENDED)
 	{
-		pointstore_count_event(event);
-		pointstore_raise(event);
+		pointstore_count_decision(decision);
+		pointstore_raise(event, decision);
 	}
-	if (raw->has_balance_after && raw->balance_after != event->balance)
+	if (raw->has_balance_after && raw->balance_after != decision->balance)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("balance_after of account \"%s\" is given as %lld, and is %lld",
 						pointstore_cstring(account->id), (long long) raw->balance_after,
-						(long long) event->balance)));
+						(long long) decision->balance)));
 	stamp_event(raw, account, &last);
 	account->last_id = last.last_id;
-	event->id = pointstore_draw_id(account);
-	raw->version = event->version;
-	raw->balance_after = event->balance;
-	raw->created_at = event->created_at;
+	decision->id = pointstore_draw_id(account);
+	raw->version = decision->version;
+	raw->balance_after = decision->balance;
+	raw->created_at = decision->created_at;
 	raw->has_leg = event->request_id != NULL;
 	return true;
 }
@@ -285,13 +291,13 @@ open_for_event(const ProposedEvent *event, Account *account, Snapshot snapshot)
  * the caller makes its change, where it writes the balances, as of those ahead. All else is damage.
  */
 static void
-judge_hybrid(RawEvent *raw, Account *account, const Account *last, Snapshot snapshot)
+judge_hybrid(RawEvent *raw, Account *account, const Account *last)
 {
 	refuse_taken_change(raw, last);
 	if (account->version > last->version && pointstore_row_is_ours(account->row))
 	{
 		require_amount(raw, account);
-		match_change(raw, account, last, snapshot);
+		match_change(raw, account, last);
 		return;
 	}
 	raw->by_caller = pointstore_caller_moves_balances();
@@ -307,7 +313,7 @@ judge_hybrid(RawEvent *raw, Account *account, const Account *last, Snapshot snap
 	if (account->version != last->version || account->balance != last->balance)
 		refuse_damaged_row(account, last);
 	require_amount(raw, account);
-	pointstore_judge(&raw->event, account, snapshot);
+	pointstore_decide(&raw->event, &raw->decision, account);
 }
 
 /* An amount left out is inferred, where the kind allows it, or 0, where the store moves the balance: else 22004. */
@@ -342,9 +348,10 @@ refuse_taken_change(const RawEvent *raw, const Account *last)
 
 /* The event of a change that was made to the row before: PS001, PS010, 22003. */
 static void
-match_change(RawEvent *raw, const Account *account, const Account *last, Snapshot snapshot)
+match_change(RawEvent *raw, const Account *account, const Account *last)
 {
 	ProposedEvent *event = &raw->event;
+	Decision   *decision = &raw->decision;
 	bool		only_one = account->version == last->version + 1;
 
 	if (pointstore_is_being_written(account->row))
@@ -362,32 +369,32 @@ match_change(RawEvent *raw, const Account *account, const Account *last, Snapsho
 	raw->matched = true;
 	if (!only_one)
 	{
-		judge_in_between(raw, account, last, snapshot);
+		judge_in_between(raw, account, last);
 		return;
 	}
-	event->outcome = OUTCOME_APPENDED;
+	decision->outcome = OUTCOME_APPENDED;
 	if (raw->has_version && raw->version != last->version + 1)
-		event->outcome = OUTCOME_VERSION_CONFLICT;
-	else if (pg_add_s64_overflow(last->balance, event->amount, &event->balance))
-		event->outcome = OUTCOME_OVERFLOW;
-	else if (event->balance != account->balance)
+		decision->outcome = OUTCOME_VERSION_CONFLICT;
+	else if (pg_add_s64_overflow(last->balance, event->amount, &decision->balance))
+		decision->outcome = OUTCOME_OVERFLOW;
+	else if (decision->balance != account->balance)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
 				 errmsg("the balance of account \"%s\" changed by %lld, its event says %lld",
 						pointstore_cstring(account->id),
 						(long long) (account->balance - last->balance), (long long) event->amount)));
-	event->version = event->outcome == OUTCOME_APPENDED ? last->version + 1 : last->version;
+	decision->version = decision->outcome == OUTCOME_APPENDED ? last->version + 1 : last->version;
 }
 
 /* Of several changes that wait for their events, what each but the last was is not known: its event keeps to the rules itself. */
 static void
-judge_in_between(RawEvent *raw, const Account *account, const Account *last, Snapshot snapshot)
+judge_in_between(RawEvent *raw, const Account *account, const Account *last)
 {
 	Account		between = *account;
 
 	between.version = last->version;
 	between.balance = last->balance;
-	pointstore_judge(&raw->event, &between, snapshot);
+	pointstore_decide(&raw->event, &raw->decision, &between);
 }
 
 /* Row and events disagree, and not by this transaction's doing: XX001. */
@@ -415,10 +422,10 @@ stamp_event(RawEvent *raw, const Account *account, const Account *last)
 		/* the event of a change made before is of that moment: the row is not touched again */
 		if (raw->matched)
 			now = account->updated_at;
-		raw->event.created_at = Max(now, Max(account->updated_at, last->updated_at));
+		raw->decision.created_at = Max(now, Max(account->updated_at, last->updated_at));
 		return;
 	}
-	raw->event.created_at = raw->created_at;
+	raw->decision.created_at = raw->created_at;
 	if (raw->created_at > now)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -439,16 +446,17 @@ filled_in(const RawEvent *raw, const TriggerData *trigger)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
 	const ProposedEvent *event = &raw->event;
+	const Decision *decision = &raw->decision;
 	int			columns[] = {
 		att[EV_ID], att[EV_VERSION], att[EV_AMOUNT], att[EV_HELD], att[EV_BALANCE_AFTER],
 		att[EV_PAYLOAD], att[EV_LEG], att[EV_OCCURRED_AT], att[EV_CREATED_AT]
 	};
 	Datum		values[] = {
-		Int64GetDatum(event->id), Int64GetDatum(event->version), Int64GetDatum(event->amount),
-		Int64GetDatum(0), Int64GetDatum(event->balance), JsonbPGetDatum(event->payload),
+		Int64GetDatum(decision->id), Int64GetDatum(decision->version), Int64GetDatum(event->amount),
+		Int64GetDatum(0), Int64GetDatum(decision->balance), JsonbPGetDatum(event->payload),
 		Int16GetDatum(event->leg),
-		TimestampTzGetDatum(event->has_occurred ? event->occurred_at : event->created_at),
-		TimestampTzGetDatum(event->created_at)
+		TimestampTzGetDatum(event->has_occurred ? event->occurred_at : decision->created_at),
+		TimestampTzGetDatum(decision->created_at)
 	};
 	bool		nulls[lengthof(columns)] = {0};
 
@@ -462,7 +470,7 @@ static void
 note_event(const RawEvent *raw)
 {
 	EventNote	note = {
-		.id = raw->event.id, .digest = digest_of(raw), .by_caller = raw->by_caller, .matches = raw->matched
+		.id = raw->decision.id, .digest = digest_of(raw), .by_caller = raw->by_caller, .matches = raw->matched
 	};
 
 	pointstore_note_event(&note);
@@ -477,7 +485,7 @@ digest_of(const RawEvent *raw)
 	static uint64 secret = 0;
 	const ProposedEvent *event = &raw->event;
 	int64		numbers[] = {
-		event->id, raw->version, event->amount, raw->held, raw->balance_after, raw->created_at,
+		raw->decision.id, raw->version, event->amount, raw->held, raw->balance_after, raw->created_at,
 		raw->has_leg, raw->has_leg ? event->leg : 0, event->has_cause, event->cause_id
 	};
 	uint64		digest;
@@ -508,7 +516,7 @@ settle_event(const TriggerData *trigger)
 	const EventNote *note;
 
 	read_raw_event(&raw, trigger->tg_trigtuple, trigger);
-	note = pointstore_noted_event(raw.event.id);
+	note = pointstore_noted_event(raw.decision.id);
 	if (note == NULL || note->digest != digest_of(&raw))
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),

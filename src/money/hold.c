@@ -31,9 +31,9 @@
 #include "account/held.h"
 #include "append/append.h"
 #include "append/batch.h"
+#include "append/judge.h"
 #include "append/propose.h"
 #include "append/receipt.h"
-#include "append/refusal.h"
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
@@ -255,9 +255,10 @@ append_closing(HoldStep *step, Hold *hold, bool refusals_are_outcomes)
 	text	   *id = DatumGetTextPCopy(PointerGetDatum(hold->aggregate_id));
 	ProposedEvent events[POINTSTORE_TRANSFER_LEGS] = {pointstore_hold_event(step, hold, id)};
 	Batch		batch = {
-		.events = events, .nevents = POINTSTORE_TRANSFER_LEGS, .same_unit = true,
+		.proposals = events, .nevents = POINTSTORE_TRANSFER_LEGS, .same_unit = true,
 		.refusals_are_outcomes = refusals_are_outcomes
 	};
+	int			told;
 
 	pointstore_release_hold(hold);	/* it is read again under the account's lock */
 	events[0].payload = step->payload;
@@ -271,7 +272,8 @@ append_closing(HoldStep *step, Hold *hold, bool refusals_are_outcomes)
 	pointstore_make_request(events, POINTSTORE_TRANSFER_LEGS, NULL);
 	pointstore_link_legs(events, POINTSTORE_TRANSFER_LEGS);
 	pointstore_append_or_leave(&batch);
-	return pointstore_answer(batch.refused ? batch.refused : events, refusals_are_outcomes);
+	told = batch.refused ? batch.refused - batch.decisions : 0;
+	return pointstore_answer(&events[told], &batch.decisions[told], refusals_are_outcomes);
 }
 
 /* Of a hold that was never placed: its cancellation's receipt, or a refusal. There is no account to be looked at. */
@@ -280,25 +282,25 @@ answer_unplaced(HoldStep *step, Hold *hold, bool refusals_are_outcomes)
 {
 	bool		cancelled = hold->id != NULL;
 	ProposedEvent event = pointstore_hold_event(step, hold, cancelled ? hold->aggregate_id : step->aggregate_id);
+	Decision	decision = {.account_unknown = true};
 
-	event.untold = true;
 	if (!cancelled)
 	{
 		hold->id = step->hold_id;
-		event.reason = REASON_NO_HOLD;
-		event.outcome = OUTCOME_ACCOUNT_MISSING;
+		decision.reason = REASON_NO_HOLD;
+		decision.outcome = OUTCOME_ACCOUNT_MISSING;
 	}
-	else if (!pointstore_hold_mismatch(&event, step))
+	else if (!pointstore_hold_mismatch(&decision, hold, step))
 	{
 		if (step->to == HOLD_CANCELLED)
 		{
 			pointstore_await_durable(hold->durable);
 			return tombstone_receipt(hold);
 		}
-		event.outcome = OUTCOME_HOLD_NOT_OPEN;
+		decision.outcome = OUTCOME_HOLD_NOT_OPEN;
 	}
-	pointstore_count_event(&event);
-	return pointstore_answer(&event, refusals_are_outcomes);
+	pointstore_count_decision(&decision);
+	return pointstore_answer(&event, &decision, refusals_are_outcomes);
 }
 
 /* Nothing has happened to an account, so there is little to tell. */

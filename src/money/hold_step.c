@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "account/held.h"
+#include "append/batch.h"
 #include "append/refusal.h"
 #include "ground/name.h"
 #include "ground/plan.h"
@@ -35,19 +36,19 @@
 
 static const char *const step_types[] = {"HoldPlaced", "HoldConfirmed", "HoldCancelled", "HoldExpired"};
 
-static bool propose_placing(ProposedEvent *event, Snapshot snapshot);
-static bool repeat_placing(ProposedEvent *event, const HoldStep *step);
-static bool propose_closing(ProposedEvent *event, Snapshot snapshot);
-static bool refuse_excess(ProposedEvent *event, const Hold *hold);
-static bool repeat_closing(ProposedEvent *event, const HoldStep *step);
-static bool repeat_credit(ProposedEvent *event, const HoldStep *step);
+static Proposing propose_placing(BatchEvent *event, Snapshot snapshot);
+static Proposing repeat_placing(BatchEvent *event, const HoldStep *step);
+static Proposing propose_closing(BatchEvent *event, Snapshot snapshot);
+static Proposing refuse_excess(Decision *decision, const Hold *hold);
+static Proposing repeat_closing(BatchEvent *event, const HoldStep *step);
+static Proposing repeat_credit(BatchEvent *event, const HoldStep *step);
 static text *find_credited(int64 confirmed);
-static bool propose_credit(ProposedEvent *event, Snapshot snapshot);
-static bool decide(ProposedEvent *event, Outcome outcome);
-static bool mismatch(ProposedEvent *event, const char *field, const char *asked, const char *stored);
-static bool mismatch_in_number(ProposedEvent *event, const char *field, int64 asked, int64 stored);
-static bool end_repeat(ProposedEvent *event, Jsonb *stored);
-static Jsonb *replay(ProposedEvent *event, PointstorePlan *plan);
+static Proposing propose_credit(BatchEvent *event, Snapshot snapshot);
+static Proposing decide(Decision *decision, Outcome outcome);
+static Proposing mismatch(Decision *decision, const char *field, const char *asked, const char *stored);
+static Proposing mismatch_in_number(Decision *decision, const char *field, int64 asked, int64 stored);
+static Proposing end_repeat(BatchEvent *event, Jsonb *stored);
+static Jsonb *replay(BatchEvent *event, PointstorePlan *plan);
 static int64 find_version(const Hold *hold, PointstorePlan *plan);
 static Jsonb *hold_metadata(const HoldStep *step, const Hold *hold);
 static void push_member(JsonbParseState **state, const char *key, const char *value, int length);
@@ -60,7 +61,7 @@ pointstore_hold_event(HoldStep *step, Hold *hold, text *aggregate_id)
 		.aggregate_id = aggregate_id,
 		.event_type = cstring_to_text(step_types[step->to]),
 		.payload = pointstore_empty_payload(),
-		.hold = hold, .subject = step,
+		.hold = hold, .propose_arg = step,
 		.propose = step->to == HOLD_OPEN ? propose_placing : propose_closing,
 		/* what was reserved is there, whatever became of the floor */
 		.any_floor = step->to == HOLD_CONFIRMED,
@@ -83,131 +84,137 @@ pointstore_hold_credit(const HoldStep *step)
 }
 
 /* A new hold, unless there is one of that name. */
-static bool
-propose_placing(ProposedEvent *event, Snapshot snapshot)
+static Proposing
+propose_placing(BatchEvent *event, Snapshot snapshot)
 {
-	const HoldStep *step = event->subject;
-	Hold	   *hold = event->hold;
+	ProposedEvent *proposal = event->proposal;
+	const HoldStep *step = proposal->propose_arg;
+	Hold	   *hold = proposal->hold;
+	bool		again;
 	TimestampTz now = pointstore_account_clock(event->account);
 
 	pointstore_release_hold(hold);
 	memset(hold, 0, sizeof(Hold));
-	if (pointstore_read_hold(hold, step->hold_id, snapshot, &event->again))
+	if (pointstore_read_hold(hold, step->hold_id, snapshot, &again))
 		return repeat_placing(event, step);
-	if (event->again)
-		return decide(event, OUTCOME_REPLAYED);
+	if (again)
+		return PROPOSING_AGAIN;
 	hold->id = step->hold_id;
 	hold->aggregate_id = step->aggregate_id;
-	hold->amount = event->held = step->amount;
+	hold->amount = proposal->held = step->amount;
 	hold->expires_at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
 															   IntervalPGetDatum(step->expires_in)));
 	if (hold->expires_at <= now)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a hold must expire in the future")));
-	event->metadata = hold_metadata(step, hold);
-	return true;
+	proposal->metadata = hold_metadata(step, hold);
+	return PROPOSING_DONE;
 }
 
 /* The first receipt; a request mismatch where it was for something else; not open where it was cancelled before. */
-static bool
-repeat_placing(ProposedEvent *event, const HoldStep *step)
+static Proposing
+repeat_placing(BatchEvent *event, const HoldStep *step)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT version FROM pointstore.event_store WHERE id" EQ "$1 AND aggregate_id" EQ "$2",
 		.nargs = 2, .argtypes = {INT8OID, TEXTOID}
 	};
-	const Hold *hold = event->hold;
+	const Hold *hold = event->proposal->hold;
 	Jsonb	   *payload = hold->has_event ? replay(event, &plan) : NULL;
 
-	if (pointstore_hold_mismatch(event, step))
-		return false;
+	if (pointstore_hold_mismatch(event->decision, hold, step))
+		return PROPOSING_DECIDED;
 	if (!hold->has_event)
-		return decide(event, OUTCOME_HOLD_NOT_OPEN);
+		return decide(event->decision, OUTCOME_HOLD_NOT_OPEN);
 	if (hold->amount != step->amount)
-		return mismatch_in_number(event, "amount", step->amount, hold->amount);
+		return mismatch_in_number(event->decision, "amount", step->amount, hold->amount);
 	return end_repeat(event, payload);
 }
 
 /* What closes an open hold; a repeat, or a hold that is not open, is decided here. */
-static bool
-propose_closing(ProposedEvent *event, Snapshot snapshot)
+static Proposing
+propose_closing(BatchEvent *event, Snapshot snapshot)
 {
-	const HoldStep *step = event->subject;
-	Hold	   *hold = event->hold;
+	ProposedEvent *proposal = event->proposal;
+	const HoldStep *step = proposal->propose_arg;
+	Hold	   *hold = proposal->hold;
+	bool		again;
 
 	pointstore_release_hold(hold);
 	memset(hold, 0, sizeof(Hold));
-	if (!pointstore_read_hold(hold, step->hold_id, snapshot, &event->again))
+	if (!pointstore_read_hold(hold, step->hold_id, snapshot, &again))
 		elog(ERROR, "hold \"%s\" is gone", pointstore_cstring(step->hold_id));
-	if (pointstore_hold_mismatch(event, step))
-		return false;
+	if (pointstore_hold_mismatch(event->decision, hold, step))
+		return PROPOSING_DECIDED;
 	if (hold->status != HOLD_OPEN)
 		return repeat_closing(event, step);
 	hold->has_expired = hold->expires_at <= pointstore_account_clock(event->account);
 	/* a sweep waits for no other backend, and goes on to the account's other holds */
 	if (step->to == HOLD_EXPIRED && !pointstore_lock_hold_if_free(hold, snapshot))
-		return decide(event, OUTCOME_HOLD_NOT_OPEN);
+		return decide(event->decision, OUTCOME_HOLD_NOT_OPEN);
 	if (step->to == HOLD_CONFIRMED ? hold->has_expired : step->to == HOLD_EXPIRED && !hold->has_expired)
-		return decide(event, OUTCOME_HOLD_NOT_OPEN);
+		return decide(event->decision, OUTCOME_HOLD_NOT_OPEN);
 	if (step->to == HOLD_CONFIRMED)
 		hold->captured = step->whole ? hold->amount : step->amount;
 	if (hold->captured > hold->amount)
-		return refuse_excess(event, hold);
-	event->amount = -hold->captured;
-	event->held = -hold->amount;
-	event->has_cause = true;
-	event->cause_id = hold->event_id;
+		return refuse_excess(event->decision, hold);
+	proposal->amount = -hold->captured;
+	proposal->held = -hold->amount;
+	proposal->has_cause = true;
+	proposal->cause_id = hold->event_id;
 	hold->status = step->to;
-	event->metadata = hold_metadata(step, hold);
-	return true;
+	proposal->metadata = hold_metadata(step, hold);
+	return PROPOSING_DONE;
 }
 
 /* More is to be confirmed than is held. */
-static bool
-refuse_excess(ProposedEvent *event, const Hold *hold)
+static Proposing
+refuse_excess(Decision *decision, const Hold *hold)
 {
-	event->reason = REASON_HOLD_SMALLER;
-	event->limit = hold->amount;
-	event->requested = hold->captured;
-	return decide(event, OUTCOME_NOT_ALLOWED);
+	decision->reason = REASON_HOLD_SMALLER;
+	decision->limit = hold->amount;
+	decision->requested = hold->captured;
+	return decide(decision, OUTCOME_NOT_ALLOWED);
 }
 
 /* A hold that is closed: the first receipt, where the same was done, or it was given back by itself. */
-static bool
-repeat_closing(ProposedEvent *event, const HoldStep *step)
+static Proposing
+repeat_closing(BatchEvent *event, const HoldStep *step)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT version FROM pointstore.event_store WHERE cause_id" EQ "$1 AND aggregate_id" EQ "$2"
 		" AND event_type" EQ "ANY (ARRAY['HoldConfirmed', 'HoldCancelled', 'HoldExpired'])",
 		.nargs = 2, .argtypes = {INT8OID, TEXTOID}
 	};
-	const Hold *hold = event->hold;
+	const Hold *hold = event->proposal->hold;
 	bool		same = hold->status == step->to || (step->to == HOLD_CANCELLED && hold->status == HOLD_EXPIRED);
 	int64		amount = step->whole ? hold->amount : step->amount;
 	Jsonb	   *payload;
+	Proposing	credit;
 
 	if (!same)
-		return decide(event, OUTCOME_HOLD_NOT_OPEN);
+		return decide(event->decision, OUTCOME_HOLD_NOT_OPEN);
 	payload = replay(event, &plan);
 	if (step->to != HOLD_CONFIRMED)
-		return decide(event, OUTCOME_REPLAYED);
+		return decide(event->decision, OUTCOME_REPLAYED);
 	if (hold->captured != amount)
-		return mismatch_in_number(event, "amount", amount, hold->captured);
-	return repeat_credit(event, step) && end_repeat(event, payload);
+		return mismatch_in_number(event->decision, "amount", amount, hold->captured);
+	credit = repeat_credit(event, step);
+	return credit == PROPOSING_DONE ? end_repeat(event, payload) : credit;
 }
 
 /* Whether what was taken went to the account that is named now; else that is decided. */
-static bool
-repeat_credit(ProposedEvent *event, const HoldStep *step)
+static Proposing
+repeat_credit(BatchEvent *event, const HoldStep *step)
 {
-	text	   *credited = find_credited(event->id);
+	text	   *credited = find_credited(event->decision->id);
 
 	if (credited == NULL && step->to_id == NULL)
-		return true;
+		return PROPOSING_DONE;
 	if (credited != NULL && step->to_id != NULL && pointstore_same_text(credited, step->to_id))
-		return true;
-	return mismatch(event, "to_id", step->to_id ? pointstore_cstring(step->to_id) : "null",
+		return PROPOSING_DONE;
+	return mismatch(event->decision, "to_id", step->to_id ? pointstore_cstring(step->to_id) : "null",
 					credited ? pointstore_cstring(credited) : "null");
 }
 
@@ -238,67 +245,67 @@ find_credited(int64 confirmed)
 }
 
 /* What was taken, by the event before. */
-static bool
-propose_credit(ProposedEvent *event, Snapshot snapshot)
+static Proposing
+propose_credit(BatchEvent *event, Snapshot snapshot)
 {
-	const ProposedEvent *confirmed = event - 1;
+	const BatchEvent *confirmed = event - 1;
 
-	if (confirmed->outcome == OUTCOME_REPLAYED)
-		return decide(event, OUTCOME_REPLAYED);
-	event->amount = -confirmed->amount;
-	event->metadata = confirmed->metadata;
-	return true;
+	if (confirmed->decision->outcome == OUTCOME_REPLAYED)
+		return decide(event->decision, OUTCOME_REPLAYED);
+	event->proposal->amount = -confirmed->proposal->amount;
+	event->proposal->metadata = confirmed->proposal->metadata;
+	return PROPOSING_DONE;
 }
 
 /* Whether the caller names another account than the hold's: then that is decided. */
 bool
-pointstore_hold_mismatch(ProposedEvent *event, const HoldStep *step)
+pointstore_hold_mismatch(Decision *decision, const Hold *hold, const HoldStep *step)
 {
-	text	   *account = event->hold->aggregate_id;
+	text	   *account = hold->aggregate_id;
 
 	if (step->aggregate_id == NULL || VARSIZE_ANY_EXHDR(account) == 0 ||
 		pointstore_same_text(account, step->aggregate_id))
 		return false;
-	(void) mismatch(event, "aggregate_id", pointstore_cstring(step->aggregate_id), pointstore_cstring(account));
+	(void) mismatch(decision, "aggregate_id", pointstore_cstring(step->aggregate_id), pointstore_cstring(account));
 	return true;
 }
 
 /* propose() has decided. */
-static bool
-decide(ProposedEvent *event, Outcome outcome)
+static Proposing
+decide(Decision *decision, Outcome outcome)
 {
-	event->outcome = outcome;
-	return false;
+	decision->outcome = outcome;
+	return PROPOSING_DECIDED;
 }
 
 /* propose() has decided: that field is one thing here, and was another. */
-static bool
-mismatch(ProposedEvent *event, const char *field, const char *asked, const char *stored)
+static Proposing
+mismatch(Decision *decision, const char *field, const char *asked, const char *stored)
 {
-	event->mismatch = field;
-	event->asked = pointstore_clipped(asked);
-	event->stored = pointstore_clipped(stored);
-	return decide(event, OUTCOME_REQUEST_MISMATCH);
+	decision->mismatch = field;
+	decision->asked = pointstore_clipped(asked);
+	decision->stored = pointstore_clipped(stored);
+	return decide(decision, OUTCOME_REQUEST_MISMATCH);
 }
 
 /* The same of a number. */
-static bool
-mismatch_in_number(ProposedEvent *event, const char *field, int64 asked, int64 stored)
+static Proposing
+mismatch_in_number(Decision *decision, const char *field, int64 asked, int64 stored)
 {
-	return mismatch(event, field, psprintf(INT64_FORMAT, asked), psprintf(INT64_FORMAT, stored));
+	return mismatch(decision, field, psprintf(INT64_FORMAT, asked), psprintf(INT64_FORMAT, stored));
 }
 
 /* The outcome of a repeat that is the same but for its payload, perhaps. */
-static bool
-end_repeat(ProposedEvent *event, Jsonb *stored)
+static Proposing
+end_repeat(BatchEvent *event, Jsonb *stored)
 {
 	ProposedEvent first = {.payload = stored};
 
-	if (compareJsonbContainers(&event->payload->root, &stored->root) == 0)
-		return decide(event, OUTCOME_REPLAYED);
-	event->mismatch = "payload";
-	pointstore_tell_difference(event, &first);
-	return decide(event, OUTCOME_REQUEST_MISMATCH);
+	if (compareJsonbContainers(&event->proposal->payload->root, &stored->root) == 0)
+		return decide(event->decision, OUTCOME_REPLAYED);
+	event->decision->mismatch = "payload";
+	pointstore_tell_difference(event->proposal, event->decision, &first);
+	return decide(event->decision, OUTCOME_REQUEST_MISMATCH);
 }
 
 /*
@@ -306,25 +313,27 @@ end_repeat(ProposedEvent *event, Jsonb *stored)
  * finds; XX001 when that is gone. Returns that event's payload.
  */
 static Jsonb *
-replay(ProposedEvent *event, PointstorePlan *plan)
+replay(BatchEvent *event, PointstorePlan *plan)
 {
+	const Hold *hold = event->proposal->hold;
+	Decision   *decision = event->decision;
 	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
 	RowKey		key = {0};
 	RowScan		scan;
 	Jsonb	   *payload;
 	bool		isnull;
 
-	event->applied_version = find_version(event->hold, plan);
-	pointstore_key_text(&key, event->hold->aggregate_id);
-	pointstore_key_at_most(&key, event->applied_version);
+	decision->applied_version = find_version(hold, plan);
+	pointstore_key_text(&key, hold->aggregate_id);
+	pointstore_key_at_most(&key, decision->applied_version);
 	pointstore_scan_begin(&scan, INDEX_EVENT, GetActiveSnapshot(), &key);
 	if (!pointstore_scan_next(&scan, BackwardScanDirection))
-		elog(ERROR, "version %lld is gone", (long long) event->applied_version);
-	event->version = event->applied_version;
-	event->balance = DatumGetInt64(slot_getattr(scan.slot, att[EV_BALANCE_AFTER], &isnull));
-	event->id = DatumGetInt64(slot_getattr(scan.slot, att[EV_ID], &isnull));
-	event->created_at = DatumGetTimestampTz(slot_getattr(scan.slot, att[EV_CREATED_AT], &isnull));
-	event->durable = pointstore_row_durable(scan.slot);
+		elog(ERROR, "version %lld is gone", (long long) decision->applied_version);
+	decision->version = decision->applied_version;
+	decision->balance = DatumGetInt64(slot_getattr(scan.slot, att[EV_BALANCE_AFTER], &isnull));
+	decision->id = DatumGetInt64(slot_getattr(scan.slot, att[EV_ID], &isnull));
+	decision->created_at = DatumGetTimestampTz(slot_getattr(scan.slot, att[EV_CREATED_AT], &isnull));
+	decision->durable = pointstore_row_durable(scan.slot);
 	payload = DatumGetJsonbPCopy(slot_getattr(scan.slot, att[EV_PAYLOAD], &isnull));
 	pointstore_scan_end(&scan);
 	return payload;

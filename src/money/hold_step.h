@@ -12,7 +12,8 @@
 #include "utils/timestamp.h"
 
 #include "account/held.h"
-#include "append/refusal.h"
+#include "append/judge.h"
+#include "append/propose.h"
 
 /* What a caller asks for. */
 typedef struct HoldStep
@@ -30,6 +31,6 @@ typedef struct HoldStep
 
 extern ProposedEvent pointstore_hold_event(HoldStep *step, Hold *hold, text *aggregate_id);
 extern ProposedEvent pointstore_hold_credit(const HoldStep *step);
-extern bool pointstore_hold_mismatch(ProposedEvent *event, const HoldStep *step);
+extern bool pointstore_hold_mismatch(Decision *decision, const Hold *hold, const HoldStep *step);
 
 #endif							/* POINTSTORE_HOLD_STEP_H */

@@ -23,9 +23,10 @@
 
 #include "append/append.h"
 #include "append/batch.h"
+#include "append/decide.h"
+#include "append/judge.h"
 #include "append/propose.h"
 #include "append/receipt.h"
-#include "append/refusal.h"
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
@@ -42,7 +43,8 @@ typedef struct Reversal
 	int64		id;
 	int64		version;
 	int64		amount;
-	int128		part;			/* of the amount, without sign; 0: whatever is left */
+	int64		requested;		/* of the asked event; 0: whatever is left */
+	int128		part;			/* of the amount, without sign; likewise */
 	bool		is_asked;		/* the event that the caller has named */
 	Reason		refusal;		/* why it cannot be reversed */
 } Reversal;
@@ -54,11 +56,11 @@ static Reversal *read_leg(HeapTuple row, TupleDesc desc, Reason *refusal);
 static ProposedEvent refused_event(text *id, int64 version, Reason refusal);
 static ProposedEvent reversal_event(text *id, Reversal *reversal);
 static void share_out(ProposedEvent *events, int n, int64 amount);
-static bool propose_reversal(ProposedEvent *event, Snapshot snapshot);
-static bool refuse(ProposedEvent *event, Reason reason);
+static Proposing propose_reversal(BatchEvent *event, Snapshot snapshot);
+static Proposing refuse(BatchEvent *event, Reason reason);
 static int128 left_of(const Reversal *reversal, int64 version);
 static void refuse_partial_replay(Batch *batch);
-static void reverse_order(ProposedEvent *events, int n);
+static void reverse_order(Batch *batch);
 
 /* reverse_event(aggregate_id, version, amount, request_id, allow_debt) */
 Datum
@@ -91,20 +93,20 @@ reverse(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	pointstore_act_as_owner(&scope);
 	if (PG_GETARG_BOOL(4))
 		pointstore_require_operator(scope.user, "reverse events into debt");
-	batch.nevents = find_legs(id, PG_GETARG_INT64(1), &batch.events);
-	pointstore_make_request(batch.events, batch.nevents, request_id);
+	batch.nevents = find_legs(id, PG_GETARG_INT64(1), &batch.proposals);
+	pointstore_make_request(batch.proposals, batch.nevents, request_id);
 	for (i = 0; i < batch.nevents; i++)
 	{
-		batch.events[i].any_amount = PG_ARGISNULL(2);
-		batch.events[i].any_floor = PG_GETARG_BOOL(4);
+		batch.proposals[i].any_amount = PG_ARGISNULL(2);
+		batch.proposals[i].any_floor = PG_GETARG_BOOL(4);
 	}
 	if (!PG_ARGISNULL(2))
-		share_out(batch.events, batch.nevents, PG_GETARG_INT64(2));
+		share_out(batch.proposals, batch.nevents, PG_GETARG_INT64(2));
 	pointstore_append_or_leave(&batch);
-	if (PG_ARGISNULL(2) && batch.refused == NULL && batch.events[0].outcome == OUTCOME_REPLAYED)
+	if (PG_ARGISNULL(2) && batch.refused == NULL && batch.decisions[0].outcome == OUTCOME_REPLAYED)
 		refuse_partial_replay(&batch);
 	if (batch.refused == NULL)
-		reverse_order(batch.events, batch.nevents);
+		reverse_order(&batch);
 	pointstore_act_as_caller(&scope);
 	return pointstore_answer_all(fcinfo, &batch);
 }
@@ -212,7 +214,7 @@ reversal_event(text *id, Reversal *reversal)
 		.event_type = cstring_to_text("EventReversed"),
 		.payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(
 			psprintf("{\"version\": " INT64_FORMAT "}", reversal->version)))),
-		.propose = propose_reversal, .subject = reversal
+		.propose = propose_reversal, .propose_arg = reversal
 	};
 
 	return event;
@@ -226,18 +228,18 @@ share_out(ProposedEvent *events, int n, int64 amount)
 	int			i;
 
 	for (i = 0; i < n; i++)
-		if (((Reversal *) events[i].subject)->is_asked)
-			whole = ((Reversal *) events[i].subject)->amount;
+		if (((Reversal *) events[i].propose_arg)->is_asked)
+			whole = ((Reversal *) events[i].propose_arg)->amount;
 	for (i = 0; i < n; i++)
 	{
-		Reversal   *reversal = events[i].subject;
+		Reversal   *reversal = events[i].propose_arg;
 		int128		part = (int128) reversal->amount * amount;
 
 		if (reversal->refusal != REASON_PLAIN)
 			continue;
 		if (part % whole != 0)
 			reversal->refusal = REASON_FRACTION;
-		events[i].requested = amount;
+		reversal->requested = amount;
 		part /= whole;
 		if (part < 0)
 			part = -part;
@@ -248,14 +250,15 @@ share_out(ProposedEvent *events, int n, int64 amount)
 }
 
 /* What takes an event back, as far as it has not been taken back before; 22003 for what bigint has no opposite of. */
-static bool
-propose_reversal(ProposedEvent *event, Snapshot snapshot)
+static Proposing
+propose_reversal(BatchEvent *event, Snapshot snapshot)
 {
-	const Reversal *reversal = event->subject;
+	const Reversal *reversal = event->proposal->propose_arg;
 	int128		left;
 	int128		part;
 
-	event->applied_version = reversal->version;
+	event->decision->applied_version = reversal->version;
+	event->decision->requested = reversal->requested;
 	if (reversal->refusal != REASON_PLAIN)
 		return refuse(event, reversal->refusal);
 	left = left_of(reversal, PG_INT64_MAX);
@@ -264,28 +267,28 @@ propose_reversal(ProposedEvent *event, Snapshot snapshot)
 		return refuse(event, REASON_NOTHING_LEFT);
 	if (part > left)
 	{
-		event->limit = (int64) Min(left, PG_INT64_MAX);
-		event->requested = (int64) Min(part, PG_INT64_MAX);
+		event->decision->limit = (int64) Min(left, PG_INT64_MAX);
+		event->decision->requested = (int64) Min(part, PG_INT64_MAX);
 		return refuse(event, REASON_LESS_LEFT);
 	}
 	if (part > PG_INT64_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("the opposite of %lld is out of range for type bigint", (long long) reversal->amount)));
-	event->amount = reversal->amount < 0 ? (int64) part : -(int64) part;
-	event->has_cause = true;
-	event->cause_id = reversal->id;
-	return true;
+	event->proposal->amount = reversal->amount < 0 ? (int64) part : -(int64) part;
+	event->proposal->has_cause = true;
+	event->proposal->cause_id = reversal->id;
+	return PROPOSING_DONE;
 }
 
 /* PS008 or PS011, for that reason. */
-static bool
-refuse(ProposedEvent *event, Reason reason)
+static Proposing
+refuse(BatchEvent *event, Reason reason)
 {
-	event->outcome = reason == REASON_NO_EVENT ? OUTCOME_ACCOUNT_MISSING : OUTCOME_NOT_ALLOWED;
-	event->untold = !event->account->exists || event->account->opened;
-	event->reason = reason;
-	return false;
+	event->decision->outcome = reason == REASON_NO_EVENT ? OUTCOME_ACCOUNT_MISSING : OUTCOME_NOT_ALLOWED;
+	event->decision->account_unknown = !event->account->exists || event->account->opened;
+	event->decision->reason = reason;
+	return PROPOSING_DECIDED;
 }
 
 /*
@@ -321,33 +324,38 @@ left_of(const Reversal *reversal, int64 version)
 static void
 refuse_partial_replay(Batch *batch)
 {
-	ProposedEvent *event = &batch->events[0];
-	Snapshot	snapshot = pointstore_push_snapshot();
+	ProposedEvent *event = &batch->proposals[0];
+	Decision   *decision = &batch->decisions[0];
 
-	if (left_of(event->subject, event->version) != 0)
+	(void) pointstore_push_snapshot();
+	if (left_of(event->propose_arg, decision->version) != 0)
 	{
-		event->outcome = OUTCOME_REQUEST_MISMATCH;
-		event->mismatch = "amount";
-		event->asked = "all";
-		event->stored = psprintf(INT64_FORMAT, event->amount);
-		batch->refused = event;
+		decision->outcome = OUTCOME_REQUEST_MISMATCH;
+		decision->mismatch = "amount";
+		decision->asked = "all";
+		decision->stored = psprintf(INT64_FORMAT, event->amount);
+		batch->refused = decision;
 		pointstore_raise_refused(batch);
-		pointstore_tell_account(event, snapshot);
+		pointstore_report_stored_account(event, decision);
 	}
 	PopActiveSnapshot();
 }
 
 /* The receipts come in the order of the legs. */
 static void
-reverse_order(ProposedEvent *events, int n)
+reverse_order(Batch *batch)
 {
 	int			i;
 
-	for (i = 0; i < n / 2; i++)
+	for (i = 0; i < batch->nevents / 2; i++)
 	{
-		ProposedEvent first = events[i];
+		int			other = batch->nevents - 1 - i;
+		ProposedEvent proposal = batch->proposals[i];
+		Decision	decision = batch->decisions[i];
 
-		events[i] = events[n - 1 - i];
-		events[n - 1 - i] = first;
+		batch->proposals[i] = batch->proposals[other];
+		batch->proposals[other] = proposal;
+		batch->decisions[i] = batch->decisions[other];
+		batch->decisions[other] = decision;
 	}
 }

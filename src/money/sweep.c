@@ -48,8 +48,8 @@ typedef struct SweepPosition
 } SweepPosition;
 
 static int	find_expired(SweepPosition *position, ProposedEvent **events);
-static void close_expired(ProposedEvent *events, int n);
-static bool close_batch(ProposedEvent *events, int n);
+static Outcome close_expired(ProposedEvent *events, int n);
+static bool close_batch(ProposedEvent *events, int n, Outcome *last);
 static bool is_news(const ProposedEvent *event, const ErrorData *error);
 static bool append_closings(void *arg);
 
@@ -88,11 +88,8 @@ pointstore_sweep(void)
 		pointstore_act_as_owner_of_holds(&scope);
 		n = find_expired(&position, &events);
 		if (n > 0)
-		{
-			close_expired(events, n);
 			/* the other holds of an account that is locked are locked too */
-			position.may_stay = events[n - 1].outcome != OUTCOME_BUSY;
-		}
+			position.may_stay = close_expired(events, n) != OUTCOME_BUSY;
 		pointstore_act_as_caller(&scope);
 		MemoryContextSwitchTo(old);
 		position.account = DatumGetTextPCopy(PointerGetDatum(position.account));
@@ -146,32 +143,35 @@ find_expired(SweepPosition *position, ProposedEvent **events)
 	return n;
 }
 
-/* Closes a batch; where something in it fails, each by itself, and what fails then stays open. */
-static void
+/* Closes a batch; where something in it fails, each by itself, and what fails then stays open. The last one's outcome. */
+static Outcome
 close_expired(ProposedEvent *events, int n)
 {
+	Outcome		last;
 	int			i;
 
-	if (close_batch(events, n) || n == 1)
-		return;
+	if (close_batch(events, n, &last) || n == 1)
+		return last;
 	for (i = 0; i < n; i++)
-		(void) close_batch(&events[i], 1);
+		(void) close_batch(&events[i], 1, &last);
+	return last;
 }
 
 /* False, with a WARNING where it is a single one and that is news: an error, and nothing is done. */
 static bool
-close_batch(ProposedEvent *events, int n)
+close_batch(ProposedEvent *events, int n, Outcome *last)
 {
-	Batch		batch = {.events = events, .nevents = n, .apart = true};
+	Batch		batch = {.proposals = events, .nevents = n, .independent = true};
 	ErrorData  *error = pointstore_attempt(append_closings, &batch);
 
+	*last = error == NULL ? batch.decisions[n - 1].outcome : OUTCOME_APPENDED;
 	if (error == NULL)
 		return true;
 	if (n == 1 && is_news(events, error))
 		ereport(WARNING,
 				(errcode(error->sqlerrcode),
 				 errmsg("hold \"%s\" has expired and cannot be closed: %s",
-						pointstore_cstring(((HoldStep *) events->subject)->hold_id), error->message),
+						pointstore_cstring(((HoldStep *) events->propose_arg)->hold_id), error->message),
 				 errdetail("Until tomorrow nothing more of the kind is told of its account's holds.")));
 	return false;
 }
@@ -196,10 +196,14 @@ append_closings(void *arg)
 	pointstore_append(batch);
 	for (i = 0; i < batch->nevents; i++)
 	{
-		pointstore_release_hold(batch->events[i].hold);
+		const Decision *decision = &batch->decisions[i];
+
+		pointstore_release_hold(batch->proposals[i].hold);
+		if (decision->outcome > OUTCOME_LAST_REFUSAL && decision->outcome != OUTCOME_BUSY)
+			pointstore_raise(&batch->proposals[i], decision);
 		/* what another backend has closed meanwhile is no refusal */
-		if (batch->events[i].outcome == OUTCOME_APPENDED)
-			pointstore_count_event(&batch->events[i]);
+		if (decision->outcome == OUTCOME_APPENDED)
+			pointstore_count_decision(decision);
 	}
 	return true;
 }

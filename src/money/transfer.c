@@ -97,7 +97,7 @@ Datum
 pointstore_append_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs, bool refusals_are_outcomes)
 {
 	Batch		batch = {
-		.events = legs, .nevents = POINTSTORE_TRANSFER_LEGS, .same_unit = true,
+		.proposals = legs, .nevents = POINTSTORE_TRANSFER_LEGS, .same_unit = true,
 		.refusals_are_outcomes = refusals_are_outcomes
 	};
 

@@ -51,7 +51,7 @@ pointstore_busy_has(const ProposedEvent *events, int n)
 
 /* Notes what accounts a request, which a batch has found to be busy, waits for, or, as it is given back, relieves. */
 void
-pointstore_busy_note(const ProposedEvent *events, int n, bool given_back)
+pointstore_busy_note(const ProposedEvent *events, const Decision *decisions, int n, bool given_back)
 {
 	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(BusyAccount)};
 	int			i;
@@ -64,7 +64,7 @@ pointstore_busy_note(const ProposedEvent *events, int n, bool given_back)
 		BusyAccount *entry;
 		bool		known;
 
-		if (!events[i].account->busy)
+		if (!decisions[i].account_busy)
 			continue;
 		entry = hash_search(accounts, &account, HASH_ENTER, &known);
 		entry->relieved = given_back || (known && entry->relieved);
@@ -73,13 +73,13 @@ pointstore_busy_note(const ProposedEvent *events, int n, bool given_back)
 
 /* Whether one of the accounts that such a request waits for is relieved. */
 bool
-pointstore_busy_is_relieved(const ProposedEvent *events, int n)
+pointstore_busy_is_relieved(const ProposedEvent *events, const Decision *decisions, int n)
 {
 	int			i;
 
 	for (i = 0; i < n; i++)
 	{
-		const BusyAccount *entry = events[i].account->busy ? find(&events[i]) : NULL;
+		const BusyAccount *entry = decisions[i].account_busy ? find(&events[i]) : NULL;
 
 		if (entry != NULL && entry->relieved)
 			return true;

@@ -26,9 +26,8 @@
 static Size size_of_texts(const ProposedEvent *events, int n);
 static Size size_of_text(const void *text, const void *first);
 static void *put(Message *message, const void *data, Size size);
-static void put_refusal(Message *message, ProposedEvent *told, const ProposedEvent *event);
+static void put_refusal(Message *message, Decision *told, const Decision *decision);
 static char *put_clipped(Message *message, const char *string, int most);
-static void read_decision(const ProposedEvent *decided, ProposedEvent *event);
 static ErrorData *copy_error(const ErrorData *error);
 
 /* Whether a request is small enough to be told. */
@@ -101,7 +100,7 @@ put(Message *message, const void *data, Size size)
 
 /* The combiner's answer to a request that a committed batch has decided. */
 void
-pointstore_message_decide(Message *message, const ProposedEvent *events)
+pointstore_message_decide(Message *message, const Decision *decisions)
 {
 	int			i;
 
@@ -109,21 +108,22 @@ pointstore_message_decide(Message *message, const ProposedEvent *events)
 	message->used = 0;
 	for (i = 0; i < message->nevents; i++)
 	{
-		message->events[i] = events[i];
-		put_refusal(message, &message->events[i], &events[i]);
+		message->decisions[i] = decisions[i];
+		put_refusal(message, &message->decisions[i], &decisions[i]);
 	}
 }
 
 /* What a refusal says, as far as it is this outcome's: other texts may be left from an attempt before. */
 static void
-put_refusal(Message *message, ProposedEvent *told, const ProposedEvent *event)
+put_refusal(Message *message, Decision *told, const Decision *decision)
 {
 	told->mismatch = told->asked = told->stored = told->opening = NULL;
-	if (event->outcome != OUTCOME_REQUEST_MISMATCH && event->outcome != OUTCOME_NOT_ALLOWED)
+	if (decision->outcome != OUTCOME_REQUEST_MISMATCH && decision->outcome != OUTCOME_NOT_ALLOWED &&
+		decision->outcome != OUTCOME_NO_KIND)
 		return;
 #define PUT(field) \
-	if (event->field != NULL) \
-		told->field = put(message, event->field, strlen(event->field) + 1)
+	if (decision->field != NULL) \
+		told->field = put(message, decision->field, strlen(decision->field) + 1)
 	PUT(mismatch);
 	PUT(asked);
 	PUT(stored);
@@ -168,39 +168,25 @@ put_clipped(Message *message, const char *string, int most)
 	return place;
 }
 
-/* Copies an answer out of the message: a decision into the caller's events, an error as the result. */
+/* Copies an answer out of the message: a decision into the caller's, an error as the result. */
 ErrorData *
-pointstore_message_read(const Message *message, ProposedEvent *events)
+pointstore_message_read(const Message *message, Decision *decisions)
 {
 	int			i;
 
 	if (message->answer == ANSWER_ERROR)
 		return copy_error(&message->error);
 	for (i = 0; message->answer == ANSWER_DECIDED && i < message->nevents; i++)
-		read_decision(&message->events[i], &events[i]);
-	return NULL;
-}
-
-/* The event's own texts stay the caller's. */
-static void
-read_decision(const ProposedEvent *decided, ProposedEvent *event)
-{
-	ProposedEvent asked = *event;
-
-	*event = *decided;
-	event->aggregate_id = asked.aggregate_id;
-	event->event_type = asked.event_type;
-	event->payload = asked.payload;
-	event->metadata = asked.metadata;
-	event->request_id = asked.request_id;
-	event->kind = asked.kind;
-#define COPY(field) event->field = event->field ? pstrdup(event->field) : NULL
-	COPY(mismatch);
-	COPY(asked);
-	COPY(stored);
-	COPY(opening);
+	{
+		decisions[i] = message->decisions[i];
+#define COPY(field) decisions[i].field = decisions[i].field ? pstrdup(decisions[i].field) : NULL
+		COPY(mismatch);
+		COPY(asked);
+		COPY(stored);
+		COPY(opening);
 #undef COPY
-	event->account = NULL;		/* the combiner's, and gone */
+	}
+	return NULL;
 }
 
 static ErrorData *

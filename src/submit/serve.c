@@ -49,8 +49,8 @@
 
 #include "append/append.h"
 #include "append/batch.h"
+#include "append/judge.h"
 #include "append/receipt.h"
-#include "append/refusal.h"
 #include "ground/stat.h"
 #include "ground/step.h"
 #include "ground/worker.h"
@@ -97,14 +97,14 @@ static void run_halves(Request *requests, int n, const Batch *batch, const Error
 static void gather_events(Batch *batch, const Request *requests, int n);
 static int	find_guilty(const Batch *batch, const Request *requests, int n);
 static void settle(Request *requests, int n, const Batch *batch, const ErrorData *error);
-static bool answer_decision(Request *request, const ProposedEvent *events);
+static bool answer_decision(Request *request, const ProposedEvent *events, const Decision *decisions);
 static bool answer_failure(Request *request, const Batch *batch, const ErrorData *error);
 static bool is_hopeless(Request *request, const Batch *batch, const ErrorData *error);
 static ErrorData *append_batch(Batch *batch);
 static void count_batch(const Batch *batch);
 static bool is_passing(int sqlerrcode);
 static bool put_off(Request *request, bool anew);
-static XLogRecPtr flush_of(const ProposedEvent *events, int n);
+static XLogRecPtr flush_of(const Decision *decisions, int n);
 
 /* Called once when the library is loaded. */
 void
@@ -269,20 +269,20 @@ schedule_retry(TimestampTz since)
 static void
 run(Request *requests, int n)
 {
-	Batch		batch = {.apart = true, .same_unit = true};
-	bool		trusting;
+	Batch		batch = {.independent = true, .same_unit = true};
+	bool		assume_new;
 	ErrorData  *error;
 
 	if (n == 0)
 		return;
 	/* of what is put off, which comes first, perhaps the request is what it waits for */
-	trusting = batch.trusting = requests[0].put_off == 0 && GetCurrentTimestamp() >= wary_until;
-	set_patience(Min(trusting ? PATIENCE : WARY_PATIENCE, combine_lock_timeout));
+	assume_new = batch.assume_new = requests[0].put_off == 0 && GetCurrentTimestamp() >= wary_until;
+	set_patience(Min(assume_new ? PATIENCE : WARY_PATIENCE, combine_lock_timeout));
 	gather_events(&batch, requests, n);
 	error = append_batch(&batch);
 	if (error != NULL)
 		wary_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WARINESS);
-	if (error != NULL && trusting && !pointstore_has_waited(error->sqlerrcode))
+	if (error != NULL && assume_new && !pointstore_has_waited(error->sqlerrcode))
 		run(requests, n);
 	else if (error == NULL || n == 1 || (is_passing(error->sqlerrcode) && batch.current == NULL && !batch.written))
 		settle(requests, n, &batch, error);
@@ -328,12 +328,12 @@ gather_events(Batch *batch, const Request *requests, int n)
 {
 	int			i;
 
-	batch->events = palloc(sizeof(ProposedEvent) * MESSAGE_EVENTS * n);
+	batch->proposals = palloc(sizeof(ProposedEvent) * MESSAGE_EVENTS * n);
 	for (i = 0; i < n; i++)
 	{
 		const Message *message = &requests[i].slot->message;
 
-		memcpy(&batch->events[batch->nevents], message->events, sizeof(ProposedEvent) * message->nevents);
+		memcpy(&batch->proposals[batch->nevents], message->events, sizeof(ProposedEvent) * message->nevents);
 		batch->nevents += message->nevents;
 	}
 }
@@ -342,7 +342,7 @@ gather_events(Batch *batch, const Request *requests, int n)
 static int
 find_guilty(const Batch *batch, const Request *requests, int n)
 {
-	const ProposedEvent *end = batch->events;
+	const ProposedEvent *end = batch->proposals;
 	int			i;
 
 	for (i = 0; i < n - 1; i++)
@@ -358,8 +358,8 @@ find_guilty(const Batch *batch, const Request *requests, int n)
 static void
 settle(Request *requests, int n, const Batch *batch, const ErrorData *error)
 {
-	const ProposedEvent *events = batch->events;
 	int			nanswered = 0;
+	int			first = 0;
 	int			i;
 
 	if (error == NULL)
@@ -368,12 +368,13 @@ settle(Request *requests, int n, const Batch *batch, const ErrorData *error)
 	{
 		Slot	   *slot = requests[i].slot;
 
-		if (error == NULL ? answer_decision(&requests[i], events) : answer_failure(&requests[i], batch, error))
+		if (error == NULL ? answer_decision(&requests[i], &batch->proposals[first], &batch->decisions[first]) :
+			answer_failure(&requests[i], batch, error))
 		{
 			slots[nanswered++] = slot;
 			requests[i].slot = NULL;
 		}
-		events += slot->message.nevents;
+		first += slot->message.nevents;
 	}
 	pointstore_queue_answer(slots, nanswered);
 	committing = InvalidTransactionId;
@@ -381,21 +382,21 @@ settle(Request *requests, int n, const Batch *batch, const ErrorData *error)
 
 /* What a committed batch has come to for a request. False: it is put off. */
 static bool
-answer_decision(Request *request, const ProposedEvent *events)
+answer_decision(Request *request, const ProposedEvent *events, const Decision *decisions)
 {
 	Slot	   *slot = request->slot;
 	int			n = slot->message.nevents;
 	bool		again;
 
-	if (events->outcome != OUTCOME_BUSY)
+	if (decisions->outcome != OUTCOME_BUSY)
 	{
 		retry_paid |= request->put_off != 0;
-		slot->flush = flush_of(events, n);
-		pointstore_message_decide(&slot->message, events);
+		slot->flush = flush_of(decisions, n);
+		pointstore_message_decide(&slot->message, decisions);
 		return true;
 	}
-	again = put_off(request, pointstore_busy_is_relieved(events, n));
-	pointstore_busy_note(events, n, !again);
+	again = put_off(request, pointstore_busy_is_relieved(events, decisions, n));
+	pointstore_busy_note(events, decisions, n, !again);
 	slot->message.answer = ANSWER_GIVEN_BACK;
 	return !again;
 }
@@ -498,17 +499,16 @@ put_off(Request *request, bool anew)
 
 /* WAL that must be durable before a request's decision, of the batch just committed, is told; invalid: none. */
 static XLogRecPtr
-flush_of(const ProposedEvent *events, int n)
+flush_of(const Decision *decisions, int n)
 {
 	XLogRecPtr	flush = InvalidXLogRecPtr;
 	int			i;
 
 	for (i = 0; i < n; i++)
 	{
-		if (events[i].outcome == OUTCOME_REPLAYED)
-			flush = Max(flush, events[i].durable);
-		if (events[i].outcome == OUTCOME_APPENDED ||
-			(events[i].same_as != NULL && events[i].same_as->outcome == OUTCOME_APPENDED))
+		if (decisions[i].outcome == OUTCOME_REPLAYED)
+			flush = Max(flush, decisions[i].durable);
+		if (decisions[i].by_this_batch)
 			flush = XactLastCommitEnd;
 	}
 	return flush;

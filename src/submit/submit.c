@@ -31,9 +31,9 @@
 
 #include "append/append.h"
 #include "append/batch.h"
+#include "append/judge.h"
 #include "append/propose.h"
 #include "append/receipt.h"
-#include "append/refusal.h"
 #include "ground/compat.h"
 #include "ground/stat.h"
 #include "money/transfer.h"
@@ -57,8 +57,8 @@ static Datum submit_event(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static Datum submit_transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static void begin_submit(const char *function);
 static bool has_written(void);
-static bool submit(ProposedEvent *events, int n);
-static bool combine(ProposedEvent *events, int n);
+static bool submit(ProposedEvent *events, Decision *decisions, int n);
+static bool combine(const ProposedEvent *events, Decision *decisions, int n);
 static bool await_answer(Slot *slot);
 static void leave(int code, Datum slot);
 static void count_wait(instr_time since);
@@ -81,12 +81,13 @@ static Datum
 submit_event(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 {
 	ProposedEvent event = {0};
+	Decision	decision;
 	Datum		result;
 
 	begin_submit("submit_event()");
 	pointstore_read_arguments(fcinfo, &event);
-	if (submit(&event, 1))
-		return pointstore_answer(&event, refusals_are_outcomes);
+	if (submit(&event, &decision, 1))
+		return pointstore_answer(&event, &decision, refusals_are_outcomes);
 	appending = true;
 	result = pointstore_append_one(&event, refusals_are_outcomes);
 	appending = false;
@@ -111,15 +112,17 @@ static Datum
 submit_transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 {
 	ProposedEvent legs[POINTSTORE_TRANSFER_LEGS] = {{0}};
+	Decision	decisions[POINTSTORE_TRANSFER_LEGS];
 	Batch		batch = {
-		.events = legs, .nevents = POINTSTORE_TRANSFER_LEGS, .refusals_are_outcomes = refusals_are_outcomes
+		.proposals = legs, .decisions = decisions, .nevents = POINTSTORE_TRANSFER_LEGS,
+		.refusals_are_outcomes = refusals_are_outcomes
 	};
 	Datum		result;
 	int			i;
 
 	begin_submit("submit_transfer()");
 	pointstore_read_transfer(fcinfo, legs);
-	if (!submit(legs, POINTSTORE_TRANSFER_LEGS))
+	if (!submit(legs, decisions, POINTSTORE_TRANSFER_LEGS))
 	{
 		appending = true;
 		result = pointstore_append_transfer(fcinfo, legs, refusals_are_outcomes);
@@ -127,8 +130,8 @@ submit_transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 		return result;
 	}
 	for (i = 0; i < POINTSTORE_TRANSFER_LEGS; i++)
-		if (legs[i].outcome > OUTCOME_REPLAYED && legs[i].outcome != OUTCOME_WITHDRAWN)
-			batch.refused = &legs[i];
+		if (decisions[i].outcome > OUTCOME_REPLAYED && decisions[i].outcome != OUTCOME_WITHDRAWN)
+			batch.refused = &decisions[i];
 	pointstore_raise_refused(&batch);
 	return pointstore_answer_all(fcinfo, &batch);
 }
@@ -165,13 +168,13 @@ has_written(void)
  * combiner would wait for.
  */
 static bool
-submit(ProposedEvent *events, int n)
+submit(ProposedEvent *events, Decision *decisions, int n)
 {
 	int			i;
 
 	for (i = 0; i < n; i++)
 		events[i].role = GetOuterUserId();
-	if (!appended_plainly && combine(events, n))
+	if (!appended_plainly && combine(events, decisions, n))
 		return true;
 	appended_plainly = true;
 	ForceSyncCommit();
@@ -190,7 +193,7 @@ pointstore_forget_plain_submits(void)
  * error of it is raised here. False: nothing has been done.
  */
 static bool
-combine(ProposedEvent *events, int n)
+combine(const ProposedEvent *events, Decision *decisions, int n)
 {
 	Slot	   *slot;
 	ErrorData  *volatile error = NULL;
@@ -212,7 +215,7 @@ combine(ProposedEvent *events, int n)
 		{
 			answer = slot->message.answer;
 			flush = slot->flush;
-			error = pointstore_message_read(&slot->message, events);
+			error = pointstore_message_read(&slot->message, decisions);
 		}
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(leave, PointerGetDatum(slot));

@@ -86,6 +86,8 @@ check_account(const ProposedEvent *event, const Account *account, const Kind *na
 	{
 		if (named == NULL)
 			return OUTCOME_NO_KIND;
+		if (named->pure && event->hold != NULL)
+			return OUTCOME_PURE;
 		if (account->has_stray_events)
 			return OUTCOME_STRAY_EVENTS;
 		return named->auto_open ? OUTCOME_APPENDED : OUTCOME_ACCOUNT_MISSING;

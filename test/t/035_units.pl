@@ -16,6 +16,8 @@ $node->safe_psql('postgres', <<"END");
 CREATE FUNCTION queue_transitions() RETURNS text LANGUAGE c AS '$unit/queue';
 CREATE FUNCTION queue_walk(seed integer, steps integer) RETURNS void LANGUAGE c AS '$unit/queue';
 CREATE FUNCTION queue_starts() RETURNS void LANGUAGE c AS '$unit/queue';
+CREATE FUNCTION judge_cases() RETURNS text LANGUAGE c AS '$unit/judge';
+CREATE FUNCTION judge_order() RETURNS text LANGUAGE c AS '$unit/judge';
 END
 
 # what each change makes of a slot that is free, waiting, taken, abandoned, decided, answered
@@ -34,5 +36,11 @@ foreach my $seed (1 .. 10)
 {
 	is($node->psql('postgres', "SELECT queue_walk($seed, 20000)"), 0, "all lists are sound on walk $seed");
 }
+
+is($node->safe_psql('postgres', 'SELECT judge_cases()'), '', 'the rules decide each case as the table says');
+# an event that breaks all of them, as one after the other is kept
+is($node->safe_psql('postgres', 'SELECT judge_order()'), 
+	'change_waits pure no_kind account_closed account_frozen wrong_kind version_conflict overflow'
+	. ' insufficient_balance balance_limit appended', 'and in their order');
 $node->stop;
 done_testing();

@@ -151,7 +151,8 @@ append_all(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	PreventCommandIfReadOnly("append_events()");
 	request_id = PG_ARGISNULL(1) ? NULL : pointstore_name(fcinfo, 1, "request_id");
 	batch.balanced = PG_GETARG_BOOL(2);
-	pointstore_read_elements(&batch, PG_GETARG_JSONB_P(0), request_id);
+	batch.proposals = pointstore_read_elements(PG_GETARG_JSONB_P(0), request_id, batch.balanced);
+	batch.nevents = JB_ROOT_COUNT(PG_GETARG_JSONB_P(0));
 	pointstore_append_or_leave(&batch);
 	return pointstore_answer_all(fcinfo, &batch);
 }
@@ -197,7 +198,7 @@ void
 pointstore_append(Batch *batch)
 {
 	PointstoreScope scope;
-	ErrorContextCallback context = {.previous = error_context_stack, .callback = pointstore_element_context, .arg = batch};
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = pointstore_element_context, .arg = &batch->current};
 	BatchWork	work;
 	Attempt		result;
 

@@ -13,9 +13,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#include "append/batch.h"
 #include "append/propose.h"
-#include "append/refusal.h"
 #include "ground/compat.h"
 #include "ground/name.h"
 
@@ -31,7 +29,7 @@ static void read_key(ProposedEvent *event, const char *key, JsonbValue *value);
 static text *json_text(const char *key, JsonbValue *value);
 static int64 json_bigint(const char *key, JsonbValue *value);
 static int64 parse_bigint(const char *key, const char *digits);
-static void check_sum(const Batch *batch);
+static void check_sum(const ProposedEvent *events, int n);
 
 /* The arguments of append_event, checked: 22004, 22023. */
 void
@@ -109,36 +107,35 @@ pointstore_link_legs(ProposedEvent *events, int n)
 		events[i].is_linked = true;
 }
 
-/* Fills in the batch's events from a JSON array of objects: 22004, 22023, 22003. */
-void
-pointstore_read_elements(Batch *batch, Jsonb *elements, text *request_id)
+/* The events of a JSON array of objects, one request where they have that id: 22004, 22023, 22003. */
+ProposedEvent *
+pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced)
 {
 	int			n = JB_ROOT_COUNT(elements);
 	bool		own_requests = false;
-	ErrorContextCallback context = {.previous = error_context_stack, .callback = pointstore_element_context, .arg = batch};
+	const ProposedEvent *current = NULL;
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = pointstore_element_context, .arg = &current};
+	ProposedEvent *events;
 	int			i;
 
 	if (!JB_ROOT_IS_ARRAY(elements) || JB_ROOT_IS_SCALAR(elements))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("events must be a JSON array")));
-	if ((request_id != NULL || batch->balanced) && n > PG_INT16_MAX)
+	if ((request_id != NULL || balanced) && n > PG_INT16_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a request, and a balanced call, has at most %d events, this one %d", PG_INT16_MAX, n)));
-	batch->nevents = n;
-	batch->proposals = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(ProposedEvent) * Max(n, 1),
-											   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	events = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(ProposedEvent) * Max(n, 1),
+										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	error_context_stack = &context;
 	for (i = 0; i < n; i++)
 	{
-		ProposedEvent *event = &batch->proposals[i];
-
 		CHECK_FOR_INTERRUPTS();
-		event->element = i + 1;
-		batch->current = event;
-		read_element(event, getIthJsonbValueFromContainer(&elements->root, i));
-		own_requests |= event->request_id != NULL;
+		events[i].element = i + 1;
+		current = &events[i];
+		read_element(&events[i], getIthJsonbValueFromContainer(&elements->root, i));
+		own_requests |= events[i].request_id != NULL;
 		if (own_requests && request_id != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -146,13 +143,13 @@ pointstore_read_elements(Batch *batch, Jsonb *elements, text *request_id)
 					 errdetail("Either the call has a request_id or its elements have.")));
 	}
 	error_context_stack = context.previous;
-	batch->current = NULL;
-	if (batch->balanced)
-		check_sum(batch);
-	if (request_id != NULL || (batch->balanced && !own_requests))
-		pointstore_make_request(batch->proposals, n, request_id);
-	if (batch->balanced && !own_requests)
-		pointstore_link_legs(batch->proposals, n);
+	if (balanced)
+		check_sum(events, n);
+	if (request_id != NULL || (balanced && !own_requests))
+		pointstore_make_request(events, n, request_id);
+	if (balanced && !own_requests)
+		pointstore_link_legs(events, n);
+	return events;
 }
 
 static void
@@ -278,13 +275,13 @@ parse_bigint(const char *key, const char *digits)
 
 /* The amounts of a balanced batch sum to zero: 22023. */
 static void
-check_sum(const Batch *batch)
+check_sum(const ProposedEvent *events, int n)
 {
 	int128		sum = 0;
 	int			i;
 
-	for (i = 0; i < batch->nevents; i++)
-		sum += batch->proposals[i].amount;
+	for (i = 0; i < n; i++)
+		sum += events[i].amount;
 	if (sum != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -295,7 +292,7 @@ check_sum(const Batch *batch)
 void
 pointstore_element_context(void *arg)
 {
-	const ProposedEvent *event = ((Batch *) arg)->current;
+	const ProposedEvent *event = *(const ProposedEvent **) arg;
 
 	if (event != NULL && event->element > 0)
 		errcontext("element %d of events", event->element - 1);

@@ -15,7 +15,6 @@
 
 #include "account/held.h"
 
-struct Batch;
 struct BatchEvent;
 
 /* What propose() has come to. */
@@ -67,7 +66,7 @@ extern void pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *ev
 extern void pointstore_check_event(const ProposedEvent *event);
 extern void pointstore_make_request(ProposedEvent *events, int n, text *request_id);
 extern void pointstore_link_legs(ProposedEvent *events, int n);
-extern void pointstore_read_elements(struct Batch *batch, Jsonb *elements, text *request_id);
+extern ProposedEvent *pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced);
 extern void pointstore_element_context(void *arg);
 
 #endif							/* POINTSTORE_PROPOSE_H */

@@ -138,3 +138,9 @@ ROLLBACK;
 BEGIN READ ONLY;
 SELECT pointstore.append_events('[{"aggregate_id": "append-1", "event_type": "PointEarned"}]');
 ROLLBACK;
+
+-- a page of balances is not pruned for each append, but before it has no room for the next: accounts in turn, each append by itself
+SELECT count(pointstore.append_event('append-room-' || i, 'Opened', 1)) FROM generate_series(1, 200) i;
+SELECT pg_relation_size('pointstore.balance') AS size \gset
+DO $$ BEGIN FOR i IN 1..2000 LOOP PERFORM pointstore.append_event('append-room-' || 1 + i % 200, 'PointEarned', 1); COMMIT; END LOOP; END $$;
+SELECT pg_relation_size('pointstore.balance') - :size <= 8192 AS no_larger, count(*), min(balance), max(balance) FROM pointstore.balance WHERE aggregate_id LIKE 'append-room-%';

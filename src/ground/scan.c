@@ -13,6 +13,8 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
+#include "access/relscan.h"
 #include "access/skey.h"
 #include "access/sysattr.h"
 #include "access/table.h"
@@ -20,10 +22,13 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_am.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "replication/syncrep.h"
 #include "storage/bufmgr.h"
+#include "storage/bufpage.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -35,7 +40,12 @@
 #include "ground/scan.h"
 #include "ground/store.h"
 
+/* a page of balances has room for so many updates, or is pruned */
+#define UPDATES_AT_ONCE 8
+
 static void scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key, LOCKMODE lock);
+static bool next_row_sparing(RowScan *scan, ScanDirection direction);
+static bool is_crowded(Page page);
 static bool lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, LockTupleMode mode, bool *busy);
 
 /*
@@ -61,6 +71,7 @@ scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *ke
 {
 	scan->heap = table_open(pointstore_store()->table[pointstore_table_of(index)].relid, lock);
 	scan->index = index_open(pointstore_store()->index[index], lock);
+	scan->spares_pages = index == INDEX_BALANCE;
 	scan->slot = table_slot_create(scan->heap, NULL);
 	scan->scan = pointstore_index_beginscan(scan->heap, scan->index, snapshot, key->n);
 	index_rescan(scan->scan, key->columns, key->n, NULL, 0);
@@ -78,7 +89,58 @@ pointstore_scan_again(RowScan *scan, RowKey *key)
 bool
 pointstore_scan_next(RowScan *scan, ScanDirection direction)
 {
+	if (scan->spares_pages && IsMVCCSnapshot(scan->scan->xs_snapshot) && scan->heap->rd_rel->relam == HEAP_TABLE_AM_OID)
+		return next_row_sparing(scan, direction);
 	return index_getnext_slot(scan->scan, direction, scan->slot);
+}
+
+/*
+ * The same where each row that is read is about to be updated. index_getnext_slot() prunes a page
+ * as soon as less of it is free than the table's fillfactor leaves, which one update sees
+ * to: each append would prune the page for a single dead row, and log that. Here a page is
+ * pruned when it has no room for a few more versions of its rows.
+ */
+static bool
+next_row_sparing(RowScan *scan, ScanDirection direction)
+{
+	HeapTuple	row = &((BufferHeapTupleTableSlot *) scan->slot)->base.tupdata;
+	ItemPointer tid;
+	bool		found = false;
+
+	while (!found && (tid = index_getnext_tid(scan->scan, direction)) != NULL)
+	{
+		Buffer		buffer = ReadBuffer(scan->heap, ItemPointerGetBlockNumber(tid));
+		bool		all_dead = false;
+
+		ExecClearTuple(scan->slot);
+		if (is_crowded(BufferGetPage(buffer)))
+			heap_page_prune_opt(scan->heap, buffer);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		found = heap_hot_search_buffer(tid, scan->heap, buffer, scan->scan->xs_snapshot, row, &all_dead, true);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		if (found)
+		{
+			row->t_self = *tid;
+			scan->slot->tts_tableOid = RelationGetRelid(scan->heap);
+			ExecStoreBufferHeapTuple(row, scan->slot, buffer);
+			pgstat_count_heap_fetch(scan->index);
+		}
+		/* the next step, if there is one, marks the index's entry, as after index_fetch_heap() */
+		if (!scan->scan->xactStartedInRecovery)
+			scan->scan->kill_prior_tuple = all_dead;
+		ReleaseBuffer(buffer);
+	}
+	return found;
+}
+
+/* Whether a page has no room for a few more rows as it has on average; a hint, looked at without a lock. */
+static bool
+is_crowded(Page page)
+{
+	PageHeader	header = (PageHeader) page;
+
+	return PageIsFull(page) ||
+		PageGetHeapFreeSpace(page) * PageGetMaxOffsetNumber(page) < UPDATES_AT_ONCE * (Size) (header->pd_special - header->pd_upper);
 }
 
 void

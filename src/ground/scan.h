@@ -33,6 +33,7 @@ typedef struct RowScan
 	Relation	index;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
+	bool		spares_pages;	/* its rows are read to be updated: see pointstore_scan_next() */
 } RowScan;
 
 extern void pointstore_key_text(RowKey *key, text *value);

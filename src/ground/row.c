@@ -219,7 +219,7 @@ pointstore_writer_target(RowWriter *writer, PointstoreTableId table)
 	int			i;
 
 	for (i = 0; i < writer->ntargets; i++)
-		if (writer->targets[i].table == &pointstore_store()->table[table])
+		if (writer->targets[i].table->relid == pointstore_store()->table[table].relid)
 			return &writer->targets[i];
 	elog(ERROR, "the writer does not write table %d", table);
 }
@@ -520,13 +520,13 @@ refuse_own_keys(RowTarget *target)
 	bool		isnull;
 
 	slot_getallattrs(slot);
-	if (target->table == &store->table[TABLE_EVENT_STORE] && !slot->tts_isnull[att[EV_REQUEST_ID] - 1])
+	if (target->table->relid == store->table[TABLE_EVENT_STORE].relid && !slot->tts_isnull[att[EV_REQUEST_ID] - 1])
 	{
 		pointstore_key_text(&key, DatumGetTextPP(slot->tts_values[att[EV_REQUEST_ID] - 1]));
 		pointstore_key_smallint(&key, DatumGetInt16(slot_getattr(slot, att[EV_LEG], &isnull)));
 		refuse_own_row(INDEX_EVENT_REQUEST, &key);
 	}
-	if (target->table == &store->table[TABLE_HOLD])
+	if (target->table->relid == store->table[TABLE_HOLD].relid)
 	{
 		pointstore_key_text(&key, DatumGetTextPP(slot->tts_values[att[HOLD_HOLD_ID] - 1]));
 		refuse_own_row(INDEX_HOLD, &key);

@@ -6,7 +6,7 @@
  * The store's tables are ordinary tables that anybody with the right may
  * alter, so nothing about them is taken for granted: their oids, columns and
  * indexes are looked up by name and kept in one struct until PostgreSQL says
- * that one of the relations has changed. A store that lacks something is
+ * that one of the relations has changed; the next is another one. A store that lacks something is
  * refused (55000) rather than half used. Only who verifies is let in where a
  * trigger or a key is gone: that is when there is most to find.
  *
@@ -72,7 +72,7 @@ PG_FUNCTION_INFO_V1(pointstore_found_version);
 PG_FUNCTION_INFO_V1(pointstore_check_store);
 PG_FUNCTION_INFO_V1(pointstore_check_sequence);
 
-static PointstoreStore store;
+static PointstoreStore *store = NULL;
 static Oid	watched[lengthof(watched_names)];
 static bool store_valid = false;
 static uint64 kinds_generation = 0;
@@ -80,6 +80,7 @@ static uint64 kinds_generation = 0;
 static void hear_of_changes(void);
 static void find_store(void);
 static void load_store(void);
+static void begin_store(void);
 static Oid	store_relation(Oid schema, const char *name);
 static void load_table(PointstoreTable *table, const char *name, const StoreColumn *columns, int ncolumns);
 static AttrNumber store_column(Relation rel, const StoreColumn *column);
@@ -154,12 +155,12 @@ forget_store(Datum arg, Oid relid)
 {
 	int			i;
 
-	if (!OidIsValid(relid) || relid == store.table[TABLE_ACCOUNT_KIND].relid)
+	if (!OidIsValid(relid) || (store != NULL && relid == store->table[TABLE_ACCOUNT_KIND].relid))
 		kinds_generation++;
 	if (!OidIsValid(relid))
 		store_valid = false;
 	for (i = 0; store_valid && i < N_STORE_TABLES; i++)
-		if (store.table[i].relid == relid)
+		if (store->table[i].relid == relid)
 			store_valid = false;
 	for (i = 0; store_valid && i < lengthof(watched); i++)
 		if (watched[i] == relid)
@@ -187,9 +188,9 @@ const PointstoreStore *
 pointstore_store(void)
 {
 	find_store();
-	if (store.lacks_what != NULL)
-		refuse_store(store.lacks_what, store.lacks_name);
-	return &store;
+	if (store->lacks_what != NULL)
+		refuse_store(store->lacks_what, store->lacks_name);
+	return store;
 }
 
 /* Whether the store has all its keys and triggers; false only for who verifies it. */
@@ -197,7 +198,7 @@ bool
 pointstore_store_is_complete(void)
 {
 	find_store();
-	return store.lacks_what == NULL;
+	return store->lacks_what == NULL;
 }
 
 /* Who owns it; 55000 as above. */
@@ -205,7 +206,7 @@ Oid
 pointstore_store_owner(void)
 {
 	find_store();
-	return store.owner;
+	return store->owner;
 }
 
 /* Whether no key, index or trigger is missing, as they are until the end of a restore; what else a store may lack is for who verifies it. */
@@ -213,9 +214,9 @@ bool
 pointstore_store_is_whole(void)
 {
 	find_store();
-	return store.lacks_what == NULL ||
-		(strcmp(store.lacks_what, "trigger") != 0 && strcmp(store.lacks_what, "index") != 0 &&
-		 strcmp(store.lacks_what, "unique index") != 0);
+	return store->lacks_what == NULL ||
+		(strcmp(store->lacks_what, "trigger") != 0 && strcmp(store->lacks_what, "index") != 0 &&
+		 strcmp(store->lacks_what, "unique index") != 0);
 }
 
 static void
@@ -248,35 +249,49 @@ load_store(void)
 {
 	Oid			schema = get_namespace_oid("pointstore", true);
 	PointstoreScope scope;
-	PointstoreTable *events = &store.table[TABLE_EVENT_STORE];
+	PointstoreTable *events;
 	int			i;
 
-	store.generation++;
-	store.lacks_what = NULL;
+	begin_store();
+	events = &store->table[TABLE_EVENT_STORE];
 	if (!pointstore_store_exists())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the store is not created in database \"%s\"", get_database_name(MyDatabaseId)),
 				 errhint("SELECT pointstore.create_store();")));
-	store.owner = owner_of_store();
-	pointstore_act_as_restricted(store.owner, &scope);
+	store->owner = owner_of_store();
+	pointstore_act_as_restricted(store->owner, &scope);
 	check_parts(schema);
 
 	load_table(events, "event_store", event_columns, N_EVENT_COLUMNS);
-	load_table(&store.table[TABLE_BALANCE], "balance", balance_columns, N_BALANCE_COLUMNS);
-	load_table(&store.table[TABLE_PURE_ACCOUNT], "pure_account", pure_columns, N_PURE_COLUMNS);
-	load_table(&store.table[TABLE_ACCOUNT_KIND], "account_kind", kind_columns, N_KIND_COLUMNS);
-	load_table(&store.table[TABLE_HOLD], "hold", hold_columns, N_HOLD_COLUMNS);
-	store.plain = events->plain && store.table[TABLE_BALANCE].plain && store.table[TABLE_PURE_ACCOUNT].plain;
+	load_table(&store->table[TABLE_BALANCE], "balance", balance_columns, N_BALANCE_COLUMNS);
+	load_table(&store->table[TABLE_PURE_ACCOUNT], "pure_account", pure_columns, N_PURE_COLUMNS);
+	load_table(&store->table[TABLE_ACCOUNT_KIND], "account_kind", kind_columns, N_KIND_COLUMNS);
+	load_table(&store->table[TABLE_HOLD], "hold", hold_columns, N_HOLD_COLUMNS);
+	store->plain = events->plain && store->table[TABLE_BALANCE].plain && store->table[TABLE_PURE_ACCOUNT].plain;
 	for (i = 0; i < lengthof(watched); i++)
 		watched[i] = store_relation(schema, watched_names[i]);
 	for (i = 0; i < N_STORE_INDEXES; i++)
 		load_index(i);
-	store.id_sequence = store_relation(schema, "event_store_id_seq");
+	store->id_sequence = store_relation(schema, "event_store_id_seq");
 	check_sequence_settings();
-	store.receipt_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+	store->receipt_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
 										 CStringGetDatum("receipt"), ObjectIdGetDatum(schema));
 	pointstore_act_as_caller(&scope);
+}
+
+/* A struct for another generation: that before lives as long as this transaction, which may have pointers into it. */
+static void
+begin_store(void)
+{
+	static uint64 generation = 0;
+	static MemoryContext context = NULL;
+
+	if (context != NULL)
+		MemoryContextSetParent(context, TopTransactionContext);
+	context = AllocSetContextCreate(TopMemoryContext, "pointstore store", ALLOCSET_SMALL_SIZES);
+	store = MemoryContextAllocZero(context, sizeof(PointstoreStore));
+	store->generation = ++generation;
 }
 
 static Oid
@@ -419,26 +434,26 @@ static void
 load_index(PointstoreIndexId id)
 {
 	const StoreIndex *key = &store_indexes[id];
-	Relation	rel = table_open(store.table[key->table].relid, AccessShareLock);
+	Relation	rel = table_open(store->table[key->table].relid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *cell;
 
-	store.index[id] = InvalidOid;
+	store->index[id] = InvalidOid;
 	foreach(cell, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
-		if (!OidIsValid(store.index[id]) &&
+		if (!OidIsValid(store->index[id]) &&
 			(id == INDEX_HOLD_EXPIRY ? is_expiry_index(index, key) : is_key(index, key)))
-			store.index[id] = lfirst_oid(cell);
+			store->index[id] = lfirst_oid(cell);
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
-	if (!OidIsValid(store.index[id]) && id == INDEX_HOLD_EXPIRY)
+	if (!OidIsValid(store->index[id]) && id == INDEX_HOLD_EXPIRY)
 		note_lack("index", "hold_open_idx on hold (aggregate_id, expires_at) WHERE status = 'open'");
-	else if (!OidIsValid(store.index[id]))
+	else if (!OidIsValid(store->index[id]))
 		note_lack("unique index", psprintf("on %s (%s%s)", RelationGetRelationName(rel),
-										   get_attname(RelationGetRelid(rel), store.table[key->table].att[key->columns[0]], false),
+										   get_attname(RelationGetRelid(rel), store->table[key->table].att[key->columns[0]], false),
 										   key->ncolumns > 1 ? ", ..." : ""));
 	table_close(rel, AccessShareLock);
 }
@@ -453,7 +468,7 @@ is_key(Relation index, const StoreIndex *key)
 	int			i;
 
 	for (i = 0; matches && i < key->ncolumns; i++)
-		matches = form->indkey.values[i] == store.table[key->table].att[key->columns[i]] &&
+		matches = form->indkey.values[i] == store->table[key->table].att[key->columns[i]] &&
 			index->rd_indoption[i] == 0 &&
 			(!OidIsValid(index->rd_indcollation[i]) || index->rd_indcollation[i] == C_COLLATION_OID);
 	return matches;
@@ -464,7 +479,7 @@ static bool
 is_expiry_index(Relation index, const StoreIndex *key)
 {
 	Form_pg_index form = index->rd_index;
-	const AttrNumber *att = store.table[key->table].att;
+	const AttrNumber *att = store->table[key->table].att;
 
 	return strcmp(RelationGetRelationName(index), "hold_open_idx") == 0 && form->indisvalid &&
 		index->rd_rel->relam == BTREE_AM_OID && index->rd_indcollation[0] == C_COLLATION_OID &&
@@ -494,11 +509,11 @@ pointstore_index_decides(Relation index, PointstoreIndexId id)
 	int			i;
 	int			j;
 
-	if (!form->indisunique || !form->indimmediate || form->indrelid != store.table[key->table].relid)
+	if (!form->indisunique || !form->indimmediate || form->indrelid != store->table[key->table].relid)
 		return false;
 	for (i = 0; i < form->indnkeyatts; i++)
 		for (j = 0; j < key->ncolumns; j++)
-			if (form->indkey.values[i] == store.table[key->table].att[key->columns[j]] &&
+			if (form->indkey.values[i] == store->table[key->table].att[key->columns[j]] &&
 				(!OidIsValid(index->rd_indcollation[i]) || get_collation_isdeterministic(index->rd_indcollation[i])))
 				found |= 1 << j;
 	return found == (1 << key->ncolumns) - 1;
@@ -508,7 +523,7 @@ pointstore_index_decides(Relation index, PointstoreIndexId id)
 static void
 check_sequence_settings(void)
 {
-	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(store.id_sequence));
+	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(store->id_sequence));
 	bool		rises = false;
 
 	if (HeapTupleIsValid(tuple))
@@ -702,10 +717,10 @@ read_one_as(Oid role, PointstorePlan *plan)
 static void
 note_lack(const char *what, const char *name)
 {
-	if (store.lacks_what != NULL)
+	if (store->lacks_what != NULL)
 		return;
-	store.lacks_what = what;
-	strlcpy(store.lacks_name, name, sizeof(store.lacks_name));
+	store->lacks_what = what;
+	strlcpy(store->lacks_name, name, sizeof(store->lacks_name));
 }
 
 static void

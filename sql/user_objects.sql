@@ -98,6 +98,18 @@ DROP TRIGGER object_follow ON pointstore.balance;
 SELECT version, event_type, id > lag(id) OVER (ORDER BY version) AS rises
   FROM pointstore.event_store WHERE aggregate_id = 'object-4' ORDER BY version;
 
+-- an index of the user's refuses the element whose row has its key, wherever in the call that is
+CREATE UNIQUE INDEX object_daily ON pointstore.event_store (event_type, occurred_at) WHERE event_type = 'Daily';
+SELECT version FROM pointstore.append_event('object-7', 'Daily', 1, occurred_at => '2026-01-01 00:00+00');
+\set VERBOSITY default
+SELECT version FROM pointstore.append_events('[
+    {"aggregate_id": "object-8", "event_type": "Noted"},
+    {"aggregate_id": "object-7", "event_type": "Daily", "occurred_at": "2026-01-01 00:00+00"},
+    {"aggregate_id": "object-8", "event_type": "Noted"},
+    {"aggregate_id": "object-7", "event_type": "Noted"}]');
+\set VERBOSITY sqlstate
+DROP INDEX pointstore.object_daily;
+
 -- no id is drawn below the account's last one, nor one that is there
 CREATE FUNCTION object_draw(below bigint) RETURNS TABLE (hybrid text, pure text, fresh text, by_hand text) LANGUAGE plpgsql AS $$
 DECLARE

@@ -146,6 +146,7 @@ write_rows(BatchWork *work)
 	draw_ids(work);
 	writer = pointstore_writer_begin(holds ? 3 : hybrid ? 2 : 1, tables, speculative);
 	writer->gathers = batch->nevents > 1;
+	writer->current = (const void **) &batch->current;
 	if (hybrid)
 		result = write_balances(work, writer);
 	if (result == ATTEMPT_DONE)
@@ -317,8 +318,6 @@ write_events_guarded(BatchWork *work, RowWriter *writer)
 	}
 	PG_CATCH();
 	{
-		if (writer->origin != NULL)
-			work->batch->current = writer->origin;
 		translate_duplicate(work->batch, writer);
 	}
 	PG_END_TRY();
@@ -622,7 +621,6 @@ write_event(RowWriter *writer, const ProposedEvent *event, const Decision *decis
 	TupleTableSlot *slot = target->slot;
 
 	pointstore_row_begin(target, NULL);
-	writer->origin = unconstify(ProposedEvent *, event);
 #define SET(column, value) \
 	(slot->tts_values[att[column] - 1] = (value), slot->tts_isnull[att[column] - 1] = false)
 	SET(EV_ID, Int64GetDatum(decision->id));

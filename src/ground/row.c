@@ -311,7 +311,7 @@ gather(RowWriter *writer, RowTarget *target)
 		target->gathered[target->ngathered] = table_slot_create(target->rel->ri_RelationDesc, &writer->estate->es_tupleTable);
 	MemoryContextSwitchTo(old);
 	ExecCopySlot(target->gathered[target->ngathered], target->slot);
-	target->origins[target->ngathered++] = writer->origin;
+	target->origins[target->ngathered++] = *writer->current;
 	target->gathered_bytes += ((HeapTupleTableSlot *) target->gathered[target->ngathered - 1])->tuple->t_len;
 	if (target->ngathered == ROWS_GATHERED || target->gathered_bytes >= BYTES_GATHERED)
 		store_gathered(writer, target);
@@ -331,15 +331,20 @@ pointstore_store_gathered(RowWriter *writer)
 static void
 store_gathered(RowWriter *writer, RowTarget *target)
 {
+	MemoryContext old;
 	int			i;
 
 	if (target->ngathered == 0)
 		return;
 	writer->storing = target;
+	ResetPerTupleExprContext(writer->estate);
+	/* it leaves there what it has toasted */
+	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(writer->estate));
 	table_multi_insert(target->rel->ri_RelationDesc, target->gathered, target->ngathered, writer->cid, 0, NULL);
+	MemoryContextSwitchTo(old);
 	for (i = 0; i < target->ngathered; i++)
 	{
-		writer->origin = target->origins[i];
+		*writer->current = target->origins[i];
 		ResetPerTupleExprContext(writer->estate);
 		list_free(pointstore_insert_index_tuples(target->rel, target->gathered[i], writer->estate, NULL, NIL));
 		ExecClearTuple(target->gathered[i]);

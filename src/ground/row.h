@@ -35,7 +35,7 @@ typedef struct RowTarget
 	int			keys;			/* whose indexes are the next */
 	List	   *arbiters;
 	TupleTableSlot **gathered;	/* rows that are stored together */
-	void	  **origins;		/* what each is written for */
+	const void **origins;		/* what each is written for */
 	int			ngathered;
 	Size		gathered_bytes;
 } RowTarget;
@@ -53,7 +53,7 @@ typedef struct RowWriter
 	bool		speculative;	/* indexes are opened for inserts that may meet a key */
 	bool		plain;			/* no table has triggers to fire */
 	bool		gathers;		/* rows without keys are stored together, where nobody can tell */
-	void	   *origin;			/* what the caller writes a row for; after an error, that of the row at fault */
+	const void **current;		/* of one that gathers: what the caller writes a row for, as its error context tells it */
 	int			ntargets;
 	RowTarget	targets[3];
 	TupleTableSlot *firing;		/* the row whose BEFORE triggers are firing */

@@ -362,10 +362,14 @@ store_gathered(RowWriter *writer, RowTarget *target)
 static void
 open_indices(RowWriter *writer, RowTarget *target)
 {
-	PointstoreTableId table = target->table - pointstore_store()->table;
+	const PointstoreTable *tables = pointstore_store()->table;
 	ResultRelInfo *rel = target->rel;
+	int			table = 0;
 	int			i;
 
+	/* the store may be of another generation than the writer's */
+	while (tables[table].relid != target->table->relid)
+		table++;
 	ExecOpenIndices(rel, writer->speculative);
 	for (i = 0; !indexes_locked[table] && i < rel->ri_NumIndices; i++)
 		LockRelation(rel->ri_IndexRelationDescs[i], RowExclusiveLock);

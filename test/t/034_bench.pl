@@ -86,22 +86,26 @@ is(sqlstate($node, 'postgres', "SELECT rival.double_entry($refused{$_}[1], 'Tran
 is($node->safe_psql('postgres', "SELECT bench.faults('rival.party', 'rival.entry')"), '0', 'and its totals agree');
 $node->stop;
 
-# In small, with what is installed.
-my $results = PostgreSQL::Test::Utils::tempdir;
-delete @ENV{qw(PGHOST PGPORT PGUSER PGDATABASE)};
-%ENV = (%ENV, BENCH_INSTALLED => 1, BENCH_FSYNC => 'off', BENCH_RESULTS => $results, BENCH_PARTS => 'append clients batches balance_at', BENCH_ROUNDS => 1,
-	BENCH_ACCOUNTS => 1000, BENCH_SECONDS => 1, BENCH_CLIENTS => 2, BENCH_BATCHED => 200, BENCH_EVENTS => 200,
-	BENCH_MANY => 100, BENCH_COPY => 1000, BENCH_HISTORY => 11000);
-my ($out, $err) = run_command([ 'bash', "$bench/run" ]);
-like($out, qr/ verdict /, 'the benchmark comes to its end') or die $err;
-foreach ('table and indexes per event', 'WAL per event', 'append_events of 1,000, distinct accounts', 'COPY, 1000 accounts',
-	'one call over 8 times the accounts', 'balance_at, 10 events', 'balance_at, buffers per doubling, the longest history')
+# In small, with what is installed: CHECK_BENCH=1, since it takes minutes.
+SKIP:
 {
-	like($out, qr/^ \Q$_\E\b.*\| (met|missed) *$/m, "its report has: $_");
+	skip 'CHECK_BENCH is not set', 1 unless $ENV{CHECK_BENCH};
+	my $results = PostgreSQL::Test::Utils::tempdir;
+	delete @ENV{qw(PGHOST PGPORT PGUSER PGDATABASE)};
+	%ENV = (%ENV, BENCH_INSTALLED => 1, BENCH_FSYNC => 'off', BENCH_RESULTS => $results, BENCH_PARTS => 'append clients batches balance_at', BENCH_ROUNDS => 1,
+		BENCH_ACCOUNTS => 1000, BENCH_SECONDS => 1, BENCH_CLIENTS => 2, BENCH_BATCHED => 200, BENCH_EVENTS => 200,
+		BENCH_MANY => 100, BENCH_COPY => 1000, BENCH_HISTORY => 11000);
+	my ($out, $err) = run_command([ 'bash', "$bench/run" ]);
+	like($out, qr/ verdict /, 'the benchmark comes to its end') or die $err;
+	foreach ('table and indexes per event', 'WAL per event', 'append_events of 1,000, distinct accounts', 'COPY, 1000 accounts',
+		'one call over 8 times the accounts', 'balance_at, 10 events', 'balance_at, buffers per doubling, the longest history')
+	{
+		like($out, qr/^ \Q$_\E\b.*\| (met|missed) *$/m, "its report has: $_");
+	}
+	my $figures = slurp_file("$results/figures.csv");
+	is(scalar(() = $figures =~ m{^"clients: uniform, 2",\w+,"CPU s/1,000 calls",1,0?\.\d+$}mg), 6, 'the CPU of every caller');
+	my ($calls) = $figures =~ /^balance_at,longest,buffers,1,([\d.]+)$/m;
+	cmp_ok($calls, '<', 100, 'balance_at touches few buffers');
 }
-my $figures = slurp_file("$results/figures.csv");
-is(scalar(() = $figures =~ m{^"clients: uniform, 2",\w+,"CPU s/1,000 calls",1,0?\.\d+$}mg), 6, 'the CPU of every caller');
-my ($calls) = $figures =~ /^balance_at,longest,buffers,1,([\d.]+)$/m;
-cmp_ok($calls, '<', 100, 'balance_at touches few buffers');
 
 done_testing();

@@ -71,6 +71,7 @@ INSERT INTO cor_way VALUES
 ('leg of a first leg',  'cor-t2', $$UPDATE pointstore.event_store SET leg = 7 WHERE aggregate_id = 'cor-t1' AND version = 2$$, '{link_broken critical 1}', true),
 ('leg without a cause', 'cor-u3', $$UPDATE pointstore.event_store SET cause_id = NULL WHERE aggregate_id = 'cor-u3'$$, '{link_broken critical 1}', true),
 ('leg of a plain event', 'cor-u3', $$UPDATE pointstore.event_store SET cause_id = (SELECT id FROM pointstore.event_store WHERE aggregate_id = 'cor-u1' AND version = 1) WHERE aggregate_id = 'cor-u3'$$, '{link_broken critical 1}', true),
+('leg of another leg',  'cor-u3', $$UPDATE pointstore.event_store SET cause_id = (SELECT id FROM pointstore.event_store WHERE aggregate_id = 'cor-u2' AND version = 1) WHERE aggregate_id = 'cor-u3'$$, '{link_broken critical 1}', true),
 ('amount of a leg',     'cor-t1', $$UPDATE pointstore.event_store SET amount = amount + 1, balance_after = balance_after + 1 WHERE aggregate_id = 'cor-t2';
                                     UPDATE pointstore.balance SET balance = balance + 1 WHERE aggregate_id = 'cor-t2'$$, '{transfer_unbalanced critical 2}', true),
 ('amount of a reversal', 'cor-r', $$UPDATE pointstore.event_store SET amount = amount - 1, balance_after = balance_after - 1 WHERE aggregate_id = 'cor-r' AND version = 2;

@@ -142,14 +142,14 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 const char *const pointstore_resolve_sql =
 "SELECT CAST(" PART_OF_ID("v.first_id", "$2") " AS pg_catalog.int4), v.first_id, v.total, v.newest FROM (" REVERSED("events") ") v WHERE v.id IS NOT NULL";
 
-/* The accounts with an event of a request and leg that another has: of those whose hashes are alike. */
+/* The accounts with an event of a request and leg that another has: of those whose hashes are alike, which may be many. */
 #define REQUESTS_SQL(events) \
 "WITH alike AS (" \
-" SELECT " HASH_OF("e.request_id") " AS hash FROM " events " e WHERE e.request_id IS NOT NULL" \
-"  GROUP BY pg_catalog.hashint8extended(coalesce(e.leg, -1), " HASH_OF("e.request_id") "), " HASH_OF("e.request_id") " HAVING pg_catalog.count(*)" GT "1)," \
-" named AS (SELECT e.aggregate_id, e.request_id, e.leg FROM " events " e WHERE " HASH_OF("e.request_id") EQ "ANY (ARRAY(SELECT hash FROM alike)))" \
+" SELECT DISTINCT " HASH_OF("e.request_id") " AS hash FROM " events " e WHERE e.request_id IS NOT NULL" \
+"  GROUP BY pg_catalog.hashint8extended(coalesce(e.leg, -1), " HASH_OF("e.request_id") "), " HASH_OF("e.request_id") " HAVING pg_catalog.count(*)" GT "1)" \
 " SELECT DISTINCT x.aggregate_id FROM (" \
-"  SELECT n.aggregate_id, pg_catalog.count(*) OVER (PARTITION BY n.request_id, n.leg) AS times FROM named n) x WHERE x.times" GT "1"
+"  SELECT e.aggregate_id, pg_catalog.count(*) OVER (PARTITION BY e.request_id, e.leg) AS times" \
+"    FROM " events " e JOIN alike a ON a.hash" EQ HASH_OF("e.request_id") ") x WHERE x.times" GT "1"
 
 /*
  * The accounts of first legs whose legs do not sum to zero or were not taken back alike; those of legs whose

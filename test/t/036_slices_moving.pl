@@ -70,14 +70,19 @@ my $lock = 'BEGIN; LOCK TABLE pointstore.event_store IN ACCESS EXCLUSIVE MODE;';
 sub reconcile_after_horizon
 {
 	my ($meanwhile) = @_;
-	return reconcile_while(sub { $holder->query_safe($lock) }, $waits, sub {
-		send_to($writer, $lock);
-		wait_for('the writer', q{SELECT count(*) = 2 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND wait_event = 'relation'});
-		$holder->query_safe('COMMIT');
-		$writer->query_safe('SELECT 1');
-		wait_for('the run', $waits);
-		$meanwhile->();
-	});
+	return reconcile_while(sub { $holder->query_safe($lock) }, $waits, sub { hand_over($holder, $writer); $meanwhile->() });
+}
+
+# The table goes from one session, for which the run waits, to another; in between the run makes a step.
+sub hand_over
+{
+	my ($from, $to) = @_;
+	send_to($to, $lock);
+	wait_for('the other', q{SELECT count(*) = 2 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND wait_event = 'relation'});
+	$from->query_safe('COMMIT');
+	$to->query_safe('SELECT 1');
+	wait_for('the run', $waits);
+	return;
 }
 is(reconcile_after_horizon(sub {
 	$writer->query_safe(q{SELECT FROM pointstore.confirm_hold('h1')});
@@ -86,7 +91,15 @@ is(reconcile_after_horizon(sub {
 	$writer->query_safe('COMMIT');
 }), 't|0|0', 'a hold that is closed meanwhile');
 $holder->query_safe('COMMIT');
-is(value(q{SELECT count(*) FROM pointstore.account_proof WHERE aggregate_id = 'well'}), '1', 'nor does it lose its proof');
+is(value(q{SELECT p.version = b.version FROM pointstore.account_proof p JOIN pointstore.balance b USING (aggregate_id) WHERE aggregate_id = 'well'}), 't',
+	'what has come since is proved, too');
+
+# a table that is rewritten between two ranges of blocks is read again
+is(reconcile_after_horizon(sub {
+	hand_over($writer, $holder);
+	$holder->query_safe('CLUSTER pointstore.event_store USING event_store_pkey; COMMIT');
+}), 't|0|0', 'events that have all got another place');
+is(value(q{SELECT events_checked = (SELECT count(*) FROM pointstore.event_store) FROM pointstore.reconciliation_run ORDER BY id DESC LIMIT 1}), 't', 'each is read once');
 
 # an event that no index leads to is found, however busy its account is
 $node->safe_psql('postgres', <<'END_SQL');

@@ -18,6 +18,10 @@
 #include "account/by_hand.h"
 #include "account/kind.h"
 #include "account/pair.h"
+#include "append/write.h"
+#include "feed/sequence.h"
+#include "feed/sequencer.h"
+#include "feed/signal.h"
 #include "ground/compat.h"
 #include "ground/owner.h"
 #include "ground/row.h"
@@ -39,6 +43,7 @@ static shmem_startup_hook_type earlier_startup_hook = NULL;
 static void request_memory(void);
 static void set_up_memory(void);
 static void at_transaction(XactEvent event, void *arg);
+static void tell_sequencer(XactEvent event);
 static void at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
 							  void *arg);
 
@@ -49,6 +54,7 @@ _PG_init(void)
 	pointstore_queue_init();
 	pointstore_combiner_init();
 	pointstore_reconcile_init();
+	pointstore_sequencer_init();
 	pointstore_launcher_init();
 	MarkGUCPrefixReserved("pointstore");
 	RegisterXactCallback(at_transaction, NULL);
@@ -66,7 +72,7 @@ request_memory(void)
 {
 	if (earlier_request_hook != NULL)
 		earlier_request_hook();
-	RequestAddinShmemSpace(add_size(pointstore_stat_memory(), pointstore_queue_memory()));
+	RequestAddinShmemSpace(add_size(add_size(pointstore_stat_memory(), pointstore_queue_memory()), pointstore_feed_memory()));
 }
 
 static void
@@ -77,6 +83,7 @@ set_up_memory(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	pointstore_stat_set_up();
 	pointstore_queue_set_up();
+	pointstore_feed_set_up();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -89,12 +96,24 @@ at_transaction(XactEvent event, void *arg)
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 	{
 		pointstore_step_ended(event == XACT_EVENT_COMMIT);
+		pointstore_sequence_ended(event == XACT_EVENT_COMMIT);
+		tell_sequencer(event);
 		pointstore_forget_notes();
 		pointstore_forget_kinds();
 		pointstore_forget_locks();
 		pointstore_forget_writers(0);
 		pointstore_forget_plain_submits();
 	}
+}
+
+/* Who has drawn ids and failed leaves a gap, which nobody is in a hurry to settle. */
+static void
+tell_sequencer(XactEvent event)
+{
+	bool		drawn = pointstore_has_drawn();
+
+	if (event != XACT_EVENT_ABORT)
+		pointstore_feed_commit(drawn);
 }
 
 static void

@@ -30,6 +30,7 @@ BEGIN
     PERFORM pointstore.comment_on_events();
     PERFORM pointstore.comment_on_holds();
     PERFORM pointstore.comment_on_reconciliation();
+    PERFORM pointstore.comment_on_feed();
 END
 $$;
 COMMENT ON FUNCTION pointstore.comment_on_store() IS
@@ -84,6 +85,7 @@ BEGIN
     PERFORM pointstore.create_events();
     PERFORM pointstore.create_holds();
     PERFORM pointstore.create_reconciliation();
+    PERFORM pointstore.create_feed(0);
     PERFORM pointstore.comment_on_store();
     PERFORM pointstore.create_store_views();
     PERFORM pointstore.create_store_triggers();
@@ -162,6 +164,9 @@ BEGIN
     IF version < ARRAY[1, 2] THEN
         PERFORM pointstore.drop_time_index();
     END IF;
+    IF to_regclass('pointstore.feed_block') IS NULL THEN
+        PERFORM pointstore.create_feed(coalesce(pg_sequence_last_value('pointstore.event_store_id_seq'), 0) + 1);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pointstore.upgrade_tables(text) IS
@@ -189,7 +194,7 @@ BEGIN
     END IF;
     owner := (SELECT c.relowner FROM pg_class c WHERE c.oid = 'pointstore.event_store'::regclass);
     found := coalesce(pointstore.found_version(), 'unknown');
-    IF found NOT IN ('0.9', '1.0', '1.1', installed, 'unknown') THEN
+    IF found NOT IN ('0.9', '1.0', '1.1', '1.2', installed, 'unknown') THEN
         RAISE object_not_in_prerequisite_state
             USING MESSAGE = format('store of version %s cannot be brought to version %s', found, installed);
     END IF;
@@ -251,7 +256,10 @@ BEGIN
                FROM pointstore.store_relations() r WHERE r.kind <> 'S');
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
         pointstore.balance_as_of(text, bigint), pointstore.statement(text, timestamptz, timestamptz), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive(),
+        pointstore.feed_head(), pointstore.read_feed(bigint, integer, text[], text), pointstore.position_of(bigint), pointstore.feed_incarnation(),
+        pointstore.sequence_feed(), pointstore.sequencer_alive(),
         pointstore.stat() TO %s', role);
+    EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint) TO %s', role);
     IF level IN ('writer', 'operator') THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION
             pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),

@@ -49,6 +49,8 @@ static Attempt write_rows(BatchWork *work);
 static bool open_pure_accounts(BatchWork *work, bool *hybrid, bool *speculative);
 static bool settle_holds(BatchWork *work);
 static void stamp_events(BatchWork *work);
+static bool has_drawn = false;	/* ids, in this transaction */
+
 static void draw_ids(BatchWork *work);
 static bool renew_cause(BatchEvent *first);
 static Attempt write_balances(BatchWork *work, RowWriter *writer);
@@ -557,6 +559,7 @@ pointstore_draw_id(Account *account)
 	int64		highest = pointstore_stat_highest_id();
 	int64		id;
 
+	has_drawn = true;
 	(void) GetCurrentTransactionId();
 	if (highest == 0)
 		pointstore_stat_raise_id(pointstore_highest_id());
@@ -574,6 +577,16 @@ pointstore_draw_id(Account *account)
 	pointstore_stat_raise_id(id);
 	account->last_id = id;
 	return id;
+}
+
+/* Whether events have been written since this was asked: at the end of a transaction, whether in that. */
+bool
+pointstore_has_drawn(void)
+{
+	bool		result = has_drawn;
+
+	has_drawn = false;
+	return result;
 }
 
 /* The sequence does not give what it should. */

@@ -291,4 +291,36 @@ pointstore_materialize(FunctionCallInfo fcinfo)
 }
 #endif
 
+/* The timeline: that of what is written, on a standby that of what is replayed */
+#if PG_VERSION_NUM >= 150000
+#include "access/xlogrecovery.h"
+#endif
+static inline TimeLineID
+pointstore_timeline(void)
+{
+	TimeLineID	timeline;
+
+	if (RecoveryInProgress())
+		(void) GetXLogReplayRecPtr(&timeline);
+	else
+#if PG_VERSION_NUM >= 150000
+		timeline = GetWALInsertionTimeLine();
+#else
+		timeline = ThisTimeLineID;
+#endif
+	return timeline;
+}
+
+/* A range; may report an error softly since 16. */
+#include "utils/rangetypes.h"
+static inline RangeType *
+pointstore_make_range(TypeCacheEntry *type, RangeBound *lower, RangeBound *upper)
+{
+#if PG_VERSION_NUM >= 160000
+	return make_range(type, lower, upper, false, NULL);
+#else
+	return make_range(type, lower, upper, false);
+#endif
+}
+
 #endif							/* POINTSTORE_COMPAT_H */

@@ -23,6 +23,8 @@ AS $$
     ('finding',                   'r', '1.0'),
     ('account_proof',             'r', '1.0'),
     ('reconciliation_checkpoint', 'r', '1.0'),
+    ('feed_block',                'r', '1.3'),
+    ('feed_start',                'r', '1.3'),
     ('store_version',             'v', '0.9'),
     ('account',                   'v', '0.9'),
     ('reconciliation_run',        'v', '1.0'),

@@ -145,3 +145,16 @@ pointstore_push_snapshot(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	return GetActiveSnapshot();
 }
+
+/*
+ * Whether this transaction has written rows, or a statement under way is one that writes or locks
+ * some: the executor then marks the command's id as used before the first row, whatever
+ * fires or calls us and however deep, and a used one is counted up. A transaction id
+ * says less: nextval() takes one now and then, and what it has drawn stays drawn.
+ */
+bool
+pointstore_has_written(void)
+{
+	CommandCounterIncrement();
+	return GetCurrentCommandId(false) != FirstCommandId;
+}

@@ -17,6 +17,7 @@ extern void pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name
 extern void pointstore_next_step(void);
 extern void pointstore_last_step(void);
 extern ErrorData *pointstore_attempt(bool (*what) (void *), void *arg);
+extern bool pointstore_has_written(void);
 extern Snapshot pointstore_push_snapshot(void);
 
 #endif							/* POINTSTORE_STEP_H */

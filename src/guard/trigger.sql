@@ -26,7 +26,9 @@ AS $$
     ('hold',         '_pointstore_append_only',   'BEFORE DELETE ON pointstore.hold FOR EACH ROW EXECUTE FUNCTION pointstore.guard_append_only()'),
     ('hold',         '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.hold FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()'),
     ('account_log',  '_pointstore_append_only',   'BEFORE UPDATE OR DELETE ON pointstore.account_log FOR EACH ROW EXECUTE FUNCTION pointstore.guard_append_only()'),
-    ('account_log',  '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.account_log FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()')
+    ('account_log',  '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.account_log FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()'),
+    ('feed_block',   '_pointstore_append_only',   'BEFORE DELETE ON pointstore.feed_block FOR EACH ROW EXECUTE FUNCTION pointstore.guard_append_only()'),
+    ('feed_block',   '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.feed_block FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()')
 $$;
 COMMENT ON FUNCTION pointstore.store_triggers() IS
 'The triggers that guard a store, as the installed version wants them: table, name and definition. upgrade_store() creates the missing ones.';

@@ -36,6 +36,7 @@
 #include "append/receipt.h"
 #include "ground/compat.h"
 #include "ground/stat.h"
+#include "ground/step.h"
 #include "money/transfer.h"
 #include "submit/combiner.h"
 #include "submit/message.h"
@@ -56,7 +57,6 @@ static uint32 submit_wait = 0;
 static Datum submit_event(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static Datum submit_transfer(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static void begin_submit(const char *function);
-static bool has_written(void);
 static bool submit(ProposedEvent *events, Decision *decisions, int n);
 static bool combine(const ProposedEvent *events, Decision *decisions, int n);
 static bool await_answer(Slot *slot);
@@ -142,24 +142,11 @@ begin_submit(const char *function)
 {
 	PreventCommandIfReadOnly(function);
 	if (pointstore_is_combiner() || appending || IsTransactionBlock() || IsSubTransaction() ||
-		(MyXactFlags & XACT_FLAGS_PIPELINING) || (!appended_plainly && has_written()))
+		(MyXactFlags & XACT_FLAGS_PIPELINING) || (!appended_plainly && pointstore_has_written()))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("%s commits by itself and cannot run inside a transaction block, nor after a write", function),
 				 errhint("append_event() and transfer() are part of the transaction that they are called in.")));
-}
-
-/*
- * Whether this transaction has written rows, or a statement under way is one that writes or locks
- * some: the executor then marks the command's id as used before the first row, whatever
- * fires or calls us and however deep, and a used one is counted up. A transaction id
- * says less: nextval() takes one now and then, and what it has drawn stays drawn.
- */
-static bool
-has_written(void)
-{
-	CommandCounterIncrement();
-	return GetCurrentCommandId(false) != FirstCommandId;
 }
 
 /*

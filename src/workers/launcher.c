@@ -50,6 +50,7 @@
 #include "utils/varlena.h"
 #include "utils/wait_event.h"
 
+#include "feed/sequencer.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/name.h"
@@ -72,6 +73,7 @@ PGDLLEXPORT void pointstore_worker_main(Datum arg);
 #define LAUNCHER_TYPE "pointstore launcher"
 
 #define LOOK_INTERVAL 60		/* s, between two looks whether a full run is due */
+#define SEQUENCER_INTERVAL 5	/* s, until a sequencer that has ended is started again */
 #define LONGEST_PAUSE 3600		/* s, after failures */
 #define MOST_FAILURES 20		/* that make the pause longer */
 
@@ -80,6 +82,7 @@ typedef enum Task
 	TASK_INCREMENTAL,
 	TASK_FULL,
 	TASK_SWEEP,
+	TASK_SEQUENCE,
 	N_TASKS
 } Task;
 
@@ -96,7 +99,7 @@ typedef struct Served
 /* What a worker is told, in bgw_extra. */
 typedef struct Order
 {
-	char		task;			/* 'f'ull, 'i'ncremental, the same when it is due: 'F', 'I'; or 's'weep */
+	char		task;			/* 'f'ull, 'i'ncremental, the same when it is due: 'F', 'I'; 's'weep, or se'q'uence */
 	char		database[NAMEDATALEN];
 } Order;
 
@@ -247,7 +250,7 @@ list_database(List **served, const char *name)
 static void
 look_after(Served *database, Task task, TimestampTz now)
 {
-	static const char orders[N_TASKS] = {'I', 'F', 's'};
+	static const char orders[N_TASKS] = {'I', 'F', 's', 'q'};
 	pid_t		pid;
 
 	if (database->worker[task] != NULL)
@@ -272,6 +275,8 @@ interval(Task task)
 {
 	if (task == TASK_SWEEP)
 		return sweep_interval;
+	if (task == TASK_SEQUENCE)
+		return pointstore_sequencer_is_on() ? SEQUENCER_INTERVAL : 0;
 	return task == TASK_INCREMENTAL ? reconcile_interval : Min(full_reconcile_interval, LOOK_INTERVAL);
 }
 
@@ -322,7 +327,7 @@ start_worker(const char *database, char task, BackgroundWorkerHandle **handle)
 	StaticAssertStmt(sizeof(Order) <= BGW_EXTRALEN, "the order fits");
 	strlcpy(order.database, database, NAMEDATALEN);
 	memcpy(worker.bgw_extra, &order, sizeof(order));
-	strlcpy(worker.bgw_type, task == 's' ? "pointstore sweeper" : "pointstore reconciler", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, task == 's' ? "pointstore sweeper" : task == 'q' ? POINTSTORE_SEQUENCER : "pointstore reconciler", BGW_MAXLEN);
 	snprintf(worker.bgw_name, BGW_MAXLEN, "%s of %s", worker.bgw_type, database);
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
@@ -338,7 +343,9 @@ pointstore_worker_main(Datum arg)
 	pointstore_worker_signals();
 	BackgroundWorkerInitializeConnection(order.database, NULL, 0);
 	pointstore_worker_connected();
-	if (choose_scope(order.task, &full))
+	if (order.task == 'q')
+		pointstore_run_sequencer();
+	else if (choose_scope(order.task, &full))
 		run_guarded(order.task, full);
 	proc_exit(0);
 }

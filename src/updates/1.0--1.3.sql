@@ -1,4 +1,4 @@
--- What CREATE OR REPLACE cannot do on the way from 1.0 to 1.2; the rest is the install
+-- What CREATE OR REPLACE cannot do on the way from 1.0 to 1.3; the rest is the install
 -- script itself (src/updates/update.awk).
 DROP FUNCTION pointstore.rebuild_balance(text);
 DROP FUNCTION pointstore.confirm_hold(text, bigint, text);

@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/block.h
+ *		Rows of feed_block: which ids have which positions.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_BLOCK_H
+#define POINTSTORE_BLOCK_H
+
+#include "feed/gap.h"
+
+#define BLOCK_RANGES 100
+#define BLOCK_EVENTS 4096
+
+typedef struct Block
+{
+	int64		first;			/* its first position; 0: there is no block */
+	int64		last;			/* its last position; first - 1: it is empty */
+	int			nranges;
+	IdRange		ranges[BLOCK_RANGES];
+	bool		sealed;
+	bool		stored;			/* it has a row */
+} Block;
+
+extern Datum pointstore_multirange(const IdRange *ranges, int n);
+extern int	pointstore_read_multirange(Datum multirange, IdRange *ranges, int room);
+extern void pointstore_read_last_block(Block *block, int64 *settled_below);
+extern void pointstore_write_positions(Block *block, const Ids *ids, int64 settled_below);
+extern void pointstore_write_settled(const Block *block, int64 settled_below);
+
+#endif							/* POINTSTORE_BLOCK_H */

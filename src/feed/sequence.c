@@ -1,0 +1,542 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/sequence.c
+ *		Positions: given to events after they have been committed.
+ *
+ * One run reads, in this order: the last id that was drawn; who may still store events; and,
+ * by one snapshot taken after that, the events themselves. Whatever was drawn is then in the snapshot,
+ * or in a gap that waits for those writers (gap.c). An account's later event is in no snapshot
+ * that lacks its earlier one, and ids rise with versions: so the events of one
+ * snapshot, by id, from the lowest on, are in the order of every account.
+ *
+ * Events of before there was a feed may have ids that fall within an account. Below feed_start's
+ * mark each is therefore held against the one before it, and withheld, as a gap, until that has
+ * a position: a later run gives it one, in a later block.
+ *
+ * Who sequences holds a lock of the database's to the end of its transaction, which never commits
+ * asynchronously. What it knows of gaps it keeps in memory, for the next run of its session; where
+ * another session has sequenced meanwhile, or nobody has yet, that is made up from the blocks:
+ * what is in none of them, from settled_below on, is a gap.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "storage/lock.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "feed/block.h"
+#include "feed/gap.h"
+#include "feed/sequence.h"
+#include "feed/signal.h"
+#include "ground/identity.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
+#include "ground/sql.h"
+#include "ground/step.h"
+#include "ground/store.h"
+
+PG_FUNCTION_INFO_V1(pointstore_sequence_feed);
+
+#define SEQUENCE_LOCK 0x70736671	/* field of an advisory lock tag, which users' numbers do not reach */
+#define SEQUENCE_LOCK_KIND 13
+#define RUN_EVENTS 100000		/* positions that one run gives at most */
+#define SETTLED_STEP 10000		/* ids that settled_below advances without a position given, before it is written */
+#define SETTLE_TRIES 10			/* looks of sequence_feed() for writers that end, 10 ms apart */
+
+/* What a session knows of the feed while nobody else sequences. */
+typedef struct Sequencer
+{
+	MemoryContext context;
+	bool		valid;			/* of what is committed, or in this transaction */
+	bool		under_way;
+	Block		block;			/* the last */
+	int64		settled_below;	/* as it is stored */
+	int64		highest;		/* up to there every id has a position, or is in a gap, or is given up */
+	int64		unordered_below;	/* ids below it may fall within an account */
+	Gaps		gaps;
+} Sequencer;
+
+/* What the sequence has drawn: ids of its class, which is told by the last. */
+typedef struct Drawn
+{
+	int64		last;
+	int64		increment;
+	int64		lowest;
+} Drawn;
+
+typedef struct Run
+{
+	Drawn		drawn;
+	VirtualTransactionId *writers;	/* who might store events after that was read */
+	int			nwriters;
+	int			limit;			/* of events read */
+	Ids			seen;			/* without a position until now, ascending */
+	Ids			given;			/* which of them are given one */
+	Ids			withheld;
+	int64		upto;			/* below this everything was looked at */
+} Run;
+
+static Sequencer sequencer;
+
+static void lock_sequencing(void);
+static bool is_up_to_date(void);
+static void restore(const Drawn *drawn, const VirtualTransactionId *writers, int nwriters);
+static void restore_gaps(Horizon *horizon);
+static void read_drawn(Drawn *drawn);
+static void read_events(Run *run);
+static void read_gaps(Run *run);
+static void read_new(Run *run);
+static void take_ids(Ids *ids);
+static void add_id(Ids *ids, int64 id);
+static Datum id_array(const int64 *ids, int n, int step);
+static void withhold(Run *run);
+static bool has_come(const Run *run, const bool *refused, int64 id, int64 before);
+static int	find_id(const Ids *ids, int64 id);
+static void note_gaps(Run *run, Horizon *horizon);
+static void note_withheld(const Ids *withheld);
+static Horizon *withheld_horizon(void);
+static void store_positions(const Ids *ids);
+static void await_writers(void);
+
+/* Whether this store gives positions itself: not where its events come by a subscription. As the owner. */
+bool
+pointstore_is_sequenced(void)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT FROM pg_catalog.pg_subscription_rel r JOIN pg_catalog.pg_class c ON c.oid" EQ "r.srrelid"
+		" WHERE c.relnamespace" EQ "CAST('pointstore' AS pg_catalog.regnamespace)"
+		" AND CAST(c.relname AS pg_catalog.text)" EQ "ANY (ARRAY['event_store', 'feed_block']) LIMIT 1"
+	};
+	bool		result;
+
+	SPI_connect();
+	pointstore_execute(&plan, NULL, NULL, true);
+	result = SPI_processed == 0;
+	SPI_finish();
+	return result;
+}
+
+/*
+ * One run, inside the caller's transaction, which has written no event, and acting as the
+ * verifier. What it has given stands when that has committed.
+ */
+void
+pointstore_sequence(SequenceRun *result)
+{
+	Run			run = {.limit = RUN_EVENTS};
+
+	lock_sequencing();
+	SPI_connect();
+	sequencer.under_way = true;
+	read_drawn(&run.drawn);
+	run.writers = pointstore_event_writers(&run.nwriters);
+	if (!is_up_to_date())
+		restore(&run.drawn, run.writers, run.nwriters);
+	sequencer.valid = false;
+	read_events(&run);
+	if (run.seen.n > 0 && run.seen.id[0] < sequencer.unordered_below)
+		withhold(&run);
+	else
+		run.given = run.seen;
+	pointstore_fill_gaps(&sequencer.gaps, &run.seen);
+	if (run.upto > sequencer.highest)
+		note_gaps(&run, pointstore_add_horizon(&sequencer.gaps, run.writers, run.nwriters, false));
+	note_withheld(&run.withheld);
+	pointstore_settle_gaps(&sequencer.gaps, run.upto);
+	store_positions(&run.given);
+	result->prepared = pointstore_is_any_prepared(run.writers, run.nwriters);
+	result->more = run.seen.n == run.limit;
+	result->head = Max(sequencer.block.last, 0);
+	result->given = run.given.n;
+	sequencer.valid = true;
+	SPI_finish();
+}
+
+/* One sequencer at a time; the lock goes with the transaction. */
+static void
+lock_sequencing(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, SEQUENCE_LOCK, 0, SEQUENCE_LOCK_KIND);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* Whether what this session knows is how the feed stands; the last block is, from now on. */
+static bool
+is_up_to_date(void)
+{
+	Block		last;
+	int64		settled_below;
+	bool		result;
+
+	pointstore_read_last_block(&last, &settled_below);
+	result = sequencer.valid && sequencer.block.first == last.first && sequencer.block.last == last.last;
+	sequencer.block = last;
+	sequencer.settled_below = settled_below;
+	return result;
+}
+
+/* Makes up from the blocks what the session has to know. */
+static void
+restore(const Drawn *drawn, const VirtualTransactionId *writers, int nwriters)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT coalesce(pg_catalog.max(CAST(unordered_below AS pg_catalog.int8)), 0) FROM pointstore.feed_start"
+	};
+	bool		isnull;
+
+	if (sequencer.context == NULL)
+		sequencer.context = AllocSetContextCreate(TopMemoryContext, "pointstore sequencer", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(sequencer.context);
+	sequencer.gaps.context = sequencer.context;
+	sequencer.gaps.horizons = NIL;
+	pointstore_execute(&plan, NULL, NULL, false);
+	sequencer.unordered_below = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	sequencer.highest = Max(sequencer.settled_below, drawn->lowest) - 1;
+	restore_gaps(pointstore_add_horizon(&sequencer.gaps, writers, nwriters, false));
+}
+
+/* What is between the ranges of the blocks. However many blocks there are, gaps alone are kept. */
+static void
+restore_gaps(Horizon *horizon)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT pg_catalog.lower(r.ids), pg_catalog.upper(r.ids) FROM"
+		" (SELECT s.ids FROM pointstore.feed_block s WHERE s.sealed AND s.ids OPERATOR(pg_catalog.&&) pg_catalog.int8range($1, NULL)"
+		"  UNION ALL SELECT l.ids FROM (SELECT ids, sealed FROM pointstore.feed_block ORDER BY first_position DESC LIMIT 1) l WHERE NOT l.sealed) b,"
+		" LATERAL pg_catalog.unnest(CAST(b.ids AS pg_catalog.int8multirange)) AS r(ids) WHERE pg_catalog.upper(r.ids)" GT "$1 ORDER BY 1",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(sequencer.highest + 1);
+	Portal		cursor;
+
+	pointstore_prepare(&plan);
+	cursor = SPI_cursor_open(NULL, plan.plan, &value, NULL, false);
+	for (SPI_cursor_fetch(cursor, true, 1000); SPI_processed > 0; SPI_cursor_fetch(cursor, true, 1000))
+	{
+		uint64		i;
+
+		CHECK_FOR_INTERRUPTS();
+		for (i = 0; i < SPI_processed; i++)
+		{
+			bool		isnull;
+			int64		lower = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+
+			pointstore_add_gap(&sequencer.gaps, horizon, sequencer.highest + 1, lower);
+			sequencer.highest = Max(sequencer.highest,
+									DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)) - 1);
+		}
+		SPI_freetuptable(SPI_tuptable);
+	}
+	SPI_cursor_close(cursor);
+}
+
+static void
+read_drawn(Drawn *drawn)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT q.last_value, q.is_called, s.seqincrement, s.seqmin FROM pointstore.event_store_id_seq q, pg_catalog.pg_sequence s"
+		" WHERE s.seqrelid" EQ "CAST('pointstore.event_store_id_seq' AS pg_catalog.regclass)"
+	};
+	HeapTuple	row;
+	bool		isnull;
+
+	pointstore_execute(&plan, NULL, NULL, false);
+	row = SPI_tuptable->vals[0];
+	drawn->last = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
+	drawn->increment = Max(DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull)), 1);
+	drawn->lowest = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 4, &isnull));
+	if (!DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull)))
+		drawn->last -= drawn->increment;
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* Reads the events that have no position, from the lowest id on. */
+static void
+read_events(Run *run)
+{
+	bool		look = pointstore_find_ended(&sequencer.gaps);
+
+	/* those who have ended by now are seen by it */
+	PushActiveSnapshot(GetLatestSnapshot());
+	run->limit += withheld_horizon()->ngaps;
+	if (look)
+		read_gaps(run);
+	if (run->seen.n == run->limit)
+		run->upto = Min(run->seen.id[run->seen.n - 1], sequencer.highest);
+	else
+		read_new(run);
+	PopActiveSnapshot();
+}
+
+/* What has come in the gaps that are looked at. */
+static void
+read_gaps(Run *run)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT e.id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS g(lower, upper),"
+		" LATERAL (SELECT s.id FROM pointstore.event_store s WHERE s.id" GE "g.lower AND s.id" LT "g.upper"
+		"   AND ($4" EQ "1 OR (s.id" MINUS "$3) OPERATOR(pg_catalog.%) $4" EQ "0) ORDER BY s.id LIMIT $5) AS e LIMIT $5",
+		.nargs = 5, .argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8OID, INT8OID, INT8OID}
+	};
+	IdRange    *ranges;
+	int			n = pointstore_gaps_to_look_at(&sequencer.gaps, &ranges);
+	Datum		values[5];
+
+	if (n == 0)
+		return;
+	values[0] = id_array(&ranges->lower, n, 2);
+	values[1] = id_array(&ranges->upper, n, 2);
+	values[2] = Int64GetDatum(run->drawn.last);
+	values[3] = Int64GetDatum(run->drawn.increment);
+	values[4] = Int64GetDatum(run->limit);
+	pointstore_execute(&plan, values, NULL, true);
+	take_ids(&run->seen);
+	pfree(ranges);
+}
+
+/* What has come above all that was read before. */
+static void
+read_new(Run *run)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT s.id FROM pointstore.event_store s WHERE s.id" GT "$1 AND s.id" LE "$2"
+		"   AND ($3" EQ "1 OR (s.id" MINUS "$2) OPERATOR(pg_catalog.%) $3" EQ "0) ORDER BY s.id LIMIT $4",
+		.nargs = 4, .argtypes = {INT8OID, INT8OID, INT8OID, INT8OID}
+	};
+	Datum		values[4] = {Int64GetDatum(sequencer.highest), Int64GetDatum(run->drawn.last),
+	Int64GetDatum(run->drawn.increment), Int64GetDatum(run->limit - run->seen.n)};
+
+	run->upto = Max(run->drawn.last, sequencer.highest);
+	if (run->drawn.last <= sequencer.highest)
+		return;
+	pointstore_execute(&plan, values, NULL, true);
+	take_ids(&run->seen);
+	if (run->seen.n == run->limit)
+		run->upto = run->seen.id[run->seen.n - 1];
+}
+
+/* The ids that a statement has found. */
+static void
+take_ids(Ids *ids)
+{
+	uint64		i;
+
+	for (i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		add_id(ids, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)));
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static void
+add_id(Ids *ids, int64 id)
+{
+	if (ids->n == ids->room)
+	{
+		ids->room = Max(64, 2 * ids->room);
+		ids->id = ids->id == NULL ? palloc(sizeof(int64) * ids->room) : repalloc_huge(ids->id, sizeof(int64) * ids->room);
+	}
+	ids->id[ids->n++] = id;
+}
+
+/* Numbers, every so many, as an array. */
+static Datum
+id_array(const int64 *ids, int n, int step)
+{
+	Datum	   *elements = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * (n + 1));
+	ArrayType  *array;
+	int			i;
+
+	for (i = 0; i < n; i++)
+		elements[i] = Int64GetDatum(ids[i * step]);
+	array = construct_array(elements, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+	pfree(elements);
+	return PointerGetDatum(array);
+}
+
+/*
+ * Of the events seen, which are given a position: not one whose account's earlier event has
+ * none, nor one that would come before it in this run.
+ */
+static void
+withhold(Run *run)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT e.id, p.id FROM pg_catalog.unnest($1) AS i(id) JOIN pointstore.event_store e ON e.id" EQ "i.id"
+		"  JOIN pointstore.event_store p ON p.aggregate_id" EQ "e.aggregate_id AND p.version" EQ "e.version" MINUS "1"
+		"   AND ($3" EQ "1 OR (p.id" MINUS "$2) OPERATOR(pg_catalog.%) $3" EQ "0) ORDER BY e.id",
+		.nargs = 3, .argtypes = {INT8ARRAYOID, INT8OID, INT8OID}
+	};
+	Datum		values[3] = {id_array(run->seen.id, run->seen.n, 1), Int64GetDatum(run->drawn.last), Int64GetDatum(run->drawn.increment)};
+	bool	   *refused = palloc0(run->seen.n * sizeof(bool));
+	uint64		next = 0;
+	int			i;
+
+	pointstore_execute(&plan, values, NULL, true);
+	for (i = 0; i < run->seen.n; i++)
+	{
+		int64		id = run->seen.id[i];
+		bool		isnull;
+
+		if (next < SPI_processed && DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[next], SPI_tuptable->tupdesc, 1, &isnull)) == id)
+			refused[i] = !has_come(run, refused, id, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[next++], SPI_tuptable->tupdesc, 2, &isnull)));
+		add_id(refused[i] ? &run->withheld : &run->given, id);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	pfree(refused);
+}
+
+/* Whether the event before an account's event has its position when that is given one. */
+static bool
+has_come(const Run *run, const bool *refused, int64 id, int64 before)
+{
+	int			place = find_id(&run->seen, before);
+
+	if (place >= 0)
+		return before < id && !refused[place];
+	return before <= sequencer.highest && !pointstore_in_gap(&sequencer.gaps, before);
+}
+
+/* Where an id is among others, ascending; -1: nowhere. */
+static int
+find_id(const Ids *ids, int64 id)
+{
+	int			low = 0;
+	int			high = ids->n;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (ids->id[middle] < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < ids->n && ids->id[low] == id ? low : -1;
+}
+
+/* What was drawn, up to where this run has read, and not seen, waits for the writers. */
+static void
+note_gaps(Run *run, Horizon *horizon)
+{
+	int64		next = sequencer.highest + 1;
+	int			i;
+
+	for (i = 0; i < run->seen.n; i++)
+	{
+		if (run->seen.id[i] < next)
+			continue;
+		if (run->seen.id[i] - next >= run->drawn.increment)
+			pointstore_add_gap(&sequencer.gaps, horizon, next, run->seen.id[i]);
+		next = run->seen.id[i] + 1;
+	}
+	if (run->upto + 1 - next >= run->drawn.increment)
+		pointstore_add_gap(&sequencer.gaps, horizon, next, run->upto + 1);
+	sequencer.highest = run->upto;
+}
+
+/* The events that are withheld. */
+static void
+note_withheld(const Ids *withheld)
+{
+	int			i;
+
+	for (i = 0; i < withheld->n; i++)
+		pointstore_add_gap(&sequencer.gaps, withheld_horizon(), withheld->id[i], withheld->id[i] + 1);
+}
+
+static Horizon *
+withheld_horizon(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, sequencer.gaps.horizons)
+		if (((Horizon *) lfirst(cell))->withheld)
+			return lfirst(cell);
+	return pointstore_add_horizon(&sequencer.gaps, NULL, 0, true);
+}
+
+/* The blocks, and how far all is settled, as it is worth a write. */
+static void
+store_positions(const Ids *ids)
+{
+	int64		settled_below = Min(pointstore_lowest_gap(&sequencer.gaps), sequencer.highest + 1);
+
+	if (ids->n > 0)
+		pointstore_write_positions(&sequencer.block, ids, settled_below);
+	else if (sequencer.block.first > 0 && settled_below >= sequencer.settled_below + SETTLED_STEP)
+		pointstore_write_settled(&sequencer.block, settled_below);
+	else
+		return;
+	sequencer.settled_below = settled_below;
+	ForceSyncCommit();
+}
+
+/* sequence_feed(): one run, in the transaction of the statement that calls it. Returns the head. */
+Datum
+pointstore_sequence_feed(PG_FUNCTION_ARGS)
+{
+	SequenceRun run = {0};
+	PointstoreScope scope;
+
+	PreventCommandIfReadOnly("sequence_feed()");
+	if (IsTransactionBlock() || IsSubTransaction() || (MyXactFlags & XACT_FLAGS_PIPELINING) || pointstore_has_written())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("sequence_feed() gives positions to what is committed, and cannot run inside a transaction block, nor after a write")));
+	(void) pointstore_store();
+	/* it reads what is committed now, whatever the session's default */
+	XactIsoLevel = XACT_READ_COMMITTED;
+	pointstore_act_as_verifier(&scope);
+	if (!pointstore_is_sequenced())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the events of this store come by a subscription, and it gives no positions itself"),
+				 errhint("Let the publication have pointstore.feed_block too.")));
+	pointstore_sequence(&run);
+	if (!pointstore_sequencer_is_alive())
+		await_writers();
+	pointstore_sequence(&run);
+	pointstore_act_as_caller(&scope);
+	PG_RETURN_INT64(run.head);
+}
+
+/*
+ * Waits a moment for those who may still fill a gap: a session that does not go on to
+ * sequence forgets what they are, and would find them to be others next time.
+ */
+static void
+await_writers(void)
+{
+	int			i;
+
+	for (i = 0; i < SETTLE_TRIES && pointstore_gaps_await_writers(&sequencer.gaps); i++)
+	{
+		pg_usleep(10000L);
+		CHECK_FOR_INTERRUPTS();
+		(void) pointstore_find_ended(&sequencer.gaps);
+	}
+}
+
+/* At the end of each transaction: what the session knows counts if that was committed. */
+void
+pointstore_sequence_ended(bool committed)
+{
+	if (sequencer.under_way && !committed)
+		sequencer.valid = false;
+	sequencer.under_way = false;
+}

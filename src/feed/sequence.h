@@ -1,0 +1,24 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/sequence.h
+ *		Positions: given to events after they have been committed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_SEQUENCE_H
+#define POINTSTORE_SEQUENCE_H
+
+/* What a run has come to. */
+typedef struct SequenceRun
+{
+	int64		head;			/* the last position given, by whomever */
+	int64		given;			/* positions given by this run */
+	bool		more;			/* there was more than one run gives */
+	bool		prepared;		/* prepared transactions have written events */
+} SequenceRun;
+
+extern bool pointstore_is_sequenced(void);
+extern void pointstore_sequence(SequenceRun *run);
+extern void pointstore_sequence_ended(bool committed);
+
+#endif							/* POINTSTORE_SEQUENCE_H */

@@ -1,0 +1,188 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/sequencer.c
+ *		The background worker that sequences: one for each database of pointstore.databases,
+ *		as long as that has a store which gives positions itself.
+ *
+ * It sleeps until a backend commits events (signal.c). A run costs some tenths of a millisecond
+ * of CPU and a flush, whether it gives one position or a thousand: so after a run it
+ * pauses, a millisecond where there is little to do and up to ten under load, before it takes
+ * what has come meanwhile.
+ *
+ * What fails is logged, and tried again with growing pauses. The process may be ended at any point.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/async.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "feed/sequence.h"
+#include "feed/sequencer.h"
+#include "feed/signal.h"
+#include "ground/compat.h"
+#include "ground/identity.h"
+#include "ground/owner.h"
+#include "ground/step.h"
+#include "ground/store.h"
+#include "ground/worker.h"
+
+#define IDLE_TIMEOUT 60000		/* ms, between two looks while nothing is committed */
+#define FIRST_PAUSE 1000		/* ms, after an error; twice as long after each further one */
+#define LONGEST_PAUSE 60000
+
+static bool is_on = true;
+static bool notify = false;
+
+static bool sequence_guarded(SequenceRun *run, bool *failed);
+static bool sequence_in_transaction(SequenceRun *run);
+static bool is_sequenced_still(void);
+static int	pause_after(int64 given);
+static void rest(long timeout);
+
+/* Called once when the library is loaded. */
+void
+pointstore_sequencer_init(void)
+{
+	DefineCustomBoolVariable("pointstore.sequencer",
+							 "Whether a worker gives the events of pointstore.databases their positions in the feed.",
+							 NULL, &is_on, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("pointstore.notify_feed",
+							 "Whether the sequencer sends NOTIFY pointstore_feed with the head of the feed.",
+							 NULL, &notify, false, PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+/* Whether there are to be sequencers. */
+bool
+pointstore_sequencer_is_on(void)
+{
+	return is_on;
+}
+
+/* What a worker does that is told to sequence: returns when there is nothing to sequence here any more. */
+void
+pointstore_run_sequencer(void)
+{
+	SequenceRun run = {0};
+	long		pause = FIRST_PAUSE;
+	bool		failed = false;
+
+	if (!pointstore_sequencer_begin())
+	{
+		ereport(LOG,
+				(errmsg("more databases have a feed than a server can have sequencers for")));
+		return;
+	}
+	for (;;)
+	{
+		(void) pointstore_worker_reload();
+		if (!is_on)
+			return;
+		pointstore_sequencer_take();
+		if (!sequence_guarded(&run, &failed))
+			return;
+		if (failed)
+		{
+			rest(pause);
+			pause = Min(2 * pause, LONGEST_PAUSE);
+			continue;
+		}
+		pause = FIRST_PAUSE;
+		pointstore_publish_head(run.head);
+		pointstore_sequencer_watch(run.prepared);
+		if (run.given > 0 && !run.more)
+			rest(pause_after(run.given));
+		if (run.given == 0)
+			pointstore_sequencer_sleep(IDLE_TIMEOUT);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* A run whose error is logged. False: there is nothing to sequence here. */
+static bool
+sequence_guarded(SequenceRun *run, bool *failed)
+{
+	volatile bool result = true;
+
+	*failed = false;
+	PG_TRY();
+	{
+		result = sequence_in_transaction(run);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(TopMemoryContext);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		*failed = true;
+	}
+	PG_END_TRY();
+	return result;
+}
+
+static bool
+sequence_in_transaction(SequenceRun *run)
+{
+	PointstoreScope scope;
+	bool		result;
+
+	StartTransactionCommand();
+	result = OidIsValid(get_extension_oid("pointstore", true)) && pointstore_store_exists();
+	if (result)
+	{
+		pointstore_begin_step();
+		pointstore_act_as_verifier(&scope);
+		result = pointstore_store_is_whole() && is_sequenced_still();
+		if (result)
+			pointstore_sequence(run);
+		if (result && notify && run->given > 0)
+			Async_Notify("pointstore_feed", psprintf("%lld", (long long) run->head));
+		pointstore_act_as_caller(&scope);
+	}
+	CommitTransactionCommand();
+	return result;
+}
+
+/* Whether the store gives positions itself, which is asked once a second. */
+static bool
+is_sequenced_still(void)
+{
+	static TimestampTz asked = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (asked != 0 && !TimestampDifferenceExceeds(asked, now, 1000))
+		return true;
+	asked = now;
+	return pointstore_is_sequenced();
+}
+
+/* Milliseconds until the next run: the more there is to do, the more it takes at once. */
+static int
+pause_after(int64 given)
+{
+	if (given < 8)
+		return 1;
+	return given < 32 ? 5 : 10;
+}
+
+/* Waits, whatever is committed meanwhile. */
+static void
+rest(long timeout)
+{
+	static uint32 wait_event = 0;
+
+	pgstat_report_activity(STATE_IDLE, NULL);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout,
+					 pointstore_wait_event(&wait_event, "PointstoreSequencerPause"));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}

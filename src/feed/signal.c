@@ -1,0 +1,252 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/signal.c
+ *		Who writes events wakes the sequencer; the sequencer wakes who waits for the feed.
+ *		In shared memory, so with the library preloaded only.
+ *
+ * There is an entry for each database that has had a sequencer since the server started,
+ * claimed in order and never given back, so that no database gets two.
+ *
+ * A backend whose transaction has written events sets pending after it has become visible,
+ * and then, if the sequencer is asleep, its latch. The sequencer clears pending before it
+ * reads, and looks at it again between saying that it is asleep and waiting: so no commit is
+ * missed, and one latch is set for all that commit while it is awake. Of a transaction
+ * that was prepared nobody knows at its end what it had written: while the sequencer knows of
+ * one, every commit in the database counts.
+ *
+ * The head that is published is one that has been committed. It is for comparing: what is
+ * read is read from the table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "feed/signal.h"
+#include "ground/compat.h"
+
+#define MAX_DATABASES 64
+#define POLL_INTERVAL 20		/* ms, of who waits where no sequencer is alive to wake him */
+
+typedef struct FeedSignal
+{
+	pg_atomic_uint32 database;	/* InvalidOid: free */
+	pg_atomic_uint32 pending;	/* something was committed since the sequencer began to read */
+	pg_atomic_uint32 asleep;	/* it waits to be woken */
+	pg_atomic_uint32 every_commit;	/* may be one that it waits for */
+	pg_atomic_uint64 latch;		/* the sequencer's; 0: none is alive */
+	pg_atomic_uint64 head;		/* last position that is known to be given */
+	ConditionVariable moved;
+} FeedSignal;
+
+/* no two databases in one cache line */
+typedef union Entry
+{
+	FeedSignal	signal;
+	char		padding[TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(FeedSignal))];
+} Entry;
+
+static Entry *entries = NULL;	/* null: not preloaded */
+static FeedSignal *own = NULL;
+
+static FeedSignal *own_signal(void);
+static FeedSignal *claim_signal(void);
+static void sequencer_ended(int code, Datum arg);
+
+/* What it needs of shared memory. */
+Size
+pointstore_feed_memory(void)
+{
+	return sizeof(Entry) * MAX_DATABASES;
+}
+
+/* Finds its shared memory, made where it is not yet, under AddinShmemInitLock. */
+void
+pointstore_feed_set_up(void)
+{
+	bool		found;
+	int			i;
+
+	entries = ShmemInitStruct("pointstore feed", sizeof(Entry) * MAX_DATABASES, &found);
+	for (i = 0; !found && i < MAX_DATABASES; i++)
+	{
+		FeedSignal *signal = &entries[i].signal;
+
+		pg_atomic_init_u32(&signal->database, InvalidOid);
+		pg_atomic_init_u32(&signal->pending, 0);
+		pg_atomic_init_u32(&signal->asleep, 0);
+		pg_atomic_init_u32(&signal->every_commit, 0);
+		pg_atomic_init_u64(&signal->latch, 0);
+		pg_atomic_init_u64(&signal->head, 0);
+		ConditionVariableInit(&signal->moved);
+	}
+}
+
+/* This database's entry, or NULL where no sequencer has claimed one yet. */
+static FeedSignal *
+own_signal(void)
+{
+	int			i;
+
+	for (i = 0; own == NULL && entries != NULL && i < MAX_DATABASES; i++)
+	{
+		Oid			database = pg_atomic_read_u32(&entries[i].signal.database);
+
+		if (!OidIsValid(database))
+			break;
+		if (database == MyDatabaseId)
+			own = &entries[i].signal;
+	}
+	return own;
+}
+
+/* The same, claimed where there is none; NULL where all are taken. */
+static FeedSignal *
+claim_signal(void)
+{
+	int			i;
+
+	for (i = 0; entries != NULL && own_signal() == NULL && i < MAX_DATABASES; i++)
+	{
+		uint32		nobody = InvalidOid;
+
+		(void) pg_atomic_compare_exchange_u32(&entries[i].signal.database, &nobody, MyDatabaseId);
+	}
+	return own_signal();
+}
+
+/* A transaction has become visible, or was prepared: the sequencer is woken where it matters to it. */
+void
+pointstore_feed_commit(bool events_written)
+{
+	FeedSignal *signal = own_signal();
+	uint64		latch;
+
+	if (signal == NULL || !(events_written || pg_atomic_read_u32(&signal->every_commit)))
+		return;
+	if (pg_atomic_read_u32(&signal->pending) == 0)
+		pg_atomic_write_u32(&signal->pending, 1);
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&signal->asleep) == 0 || pg_atomic_exchange_u32(&signal->asleep, 0) == 0)
+		return;
+	latch = pg_atomic_read_u64(&signal->latch);
+	if (latch != 0)
+		SetLatch((Latch *) (uintptr_t) latch);
+}
+
+/* This process is the sequencer of its database from now on; false: there are too many databases. */
+bool
+pointstore_sequencer_begin(void)
+{
+	FeedSignal *signal = claim_signal();
+
+	if (signal == NULL)
+		return false;
+	pg_atomic_write_u32(&signal->asleep, 0);
+	pg_atomic_write_u32(&signal->every_commit, 0);
+	pg_atomic_write_u64(&signal->latch, (uint64) (uintptr_t) MyLatch);
+	before_shmem_exit(sequencer_ended, (Datum) 0);
+	return true;
+}
+
+/* Those who wait look for themselves from now on. */
+static void
+sequencer_ended(int code, Datum arg)
+{
+	pg_atomic_write_u64(&own->latch, 0);
+	pg_atomic_write_u32(&own->every_commit, 0);
+	ConditionVariableBroadcast(&own->moved);
+}
+
+/* Whether it wants to hear of every commit in the database. */
+void
+pointstore_sequencer_watch(bool every_commit)
+{
+	pg_atomic_write_u32(&own->every_commit, every_commit);
+}
+
+/* It takes what has been committed: to be called before it reads. */
+void
+pointstore_sequencer_take(void)
+{
+	pg_atomic_write_u32(&own->pending, 0);
+	pg_memory_barrier();
+}
+
+/* Waits until something is committed, not longer than timeout (ms). */
+void
+pointstore_sequencer_sleep(long timeout)
+{
+	static uint32 wait_event = 0;
+
+	pg_atomic_write_u32(&own->asleep, 1);
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&own->pending) == 0)
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout,
+						 pointstore_wait_event(&wait_event, "PointstoreSequencerMain"));
+	pg_atomic_write_u32(&own->asleep, 0);
+	ResetLatch(MyLatch);
+}
+
+/* The feed has come to a position, which is committed: those who wait are woken. */
+void
+pointstore_publish_head(int64 head)
+{
+	if (pg_atomic_exchange_u64(&own->head, head) != (uint64) head)
+		ConditionVariableBroadcast(&own->moved);
+}
+
+/* Whether a sequencer of this database runs. */
+bool
+pointstore_sequencer_is_alive(void)
+{
+	FeedSignal *signal = own_signal();
+
+	return signal != NULL && pg_atomic_read_u64(&signal->latch) != 0;
+}
+
+/* A position that is given; 0 where nobody tells. */
+int64
+pointstore_published_head(void)
+{
+	return pointstore_sequencer_is_alive() ? (int64) pg_atomic_read_u64(&own->head) : 0;
+}
+
+/*
+ * Waits until the head is told to be above a position, or for timeout (ms); where no sequencer is
+ * alive, for a moment, for then the caller must look for himself. To be called without a
+ * snapshot.
+ */
+void
+pointstore_await_head(int64 after, long timeout)
+{
+	static uint32 wait_event = 0;
+	uint32		event = pointstore_wait_event(&wait_event, "PointstoreFeed");
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout);
+
+	if (!pointstore_sequencer_is_alive())
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(timeout, POLL_INTERVAL), event);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		return;
+	}
+	ConditionVariablePrepareToSleep(&own->moved);
+	while (pointstore_sequencer_is_alive() && (int64) pg_atomic_read_u64(&own->head) <= after)
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+		if (left <= 0 || ConditionVariableTimedSleep(&own->moved, left, event))
+			break;
+	}
+	ConditionVariableCancelSleep();
+}

@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/signal.h
+ *		Who writes events wakes the sequencer; the sequencer wakes who waits for the feed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_SIGNAL_H
+#define POINTSTORE_SIGNAL_H
+
+extern Size pointstore_feed_memory(void);
+extern void pointstore_feed_set_up(void);
+extern void pointstore_feed_commit(bool events_written);
+
+extern bool pointstore_sequencer_begin(void);
+extern void pointstore_sequencer_watch(bool every_commit);
+extern void pointstore_sequencer_take(void);
+extern void pointstore_sequencer_sleep(long timeout);
+extern void pointstore_publish_head(int64 head);
+
+extern bool pointstore_sequencer_is_alive(void);
+extern int64 pointstore_published_head(void);
+extern void pointstore_await_head(int64 after, long timeout);
+
+#endif							/* POINTSTORE_SIGNAL_H */

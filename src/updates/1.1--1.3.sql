@@ -1,0 +1,2 @@
+-- What CREATE OR REPLACE cannot do on the way from 1.1 to 1.3: nothing so far; the rest is the
+-- install script itself (src/updates/update.awk).

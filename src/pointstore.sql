@@ -31,6 +31,7 @@ BEGIN
     PERFORM pointstore.comment_on_holds();
     PERFORM pointstore.comment_on_reconciliation();
     PERFORM pointstore.comment_on_feed();
+    PERFORM pointstore.comment_on_subscriptions();
 END
 $$;
 COMMENT ON FUNCTION pointstore.comment_on_store() IS
@@ -86,6 +87,7 @@ BEGIN
     PERFORM pointstore.create_holds();
     PERFORM pointstore.create_reconciliation();
     PERFORM pointstore.create_feed(0);
+    PERFORM pointstore.create_subscriptions();
     PERFORM pointstore.comment_on_store();
     PERFORM pointstore.create_store_views();
     PERFORM pointstore.create_store_triggers();
@@ -166,6 +168,9 @@ BEGIN
     END IF;
     IF to_regclass('pointstore.feed_block') IS NULL THEN
         PERFORM pointstore.create_feed(coalesce(pg_sequence_last_value('pointstore.event_store_id_seq'), 0) + 1);
+    END IF;
+    IF to_regclass('pointstore.subscription') IS NULL THEN
+        PERFORM pointstore.create_subscriptions();
     END IF;
 END
 $$;

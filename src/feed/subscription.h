@@ -1,0 +1,41 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/subscription.h
+ *		Subscriptions: their definitions, and who may use them.
+ *
+ * Whoever calls these acts as the owner of the store, or as who verifies it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_SUBSCRIPTION_H
+#define POINTSTORE_SUBSCRIPTION_H
+
+#include "datatype/timestamp.h"
+#include "fmgr.h"
+
+/* A row of pointstore.subscription. */
+typedef struct Subscription
+{
+	text	   *name;
+	text	   *created_by;
+	text	   *status;			/* running, paused, stopped */
+	bool		running;
+	int16		slots;
+	Datum		event_types;	/* text[]; 0: all */
+	Datum		prefix;			/* text; 0: all */
+	Interval   *lease;
+	int			max_attempts;
+	text	   *on_failure;		/* park, stop */
+	int			max_retrying;
+	text	   *handler;		/* of a projection; null: a subscription */
+	int			batch;			/* of a projection */
+	int64		replay_upto;	/* what has been delivered up to there comes again, perhaps */
+} Subscription;
+
+extern bool pointstore_find_subscription(Subscription *subscription, text *name);
+extern void pointstore_insert_subscription(const Subscription *subscription, int64 start_after);
+extern void pointstore_move_subscription_to(const Subscription *subscription, int64 after);
+extern void pointstore_delete_subscription(const Subscription *subscription);
+extern void pointstore_stop_subscription(const Subscription *subscription, text *error);
+
+#endif							/* POINTSTORE_SUBSCRIPTION_H */

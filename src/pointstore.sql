@@ -166,6 +166,9 @@ BEGIN
     IF version < ARRAY[1, 2] THEN
         PERFORM pointstore.drop_time_index();
     END IF;
+    IF version < ARRAY[1, 3] THEN
+        ALTER TABLE pointstore.event_store ADD COLUMN IF NOT EXISTS payload_version smallint;
+    END IF;
     IF to_regclass('pointstore.feed_block') IS NULL THEN
         PERFORM pointstore.create_feed(coalesce(pg_sequence_last_value('pointstore.event_store_id_seq'), 0) + 1);
     END IF;
@@ -267,12 +270,12 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint) TO %s', role);
     IF level IN ('writer', 'operator') THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION
-            pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
-            pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
+            pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint),
+            pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint),
             pointstore.append_events(jsonb, text, boolean),
             pointstore.try_append_events(jsonb, text, boolean),
-            pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
-            pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb),
+            pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint),
+            pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint),
             pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text),
             pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text),
             pointstore.hold(text, bigint, text, interval, jsonb),

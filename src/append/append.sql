@@ -23,11 +23,13 @@ CREATE FUNCTION pointstore.append_event(
     min_balance      bigint = NULL,
     occurred_at      timestamptz = NULL,
     kind             text = NULL,
-    metadata         jsonb = NULL)
+    metadata         jsonb = NULL,
+    payload_version  smallint = NULL,
+    cause_id         bigint = NULL)
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_append_event';
-COMMENT ON FUNCTION pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb) IS
-'Appends one event and changes the balance by its amount (minor units), in the caller''s transaction. To be called as SELECT * FROM append_event(...): SELECT (append_event(...)).* calls it once for each column, and appends seven times. A null payload is {}. expected_version: null = any, 0 = no event yet, N = the last version. request_id: applied once, a repeat returns the first receipt. min_balance: a floor for this call beside the kind''s. kind: opens the account under it. Refusals: PS001 version, PS002 request_id used otherwise, PS003 floor, PS004 frozen, PS005 closed, PS008 missing, PS009 ceiling, 22003 overflow, 22004 null, 22023 bad value, 40001 in REPEATABLE READ and above.';
+COMMENT ON FUNCTION pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint) IS
+'Appends one event and changes the balance by its amount (minor units), in the caller''s transaction. To be called as SELECT * FROM append_event(...): SELECT (append_event(...)).* calls it once for each column, and appends seven times. A null payload is {}. expected_version: null = any, 0 = no event yet, N = the last version. request_id: applied once, a repeat returns the first receipt. min_balance: a floor for this call beside the kind''s. kind: opens the account under it. payload_version: the form of the payload, null = 1 (see pointstore.upcaster); part of what a repeat is compared by. cause_id: the id of the event that this one follows from, as a note: no rule looks at it, nor whether there is such an event, for it may be in another store; nor is it compared with that of a repeat; 22023 where it is not positive, and, since that is what a reversal looks like, with an amount and a payload of nothing but a version. Refusals: PS001 version, PS002 request_id used otherwise, PS003 floor, PS004 frozen, PS005 closed, PS008 missing, PS009 ceiling, 22003 overflow, 22004 null, 22023 bad value, 40001 in REPEATABLE READ and above.';
 
 CREATE FUNCTION pointstore.try_append_event(
     aggregate_id     text,
@@ -39,17 +41,19 @@ CREATE FUNCTION pointstore.try_append_event(
     min_balance      bigint = NULL,
     occurred_at      timestamptz = NULL,
     kind             text = NULL,
-    metadata         jsonb = NULL)
+    metadata         jsonb = NULL,
+    payload_version  smallint = NULL,
+    cause_id         bigint = NULL)
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_try_append_event';
-COMMENT ON FUNCTION pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb) IS
+COMMENT ON FUNCTION pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint) IS
 'append_event() that answers a refusal with a receipt instead of an error: outcome version_conflict, request_mismatch, insufficient_balance, balance_limit, account_frozen, account_closed, account_missing or not_allowed, with the account''s actual version, balance and available. Malformed input and overflow are errors still (22003, 22004, 22023).';
 
 CREATE FUNCTION pointstore.append_events(events jsonb, request_id text = NULL, balanced boolean = false)
 RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_append_events';
 COMMENT ON FUNCTION pointstore.append_events(jsonb, text, boolean) IS
-'Appends an array of events, all or nothing, and returns their receipts in input order. Each element is an object with the arguments of append_event() as keys (amounts also as strings); an unknown key is 22023. Either the call has a request_id (replayed only as a whole) or its elements may have their own, not both (22023). balanced: the amounts must sum to zero per unit (22023), and the events are legs of one movement: each but the first has it as its cause, unless the elements have request_ids of their own. Refusals as for append_event(), of the first failing element, which their DETAIL, and the CONTEXT of any error, names.';
+'Appends an array of events, all or nothing, and returns their receipts in input order. Each element is an object with the arguments of append_event() as keys (amounts also as strings); an unknown key is 22023. A cause_id is 22023 where it would make the element a leg of a transfer: in a balanced call whose elements have no request_ids, and in any but the first of a call with a request_id. Either the call has a request_id (replayed only as a whole) or its elements may have their own, not both (22023). balanced: the amounts must sum to zero per unit (22023), and the events are legs of one movement: each but the first has it as its cause, unless the elements have request_ids of their own. Refusals as for append_event(), of the first failing element, which their DETAIL, and the CONTEXT of any error, names.';
 
 CREATE FUNCTION pointstore.try_append_events(events jsonb, request_id text = NULL, balanced boolean = false)
 RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -81,6 +85,7 @@ BEGIN
         cause_id      bigint,
         occurred_at   timestamptz NOT NULL,
         created_at    timestamptz NOT NULL,
+        payload_version smallint,
         PRIMARY KEY (aggregate_id, version),
         UNIQUE (request_id, leg),
         UNIQUE (id)
@@ -108,9 +113,10 @@ BEGIN
     COMMENT ON COLUMN pointstore.event_store.metadata IS 'who and how: actor, correlation id, trace; never compared with a repeated request';
     COMMENT ON COLUMN pointstore.event_store.request_id IS 'the caller''s name for the request, 1 to 512 bytes: applied once; null = none';
     COMMENT ON COLUMN pointstore.event_store.leg IS 'place in a request of several events, or among the legs of a balanced call, from 0';
-    COMMENT ON COLUMN pointstore.event_store.cause_id IS 'id of the event this one follows from; null = none';
+    COMMENT ON COLUMN pointstore.event_store.cause_id IS 'id of the event this one follows from, here or in another store; null = none. Of a leg of a transfer, from the second on, that of its first; of a step of a hold that of its placing; of a reversal that of what it reverses; of other events what their callers have given';
     COMMENT ON COLUMN pointstore.event_store.occurred_at IS 'business time: as given, else created_at';
     COMMENT ON COLUMN pointstore.event_store.created_at IS 'clock at the append, never before the account''s previous event; may be given by who may write the table, not in the future (22023)';
+    COMMENT ON COLUMN pointstore.event_store.payload_version IS 'form of the payload, from 1; null = 1. Upcasters (pointstore.upcaster) bring older forms to the newest wherever events are read, never what is stored';
     COMMENT ON SEQUENCE pointstore.event_store_id_seq IS 'source of event_store.id; may be given a range of its own per node';
 END
 $$;

@@ -24,6 +24,9 @@ static const char *const reserved_types[] = {
 };
 
 static bool is_reserved(text *event_type);
+static void check_cause(const ProposedEvent *event);
+static bool says_as_reversal(const ProposedEvent *event);
+static void check_leg_causes(const ProposedEvent *events, int n, bool one_request, bool linked);
 static void read_element(ProposedEvent *event, JsonbValue *element);
 static void read_key(ProposedEvent *event, const char *key, JsonbValue *value);
 static text *json_text(const char *key, JsonbValue *value);
@@ -35,7 +38,7 @@ static void check_sum(const ProposedEvent *events, int n);
 void
 pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event)
 {
-	pointstore_check_arguments(fcinfo, 10);
+	pointstore_check_arguments(fcinfo, 12);
 	event->aggregate_id = pointstore_name(fcinfo, 0, "aggregate_id");
 	event->event_type = pointstore_name(fcinfo, 1, "event_type");
 	if (PG_ARGISNULL(2))
@@ -53,7 +56,12 @@ pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event)
 	event->occurred_at = event->has_occurred ? PG_GETARG_TIMESTAMPTZ(7) : 0;
 	event->kind = PG_ARGISNULL(8) ? NULL : PG_GETARG_TEXT_PP(8);
 	event->metadata = PG_ARGISNULL(9) ? NULL : PG_GETARG_JSONB_P(9);
+	event->has_payload_version = !PG_ARGISNULL(10);
+	event->payload_version = event->has_payload_version ? PG_GETARG_INT16(10) : 0;
+	event->has_cause = !PG_ARGISNULL(11);
+	event->cause_id = event->has_cause ? PG_GETARG_INT64(11) : 0;
 	pointstore_check_event(event);
+	check_cause(event);
 }
 
 /* What can be said of a proposed event without looking at the store: 22023. */
@@ -70,6 +78,10 @@ pointstore_check_event(const ProposedEvent *event)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("expected_version must not be negative, is %lld", (long long) event->expected_version)));
+	if (event->has_payload_version && event->payload_version < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("payload_version must be positive, is %d", event->payload_version)));
 	if (event->propose == NULL && is_reserved(event->event_type))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -81,6 +93,34 @@ static bool
 is_reserved(text *event_type)
 {
 	return pointstore_place(event_type, reserved_types, lengthof(reserved_types)) >= 0;
+}
+
+/*
+ * A caller's cause may be any event, also of another store. What reconciliation would take for the
+ * work of our own functions is not for callers: 22023.
+ */
+static void
+check_cause(const ProposedEvent *event)
+{
+	if (event->has_cause && event->cause_id < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cause_id must be positive, is %lld", (long long) event->cause_id)));
+	if (event->has_cause && event->amount != 0 && says_as_reversal(event))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an event with a cause_id and an amount has a payload of more than a version"),
+				 errdetail("That is what a reversal has.")));
+}
+
+/* Whether the payload is {"version": ...} and nothing else. */
+static bool
+says_as_reversal(const ProposedEvent *event)
+{
+	JsonbValue	value;
+
+	return JB_ROOT_IS_OBJECT(event->payload) && JB_ROOT_COUNT(event->payload) == 1 &&
+		getKeyJsonValueFromContainer(&event->payload->root, "version", 7, &value) != NULL;
 }
 
 /* Makes one request of these events, of that id or without one: each has its place in it. */
@@ -143,6 +183,7 @@ pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced)
 					 errdetail("Either the call has a request_id or its elements have.")));
 	}
 	error_context_stack = context.previous;
+	check_leg_causes(events, n, request_id != NULL, balanced && !own_requests);
 	if (balanced)
 		check_sum(events, n);
 	if (request_id != NULL || (balanced && !own_requests))
@@ -150,6 +191,20 @@ pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced)
 	if (balanced && !own_requests)
 		pointstore_link_legs(events, n);
 	return events;
+}
+
+/* An event of a request after its first, with a cause, is a leg of that; a balanced call names the cause itself: 22023. */
+static void
+check_leg_causes(const ProposedEvent *events, int n, bool one_request, bool linked)
+{
+	int			i;
+
+	for (i = 0; i < n; i++)
+		if (events[i].has_cause && (linked || (one_request && i > 0)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("element %d of events has a cause_id, which would make it a leg of a transfer", i),
+					 errhint("Give the elements request_ids of their own, or none.")));
 }
 
 static void
@@ -178,6 +233,7 @@ read_element(ProposedEvent *event, JsonbValue *element)
 	if (event->payload == NULL)
 		event->payload = pointstore_empty_payload();
 	pointstore_check_event(event);
+	check_cause(event);
 }
 
 /* One key of an element; null means that it is not given. */
@@ -209,6 +265,16 @@ read_key(ProposedEvent *event, const char *key, JsonbValue *value)
 	{
 		event->has_floor = given;
 		event->floor = given ? json_bigint(key, value) : 0;
+	}
+	else if (strcmp(key, "payload_version") == 0)
+	{
+		event->has_payload_version = given;
+		event->payload_version = given ? DatumGetInt16(DirectFunctionCall1(int82, Int64GetDatum(json_bigint(key, value)))) : 0;
+	}
+	else if (strcmp(key, "cause_id") == 0)
+	{
+		event->has_cause = given;
+		event->cause_id = given ? json_bigint(key, value) : 0;
 	}
 	else if (strcmp(key, "occurred_at") == 0)
 	{
@@ -296,4 +362,11 @@ pointstore_element_context(void *arg)
 
 	if (event != NULL && event->element > 0)
 		errcontext("element %d of events", event->element - 1);
+}
+
+/* The form of an event's payload. */
+int
+pointstore_payload_version(const ProposedEvent *event)
+{
+	return event->has_payload_version ? event->payload_version : 1;
 }

@@ -48,12 +48,14 @@ typedef struct ProposedEvent
 	bool		has_floor;
 	bool		has_cause;
 	bool		has_occurred;
+	bool		has_payload_version;
 	bool		any_amount;		/* left out in an INSERT: a repeat is not compared by it */
 	bool		any_floor;		/* passes below the floor */
 	bool		any_status;		/* passes on a frozen account */
 	bool		kind_opens;		/* the kind is that of an account which it opens, no other's */
 	bool		is_linked;		/* has its leg also without a request_id, and the first leg as its cause */
 	int16		leg;
+	int16		payload_version;
 	int			followers;		/* events of its request that come after it, and next to it */
 	int			element;		/* of append_events(), from 1; 0: none */
 	Oid			role;			/* that appends it; InvalidOid: the session's role */
@@ -68,5 +70,6 @@ extern void pointstore_make_request(ProposedEvent *events, int n, text *request_
 extern void pointstore_link_legs(ProposedEvent *events, int n);
 extern ProposedEvent *pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced);
 extern void pointstore_element_context(void *arg);
+extern int	pointstore_payload_version(const ProposedEvent *event);
 
 #endif							/* POINTSTORE_PROPOSE_H */

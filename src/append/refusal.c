@@ -75,6 +75,8 @@ field_value(const ProposedEvent *event, const char *field)
 		JsonEncodeDateTime(at, TimestampTzGetDatum(event->occurred_at), TIMESTAMPTZOID, &utc);
 		return pstrdup(at);
 	}
+	if (strcmp(field, "payload_version") == 0)
+		return psprintf("%d", pointstore_payload_version(event));
 	if (strcmp(field, "leg") == 0)
 		return psprintf("%d", event->leg);
 	return psprintf(INT64_FORMAT, event->amount);

@@ -132,6 +132,8 @@ compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, Tup
 	first.amount = DatumGetInt64(slot_getattr(stored, att[EV_AMOUNT], &isnull));
 	first.payload = DatumGetJsonbP(slot_getattr(stored, att[EV_PAYLOAD], &isnull));
 	first.occurred_at = DatumGetTimestampTz(slot_getattr(stored, att[EV_OCCURRED_AT], &isnull));
+	first.payload_version = DatumGetInt16(slot_getattr(stored, att[EV_PAYLOAD_VERSION], &isnull));
+	first.has_payload_version = !isnull;
 	decision->applied_version = DatumGetInt64(slot_getattr(stored, att[EV_VERSION], &isnull));
 	compare(event, decision, &first);
 	if (event->any_amount)
@@ -166,6 +168,8 @@ first_difference(const ProposedEvent *a, const ProposedEvent *b)
 		return "amount";
 	if (compareJsonbContainers(&a->payload->root, &b->payload->root) != 0)
 		return "payload";
+	if (pointstore_payload_version(a) != pointstore_payload_version(b))
+		return "payload_version";
 	if (a->has_occurred && a->occurred_at != b->occurred_at)
 		return "occurred_at";
 	return NULL;

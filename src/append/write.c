@@ -654,6 +654,8 @@ write_event(RowWriter *writer, const ProposedEvent *event, const Decision *decis
 		SET(EV_CAUSE_ID, Int64GetDatum(event->cause_id));
 	SET(EV_OCCURRED_AT, TimestampTzGetDatum(event->has_occurred ? event->occurred_at : decision->created_at));
 	SET(EV_CREATED_AT, TimestampTzGetDatum(decision->created_at));
+	if (event->has_payload_version)
+		SET(EV_PAYLOAD_VERSION, Int16GetDatum(event->payload_version));
 #undef SET
 	ExecStoreVirtualTuple(slot);
 	return pointstore_row_insert(writer, target, keys);

@@ -17,6 +17,7 @@ CREATE TYPE pointstore.feed_event AS (
     cause_id      bigint,
     occurred_at   timestamptz,
     created_at    timestamptz,
+    payload_version smallint,
     read_feed_to  bigint
 );
 COMMENT ON TYPE pointstore.feed_event IS

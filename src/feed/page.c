@@ -244,7 +244,7 @@ open_cursor(const FeedPage *page, const Stretch *stretch)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT e.id, e.aggregate_id, e.version, e.event_type, e.amount, e.held, e.balance_after, e.payload, e.metadata,"
-		" e.request_id, e.leg, e.cause_id, e.occurred_at, e.created_at, s.range"
+		" e.request_id, e.leg, e.cause_id, e.occurred_at, e.created_at, e.payload_version, s.range"
 		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS s(lower, upper, range),"
 		" LATERAL (SELECT * FROM pointstore.event_store v WHERE v.id" GE "s.lower AND v.id" LT "s.upper"
 		"   AND ($4 IS NULL OR v.event_type" EQ "ANY ($4)) AND ($5 IS NULL OR pg_catalog.starts_with(v.aggregate_id, $5))"

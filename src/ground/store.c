@@ -108,7 +108,8 @@ static const StoreColumn event_columns[N_EVENT_COLUMNS] = {
 	{"amount", INT8OID}, {"held", INT8OID}, {"balance_after", INT8OID}, {"payload", JSONBOID, COLUMN_FREE},
 	{"metadata", JSONBOID, COLUMN_FREE, true}, {"request_id", TEXTOID, COLUMN_OURS, true}, {"leg", INT2OID, COLUMN_OURS, true},
 	{"cause_id", INT8OID, COLUMN_OURS, true},
-	{"occurred_at", TIMESTAMPTZOID, COLUMN_FREE}, {"created_at", TIMESTAMPTZOID}
+	{"occurred_at", TIMESTAMPTZOID, COLUMN_FREE}, {"created_at", TIMESTAMPTZOID},
+	{"payload_version", INT2OID, COLUMN_FREE, true}
 };
 static const StoreColumn balance_columns[N_BALANCE_COLUMNS] = {
 	{"aggregate_id", TEXTOID, COLUMN_KEYED}, {"kind", TEXTOID}, {"version", INT8OID}, {"balance", INT8OID},

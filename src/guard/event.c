@@ -146,6 +146,9 @@ read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger)
 	raw->has_leg = !isnull;
 	raw->decision.id = pointstore_bigint_column(tuple, trigger, att[EV_ID], NULL);
 	event->cause_id = pointstore_bigint_column(tuple, trigger, att[EV_CAUSE_ID], &event->has_cause);
+	value = heap_getattr(tuple, att[EV_PAYLOAD_VERSION], RelationGetDescr(trigger->tg_relation), &isnull);
+	event->payload_version = isnull ? 0 : DatumGetInt16(value);
+	event->has_payload_version = !isnull;
 	raw->version = pointstore_bigint_column(tuple, trigger, att[EV_VERSION], &raw->has_version);
 	raw->held = pointstore_bigint_column(tuple, trigger, att[EV_HELD], NULL);
 	raw->balance_after = pointstore_bigint_column(tuple, trigger, att[EV_BALANCE_AFTER], &raw->has_balance_after);
@@ -522,7 +525,7 @@ settle_event(const TriggerData *trigger)
 				(errcode(ERRCODE_POINTSTORE_UNPAIRED_CHANGE),
 				 errmsg("the event of account \"%s\" was changed on its way into the table",
 						pointstore_cstring(raw.event.aggregate_id)),
-				 errdetail("A BEFORE trigger may change payload, metadata, occurred_at and columns of the user's own.")));
+				 errdetail("A BEFORE trigger may change payload, payload_version, metadata, occurred_at and columns of the user's own.")));
 	if (!note->by_caller)
 		follow_last_event(&raw);
 }

@@ -11,10 +11,12 @@ CREATE FUNCTION pointstore.submit_event(
     min_balance      bigint = NULL,
     occurred_at      timestamptz = NULL,
     kind             text = NULL,
-    metadata         jsonb = NULL)
+    metadata         jsonb = NULL,
+    payload_version  smallint = NULL,
+    cause_id         bigint = NULL)
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_submit_event';
-COMMENT ON FUNCTION pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb) IS
+COMMENT ON FUNCTION pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint) IS
 'append_event() that commits by itself, together with the events of other callers who wait at the same time: by a background worker of the database, the combiner, where the library is preloaded. Durable when it returns. Amount in minor units; arguments and refusals as for append_event(). 25001: in a transaction block, a subtransaction, a pipeline, after a write, or in a trigger or function of a statement that writes. Cancelled, terminated or without an answer the event may have been appended all the same: repeat the call with the same request_id.';
 
 CREATE FUNCTION pointstore.try_submit_event(
@@ -27,10 +29,12 @@ CREATE FUNCTION pointstore.try_submit_event(
     min_balance      bigint = NULL,
     occurred_at      timestamptz = NULL,
     kind             text = NULL,
-    metadata         jsonb = NULL)
+    metadata         jsonb = NULL,
+    payload_version  smallint = NULL,
+    cause_id         bigint = NULL)
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_try_submit_event';
-COMMENT ON FUNCTION pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb) IS
+COMMENT ON FUNCTION pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint) IS
 'submit_event() that answers a refusal with a receipt instead of an error, as try_append_event() does. Malformed input and overflow are errors still (22003, 22004, 22023), and so is 25001.';
 
 CREATE FUNCTION pointstore.submit_transfer(

@@ -6,3 +6,7 @@ DROP FUNCTION pointstore.transfer(text, text, bigint, text, text, jsonb, jsonb);
 DROP FUNCTION pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb);
 DROP FUNCTION pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb);
 DROP FUNCTION pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb);
+DROP FUNCTION pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb);
+DROP FUNCTION pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb);
+DROP FUNCTION pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb);
+DROP FUNCTION pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb);

@@ -112,7 +112,9 @@ SELECT t.target || coalesce(substring(s.workload FROM ', [0-9]+ accounts$'), '')
         (34, 'full run, memory beside shared memory', 'full run, %', 'full, watched', 'MB, largest process', null, false, 256),
         (35, 'incremental run after 1 % of the accounts changed', 'incremental run, %', 'incremental', 's', 'full', false, 0.05),
         (36, 'incremental run, with ten times the history', 'incremental run, %', 'incremental', 's', 'tenth of the history', false, 1.2),
-        (37, 'appends by 8 clients during full runs', '8 clients appending, full runs meanwhile', 'disturbed', 'tps', 'undisturbed', true, 0.9)
+        (37, 'appends by 8 clients during full runs', '8 clients appending, full runs meanwhile', 'disturbed', 'tps', 'undisturbed', true, 0.9),
+        (38, 'append_event, instructions of a call', 'instructions', 'append_event', 'instructions/call', 'lock', false, 0.6),
+        (39, 'transfer, instructions of a call', 'instructions', 'transfer', 'instructions/call', 'double_entry', false, 0.6)
        ) t(n, target, workload, contender, unit, against, at_least, bound)
   JOIN summary s ON s.workload LIKE t.workload AND (s.contender, s.unit) = (t.contender, t.unit)
   LEFT JOIN ratio r ON (r.workload, r.contender, r.unit, r.against) = (s.workload, s.contender, s.unit, t.against),

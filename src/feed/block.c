@@ -163,12 +163,14 @@ write_block(Block *block, int64 settled_below)
 	static PointstorePlan insert = {
 		.sql = "INSERT INTO pointstore.feed_block (first_position, last_position, ids, sealed, settled_below, at)"
 		" VALUES ($1, $2, $3, $4, $5, pg_catalog.clock_timestamp())",
-		.nargs = 5, .argtypes = {INT8OID, INT8OID, INT8MULTIRANGEOID, BOOLOID, INT8OID}
+		.nargs = 5, .argtypes = {INT8OID, INT8OID, INT8MULTIRANGEOID, BOOLOID, INT8OID},
+		.generic = true
 	};
 	static PointstorePlan update = {
 		.sql = "UPDATE pointstore.feed_block SET last_position = $2, ids = $3, sealed = $4, settled_below = $5,"
 		" at = pg_catalog.clock_timestamp() WHERE first_position" EQ "$1",
-		.nargs = 5, .argtypes = {INT8OID, INT8OID, INT8MULTIRANGEOID, BOOLOID, INT8OID}
+		.nargs = 5, .argtypes = {INT8OID, INT8OID, INT8MULTIRANGEOID, BOOLOID, INT8OID},
+		.generic = true
 	};
 	Datum		values[5] = {Int64GetDatum(block->first), Int64GetDatum(block->last),
 	pointstore_multirange(block->ranges, block->nranges), BoolGetDatum(block->sealed), Int64GetDatum(settled_below)};
@@ -188,7 +190,8 @@ pointstore_write_settled(const Block *block, int64 settled_below)
 {
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.feed_block SET settled_below = $2 WHERE first_position" EQ "$1",
-		.nargs = 2, .argtypes = {INT8OID, INT8OID}
+		.nargs = 2, .argtypes = {INT8OID, INT8OID},
+		.generic = true
 	};
 	Datum		values[2] = {Int64GetDatum(block->first), Int64GetDatum(settled_below)};
 

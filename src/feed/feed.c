@@ -29,6 +29,7 @@
 #include "ground/owner.h"
 #include "ground/step.h"
 #include "ground/store.h"
+#include "verify/index.h"
 
 #define LONGEST_WAIT 10000		/* ms, until the table is looked at, whatever was told */
 
@@ -77,6 +78,7 @@ pointstore_position_of(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("event_id must not be null")));
 	pointstore_act_as_reader(&scope);
+	pointstore_use_indexes();
 	SPI_connect();
 	position = pointstore_position(PG_GETARG_INT64(0));
 	SPI_finish();
@@ -107,6 +109,7 @@ pointstore_read_feed(PG_FUNCTION_ARGS)
 	page.prefix = PG_ARGISNULL(3) ? 0 : PG_GETARG_DATUM(3);
 	pointstore_materialize(fcinfo);
 	pointstore_act_as_reader(&scope);
+	pointstore_use_indexes();
 	pointstore_read_page(&page);
 	pointstore_act_as_caller(&scope);
 	put_events((ReturnSetInfo *) fcinfo->resultinfo, &page);

@@ -78,7 +78,8 @@ pointstore_position(int64 event_id)
 		" (SELECT s.first_position, s.ids FROM pointstore.feed_block s WHERE s.sealed AND s.ids OPERATOR(pg_catalog.@>) $1"
 		"  UNION ALL SELECT l.first_position, l.ids FROM (" LAST_BLOCK ") l WHERE l.ids OPERATOR(pg_catalog.@>) $1) b"
 		" WHERE b.first_position IS NOT NULL AND b.ids IS NOT NULL LIMIT 1",
-		.nargs = 1, .argtypes = {INT8OID}
+		.nargs = 1, .argtypes = {INT8OID},
+		.generic = true
 	};
 	Datum		value = Int64GetDatum(event_id);
 	IdRange    *ranges;
@@ -142,7 +143,8 @@ read_stretch(const FeedPage *page, int64 after, int64 most, Stretch *stretch)
 		" WHERE first_position" GE "coalesce((SELECT b.first_position FROM pointstore.feed_block b WHERE b.first_position" LE "$1"
 		"   ORDER BY b.first_position DESC LIMIT 1), 0) AND first_position" LE "$2 AND first_position IS NOT NULL AND ids IS NOT NULL"
 		" ORDER BY first_position LIMIT $3",
-		.nargs = 3, .argtypes = {INT8OID, INT8OID, INT8OID}
+		.nargs = 3, .argtypes = {INT8OID, INT8OID, INT8OID},
+		.generic = true
 	};
 	int64		upto = Min(page->upto, after + most);
 	Datum		values[3] = {Int64GetDatum(after + 1), Int64GetDatum(upto), Int64GetDatum(BLOCKS_AT_ONCE)};
@@ -249,7 +251,8 @@ open_cursor(const FeedPage *page, const Stretch *stretch)
 		" LATERAL (SELECT * FROM pointstore.event_store v WHERE v.id" GE "s.lower AND v.id" LT "s.upper"
 		"   AND ($4 IS NULL OR v.event_type" EQ "ANY ($4)) AND ($5 IS NULL OR pg_catalog.starts_with(v.aggregate_id, $5))"
 		"   ORDER BY v.id OFFSET 0) AS e",
-		.nargs = 5, .argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTOID}
+		.nargs = 5, .argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTOID},
+		.generic = true
 	};
 	Datum	   *lowers = palloc(sizeof(Datum) * stretch->n);
 	Datum	   *uppers = palloc(sizeof(Datum) * stretch->n);

@@ -43,6 +43,7 @@
 #include "ground/sql.h"
 #include "ground/step.h"
 #include "ground/store.h"
+#include "verify/index.h"
 
 PG_FUNCTION_INFO_V1(pointstore_sequence_feed);
 
@@ -215,7 +216,8 @@ restore_gaps(Horizon *horizon)
 		" (SELECT s.ids FROM pointstore.feed_block s WHERE s.sealed AND s.ids OPERATOR(pg_catalog.&&) pg_catalog.int8range($1, NULL)"
 		"  UNION ALL SELECT l.ids FROM (SELECT ids, sealed FROM pointstore.feed_block ORDER BY first_position DESC LIMIT 1) l WHERE NOT l.sealed) b,"
 		" LATERAL pg_catalog.unnest(CAST(b.ids AS pg_catalog.int8multirange)) AS r(ids) WHERE pg_catalog.upper(r.ids)" GT "$1 ORDER BY 1",
-		.nargs = 1, .argtypes = {INT8OID}
+		.nargs = 1, .argtypes = {INT8OID},
+		.generic = true
 	};
 	Datum		value = Int64GetDatum(sequencer.highest + 1);
 	Portal		cursor;
@@ -287,7 +289,8 @@ read_gaps(Run *run)
 		.sql = "SELECT e.id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS g(lower, upper),"
 		" LATERAL (SELECT s.id FROM pointstore.event_store s WHERE s.id" GE "g.lower AND s.id" LT "g.upper"
 		"   AND ($4" EQ "1 OR (s.id" MINUS "$3) OPERATOR(pg_catalog.%) $4" EQ "0) ORDER BY s.id LIMIT $5) AS e LIMIT $5",
-		.nargs = 5, .argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8OID, INT8OID, INT8OID}
+		.nargs = 5, .argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8OID, INT8OID, INT8OID},
+		.generic = true
 	};
 	IdRange    *ranges;
 	int			n = pointstore_gaps_to_look_at(&sequencer.gaps, &ranges);
@@ -312,7 +315,8 @@ read_new(Run *run)
 	static PointstorePlan plan = {
 		.sql = "SELECT s.id FROM pointstore.event_store s WHERE s.id" GT "$1 AND s.id" LE "$2"
 		"   AND ($3" EQ "1 OR (s.id" MINUS "$2) OPERATOR(pg_catalog.%) $3" EQ "0) ORDER BY s.id LIMIT $4",
-		.nargs = 4, .argtypes = {INT8OID, INT8OID, INT8OID, INT8OID}
+		.nargs = 4, .argtypes = {INT8OID, INT8OID, INT8OID, INT8OID},
+		.generic = true
 	};
 	Datum		values[4] = {Int64GetDatum(sequencer.highest), Int64GetDatum(run->drawn.last),
 	Int64GetDatum(run->drawn.increment), Int64GetDatum(run->limit - run->seen.n)};
@@ -378,7 +382,8 @@ withhold(Run *run)
 		.sql = "SELECT e.id, p.id FROM pg_catalog.unnest($1) AS i(id) JOIN pointstore.event_store e ON e.id" EQ "i.id"
 		"  JOIN pointstore.event_store p ON p.aggregate_id" EQ "e.aggregate_id AND p.version" EQ "e.version" MINUS "1"
 		"   AND ($3" EQ "1 OR (p.id" MINUS "$2) OPERATOR(pg_catalog.%) $3" EQ "0) ORDER BY e.id",
-		.nargs = 3, .argtypes = {INT8ARRAYOID, INT8OID, INT8OID}
+		.nargs = 3, .argtypes = {INT8ARRAYOID, INT8OID, INT8OID},
+		.generic = true
 	};
 	Datum		values[3] = {id_array(run->seen.id, run->seen.n, 1), Int64GetDatum(run->drawn.last), Int64GetDatum(run->drawn.increment)};
 	bool	   *refused = palloc0(run->seen.n * sizeof(bool));
@@ -502,6 +507,7 @@ pointstore_sequence_feed(PG_FUNCTION_ARGS)
 	/* it reads what is committed now, whatever the session's default */
 	XactIsoLevel = XACT_READ_COMMITTED;
 	pointstore_act_as_verifier(&scope);
+	pointstore_use_indexes();
 	if (!pointstore_is_sequenced())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

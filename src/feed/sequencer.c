@@ -6,7 +6,7 @@
  *
  * It sleeps until a backend commits events (signal.c). A run costs some tenths of a millisecond
  * of CPU and a flush, whether it gives one position or a thousand: so after a run it
- * pauses, a millisecond where there is little to do and up to ten under load, before it takes
+ * pauses, a millisecond where there is little to do and up to 25 under load, before it takes
  * what has come meanwhile.
  *
  * What fails is logged, and tried again with growing pauses. The process may be ended at any point.
@@ -34,6 +34,7 @@
 #include "ground/step.h"
 #include "ground/store.h"
 #include "ground/worker.h"
+#include "verify/index.h"
 
 #define IDLE_TIMEOUT 60000		/* ms, between two looks while nothing is committed */
 #define FIRST_PAUSE 1000		/* ms, after an error; twice as long after each further one */
@@ -141,6 +142,7 @@ sequence_in_transaction(SequenceRun *run)
 	{
 		pointstore_begin_step();
 		pointstore_act_as_verifier(&scope);
+		pointstore_use_indexes();
 		result = pointstore_store_is_whole() && is_sequenced_still();
 		if (result)
 			pointstore_sequence(run);
@@ -171,7 +173,9 @@ pause_after(int64 given)
 {
 	if (given < 8)
 		return 1;
-	return given < 32 ? 5 : 10;
+	if (given < 32)
+		return 5;
+	return given < 100 ? 15 : 25;
 }
 
 /* Waits, whatever is committed meanwhile. */

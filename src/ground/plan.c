@@ -20,7 +20,7 @@ pointstore_prepare(PointstorePlan *plan)
 
 	if (plan->plan != NULL)
 		return;
-	prepared = SPI_prepare(plan->sql, plan->nargs, plan->argtypes);
+	prepared = SPI_prepare_cursor(plan->sql, plan->nargs, plan->argtypes, plan->generic ? CURSOR_OPT_GENERIC_PLAN : 0);
 	if (prepared == NULL || SPI_keepplan(prepared) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", plan->sql, SPI_result_code_string(SPI_result));
 	plan->plan = prepared;

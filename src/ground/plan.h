@@ -16,6 +16,7 @@ typedef struct PointstorePlan
 	const char *sql;
 	int			nargs;
 	Oid			argtypes[16];
+	bool		generic;		/* planned once, whatever the values */
 	SPIPlanPtr	plan;
 } PointstorePlan;
 

@@ -185,6 +185,7 @@ rest(long timeout)
 	static uint32 wait_event = 0;
 
 	pgstat_report_activity(STATE_IDLE, NULL);
+	(void) pgstat_report_stat(false);	/* autovacuum goes by it; once a second at most */
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout,
 					 pointstore_wait_event(&wait_event, "PointstoreSequencerPause"));
 	ResetLatch(MyLatch);

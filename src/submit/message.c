@@ -23,6 +23,8 @@
 #include "append/refusal.h"
 #include "submit/message.h"
 
+#define REFUSAL_TEXT	600		/* bytes of each text that a refusal has, at most: a name has 512 */
+
 static Size size_of_texts(const ProposedEvent *events, int n);
 static Size size_of_text(const void *text, const void *first);
 static void *put(Message *message, const void *data, Size size);
@@ -113,7 +115,10 @@ pointstore_message_decide(Message *message, const Decision *decisions)
 	}
 }
 
-/* What a refusal says, as far as it is this outcome's: other texts may be left from an attempt before. */
+/*
+ * What a refusal says, as far as it is this outcome's: other texts may be left from an attempt before.
+ * What the store's rows hold may be longer than any name: it is told as far as there is room.
+ */
 static void
 put_refusal(Message *message, Decision *told, const Decision *decision)
 {
@@ -123,7 +128,7 @@ put_refusal(Message *message, Decision *told, const Decision *decision)
 		return;
 #define PUT(field) \
 	if (decision->field != NULL) \
-		told->field = put(message, decision->field, strlen(decision->field) + 1)
+		told->field = put_clipped(message, decision->field, REFUSAL_TEXT)
 	PUT(mismatch);
 	PUT(asked);
 	PUT(stored);

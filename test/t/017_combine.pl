@@ -609,6 +609,15 @@ $node->append_conf('postgresql.conf', "pointstore.combine_idle_timeout = 1h\npoi
 $node->reload;
 is(value(submit('free', 'Good', 1)), 'appended', 'a delay before each batch');
 
+# what the rows hold may be longer than any name: a refusal tells it as far as there is room
+$node->safe_psql('postgres', q{SELECT pointstore.append_event('odd', 'Good', 1); SET session_replication_role = replica;
+	UPDATE pointstore.balance SET kind = repeat('x', 100000) WHERE aggregate_id = 'odd'});
+my ($failed, undef, $refusal) = $node->psql('postgres', q{SELECT pointstore.submit_event('odd', 'Good', 1)});
+is($failed, 3, 'an account of no kind');
+cmp_ok(length($refusal), '<', 1000, 'its refusal is told as far as it fits');
+$node->safe_psql('postgres', q{SET session_replication_role = replica; UPDATE pointstore.balance SET kind = 'default' WHERE aggregate_id = 'odd'});
+is($node->safe_psql('postgres', submit('odd', 'Good', 1)), 'appended', 'and the slots are as they were');
+
 # a standby that must confirm; and calls on a standby
 my $backup = $node->backup('b');
 my $standby = PostgreSQL::Test::Cluster->new('standby');

@@ -1,0 +1,126 @@
+-- test/bench/feed.sql
+-- Who follows the feed, and who follows the events without it.
+
+CREATE TABLE bench.delivered (ms float8);
+
+-- The rivals' ways: a queue with a row for each event, and polling by id up to where every
+-- transaction has ended.
+CREATE TABLE bench.queue (id bigint PRIMARY KEY);
+CREATE TABLE bench.cursor (last bigint NOT NULL);
+INSERT INTO bench.cursor VALUES (0);
+
+CREATE PROCEDURE bench.follow_by_wait_for_feed(seconds float8) LANGUAGE plpgsql AS $$
+DECLARE
+    finish timestamptz := clock_timestamp() + make_interval(secs => seconds);
+    done   bigint := pointstore.feed_head();
+    head   bigint;
+BEGIN
+    SET synchronous_commit = off;
+    WHILE clock_timestamp() < finish LOOP
+        CALL pointstore.wait_for_feed(done, '100 ms', head);
+        WITH page AS (SELECT f.read_feed_to, extract(epoch FROM clock_timestamp() - f.created_at) * 1000 AS ms FROM pointstore.read_feed(done) f),
+             kept AS (INSERT INTO bench.delivered SELECT p.ms FROM page p)
+        SELECT coalesce(max(p.read_feed_to), done) INTO done FROM page p;
+        COMMIT;
+    END LOOP;
+END
+$$;
+
+CREATE PROCEDURE bench.follow_by_claim(seconds float8) LANGUAGE plpgsql AS $$
+DECLARE
+    finish timestamptz := clock_timestamp() + make_interval(secs => seconds);
+    got    record;
+BEGIN
+    SET synchronous_commit = off;
+    WHILE clock_timestamp() < finish LOOP
+        WITH page AS (SELECT d.slot, d.epoch, d."position", extract(epoch FROM clock_timestamp() - d.created_at) * 1000 AS ms
+                        FROM pointstore.claim('bench', 'follower', 500, '100 ms') d),
+             kept AS (INSERT INTO bench.delivered SELECT p.ms FROM page p)
+        SELECT p.slot, p.epoch, max(p."position") AS last INTO got FROM page p GROUP BY p.slot, p.epoch;
+        IF FOUND THEN
+            PERFORM pointstore.ack('bench', got.slot, got.epoch, got.last);
+        END IF;
+        COMMIT;
+    END LOOP;
+END
+$$;
+
+-- By id, up to where every transaction has ended: looked at every 5 ms.
+CREATE PROCEDURE bench.follow_by_poll_by_xmin(seconds float8) LANGUAGE plpgsql AS $$
+DECLARE
+    finish timestamptz := clock_timestamp() + make_interval(secs => seconds);
+    done   bigint := (SELECT max(e.id) FROM pointstore.event_store e);
+BEGIN
+    SET synchronous_commit = off;
+    WHILE clock_timestamp() < finish LOOP
+        WITH page AS (SELECT e.id, extract(epoch FROM clock_timestamp() - e.created_at) * 1000 AS ms
+                        FROM pointstore.event_store e
+                       WHERE e.id > done AND e.xmin::text::bigint < (pg_snapshot_xmin(pg_current_snapshot())::text::bigint & 4294967295)
+                       ORDER BY e.id LIMIT 1000),
+             kept AS (INSERT INTO bench.delivered SELECT p.ms FROM page p)
+        SELECT coalesce(max(p.id), done) INTO done FROM page p;
+        COMMIT;
+        PERFORM pg_sleep(0.005);
+    END LOOP;
+END
+$$;
+
+-- The subscription begins where the feed is, or at its beginning.
+CREATE FUNCTION bench.subscribe(start_after bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pointstore.drop_subscription(s.name) FROM pointstore.subscription s WHERE s.name = 'bench';
+    PERFORM pointstore.create_subscription('bench', start_after, 1::smallint);
+END
+$$;
+CREATE FUNCTION bench.start_following(how text) RETURNS void LANGUAGE sql AS $$
+    SELECT bench.subscribe(NULL) WHERE how = 'claim';
+$$;
+
+CREATE FUNCTION bench.prepare_read_feed() RETURNS void LANGUAGE sql AS '';
+CREATE FUNCTION bench.prepare_claim() RETURNS void LANGUAGE sql AS 'SELECT bench.subscribe(0)';
+CREATE FUNCTION bench.prepare_queue() RETURNS void LANGUAGE sql AS $$
+    TRUNCATE bench.queue;
+    INSERT INTO bench.queue SELECT e.id FROM pointstore.event_store e;
+$$;
+
+CREATE PROCEDURE bench.work_off_read_feed(events bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    done bigint := 0;
+BEGIN
+    WHILE done < events LOOP
+        SELECT max(f.read_feed_to) INTO STRICT done FROM pointstore.read_feed(done, 10000) f;
+        COMMIT;
+    END LOOP;
+END
+$$;
+
+CREATE PROCEDURE bench.work_off_claim(events bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    done bigint := 0;
+    got  record;
+BEGIN
+    WHILE done < events LOOP
+        SELECT d.slot, d.epoch, max(d."position") AS last, count(*) AS n INTO STRICT got
+          FROM pointstore.claim('bench', 'worker', 500) d GROUP BY d.slot, d.epoch;
+        PERFORM pointstore.ack('bench', got.slot, got.epoch, got.last);
+        COMMIT;
+        done := done + got.n;
+    END LOOP;
+END
+$$;
+
+CREATE PROCEDURE bench.work_off_queue(events bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    done bigint := 0;
+    got  bigint;
+BEGIN
+    WHILE done < events LOOP
+        WITH mine AS (DELETE FROM bench.queue q
+                       WHERE q.id = ANY (ARRAY(SELECT n.id FROM bench.queue n ORDER BY n.id LIMIT 500 FOR UPDATE SKIP LOCKED))
+                      RETURNING q.id)
+        SELECT count(e.payload) INTO STRICT got FROM mine m JOIN pointstore.event_store e ON e.id = m.id;
+        COMMIT;
+        done := done + got;
+    END LOOP;
+END
+$$;

@@ -37,6 +37,7 @@
 #include "append/write.h"
 #include "ground/compat.h"
 #include "ground/name.h"
+#include "ground/plan.h"
 #include "ground/row.h"
 #include "ground/stat.h"
 #include "ground/step.h"
@@ -64,7 +65,8 @@ static void judge_event_again(BatchEvent *event, Account *account, Snapshot snap
 static void refuse_triggered_change(const Account *account);
 static void write_hold(RowWriter *writer, const BatchEvent *event);
 pg_noreturn static void refuse_overtaken(const ProposedEvent *event);
-pg_noreturn static void refuse_sequence(const char *why);
+static int64 settled_ids(void);
+pg_noreturn static void refuse_sequence(const char *why, int64 above);
 static RowOutcome write_event(RowWriter *writer, const ProposedEvent *event, const Decision *decision, int keys);
 
 /*
@@ -354,7 +356,7 @@ translate_duplicate(const Batch *batch, const RowWriter *writer)
 				 errdetail("%s", error->detail ? error->detail : error->message),
 				 errhint("SELECT * FROM pointstore.rebuild_balance(...); sets the row to what the events say.")));
 	if (key == INDEX_EVENT_ID)
-		refuse_sequence(error->detail ? error->detail : error->message);
+		refuse_sequence(error->detail ? error->detail : error->message, 0);
 	if (key < N_STORE_INDEXES)
 		ReThrowError(error);
 	PG_RE_THROW();
@@ -551,12 +553,14 @@ refuse_overtaken(const ProposedEvent *event)
  * The next id of the store, above that of the account's last event: 55000. The transaction has
  * its own id before: so whoever sees an event's id drawn sees its transaction running (passes.c).
  * An id above all that this server knew of before it was drawn is above the
- * account's; where that is not so, or nothing is known, the account's last event is asked.
+ * account's; where that is not so, or nothing is known, the account's last event is asked. One that the feed
+ * has come past before it was drawn would have no position ever: 55000 as well.
  */
 int64
 pointstore_draw_id(Account *account)
 {
 	int64		highest = pointstore_stat_highest_id();
+	int64		settled = settled_ids();
 	int64		id;
 
 	has_drawn = true;
@@ -572,11 +576,40 @@ pointstore_draw_id(Account *account)
 			account->last_id = last.last_id;
 		if (account->last_id != 0 && id <= account->last_id)
 			refuse_sequence(psprintf("id %lld is not above %lld, that of the last event of account \"%s\"", (long long) id,
-									 (long long) account->last_id, pointstore_cstring(account->id)));
+									 (long long) account->last_id, pointstore_cstring(account->id)), 0);
 	}
+	if (id <= settled)
+		refuse_sequence(psprintf("id %lld is not above %lld, up to which the feed has been read", (long long) id, (long long) settled), settled);
 	pointstore_stat_raise_id(id);
 	account->last_id = id;
 	return id;
+}
+
+/*
+ * The id up to which the feed has been read, or below which it is settled. Where none is kept it is read once in each
+ * transaction that draws.
+ */
+static int64
+settled_ids(void)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT coalesce(CAST(settled_below AS pg_catalog.int8), 1) FROM pointstore.feed_block ORDER BY first_position DESC LIMIT 1"
+	};
+	static int64 settled = 0;
+	Oid			sequence = pointstore_store()->id_sequence;
+	int64		known = pointstore_stat_settled(sequence);
+	bool		isnull;
+
+	if (known >= 0)
+		return known;
+	if (has_drawn)
+		return settled;
+	SPI_connect();
+	pointstore_execute(&plan, NULL, NULL, true);
+	settled = SPI_processed == 0 ? 0 : DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) - 1;
+	SPI_finish();
+	pointstore_stat_settle(sequence, settled);
+	return settled;
 }
 
 /* Whether events have been written since this was asked: at the end of a transaction, whether in that. */
@@ -589,15 +622,15 @@ pointstore_has_drawn(void)
 	return result;
 }
 
-/* The sequence does not give what it should. */
+/* The sequence does not give what it should; above: it has to come past that, besides all events. */
 static void
-refuse_sequence(const char *why)
+refuse_sequence(const char *why, int64 above)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the ids of events do not rise: %s", why),
 			 errdetail("The sequence pointstore.event_store_id_seq was set back, or behind what was restored or replicated, or has other settings than it was created with."),
-			 errhint("SELECT setval('pointstore.event_store_id_seq', max(id)) FROM pointstore.event_store;")));
+			 errhint("SELECT setval('pointstore.event_store_id_seq', greatest(max(id), %lld)) FROM pointstore.event_store;", (long long) above)));
 }
 
 /*

@@ -3,12 +3,14 @@
  * src/feed/gap.c
  *		Gaps in the ids: drawn, not seen, and still to come or never.
  *
- * Who draws an id has locked the table of events, and keeps the lock to the end, over
- * PREPARE too. So the writers that had it locked after the id was drawn are all who
- * may still store that event: these are the gap's horizon. When one of them has ended,
- * its gaps are looked at, by a snapshot taken afterwards; when all have, what is not
- * seen then will never come. A lasting writer costs nothing as long as it
- * lasts: nobody looks at gaps that wait for it alone, and those of one horizon are kept together.
+ * Who draws an id has locked the table of events and has a transaction id by then, and keeps
+ * both to the end, over PREPARE too. So the transactions that had it locked after the id was
+ * drawn are all who may still store that event: these are the gap's horizon. The snapshot that decides
+ * says which of them have ended: no clock, and not the lock, which is let go of a moment
+ * after the events have become visible. Where one of them has ended, its horizon's gaps are looked at by
+ * that snapshot; where all have, what it does not see will never come. A lasting writer
+ * costs nothing as long as it lasts: nobody looks at gaps that wait for it alone, and those of one
+ * horizon are kept together.
  *
  * What is kept is 16 bytes a gap: of a gap that waits for nobody, and of an event that has come,
  * nothing. So there are no more gaps than ids that running transactions have drawn, and
@@ -18,68 +20,95 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
+#include "access/twophase.h"
 #include "miscadmin.h"
-#include "nodes/pg_list.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "feed/gap.h"
+#include "ground/compat.h"
 #include "ground/store.h"
 
-static int	compare_writers(const void *a, const void *b);
-static bool drop_ended(Horizon *horizon);
+static int	compare_xids(const void *a, const void *b);
+static int	drop_ended(TransactionId *writers, int n, Snapshot snapshot);
 static bool same_writers(const Horizon *a, const Horizon *b);
 static void join_horizons(Gaps *gaps);
-static void put(Gaps *gaps, Horizon *horizon, int64 lower, int64 upper);
 static int	compare_ranges(const void *a, const void *b);
+static void sort_gaps(Horizon *horizon);
 static void free_horizon(Horizon *horizon);
 
-/* The transactions that may store events now, prepared ones too, but for our own. */
-VirtualTransactionId *
-pointstore_event_writers(int *n)
+/*
+ * The transactions that may store events of ids drawn until now, prepared ones too, but
+ * for our own. Who has the table locked and no transaction id has drawn none. One that ends while we
+ * look may be left out: its end is seen by any snapshot from now on.
+ */
+void
+pointstore_event_writers(Writers *writers)
 {
 	LOCKTAG		tag;
+	VirtualTransactionId *holders;
+	int			n;
+	int			i;
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, pointstore_store()->table[TABLE_EVENT_STORE].relid);
-	return GetLockConflicts(&tag, ShareLock, n);
+	holders = GetLockConflicts(&tag, ShareLock, &n);
+	memset(writers, 0, sizeof(Writers));
+	writers->xid = palloc(sizeof(TransactionId) * (n + 1));
+	for (i = 0; i < n; i++)
+	{
+		TransactionId xid = holders[i].localTransactionId;
+		bool		more;
+
+		if (!pointstore_is_running(holders[i], &xid))
+		{
+			/* a backend that goes on with something else has prepared it, or ended it */
+			if (!VirtualTransactionIdIsRecoveredPreparedXact(holders[i]))
+				xid = TwoPhaseGetXidByVirtualXID(holders[i], &more);
+			writers->prepared |= TransactionIdIsValid(xid);
+		}
+		if (TransactionIdIsValid(xid))
+			writers->xid[writers->n++] = xid;
+	}
+	qsort(writers->xid, writers->n, sizeof(TransactionId), compare_xids);
+	pfree(holders);
 }
 
-/* A horizon of these writers, without gaps. */
+/* In whatever order, as long as it is one. */
+static int
+compare_xids(const void *a, const void *b)
+{
+	TransactionId x = *(const TransactionId *) a;
+	TransactionId y = *(const TransactionId *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* A horizon of these writers, or of nobody, without gaps. */
 Horizon *
-pointstore_add_horizon(Gaps *gaps, const VirtualTransactionId *writers, int nwriters, bool withheld)
+pointstore_add_horizon(Gaps *gaps, const Writers *writers, bool withheld)
 {
 	MemoryContext old = MemoryContextSwitchTo(gaps->context);
 	Horizon    *horizon = palloc0(sizeof(Horizon));
 
-	horizon->writers = palloc(sizeof(VirtualTransactionId) * (nwriters + 1));
-	memcpy(horizon->writers, writers, sizeof(VirtualTransactionId) * nwriters);
-	qsort(horizon->writers, nwriters, sizeof(VirtualTransactionId), compare_writers);
-	horizon->nwriters = nwriters;
+	horizon->nwriters = writers != NULL ? writers->n : 0;
+	horizon->writers = palloc(sizeof(TransactionId) * (horizon->nwriters + 1));
+	if (horizon->nwriters > 0)
+		memcpy(horizon->writers, writers->xid, sizeof(TransactionId) * horizon->nwriters);
 	horizon->withheld = withheld;
 	gaps->horizons = lappend(gaps->horizons, horizon);
 	MemoryContextSwitchTo(old);
 	return horizon;
 }
 
-/* In whatever order, as long as it is one. */
-static int
-compare_writers(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(VirtualTransactionId));
-}
-
-/* A gap of a horizon, above those that it has. */
+/* Adds a gap to a horizon. */
 void
 pointstore_add_gap(Gaps *gaps, Horizon *horizon, int64 lower, int64 upper)
 {
-	if (lower < upper)
-		put(gaps, horizon, lower, upper);
-}
-
-static void
-put(Gaps *gaps, Horizon *horizon, int64 lower, int64 upper)
-{
+	if (lower >= upper)
+		return;
 	if (horizon->ngaps == horizon->room)
 	{
 		horizon->room = Max(16, 2 * horizon->room);
@@ -87,37 +116,47 @@ put(Gaps *gaps, Horizon *horizon, int64 lower, int64 upper)
 			MemoryContextAllocHuge(gaps->context, sizeof(IdRange) * horizon->room) :
 			repalloc_huge(horizon->gaps, sizeof(IdRange) * horizon->room);
 	}
+	horizon->unsorted |= horizon->ngaps > 0 && lower < horizon->gaps[horizon->ngaps - 1].upper;
 	horizon->gaps[horizon->ngaps].lower = lower;
 	horizon->gaps[horizon->ngaps++].upper = upper;
 }
 
-/*
- * Finds the writers that have ended, and those gaps thereby that have to be looked
- * at: to be called before the snapshot that decides. False: there are none.
- */
+/* Leaves out the writers that have ended for a snapshot, which sees what they have stored. */
+void
+pointstore_drop_ended(Writers *writers, Snapshot snapshot)
+{
+	writers->n = drop_ended(writers->xid, writers->n, snapshot);
+}
+
+static int
+drop_ended(TransactionId *writers, int n, Snapshot snapshot)
+{
+	int			left = 0;
+	int			i;
+
+	for (i = 0; i < n; i++)
+		if (XidInMVCCSnapshot(writers[i], snapshot))
+			writers[left++] = writers[i];
+	return left;
+}
+
+/* The same for all gaps; finds those thereby that have to be looked at by the snapshot. False: there are none. */
 bool
-pointstore_find_ended(Gaps *gaps)
+pointstore_find_ended(Gaps *gaps, Snapshot snapshot)
 {
 	bool		any = false;
 	ListCell   *cell;
 
 	foreach(cell, gaps->horizons)
-		any |= drop_ended(lfirst(cell));
+	{
+		Horizon    *horizon = lfirst(cell);
+		int			left = drop_ended(horizon->writers, horizon->nwriters, snapshot);
+
+		horizon->look |= left < horizon->nwriters || left == 0 || horizon->withheld;
+		horizon->nwriters = left;
+		any |= horizon->look;
+	}
 	return any;
-}
-
-static bool
-drop_ended(Horizon *horizon)
-{
-	int			left = 0;
-	int			i;
-
-	for (i = 0; i < horizon->nwriters; i++)
-		if (!VirtualXactLock(horizon->writers[i], false))
-			horizon->writers[left++] = horizon->writers[i];
-	horizon->look |= left < horizon->nwriters || left == 0 || horizon->withheld;
-	horizon->nwriters = left;
-	return horizon->look;
 }
 
 /* The gaps that have to be looked at, ascending. */
@@ -200,15 +239,18 @@ pointstore_settle_gaps(Gaps *gaps, int64 upto)
 	foreach(cell, gaps->horizons)
 	{
 		Horizon    *horizon = lfirst(cell);
-		bool		looked = horizon->ngaps == 0 || horizon->gaps[horizon->ngaps - 1].upper <= upto + 1;
+		bool		looked;
+
+		sort_gaps(horizon);
+		looked = horizon->ngaps == 0 || horizon->gaps[horizon->ngaps - 1].upper <= upto + 1;
 
 		if (looked && (horizon->ngaps == 0 || (horizon->nwriters == 0 && !horizon->withheld)))
 		{
 			free_horizon(horizon);
 			gaps->horizons = foreach_delete_current(gaps->horizons, cell);
+			continue;
 		}
-		else if (looked)
-			horizon->look = false;
+		horizon->look &= !looked;
 	}
 	join_horizons(gaps);
 }
@@ -220,6 +262,14 @@ free_horizon(Horizon *horizon)
 		pfree(horizon->gaps);
 	pfree(horizon->writers);
 	pfree(horizon);
+}
+
+static void
+sort_gaps(Horizon *horizon)
+{
+	if (horizon->unsorted)
+		qsort(horizon->gaps, horizon->ngaps, sizeof(IdRange), compare_ranges);
+	horizon->unsorted = false;
 }
 
 /* Each horizon after the first of the same writers goes into that. */
@@ -239,8 +289,8 @@ join_horizons(Gaps *gaps)
 			if (!same_writers(first, other))
 				continue;
 			for (k = 0; k < other->ngaps; k++)
-				put(gaps, first, other->gaps[k].lower, other->gaps[k].upper);
-			qsort(first->gaps, first->ngaps, sizeof(IdRange), compare_ranges);
+				pointstore_add_gap(gaps, first, other->gaps[k].lower, other->gaps[k].upper);
+			sort_gaps(first);
 			free_horizon(other);
 			gaps->horizons = list_delete_nth_cell(gaps->horizons, j);
 		}
@@ -255,7 +305,7 @@ same_writers(const Horizon *a, const Horizon *b)
 	if (a->withheld != b->withheld || a->look || b->look || a->nwriters != b->nwriters)
 		return false;
 	for (i = 0; i < a->nwriters; i++)
-		if (!VirtualTransactionIdEquals(a->writers[i], b->writers[i]))
+		if (a->writers[i] != b->writers[i])
 			return false;
 	return true;
 }
@@ -308,18 +358,6 @@ pointstore_gaps_await_writers(const Gaps *gaps)
 
 	foreach(cell, gaps->horizons)
 		if (((Horizon *) lfirst(cell))->nwriters > 0 && ((Horizon *) lfirst(cell))->ngaps > 0)
-			return true;
-	return false;
-}
-
-/* Whether one of these transactions is prepared: nobody tells when it ends. */
-bool
-pointstore_is_any_prepared(const VirtualTransactionId *writers, int n)
-{
-	int			i;
-
-	for (i = 0; i < n; i++)
-		if (VirtualTransactionIdIsRecoveredPreparedXact(writers[i]))
 			return true;
 	return false;
 }

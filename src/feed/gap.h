@@ -8,7 +8,8 @@
 #ifndef POINTSTORE_GAP_H
 #define POINTSTORE_GAP_H
 
-#include "storage/lock.h"
+#include "nodes/pg_list.h"
+#include "utils/snapshot.h"
 
 /* ids from lower to below upper */
 typedef struct IdRange
@@ -24,15 +25,24 @@ typedef struct Ids
 	int			room;
 } Ids;
 
+/* Transactions that may store events. */
+typedef struct Writers
+{
+	TransactionId *xid;
+	int			n;
+	bool		prepared;		/* one of them is prepared: nobody tells when it ends */
+} Writers;
+
 /* Gaps that the same writers may fill. */
 typedef struct Horizon
 {
-	VirtualTransactionId *writers;
+	TransactionId *writers;
 	int			nwriters;
 	IdRange    *gaps;			/* ascending */
 	int			ngaps;
 	int			room;
 	bool		withheld;		/* events that are there, and have to wait for an earlier one of their account */
+	bool		unsorted;		/* a gap was added that is not above those before it */
 	bool		look;			/* a writer has ended since these gaps were looked at */
 } Horizon;
 
@@ -42,16 +52,16 @@ typedef struct Gaps
 	MemoryContext context;
 } Gaps;
 
-extern VirtualTransactionId *pointstore_event_writers(int *n);
-extern Horizon *pointstore_add_horizon(Gaps *gaps, const VirtualTransactionId *writers, int nwriters, bool withheld);
+extern void pointstore_event_writers(Writers *writers);
+extern Horizon *pointstore_add_horizon(Gaps *gaps, const Writers *writers, bool withheld);
 extern void pointstore_add_gap(Gaps *gaps, Horizon *horizon, int64 lower, int64 upper);
-extern bool pointstore_find_ended(Gaps *gaps);
+extern void pointstore_drop_ended(Writers *writers, Snapshot snapshot);
+extern bool pointstore_find_ended(Gaps *gaps, Snapshot snapshot);
 extern int	pointstore_gaps_to_look_at(const Gaps *gaps, IdRange **ranges);
 extern void pointstore_fill_gaps(Gaps *gaps, const Ids *ids);
 extern void pointstore_settle_gaps(Gaps *gaps, int64 upto);
 extern bool pointstore_in_gap(const Gaps *gaps, int64 id);
 extern int64 pointstore_lowest_gap(const Gaps *gaps);
 extern bool pointstore_gaps_await_writers(const Gaps *gaps);
-extern bool pointstore_is_any_prepared(const VirtualTransactionId *writers, int n);
 
 #endif							/* POINTSTORE_GAP_H */

@@ -41,6 +41,7 @@
 #include "ground/owner.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
+#include "ground/stat.h"
 #include "ground/step.h"
 #include "ground/store.h"
 #include "verify/index.h"
@@ -57,6 +58,7 @@ PG_FUNCTION_INFO_V1(pointstore_sequence_feed);
 typedef struct Sequencer
 {
 	MemoryContext context;
+	Oid			events;			/* whose it is */
 	bool		valid;			/* of what is committed, or in this transaction */
 	bool		under_way;
 	Block		block;			/* the last */
@@ -77,8 +79,7 @@ typedef struct Drawn
 typedef struct Run
 {
 	Drawn		drawn;
-	VirtualTransactionId *writers;	/* who might store events after that was read */
-	int			nwriters;
+	Writers		writers;		/* who might store events after that was read */
 	int			limit;			/* of events read */
 	Ids			seen;			/* without a position until now, ascending */
 	Ids			given;			/* which of them are given one */
@@ -89,8 +90,8 @@ typedef struct Run
 static Sequencer sequencer;
 
 static void lock_sequencing(void);
-static bool is_up_to_date(void);
-static void restore(const Drawn *drawn, const VirtualTransactionId *writers, int nwriters);
+static bool is_up_to_date(const Drawn *drawn);
+static void restore(const Drawn *drawn, const Writers *writers);
 static void restore_gaps(Horizon *horizon);
 static void read_drawn(Drawn *drawn);
 static void read_events(Run *run);
@@ -139,23 +140,19 @@ pointstore_sequence(SequenceRun *result)
 	SPI_connect();
 	sequencer.under_way = true;
 	read_drawn(&run.drawn);
-	run.writers = pointstore_event_writers(&run.nwriters);
-	if (!is_up_to_date())
-		restore(&run.drawn, run.writers, run.nwriters);
+	pointstore_event_writers(&run.writers);
+	result->prepared = run.writers.prepared;
+	if (!is_up_to_date(&run.drawn))
+		restore(&run.drawn, &run.writers);
 	sequencer.valid = false;
 	read_events(&run);
-	if (run.seen.n > 0 && run.seen.id[0] < sequencer.unordered_below)
-		withhold(&run);
-	else
-		run.given = run.seen;
 	pointstore_fill_gaps(&sequencer.gaps, &run.seen);
 	if (run.upto > sequencer.highest)
-		note_gaps(&run, pointstore_add_horizon(&sequencer.gaps, run.writers, run.nwriters, false));
+		note_gaps(&run, pointstore_add_horizon(&sequencer.gaps, &run.writers, false));
 	note_withheld(&run.withheld);
 	pointstore_settle_gaps(&sequencer.gaps, run.upto);
 	store_positions(&run.given);
-	result->prepared = pointstore_is_any_prepared(run.writers, run.nwriters);
-	result->more = run.seen.n == run.limit;
+	result->more = run.seen.n == run.limit || (run.given.n > 0 && run.withheld.n > 0);
 	result->head = Max(sequencer.block.last, 0);
 	result->given = run.given.n;
 	sequencer.valid = true;
@@ -172,16 +169,24 @@ lock_sequencing(void)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* Whether what this session knows is how the feed stands; the last block is, from now on. */
+/*
+ * Whether what this session knows is how the feed stands; the last block is, from now on. Nothing
+ * is of another store, nor where the sequence was set back.
+ */
 static bool
-is_up_to_date(void)
+is_up_to_date(const Drawn *drawn)
 {
+	Oid			events = pointstore_store()->table[TABLE_EVENT_STORE].relid;
 	Block		last;
 	int64		settled_below;
 	bool		result;
 
 	pointstore_read_last_block(&last, &settled_below);
-	result = sequencer.valid && sequencer.block.first == last.first && sequencer.block.last == last.last;
+	result = sequencer.valid && sequencer.events == events && sequencer.highest <= drawn->last &&
+		sequencer.block.first == last.first && sequencer.block.last == last.last;
+	if (OidIsValid(sequencer.events) && sequencer.events != events)
+		pointstore_forget_head();
+	sequencer.events = events;
 	sequencer.block = last;
 	sequencer.settled_below = settled_below;
 	return result;
@@ -189,11 +194,12 @@ is_up_to_date(void)
 
 /* Makes up from the blocks what the session has to know. */
 static void
-restore(const Drawn *drawn, const VirtualTransactionId *writers, int nwriters)
+restore(const Drawn *drawn, const Writers *writers)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT coalesce(pg_catalog.max(CAST(unordered_below AS pg_catalog.int8)), 0) FROM pointstore.feed_start"
 	};
+	Horizon    *horizon;
 	bool		isnull;
 
 	if (sequencer.context == NULL)
@@ -204,7 +210,10 @@ restore(const Drawn *drawn, const VirtualTransactionId *writers, int nwriters)
 	pointstore_execute(&plan, NULL, NULL, false);
 	sequencer.unordered_below = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	sequencer.highest = Max(sequencer.settled_below, drawn->lowest) - 1;
-	restore_gaps(pointstore_add_horizon(&sequencer.gaps, writers, nwriters, false));
+	/* what has come in the meantime was seen by nobody */
+	horizon = pointstore_add_horizon(&sequencer.gaps, writers, false);
+	horizon->look = true;
+	restore_gaps(horizon);
 }
 
 /* What is between the ranges of the blocks. However many blocks there are, gaps alone are kept. */
@@ -254,6 +263,10 @@ read_drawn(Drawn *drawn)
 	bool		isnull;
 
 	pointstore_execute(&plan, NULL, NULL, false);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pointstore.event_store_id_seq is no sequence")));
 	row = SPI_tuptable->vals[0];
 	drawn->last = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
 	drawn->increment = Max(DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull)), 1);
@@ -261,23 +274,26 @@ read_drawn(Drawn *drawn)
 	if (!DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull)))
 		drawn->last -= drawn->increment;
 	SPI_freetuptable(SPI_tuptable);
+	pointstore_stat_settle(pointstore_store()->id_sequence, drawn->last);
 }
 
-/* Reads the events that have no position, from the lowest id on. */
+/* Reads the events that have no position, from the lowest id on, and decides which are given one. All by one snapshot. */
 static void
 read_events(Run *run)
 {
-	bool		look = pointstore_find_ended(&sequencer.gaps);
-
-	/* those who have ended by now are seen by it */
 	PushActiveSnapshot(GetLatestSnapshot());
+	pointstore_drop_ended(&run->writers, GetActiveSnapshot());
 	run->limit += withheld_horizon()->ngaps;
-	if (look)
+	if (pointstore_find_ended(&sequencer.gaps, GetActiveSnapshot()))
 		read_gaps(run);
 	if (run->seen.n == run->limit)
 		run->upto = Min(run->seen.id[run->seen.n - 1], sequencer.highest);
 	else
 		read_new(run);
+	if (run->seen.n > 0 && run->seen.id[0] < sequencer.unordered_below)
+		withhold(run);
+	else
+		run->given = run->seen;
 	PopActiveSnapshot();
 }
 
@@ -379,9 +395,10 @@ static void
 withhold(Run *run)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT e.id, p.id FROM pg_catalog.unnest($1) AS i(id) JOIN pointstore.event_store e ON e.id" EQ "i.id"
-		"  JOIN pointstore.event_store p ON p.aggregate_id" EQ "e.aggregate_id AND p.version" EQ "e.version" MINUS "1"
-		"   AND ($3" EQ "1 OR (p.id" MINUS "$2) OPERATOR(pg_catalog.%) $3" EQ "0) ORDER BY e.id",
+		.sql = "SELECT i.id, p.id FROM pg_catalog.unnest($1) AS i(id),"
+		" LATERAL (SELECT s.aggregate_id, s.version FROM pointstore.event_store s WHERE s.id" EQ "i.id LIMIT 1) AS e,"
+		" LATERAL (SELECT b.id FROM pointstore.event_store b WHERE b.aggregate_id" EQ "e.aggregate_id AND b.version" EQ "e.version" MINUS "1 LIMIT 1) AS p"
+		" WHERE $3" EQ "1 OR (p.id" MINUS "$2) OPERATOR(pg_catalog.%) $3" EQ "0 ORDER BY i.id",
 		.nargs = 3, .argtypes = {INT8ARRAYOID, INT8OID, INT8OID},
 		.generic = true
 	};
@@ -472,7 +489,7 @@ withheld_horizon(void)
 	foreach(cell, sequencer.gaps.horizons)
 		if (((Horizon *) lfirst(cell))->withheld)
 			return lfirst(cell);
-	return pointstore_add_horizon(&sequencer.gaps, NULL, 0, true);
+	return pointstore_add_horizon(&sequencer.gaps, NULL, true);
 }
 
 /* The blocks, and how far all is settled, as it is worth a write. */
@@ -534,15 +551,17 @@ await_writers(void)
 	{
 		pg_usleep(10000L);
 		CHECK_FOR_INTERRUPTS();
-		(void) pointstore_find_ended(&sequencer.gaps);
+		(void) pointstore_find_ended(&sequencer.gaps, GetLatestSnapshot());
 	}
 }
 
-/* At the end of each transaction: what the session knows counts if that was committed. */
+/* At the end of each transaction: what the session knows counts if that was committed, and those who wait for it are told. */
 void
 pointstore_sequence_ended(bool committed)
 {
-	if (sequencer.under_way && !committed)
+	if (sequencer.under_way && committed)
+		pointstore_publish_head(sequencer.block.last);
+	else if (sequencer.under_way)
 		sequencer.valid = false;
 	sequencer.under_way = false;
 }

@@ -37,8 +37,9 @@
 #include "verify/index.h"
 
 #define IDLE_TIMEOUT 60000		/* ms, between two looks while nothing is committed */
+#define PREPARED_PAUSE 10		/* ms, between two runs while a prepared transaction is known */
 #define FIRST_PAUSE 1000		/* ms, after an error; twice as long after each further one */
-#define LONGEST_PAUSE 60000
+#define LONGEST_PAUSE 15000
 
 static bool is_on = true;
 static bool notify = false;
@@ -46,6 +47,8 @@ static bool notify = false;
 static bool sequence_guarded(SequenceRun *run, bool *failed);
 static bool sequence_in_transaction(SequenceRun *run);
 static bool is_sequenced_still(void);
+static void wait_for_commits(const SequenceRun *run);
+static void heed_signals(void);
 static int	pause_after(int64 given);
 static void rest(long timeout);
 
@@ -79,7 +82,7 @@ pointstore_run_sequencer(void)
 	if (!pointstore_sequencer_begin())
 	{
 		ereport(LOG,
-				(errmsg("more databases have a feed than a server can have sequencers for")));
+				(errmsg("this database has a sequencer, or more databases have one than there is room for")));
 		return;
 	}
 	for (;;)
@@ -97,14 +100,34 @@ pointstore_run_sequencer(void)
 			continue;
 		}
 		pause = FIRST_PAUSE;
-		pointstore_publish_head(run.head);
-		pointstore_sequencer_watch(run.prepared);
-		if (run.given > 0 && !run.more)
-			rest(pause_after(run.given));
-		if (run.given == 0)
-			pointstore_sequencer_sleep(IDLE_TIMEOUT);
-		CHECK_FOR_INTERRUPTS();
+		if (pointstore_sequencer_watch(run.prepared) || run.more)
+			heed_signals();
+		else
+			wait_for_commits(&run);
 	}
+}
+
+/*
+ * What is committed meanwhile is taken at once, by the run after the pause. Where every commit in the
+ * database counts, most have nothing for us.
+ */
+static void
+wait_for_commits(const SequenceRun *run)
+{
+	if (run->given > 0 || run->prepared)
+		rest(run->prepared ? PREPARED_PAUSE : pause_after(run->given));
+	(void) pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	pointstore_sequencer_sleep(IDLE_TIMEOUT);
+	heed_signals();
+}
+
+/* Who cancels what a sequencer does finds it at rest: that does not end it. */
+static void
+heed_signals(void)
+{
+	QueryCancelPending = false;
+	CHECK_FOR_INTERRUPTS();
 }
 
 /* A run whose error is logged. False: there is nothing to sequence here. */
@@ -136,7 +159,9 @@ sequence_in_transaction(SequenceRun *run)
 	PointstoreScope scope;
 	bool		result;
 
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, "pointstore: giving positions");
 	result = OidIsValid(get_extension_oid("pointstore", true)) && pointstore_store_exists();
 	if (result)
 	{
@@ -189,5 +214,5 @@ rest(long timeout)
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout,
 					 pointstore_wait_event(&wait_event, "PointstoreSequencerPause"));
 	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
+	heed_signals();
 }

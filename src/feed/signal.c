@@ -4,15 +4,16 @@
  *		Who writes events wakes the sequencer; the sequencer wakes who waits for the feed.
  *		In shared memory, so with the library preloaded only.
  *
- * There is an entry for each database that has had a sequencer since the server started,
- * claimed in order and never given back, so that no database gets two.
+ * There is an entry for each database that has a sequencer, and one sequencer at most: it claims
+ * the entry, under AddinShmemInitLock, and another database's may take it over when it has ended. So a
+ * backend looks whose the entry is that it knows.
  *
  * A backend whose transaction has written events sets pending after it has become visible,
  * and then, if the sequencer is asleep, its latch. The sequencer clears pending before it
  * reads, and looks at it again between saying that it is asleep and waiting: so no commit is
  * missed, and one latch is set for all that commit while it is awake. Of a transaction
  * that was prepared nobody knows at its end what it had written: while the sequencer knows of
- * one, every commit in the database counts.
+ * one, every commit in the database counts, and after it has said so it looks once more.
  *
  * The head that is published is one that has been committed. It is for comparing: what is
  * read is read from the table.
@@ -27,6 +28,7 @@
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
@@ -36,6 +38,7 @@
 
 #define MAX_DATABASES 64
 #define POLL_INTERVAL 20		/* ms, of who waits where no sequencer is alive to wake him */
+#define SHORT_INTERVAL 1		/* ms, where the head is told to be past what he waits for, and he has not seen it */
 
 typedef struct FeedSignal
 {
@@ -91,12 +94,15 @@ pointstore_feed_set_up(void)
 	}
 }
 
-/* This database's entry, or NULL where no sequencer has claimed one yet. */
+/* This database's entry, or NULL where no sequencer has claimed one. */
 static FeedSignal *
 own_signal(void)
 {
 	int			i;
 
+	if (own != NULL && pg_atomic_read_u32(&own->database) == MyDatabaseId)
+		return own;
+	own = NULL;
 	for (i = 0; own == NULL && entries != NULL && i < MAX_DATABASES; i++)
 	{
 		Oid			database = pg_atomic_read_u32(&entries[i].signal.database);
@@ -109,7 +115,7 @@ own_signal(void)
 	return own;
 }
 
-/* The same, claimed where there is none; NULL where all are taken. */
+/* The same, claimed where there is none: a free one, or one whose sequencer has ended. NULL: there is no such. */
 static FeedSignal *
 claim_signal(void)
 {
@@ -117,9 +123,11 @@ claim_signal(void)
 
 	for (i = 0; entries != NULL && own_signal() == NULL && i < MAX_DATABASES; i++)
 	{
-		uint32		nobody = InvalidOid;
+		FeedSignal *signal = &entries[i].signal;
 
-		(void) pg_atomic_compare_exchange_u32(&entries[i].signal.database, &nobody, MyDatabaseId);
+		if (pg_atomic_read_u64(&signal->latch) != 0)
+			continue;
+		pg_atomic_write_u32(&signal->database, MyDatabaseId);
 	}
 	return own_signal();
 }
@@ -143,35 +151,45 @@ pointstore_feed_commit(bool events_written)
 		SetLatch((Latch *) (uintptr_t) latch);
 }
 
-/* This process is the sequencer of its database from now on; false: there are too many databases. */
+/* This process is the sequencer of its database from now on; false: that has one, or there are too many databases. */
 bool
 pointstore_sequencer_begin(void)
 {
-	FeedSignal *signal = claim_signal();
+	FeedSignal *signal;
+	bool		result;
 
-	if (signal == NULL)
-		return false;
-	pg_atomic_write_u32(&signal->asleep, 0);
-	pg_atomic_write_u32(&signal->every_commit, 0);
-	pg_atomic_write_u64(&signal->latch, (uint64) (uintptr_t) MyLatch);
-	before_shmem_exit(sequencer_ended, (Datum) 0);
-	return true;
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	signal = claim_signal();
+	result = signal != NULL && pg_atomic_read_u64(&signal->latch) == 0;
+	if (result)
+	{
+		pg_atomic_write_u32(&signal->asleep, 0);
+		pg_atomic_write_u32(&signal->every_commit, 0);
+		pg_atomic_write_u64(&signal->head, 0);
+		pg_atomic_write_u64(&signal->latch, (uint64) (uintptr_t) MyLatch);
+		before_shmem_exit(sequencer_ended, (Datum) 0);
+	}
+	LWLockRelease(AddinShmemInitLock);
+	return result;
 }
 
 /* Those who wait look for themselves from now on. */
 static void
 sequencer_ended(int code, Datum arg)
 {
-	pg_atomic_write_u64(&own->latch, 0);
 	pg_atomic_write_u32(&own->every_commit, 0);
+	pg_memory_barrier();
+	pg_atomic_write_u64(&own->latch, 0);
 	ConditionVariableBroadcast(&own->moved);
 }
 
-/* Whether it wants to hear of every commit in the database. */
-void
+/* Whether it wants to hear of every commit in the database. True: it did not until now, and has to look at what it missed. */
+bool
 pointstore_sequencer_watch(bool every_commit)
 {
-	pg_atomic_write_u32(&own->every_commit, every_commit);
+	bool		before = pg_atomic_exchange_u32(&own->every_commit, every_commit) != 0;
+
+	return every_commit && !before;
 }
 
 /* It takes what has been committed: to be called before it reads. */
@@ -197,12 +215,29 @@ pointstore_sequencer_sleep(long timeout)
 	ResetLatch(MyLatch);
 }
 
-/* The feed has come to a position, which is committed: those who wait are woken. */
+/* The feed has come to a position, which is committed: those who wait are woken. Who tells it later than another is too late. */
 void
 pointstore_publish_head(int64 head)
 {
-	if (pg_atomic_exchange_u64(&own->head, head) != (uint64) head)
-		ConditionVariableBroadcast(&own->moved);
+	FeedSignal *signal = own_signal();
+	uint64		known = signal != NULL ? pg_atomic_read_u64(&signal->head) : 0;
+
+	while (signal != NULL && head > (int64) known)
+		if (pg_atomic_compare_exchange_u64(&signal->head, &known, head))
+		{
+			ConditionVariableBroadcast(&signal->moved);
+			return;
+		}
+}
+
+/* The feed is another one: nothing is known of its head. */
+void
+pointstore_forget_head(void)
+{
+	FeedSignal *signal = own_signal();
+
+	if (signal != NULL)
+		pg_atomic_write_u64(&signal->head, 0);
 }
 
 /* Whether a sequencer of this database runs. */
@@ -233,9 +268,10 @@ pointstore_await_head(int64 after, long timeout)
 	uint32		event = pointstore_wait_event(&wait_event, "PointstoreFeed");
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout);
 
-	if (!pointstore_sequencer_is_alive())
+	if (!pointstore_sequencer_is_alive() || pointstore_published_head() > after)
 	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(timeout, POLL_INTERVAL), event);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Min(timeout, pointstore_sequencer_is_alive() ? SHORT_INTERVAL : POLL_INTERVAL), event);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		return;

@@ -13,10 +13,11 @@ extern void pointstore_feed_set_up(void);
 extern void pointstore_feed_commit(bool events_written);
 
 extern bool pointstore_sequencer_begin(void);
-extern void pointstore_sequencer_watch(bool every_commit);
+extern bool pointstore_sequencer_watch(bool every_commit);
 extern void pointstore_sequencer_take(void);
 extern void pointstore_sequencer_sleep(long timeout);
 extern void pointstore_publish_head(int64 head);
+extern void pointstore_forget_head(void);
 
 extern bool pointstore_sequencer_is_alive(void);
 extern int64 pointstore_published_head(void);

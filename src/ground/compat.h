@@ -323,4 +323,38 @@ pointstore_make_range(TypeCacheEntry *type, RangeBound *lower, RangeBound *upper
 #endif
 }
 
+/*
+ * Whether a backend still runs a transaction, and its id then, or that it has none: neither ended
+ * nor prepared it. Processes are told by another number since 17.
+ */
+#include "access/transam.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/sinvaladt.h"
+static inline bool
+pointstore_is_running(VirtualTransactionId vxid, TransactionId *xid)
+{
+	bool		running = false;
+	PGPROC	   *proc;
+
+	if (VirtualTransactionIdIsRecoveredPreparedXact(vxid))
+		return false;
+#if PG_VERSION_NUM >= 170000
+	proc = ProcNumberGetProc(vxid.procNumber);
+#else
+	proc = BackendIdGetProc(vxid.backendId);
+#endif
+	LWLockAcquire(ProcArrayLock, LW_SHARED);
+#if PG_VERSION_NUM >= 170000
+	running = proc != NULL && proc->vxid.lxid == vxid.localTransactionId;
+#else
+	running = proc != NULL && proc->lxid == vxid.localTransactionId;
+#endif
+	if (running)
+		*xid = proc->xid;
+	LWLockRelease(ProcArrayLock);
+	return running;
+}
+
 #endif							/* POINTSTORE_COMPAT_H */

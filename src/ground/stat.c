@@ -39,6 +39,8 @@ typedef struct DatabaseStats
 	pg_atomic_uint32 database;	/* InvalidOid: free */
 	pg_atomic_uint64 since;		/* TimestampTz; 0: just being claimed */
 	pg_atomic_uint64 highest_id;	/* of events, stored or drawn; 0: unknown */
+	pg_atomic_uint32 sequence;	/* of the store whose feed has read up to settled */
+	pg_atomic_uint64 settled;	/* 1 more than an id that was drawn; 0: unknown */
 	pg_atomic_uint64 counts[N_STATS];
 } DatabaseStats;
 
@@ -96,6 +98,8 @@ pointstore_stat_set_up(void)
 		pg_atomic_init_u32(&entries[i].stats.database, InvalidOid);
 		pg_atomic_init_u64(&entries[i].stats.since, 0);
 		pg_atomic_init_u64(&entries[i].stats.highest_id, 0);
+		pg_atomic_init_u32(&entries[i].stats.sequence, InvalidOid);
+		pg_atomic_init_u64(&entries[i].stats.settled, 0);
 		for (j = 0; j < N_STATS; j++)
 			pg_atomic_init_u64(&entries[i].stats.counts[j], 0);
 	}
@@ -176,6 +180,38 @@ pointstore_stat_raise_id(int64 id)
 		return;
 	highest = pg_atomic_read_u64(&stats->highest_id);
 	while (highest < (uint64) id && !pg_atomic_compare_exchange_u64(&stats->highest_id, &highest, id))
+		 /* another has raised it */ ;
+}
+
+/* The id that was told by pointstore_stat_settle() of this sequence, which draws nothing up to it any more; -1: none was, or none is kept. */
+int64
+pointstore_stat_settled(Oid sequence)
+{
+	DatabaseStats *stats = known_stats();
+
+	if (stats == NULL || pg_atomic_read_u32(&stats->sequence) != sequence)
+		return -1;
+	pg_read_barrier();
+	return (int64) pg_atomic_read_u64(&stats->settled) - 1;
+}
+
+/* Ids up to this one are behind a sequence; 0: none that is kept. */
+void
+pointstore_stat_settle(Oid sequence, int64 id)
+{
+	DatabaseStats *stats = known_stats();
+	uint64		settled;
+
+	if (stats == NULL)
+		return;
+	if (pg_atomic_read_u32(&stats->sequence) != sequence)
+	{
+		pg_atomic_write_u64(&stats->settled, 0);
+		pg_write_barrier();
+		pg_atomic_write_u32(&stats->sequence, sequence);
+	}
+	settled = pg_atomic_read_u64(&stats->settled);
+	while (settled <= (uint64) Max(id, 0) && !pg_atomic_compare_exchange_u64(&stats->settled, &settled, Max(id, 0) + 1))
 		 /* another has raised it */ ;
 }
 

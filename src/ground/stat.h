@@ -36,6 +36,8 @@ extern void pointstore_stat_set_up(void);
 extern void pointstore_stat_add(PointstoreStat counter, int64 n);
 extern bool pointstore_is_news(uint64 what);
 extern int64 pointstore_stat_highest_id(void);
+extern int64 pointstore_stat_settled(Oid sequence);
+extern void pointstore_stat_settle(Oid sequence, int64 id);
 extern void pointstore_stat_raise_id(int64 id);
 
 #endif							/* POINTSTORE_STAT_H */

@@ -164,7 +164,7 @@ open_target(RowWriter *writer, RowTarget *target, int rtindex)
 	ExecInitResultRelation(writer->estate, target->rel, rtindex);
 	target->slot = table_slot_create(target->rel->ri_RelationDesc, &writer->estate->es_tupleTable);
 	desc = RelationGetDescr(target->rel->ri_RelationDesc);
-	if (desc->natts > target->table->ncolumns)
+	if (!target->table->plain && desc->natts > target->table->ncolumns)
 		target->defaults = palloc0(sizeof(ExprState *) * desc->natts);
 	MemoryContextSwitchTo(old);
 }
@@ -291,15 +291,16 @@ pointstore_row_insert(RowWriter *writer, RowTarget *target, int keys)
 }
 
 /*
- * Keeps a row to be stored together with others: one WAL record for those of a page. False: it is to be stored at once, since users'
- * code might look for it. The caller goes on with pointstore_store_gathered().
+ * Keeps a row to be stored together with others: one WAL record for those of a page. False: it is
+ * to be stored at once, since users' code might look for it, or the table is no heap. The caller
+ * goes on with pointstore_store_gathered().
  */
 static bool
 gather(RowWriter *writer, RowTarget *target)
 {
 	MemoryContext old;
 
-	if (!writer->gathers || !writer->plain || target->defaults != NULL)
+	if (!writer->gathers || !writer->plain || !TTS_IS_BUFFERTUPLE(target->slot))
 		return false;
 	old = MemoryContextSwitchTo(writer->estate->es_query_cxt);
 	if (target->gathered == NULL)

@@ -31,7 +31,7 @@ typedef struct RowTarget
 	bool		updates;		/* its replica identity was asked for, and likewise for UPDATE */
 	TransitionCaptureState *insert_capture;
 	TransitionCaptureState *update_capture;
-	ExprState **defaults;		/* of the user's own columns, by attribute; NULL = not prepared */
+	ExprState **defaults;		/* of the user's own columns, by attribute; NULL = not prepared; itself NULL: none has one */
 	int			keys;			/* whose indexes are the next */
 	List	   *arbiters;
 	TupleTableSlot **gathered;	/* rows that are stored together */

@@ -19,6 +19,7 @@
 #include "account/kind.h"
 #include "account/pair.h"
 #include "append/write.h"
+#include "feed/decision.h"
 #include "feed/sequence.h"
 #include "feed/sequencer.h"
 #include "feed/signal.h"
@@ -55,6 +56,7 @@ _PG_init(void)
 	pointstore_combiner_init();
 	pointstore_reconcile_init();
 	pointstore_sequencer_init();
+	pointstore_decisions_init();
 	pointstore_launcher_init();
 	MarkGUCPrefixReserved("pointstore");
 	RegisterXactCallback(at_transaction, NULL);

@@ -266,8 +266,15 @@ BEGIN
         pointstore.balance_as_of(text, bigint), pointstore.statement(text, timestamptz, timestamptz), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive(),
         pointstore.feed_head(), pointstore.read_feed(bigint, integer, text[], text), pointstore.position_of(bigint), pointstore.feed_incarnation(),
         pointstore.sequence_feed(), pointstore.sequencer_alive(),
+        pointstore.create_subscription(text, bigint, smallint, text[], text, interval, integer, text),
+        pointstore.drop_subscription(text), pointstore.pause_subscription(text), pointstore.resume_subscription(text),
+        pointstore.alter_subscription(text, text[], text, interval, integer, text, smallint, integer),
+        pointstore.move_subscription(text, bigint), pointstore.claim(text, text, integer, interval),
+        pointstore.ack(text, smallint, bigint, bigint), pointstore.nack(text, smallint, bigint, bigint, text, text, interval),
+        pointstore.renew(text, smallint, bigint), pointstore.release(text, smallint, bigint, interval),
+        pointstore.replay_parked(text, text), pointstore.skip_parked(text, text, bigint, text),
         pointstore.stat() TO %s', role);
-    EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint) TO %s', role);
+    EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint), pointstore.wait_for_work(text, interval, boolean) TO %s', role);
     IF level IN ('writer', 'operator') THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION
             pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint),

@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -22,11 +23,13 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "feed/block.h"
 #include "feed/page.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
+#include "ground/step.h"
 #include "ground/store.h"
 
 #define BLOCKS_AT_ONCE 16
@@ -52,6 +55,7 @@ static Portal open_cursor(const FeedPage *page, const Stretch *stretch);
 static Datum number_array(Datum *numbers, int n);
 static int64 position_in(const Stretch *stretch, int *range, int64 id);
 static bool keep(FeedPage *page, MemoryContext context, HeapTuple row, int64 position);
+static Size stored_elsewhere(HeapTuple row, TupleDesc desc);
 
 /* The last position given, as far as the active snapshot sees; 0: none. */
 int64
@@ -67,6 +71,20 @@ pointstore_head(void)
 	if (SPI_processed > 0)
 		head = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	return isnull ? 0 : DatumGetInt64(head);
+}
+
+/* The head as it is now, for who is in no SPI connection. */
+int64
+pointstore_read_head(void)
+{
+	int64		head;
+
+	(void) pointstore_push_snapshot();
+	SPI_connect();
+	head = pointstore_head();
+	SPI_finish();
+	PopActiveSnapshot();
+	return head;
 }
 
 /* The position of an event; 0: it has none, or none yet. */
@@ -245,8 +263,7 @@ static Portal
 open_cursor(const FeedPage *page, const Stretch *stretch)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT e.id, e.aggregate_id, e.version, e.event_type, e.amount, e.held, e.balance_after, e.payload, e.metadata,"
-		" e.request_id, e.leg, e.cause_id, e.occurred_at, e.created_at, e.payload_version, s.range"
+		.sql = "SELECT " FEED_EVENT_COLUMNS ", s.range"
 		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS s(lower, upper, range),"
 		" LATERAL (SELECT * FROM pointstore.event_store v WHERE v.id" GE "s.lower AND v.id" LT "s.upper"
 		"   AND ($4 IS NULL OR v.event_type" EQ "ANY ($4)) AND ($5 IS NULL OR pg_catalog.starts_with(v.aggregate_id, $5))"
@@ -309,16 +326,44 @@ keep(FeedPage *page, MemoryContext context, HeapTuple row, int64 position)
 	if (page->wants != NULL && !page->wants(&event, page->desc, page->arg))
 		return false;
 	old = MemoryContextSwitchTo(context);
+	pointstore_add_event(page, row, position);
+	MemoryContextSwitchTo(old);
+	page->read_to = position;
+	return page->nevents >= page->max_events || page->bytes >= PAGE_BYTES;
+}
+
+/* Puts a copy of an event on the page, in the memory that is current. */
+void
+pointstore_add_event(FeedPage *page, HeapTuple row, int64 position)
+{
 	if (page->nevents == page->room)
 	{
 		page->room = Max(64, 2 * page->room);
 		page->events = page->events == NULL ? palloc(sizeof(FeedEvent) * page->room) :
 			repalloc(page->events, sizeof(FeedEvent) * page->room);
 	}
-	event.row = heap_copytuple(row);
-	page->events[page->nevents++] = event;
-	MemoryContextSwitchTo(old);
+	page->events[page->nevents].row = heap_copytuple(row);
+	page->events[page->nevents++].position = position;
 	page->bytes += row->t_len;
-	page->read_to = position;
-	return page->nevents >= page->max_events || page->bytes >= PAGE_BYTES;
+	if (HeapTupleHasExternal(row))
+		page->bytes += stored_elsewhere(row, page->desc);
+}
+
+/* Bytes of a row that are not in it. */
+static Size
+stored_elsewhere(HeapTuple row, TupleDesc desc)
+{
+	static const int columns[] = {EV_PAYLOAD, EV_METADATA};
+	Size		bytes = 0;
+	int			i;
+
+	for (i = 0; i < lengthof(columns); i++)
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(row, columns[i] + 1, desc, &isnull);
+
+		if (!isnull && VARATT_IS_EXTERNAL(DatumGetPointer(value)))
+			bytes += toast_raw_datum_size(value);
+	}
+	return bytes;
 }

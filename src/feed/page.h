@@ -16,6 +16,11 @@
 #define PAGE_POSITIONS 100000
 #define PAGE_BYTES (4 * 1024 * 1024)
 
+/* The columns of event_store as e, in the order of EventColumn. */
+#define FEED_EVENT_COLUMNS \
+"e.id, e.aggregate_id, e.version, e.event_type, e.amount, e.held, e.balance_after, e.payload, e.metadata," \
+" e.request_id, e.leg, e.cause_id, e.occurred_at, e.created_at, e.payload_version"
+
 /* An event, with its row: the store's columns, in their order. */
 typedef struct FeedEvent
 {
@@ -44,7 +49,9 @@ typedef struct FeedPage
 } FeedPage;
 
 extern int64 pointstore_head(void);
+extern int64 pointstore_read_head(void);
 extern int64 pointstore_position(int64 event_id);
 extern void pointstore_read_page(FeedPage *page);
+extern void pointstore_add_event(FeedPage *page, HeapTuple row, int64 position);
 
 #endif							/* POINTSTORE_PAGE_H */

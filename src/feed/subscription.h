@@ -13,6 +13,9 @@
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 
+#include "feed/decision.h"
+#include "ground/identity.h"
+
 /* A row of pointstore.subscription. */
 typedef struct Subscription
 {
@@ -33,9 +36,10 @@ typedef struct Subscription
 } Subscription;
 
 extern bool pointstore_find_subscription(Subscription *subscription, text *name);
+extern void pointstore_begin_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb);
 extern void pointstore_insert_subscription(const Subscription *subscription, int64 start_after);
 extern void pointstore_move_subscription_to(const Subscription *subscription, int64 after);
 extern void pointstore_delete_subscription(const Subscription *subscription);
-extern void pointstore_stop_subscription(const Subscription *subscription, text *error);
+extern void pointstore_stop_subscription(const Subscription *subscription, const FeedDecision *why);
 
 #endif							/* POINTSTORE_SUBSCRIPTION_H */

@@ -147,3 +147,127 @@ END
 $$;
 COMMENT ON FUNCTION pointstore.comment_on_subscriptions() IS
 'Puts the comments on the tables of subscriptions. Called by create_store() and upgrade_store(); superusers only.';
+
+CREATE TYPE pointstore.delivery AS (
+    slot            smallint,
+    epoch           bigint,
+    attempt         integer,
+    "position"      bigint,
+    id              bigint,
+    aggregate_id    text,
+    version         bigint,
+    event_type      text,
+    amount          bigint,
+    held            bigint,
+    balance_after   bigint,
+    payload         jsonb,
+    metadata        jsonb,
+    request_id      text,
+    leg             smallint,
+    cause_id        bigint,
+    occurred_at     timestamptz,
+    created_at      timestamptz,
+    payload_version smallint
+);
+COMMENT ON TYPE pointstore.delivery IS
+'An event that claim() has delivered: slot and epoch of the claim, which ack(), nack(), renew() and release() take; how often the first event of the claim was delivered, this time included; its position in the feed, and the columns of event_store.';
+
+CREATE FUNCTION pointstore.create_subscription(
+    name             text,
+    start_after      bigint = 0,
+    slots            smallint = 4,
+    event_types      text[] = NULL,
+    aggregate_prefix text = NULL,
+    lease            interval = '30 s',
+    max_attempts     integer = 5,
+    on_failure       text = 'park')
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_create_subscription';
+COMMENT ON FUNCTION pointstore.create_subscription(text, bigint, smallint, text[], text, interval, integer, text) IS
+'Creates a subscription, which is the caller''s: members of his role and operators use it. It begins after a position (null = from now: the head at the call; what was committed and has no position yet still comes). slots: how many members can work at once, 1 to 1024; each reads all events. event_types, aggregate_prefix: only these; null or empty = all. lease: how long a claim stands. max_attempts: how often an event may fail; on_failure: then its account is parked (park) or the subscription stops (stop). 42710: there is one of that name; 22004: null; 22023: a bad value, or a position above the head.';
+
+CREATE FUNCTION pointstore.drop_subscription(name text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_drop_subscription';
+COMMENT ON FUNCTION pointstore.drop_subscription(text) IS
+'Drops a subscription, whoever has claimed slots of it: their next ack() is 42704. 42704: there is none of that name; 42501: it is another''s.';
+
+CREATE FUNCTION pointstore.pause_subscription(name text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_pause_subscription';
+COMMENT ON FUNCTION pointstore.pause_subscription(text) IS
+'Pauses a subscription: claim() returns nothing until resume_subscription(). What is claimed may be acknowledged. 42704: there is none of that name; 42501: it is another''s.';
+
+CREATE FUNCTION pointstore.resume_subscription(name text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_resume_subscription';
+COMMENT ON FUNCTION pointstore.resume_subscription(text) IS
+'Lets a subscription go on that was paused or has stopped, from where it was. 42704: there is none of that name; 42501: it is another''s.';
+
+CREATE FUNCTION pointstore.alter_subscription(
+    name             text,
+    event_types      text[] = NULL,
+    aggregate_prefix text = NULL,
+    lease            interval = NULL,
+    max_attempts     integer = NULL,
+    on_failure       text = NULL,
+    slots            smallint = NULL,
+    max_retrying     integer = NULL)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_alter_subscription';
+COMMENT ON FUNCTION pointstore.alter_subscription(text, text[], text, interval, integer, text, smallint, integer) IS
+'Changes a subscription; what is null stays as it is, an empty filter lets all pass. Another filter holds for what is claimed from then on. max_retrying (100 at first): of an event that fails while so many accounts are retried the subscription stops. slots: only when all are at one position, no account is set aside and nothing claimed (55000). 42704: there is none of that name; 42501: it is another''s; 22023: a bad value.';
+
+CREATE FUNCTION pointstore.move_subscription(name text, after bigint)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_move_subscription';
+COMMENT ON FUNCTION pointstore.move_subscription(text, bigint) IS
+'Puts every slot of a subscription at a position, back or forth: events after it come, again perhaps. All claims end, accounts that were set aside are forgotten, each with a row in subscription_log. 42704: there is none of that name; 42501: it is another''s; 22004: null; 22023: negative, or above the head.';
+
+CREATE FUNCTION pointstore.claim(subscription text, member text, max_events integer = 100, wait interval = '0')
+RETURNS SETOF pointstore.delivery LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_claim';
+COMMENT ON FUNCTION pointstore.claim(text, text, integer, interval) IS
+'Takes the slot that waits longest and is nobody''s, and returns its next events, or those of one account that is retried, in order of position: max_events at most, and fewer where they come to 4 MB or 100,000 positions were looked at. They are the caller''s until he calls ack(), nack() or release(), or his lease ends and another claims. Nothing: there is nothing now, or the subscription is paused or has stopped. member: a label. wait: waits so long for something, 1 s at most; wait_for_work() longer. 42704: there is no such subscription; 42501: it is another''s; 42809: it is a projection; 22004: null; 22023: a bad value.';
+
+CREATE PROCEDURE pointstore.wait_for_work(subscription text, timeout interval = '30 s', INOUT ready boolean = NULL)
+LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_wait_for_work';
+COMMENT ON PROCEDURE pointstore.wait_for_work(text, interval, boolean) IS
+'Returns true as soon as there is something that claim() would take, false at the timeout (default 30 s). Holds no snapshot while it waits, and writes nothing. 25001: in a transaction block; else as claim().';
+
+CREATE FUNCTION pointstore.ack(subscription text, slot smallint, epoch bigint, "position" bigint)
+RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_ack';
+COMMENT ON FUNCTION pointstore.ack(text, smallint, bigint, bigint) IS
+'The events of a claim are done up to a position; returns the checkpoint. Of all that were delivered it gives the slot back; of some it keeps the claim, whose lease begins anew. At or below the checkpoint it is harmless. PS014: another has claimed the slot; 22023: beyond what was delivered, or no such slot; 42704, 42501, 22004 as claim().';
+
+CREATE FUNCTION pointstore.nack(subscription text, slot smallint, epoch bigint, "position" bigint, error text,
+    action text = 'retry', retry_in interval = NULL)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_nack';
+COMMENT ON FUNCTION pointstore.nack(text, smallint, bigint, bigint, text, text, interval) IS
+'The event at a position has failed; those of the claim before it are done, those after it come again, and the claim ends. action: retry (its account is set aside and tried again, after retry_in or pauses that grow from 1 s to 5 min, max_attempts times in all), park (its account waits for replay_parked() or skip_parked()), skip (passes over the event) or stop (the subscription stops before it). PS014: another has claimed the slot, or the claim has ended; 22023: an event that was not delivered, an unknown action; 42704, 42501, 22004 as claim().';
+
+CREATE FUNCTION pointstore.renew(subscription text, slot smallint, epoch bigint)
+RETURNS timestamptz LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_renew';
+COMMENT ON FUNCTION pointstore.renew(text, smallint, bigint) IS
+'The lease of a claim begins anew; returns its end. Writes only where a third of it is over. PS014: another has claimed the slot, or the claim has ended; 42704, 42501, 22004 as claim().';
+
+CREATE FUNCTION pointstore.release(subscription text, slot smallint, epoch bigint, delay interval = '0')
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_release';
+COMMENT ON FUNCTION pointstore.release(text, smallint, bigint, interval) IS
+'Gives a slot back and blames no event: what was claimed and not acknowledged comes again, after delay, to whoever claims then. PS014: another has claimed the slot, or the claim has ended; 42704, 42501, 22004 as claim().';
+
+CREATE FUNCTION pointstore.replay_parked(subscription text, aggregate_id text = NULL)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_replay_parked';
+COMMENT ON FUNCTION pointstore.replay_parked(text, text) IS
+'Parked accounts, one or (null) all, are retried from attempt 0: their waiting events come in order, before anything newer of theirs. Returns how many accounts. 42704: there is no such subscription; 42501: it is another''s.';
+
+CREATE FUNCTION pointstore.skip_parked(subscription text, aggregate_id text, "position" bigint, reason text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_skip_parked';
+COMMENT ON FUNCTION pointstore.skip_parked(text, text, bigint, text) IS
+'Passes over the event at which an account is parked; the account goes on with the next one. PS008: it is not parked; 22023: not at that position; 22004: null; 42704: there is no such subscription; 42501: it is another''s.';

@@ -73,15 +73,21 @@ pointstore_role_name(Oid role)
 	return name != NULL ? name : psprintf("%u", role);
 }
 
-/* 42501 unless a role has the rights of an operator: it may call what is granted from that level on. */
+/* Whether a role has the rights of an operator: it may call what is granted from that level on. */
+bool
+pointstore_is_operator(Oid role)
+{
+	Oid			argtypes[] = {TEXTOID, TEXTOID};
+
+	return pointstore_may_execute(LookupFuncName(list_make2(makeString("pointstore"), makeString("freeze_account")),
+												 lengthof(argtypes), argtypes, false), role);
+}
+
+/* 42501 unless a role has the rights of an operator. */
 void
 pointstore_require_operator(Oid role, const char *what)
 {
-	Oid			argtypes[] = {TEXTOID, TEXTOID};
-	Oid			function = LookupFuncName(list_make2(makeString("pointstore"), makeString("freeze_account")),
-										  lengthof(argtypes), argtypes, false);
-
-	if (!pointstore_may_execute(function, role))
+	if (!pointstore_is_operator(role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied: only operators %s", what),

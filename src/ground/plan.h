@@ -15,7 +15,7 @@ typedef struct PointstorePlan
 {
 	const char *sql;
 	int			nargs;
-	Oid			argtypes[16];
+	Oid			argtypes[20];
 	bool		generic;		/* planned once, whatever the values */
 	SPIPlanPtr	plan;
 } PointstorePlan;

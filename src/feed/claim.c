@@ -1,0 +1,624 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/claim.c
+ *		Claims: the events of a slot, or of an account that is retried, for one member at a time.
+ *
+ * A claim reads first and locks afterwards: slots, accounts that are set aside and events in one
+ * snapshot, without a lock that anybody would find in the table, so that one that finds nothing
+ * writes nothing. Then the slot's row is locked, if nobody has it and it is still the version
+ * that was read: then all else is as it was read too, for whatever belongs to a slot changes together
+ * with its row. While a session reads for a slot it holds a lock in memory alone, and others look
+ * at other slots.
+ *
+ * Up to where nothing was found the session remembers; into the table that goes when it has become far.
+ *
+ * A claim that was lost, by a lease that ended and somebody else who claims, blames an event only
+ * where that was delivered alone. So what was delivered together comes one by one after that.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "feed/claim.h"
+#include "feed/decision.h"
+#include "feed/delivery.h"
+#include "feed/retry.h"
+#include "feed/signal.h"
+#include "feed/slot.h"
+#include "ground/compat.h"
+#include "ground/pointstore.h"
+#include "ground/step.h"
+
+#define IDLE_STEP 1000			/* positions in which nothing was found, until the checkpoint moves over them */
+#define LOOKS 3					/* where slots were another's when they were to be locked */
+#define CLAIM_LOCK_KIND 14		/* field of an advisory lock tag, which users' numbers do not reach */
+
+/* A look for something to claim. */
+typedef struct Look
+{
+	const Subscription *subscription;
+	text	   *member;			/* null: only to see whether there is something */
+	int			max_events;
+	Slot	   *slots;
+	int64	   *after;			/* of each slot: nothing is known of later events */
+	bool	   *have_some;
+	int64		head;
+	TimestampTz now;
+	int64		looked_at;		/* positions in all */
+	bool		moved;			/* a slot was another's before it could be locked */
+	bool		gone;			/* the one that is looked at */
+	bool		locked;			/* it is, and is written in any case */
+	bool		stopped;		/* the subscription was, by a lost claim */
+	Claim	   *claim;
+} Look;
+
+static void begin_look(Look *look);
+static bool look_at_slots(Look *look);
+static Slot *longest_waiting(Look *look, bool *tried);
+static bool is_eligible(Look *look, Slot *slot);
+static bool is_later(Look *look, TimestampTz at);
+static bool look_at_slot(Look *look, Slot *slot);
+static bool take_guard(const Look *look, const Slot *slot, LOCKTAG *tag);
+static bool look_guarded(Look *look, Slot *slot);
+static bool lock_slot(Look *look, Slot *slot);
+static void lost_claim(Look *look, Slot *slot);
+static void lost_new(Look *look, Slot *slot);
+static Failure lost_failure(int times);
+static void lost_retry(Look *look, Slot *slot);
+static bool claim_retry(Look *look, Slot *slot);
+static bool claim_new(Look *look, Slot *slot);
+static void found_nothing(Look *look, Slot *slot, const FeedPage *page);
+static void lease(Look *look, Slot *slot, text *retried);
+static TimestampTz lease_end(const Subscription *subscription);
+static void require_claim(const Subscription *subscription, Slot *slot, int16 number, int64 epoch, bool claimed);
+static int64 ack_new(const Subscription *subscription, Slot *slot, int64 position);
+pg_noreturn static void refuse_position(const Subscription *subscription, const Slot *slot, int64 position);
+static int64 ack_retry(const Subscription *subscription, Slot *slot, int64 position);
+static void nack_new(const Subscription *subscription, Slot *slot, int64 position, const Failure *failure);
+static void nack_retry(const Subscription *subscription, Slot *slot, int64 position, const Failure *failure);
+
+/* Claims what waits longest. */
+bool
+pointstore_claim_events(const Subscription *subscription, text *member, int max_events, Claim *claim)
+{
+	Look		look;
+	bool		found;
+	int			turns = 0;
+
+	memset(claim, 0, sizeof(Claim));
+	do
+	{
+		memset(&look, 0, sizeof(Look));
+		look.subscription = subscription;
+		look.member = member;
+		look.max_events = max_events;
+		look.claim = claim;
+		claim->next_look = DT_NOEND;
+		if (!subscription->running)
+			return false;
+		(void) pointstore_push_snapshot();
+		begin_look(&look);
+		found = look_at_slots(&look);
+		PopActiveSnapshot();
+	} while (!found && look.moved && ++turns < LOOKS);
+	return found;
+}
+
+/* Whether there is something that could be claimed; else when the next look is worth it. */
+bool
+pointstore_is_claimable(const Subscription *subscription, TimestampTz *next_look)
+{
+	Claim		claim;
+	bool		found = pointstore_claim_events(subscription, NULL, 1, &claim);
+
+	*next_look = claim.next_look;
+	return found;
+}
+
+/* Reads the slots, and the head. */
+static void
+begin_look(Look *look)
+{
+	text	   *name = look->subscription->name;
+	int			n = look->subscription->slots;
+	int			i;
+
+	look->slots = pointstore_read_slots(name, n);
+	look->after = palloc(sizeof(int64) * n);
+	look->have_some = palloc0(sizeof(bool) * n);
+	for (i = 0; i < n; i++)
+		look->after[i] = pointstore_looked_at(&look->slots[i], name);
+	look->now = GetCurrentTimestamp();
+	look->head = pointstore_published_head();
+	if (look->head == 0)
+		look->head = pointstore_read_head();
+}
+
+/* One slot after the other, until something is found or enough was looked at. */
+static bool
+look_at_slots(Look *look)
+{
+	bool	   *tried = palloc0(sizeof(bool) * look->subscription->slots);
+	Slot	   *slot;
+
+	while (!look->stopped && look->looked_at < PAGE_POSITIONS && (slot = longest_waiting(look, tried)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		tried[slot->number] = true;
+		if (look_at_slot(look, slot))
+			return true;
+	}
+	return false;
+}
+
+/* The slot that waits longest of those that may have something and were not tried; null: none. */
+static Slot *
+longest_waiting(Look *look, bool *tried)
+{
+	Slot	   *longest = NULL;
+	int			i;
+
+	for (i = 0; i < look->subscription->slots; i++)
+	{
+		Slot	   *slot = &look->slots[i];
+
+		if (ItemPointerIsValid(&slot->place) && !tried[i] && is_eligible(look, slot) &&
+			(longest == NULL || slot->served_at < longest->served_at))
+			longest = slot;
+	}
+	return longest;
+}
+
+/* Whether a slot is nobody's, and has perhaps something. */
+static bool
+is_eligible(Look *look, Slot *slot)
+{
+	if ((slot->claimed && is_later(look, slot->leased_until)) || is_later(look, slot->not_before))
+		return false;
+	return slot->claimed || look->after[slot->number] < look->head || !is_later(look, slot->retry_at);
+}
+
+/* Whether a time is still to come, and then is a reason to look again. */
+static bool
+is_later(Look *look, TimestampTz at)
+{
+	if (at <= look->now)
+		return false;
+	look->claim->next_look = Min(look->claim->next_look, at);
+	return true;
+}
+
+/* Looks at a slot, unless another session does or has just claimed it: that keeps the lock until its transaction ends. */
+static bool
+look_at_slot(Look *look, Slot *slot)
+{
+	LOCKTAG		tag;
+	bool		found;
+
+	if (look->member == NULL)
+		return slot->claimed || slot->retry_at <= look->now || claim_new(look, slot);
+	if (!take_guard(look, slot, &tag))
+		return false;
+	found = look_guarded(look, slot);
+	if (!found)
+		(void) LockRelease(&tag, ExclusiveLock, false);
+	return found;
+}
+
+static bool
+take_guard(const Look *look, const Slot *slot, LOCKTAG *tag)
+{
+	text	   *name = look->subscription->name;
+	uint32		hash = hash_bytes((const unsigned char *) VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, hash, (uint32) slot->number, CLAIM_LOCK_KIND);
+	return LockAcquire(tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* A claim that was lost is dealt with first. Retries have their turn, but not twice in a row where there is something new. */
+static bool
+look_guarded(Look *look, Slot *slot)
+{
+	bool		found = false;
+
+	look->locked = false;
+	if (slot->claimed)
+		lost_claim(look, slot);
+	if (!look->stopped && !look->gone)
+		found = (slot->retry_at <= look->now && !slot->retried_last && claim_retry(look, slot)) ||
+			claim_new(look, slot) ||
+			(slot->retry_at <= look->now && slot->retried_last && claim_retry(look, slot));
+	if (!found && look->locked)
+		pointstore_write_slot(slot, look->subscription->name);
+	look->gone = false;
+	return found;
+}
+
+/* Locks the slot, once. False: it has passed to another, and what was read of it is nothing any more. */
+static bool
+lock_slot(Look *look, Slot *slot)
+{
+	if (look->gone)
+		return false;
+	if (!look->locked && !pointstore_lock_slot_as_read(slot, look->subscription->name))
+		look->moved = look->gone = true;
+	look->locked = !look->gone;
+	return look->locked;
+}
+
+/* Another had claimed the slot, and his lease has ended. */
+static void
+lost_claim(Look *look, Slot *slot)
+{
+	FeedDecision decision = {.action = "takeover", .subscription = look->subscription->name, .has_slot = true, .slot = slot->number,
+		.member = slot->member, .aggregate_id = slot->retried, .position = slot->delivered};
+
+	if (!lock_slot(look, slot))
+		return;
+	pointstore_log_decision(&decision);
+	if (slot->retried != NULL)
+		lost_retry(look, slot);
+	else
+		lost_new(look, slot);
+	look->after[slot->number] = slot->checkpoint;
+	pointstore_end_claim(slot);
+}
+
+/* New events come one at a time from now on; one that was lost alone is blamed, and in the end dealt with as one that failed. */
+static void
+lost_new(Look *look, Slot *slot)
+{
+	FeedPage	page = {.after = slot->delivered - 1, .upto = slot->delivered, .max_events = 1};
+
+	slot->alone_upto = Max(slot->alone_upto, slot->delivered);
+	if (!slot->alone || ++slot->lost < look->subscription->max_attempts)
+		return;
+	pointstore_read_new(look->subscription, slot, &page, NULL);
+	if (page.nevents > 0)
+	{
+		Failure		failure = lost_failure(slot->lost);
+		SetAside	account = {.id = pointstore_delivered_account(&page, 0), .position = slot->delivered,
+			.version = pointstore_delivered_version(&page, 0), .attempts = slot->lost - 1};
+
+		look->stopped = pointstore_set_aside(look->subscription, slot, &account, &failure);
+	}
+}
+
+static Failure
+lost_failure(int times)
+{
+	Failure		failure = {.action = "retry"};
+
+	failure.error = cstring_to_text(psprintf("the member that had claimed it was not heard of again, %d times", times));
+	return failure;
+}
+
+/* The same of an account that was retried. */
+static void
+lost_retry(Look *look, Slot *slot)
+{
+	SetAside	account;
+
+	if (!pointstore_find_set_aside(&account, look->subscription, slot->number, slot->retried))
+		return;
+	if (slot->alone)
+	{
+		Failure		failure = lost_failure(account.attempts + 1);
+
+		look->stopped = pointstore_retry_failed(look->subscription, slot, &account, &failure);
+		return;
+	}
+	account.alone_upto = Max(account.alone_upto, slot->delivered);
+	pointstore_retry_later(look->subscription, slot, &account, look->now);
+}
+
+/* Claims the waiting events of the account that is to be retried first. One of which none is left is set aside no more. */
+static bool
+claim_retry(Look *look, Slot *slot)
+{
+	const Subscription *subscription = look->subscription;
+	SetAside	account;
+
+	if (!lock_slot(look, slot))
+		return false;
+	while (pointstore_find_due(&account, subscription, slot, look->now))
+	{
+		FeedPage   *page = &look->claim->page;
+
+		memset(page, 0, sizeof(FeedPage));
+		page->upto = slot->checkpoint;
+		page->max_events = account.position <= account.alone_upto ? 1 : look->max_events;
+		pointstore_read_waiting(subscription, account.id, account.version, page);
+		if (page->nevents > 0)
+		{
+			look->claim->attempt = account.attempts + 1;
+			slot->read_to = 0;
+			lease(look, slot, account.id);
+			return true;
+		}
+		if (pointstore_retry_done(subscription, slot, &account, account.position - 1))
+			elog(ERROR, "events of account \"%s\" at position %lld were there, and are not", text_to_cstring(account.id), (long long) account.position);
+	}
+	look->after[slot->number] = slot->checkpoint;
+	return false;
+}
+
+/* Claims new events. */
+static bool
+claim_new(Look *look, Slot *slot)
+{
+	FeedPage   *page = &look->claim->page;
+	OtherSlots	others = {.after = look->after, .have_some = look->have_some};
+	bool		again = slot->checkpoint < slot->alone_upto;
+
+	if (look->gone || look->after[slot->number] >= look->head)
+		return false;
+	memset(page, 0, sizeof(FeedPage));
+	page->after = look->after[slot->number];
+	page->upto = PG_INT64_MAX;
+	page->max_events = again ? 1 : look->max_events;
+	memset(look->have_some, false, sizeof(bool) * look->subscription->slots);
+	pointstore_read_new(look->subscription, slot, page, &others);
+	look->looked_at += page->read_to - page->after;
+	if (page->nevents == 0)
+	{
+		found_nothing(look, slot, page);
+		return false;
+	}
+	if (look->member == NULL)
+		return true;
+	if (!lock_slot(look, slot))
+		return false;
+	/* what came with others in a claim that was lost has come before */
+	slot->attempt = Max(slot->attempt, again && page->events[0].position <= slot->alone_upto ? 1 : 0) + 1;
+	look->claim->attempt = slot->attempt;
+	slot->read_to = page->read_to;
+	lease(look, slot, NULL);
+	return true;
+}
+
+/* There is nothing new of a slot on a page, nor of those others that were looked at on the way. */
+static void
+found_nothing(Look *look, Slot *slot, const FeedPage *page)
+{
+	text	   *name = look->subscription->name;
+	int			i;
+
+	for (i = 0; i < look->subscription->slots; i++)
+	{
+		if (!ItemPointerIsValid(&look->slots[i].place) || look->have_some[i] ||
+			look->after[i] < page->after || look->after[i] >= page->read_to)
+			continue;
+		look->after[i] = page->read_to;
+		if (i != slot->number || !look->locked)
+			pointstore_note_looked_at(&look->slots[i], name, page->read_to);
+	}
+	if (look->member == NULL || (!look->locked && page->read_to - slot->checkpoint < IDLE_STEP) || !lock_slot(look, slot))
+		return;
+	slot->checkpoint = page->read_to;
+	slot->attempt = slot->lost = 0;
+}
+
+/* The slot is the member's, with what is on the page. */
+static void
+lease(Look *look, Slot *slot, text *retried)
+{
+	const FeedPage *page = &look->claim->page;
+
+	pointstore_new_epoch(slot);
+	slot->member = look->member;
+	slot->claimed = true;
+	slot->leased_until = lease_end(look->subscription);
+	slot->retried = retried;
+	slot->retried_last = retried != NULL;
+	slot->delivered = page->events[page->nevents - 1].position;
+	slot->alone = page->nevents == 1;
+	slot->not_before = DT_NOBEGIN;
+	pointstore_write_slot(slot, look->subscription->name);
+	look->claim->slot = slot->number;
+	look->claim->epoch = slot->epoch;
+	look->claim->retried = retried;
+}
+
+static TimestampTz
+lease_end(const Subscription *subscription)
+{
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
+												   IntervalPGetDatum(subscription->lease)));
+}
+
+/*
+ * Done up to a position. Of new events that is the checkpoint, which is returned, and all that
+ * were delivered end the claim. At or below what is done already it is harmless.
+ */
+int64
+pointstore_ack_claim(const Subscription *subscription, int16 number, int64 epoch, int64 position)
+{
+	Slot		slot;
+
+	require_claim(subscription, &slot, number, epoch, false);
+	return slot.retried != NULL ? ack_retry(subscription, &slot, position) : ack_new(subscription, &slot, position);
+}
+
+/* The slot by its claim, locked. PS014 where that has another epoch by now, or has ended and must not have. */
+static void
+require_claim(const Subscription *subscription, Slot *slot, int16 number, int64 epoch, bool claimed)
+{
+	bool		found;
+
+	(void) pointstore_push_snapshot();
+	found = number >= 0 && number < subscription->slots && pointstore_find_slot(slot, subscription->name, number);
+	PopActiveSnapshot();
+	if (!found || !pointstore_lock_slot(slot, subscription->name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("subscription \"%s\" has no slot %d", text_to_cstring(subscription->name), number)));
+	if (slot->epoch != epoch || (claimed && !slot->claimed))
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_LEASE_LOST),
+				 errmsg("slot %d of subscription \"%s\" is not claimed by epoch %lld any more", number, text_to_cstring(subscription->name), (long long) epoch),
+				 errdetail("subscription=%s, slot=%d, epoch=%lld, actual_epoch=%lld", text_to_cstring(subscription->name), number,
+						   (long long) epoch, (long long) slot->epoch)));
+}
+
+static int64
+ack_new(const Subscription *subscription, Slot *slot, int64 position)
+{
+	if (position <= slot->checkpoint)
+		return slot->checkpoint;
+	if (!slot->claimed || position > slot->delivered)
+		refuse_position(subscription, slot, position);
+	slot->lost = 0;
+	if (position == slot->delivered)
+	{
+		slot->checkpoint = Max(slot->read_to, slot->delivered);
+		slot->attempt = 0;
+		pointstore_end_claim(slot);
+	}
+	else
+	{
+		slot->checkpoint = position;
+		slot->attempt = 1;
+		slot->alone = false;
+		slot->leased_until = lease_end(subscription);
+	}
+	pointstore_write_slot(slot, subscription->name);
+	return slot->checkpoint;
+}
+
+static void
+refuse_position(const Subscription *subscription, const Slot *slot, int64 position)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("position %lld is not one that slot %d of subscription \"%s\" has delivered, and that waits to be done", (long long) position,
+					slot->number, text_to_cstring(subscription->name)),
+			 errdetail("checkpoint=%lld, delivered=%lld", (long long) slot->checkpoint, (long long) slot->delivered)));
+}
+
+/* The same of an account's events. */
+static int64
+ack_retry(const Subscription *subscription, Slot *slot, int64 position)
+{
+	bool		all = position >= slot->delivered;
+	SetAside	account;
+
+	if (position > slot->delivered)
+		refuse_position(subscription, slot, position);
+	if (!pointstore_find_set_aside(&account, subscription, slot->number, slot->retried))
+		all = true;
+	else if (position < account.position)
+		return account.position - 1;
+	else
+		all |= !pointstore_retry_done(subscription, slot, &account, position);
+	if (all)
+		pointstore_end_claim(slot);
+	else
+	{
+		slot->alone = false;
+		slot->leased_until = lease_end(subscription);
+	}
+	pointstore_write_slot(slot, subscription->name);
+	return position;
+}
+
+/* An event has failed: those before it are done, the claim ends. */
+void
+pointstore_nack_claim(const Subscription *subscription, const Nack *nack)
+{
+	Failure		failure = {.action = nack->action, .error = nack->error, .retry_in = nack->retry_in};
+	Slot		slot;
+
+	require_claim(subscription, &slot, nack->slot, nack->epoch, true);
+	if (slot.retried != NULL)
+		nack_retry(subscription, &slot, nack->position, &failure);
+	else
+		nack_new(subscription, &slot, nack->position, &failure);
+	pointstore_new_epoch(&slot);
+	pointstore_end_claim(&slot);
+	pointstore_write_slot(&slot, subscription->name);
+}
+
+static void
+nack_new(const Subscription *subscription, Slot *slot, int64 position, const Failure *failure)
+{
+	FeedPage	page = {.after = position - 1, .upto = position, .max_events = 1};
+	SetAside	account = {.position = position};
+
+	if (position <= slot->checkpoint || position > slot->delivered)
+		refuse_position(subscription, slot, position);
+	(void) pointstore_push_snapshot();
+	pointstore_read_new(subscription, slot, &page, NULL);
+	PopActiveSnapshot();
+	if (page.nevents == 0)
+		refuse_position(subscription, slot, position);
+	account.id = pointstore_delivered_account(&page, 0);
+	account.version = pointstore_delivered_version(&page, 0);
+	(void) pointstore_set_aside(subscription, slot, &account, failure);
+}
+
+static void
+nack_retry(const Subscription *subscription, Slot *slot, int64 position, const Failure *failure)
+{
+	SetAside	account;
+
+	if (!pointstore_find_set_aside(&account, subscription, slot->number, slot->retried))
+		return;
+	if (position > account.position && position <= slot->delivered)
+		(void) pointstore_retry_done(subscription, slot, &account, position - 1);
+	if (position != account.position || position > slot->delivered)
+		refuse_position(subscription, slot, position);
+	(void) pointstore_retry_failed(subscription, slot, &account, failure);
+}
+
+/* The lease begins anew; it is written where a third of it is over. Returns its end. */
+TimestampTz
+pointstore_renew_claim(const Subscription *subscription, int16 number, int64 epoch)
+{
+	TimestampTz end = lease_end(subscription);
+	TimestampTz now = GetCurrentTimestamp();
+	Slot		slot;
+	bool		fresh;
+
+	(void) pointstore_push_snapshot();
+	fresh = number >= 0 && number < subscription->slots && pointstore_find_slot(&slot, subscription->name, number) &&
+		slot.epoch == epoch && slot.claimed && slot.leased_until - now > (end - now) / 3 * 2;
+	PopActiveSnapshot();
+	if (fresh)
+		return slot.leased_until;
+	require_claim(subscription, &slot, number, epoch, true);
+	slot.leased_until = lease_end(subscription);
+	pointstore_write_slot(&slot, subscription->name);
+	return slot.leased_until;
+}
+
+/* Gives the slot back without blame: what was delivered comes again as if it had not been, after delay. */
+void
+pointstore_release_claim(const Subscription *subscription, int16 number, int64 epoch, Interval *delay)
+{
+	TimestampTz until = GetCurrentTimestamp();
+	SetAside	account;
+	Slot		slot;
+
+	require_claim(subscription, &slot, number, epoch, true);
+	if (delay != NULL)
+		until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(until), IntervalPGetDatum(delay)));
+	if (slot.retried == NULL)
+	{
+		slot.attempt = Max(slot.attempt - 1, 0);
+		slot.not_before = delay != NULL ? until : DT_NOBEGIN;
+	}
+	else if (pointstore_find_set_aside(&account, subscription, number, slot.retried))
+		pointstore_retry_later(subscription, &slot, &account, until);
+	pointstore_new_epoch(&slot);
+	pointstore_end_claim(&slot);
+	pointstore_write_slot(&slot, subscription->name);
+}

@@ -1,0 +1,463 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/retry.c
+ *		Accounts that a failed event has set aside: retried, parked, and back again.
+ *
+ * An account that is set aside has a row, which says from which event on it waits; the slot
+ * passes over what comes of it. The row changes under the lock of the slot alone, and goes
+ * when nothing of the account is left up to where the slot was looked at: then what comes
+ * later is new to the slot, and it was passed over by nobody.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "feed/decision.h"
+#include "feed/retry.h"
+#include "ground/compat.h"
+#include "ground/name.h"
+#include "ground/plan.h"
+#include "ground/pointstore.h"
+#include "ground/sql.h"
+#include "ground/step.h"
+
+#define FIRST_PAUSE 1000		/* ms, twice as long after each further failure */
+#define LONGEST_PAUSE (300 * 1000)
+
+#define ACCOUNT_COLUMNS \
+"a.aggregate_id, coalesce(CAST(a.position AS pg_catalog.int8), 0), coalesce(CAST(a.version AS pg_catalog.int8), 1)," \
+" coalesce(CAST(a.state AS pg_catalog.text)" EQ "'parked', true), coalesce(CAST(a.attempts AS pg_catalog.int4), 0)," \
+" coalesce(CAST(a.alone_upto AS pg_catalog.int8), 0), coalesce(CAST(a.next_try AS pg_catalog.timestamptz), '-infinity'), CAST(a.error AS pg_catalog.text)"
+
+PG_FUNCTION_INFO_V1(pointstore_replay_parked);
+PG_FUNCTION_INFO_V1(pointstore_skip_parked);
+
+static bool find_account(SetAside *account, PointstorePlan *plan, Datum *values);
+static bool stops(const Subscription *subscription, const char **action, int attempts);
+static int	count_retrying(const Subscription *subscription);
+static TimestampTz next_try(const Failure *failure, int attempts);
+static void insert_account(const Subscription *subscription, const Slot *slot, const SetAside *account);
+static void write_account(const Subscription *subscription, const Slot *slot, const SetAside *account);
+static void delete_account(const Subscription *subscription, const Slot *slot, text *id);
+static void account_values(const Subscription *subscription, const Slot *slot, const SetAside *account, Datum *values, char *nulls);
+static void count_set_aside(const Subscription *subscription, Slot *slot);
+static void log_failure(const Subscription *subscription, const Slot *slot, const SetAside *account, const char *action);
+static int	replay_slot(const Subscription *subscription, int16 number, text *id);
+static void lock_slot(const Subscription *subscription, Slot *slot, int16 number);
+
+/* The account of a slot that is to be retried first; false: none is yet. */
+bool
+pointstore_find_due(SetAside *account, const Subscription *subscription, const Slot *slot, TimestampTz now)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT " ACCOUNT_COLUMNS " FROM pointstore.subscription_account a WHERE a.subscription" EQ "$1 AND a.slot" EQ "$2"
+		" AND a.state" EQ "'retrying' AND a.next_try" LE "$3 ORDER BY a.next_try LIMIT 1",
+		.nargs = 3, .argtypes = {TEXTOID, INT2OID, TIMESTAMPTZOID}
+	};
+	Datum		values[3] = {PointerGetDatum(subscription->name), Int16GetDatum(slot->number), TimestampTzGetDatum(now)};
+
+	return find_account(account, &plan, values);
+}
+
+/* An account of a slot that is set aside; false: it is not. */
+bool
+pointstore_find_set_aside(SetAside *account, const Subscription *subscription, int16 slot, text *id)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT " ACCOUNT_COLUMNS " FROM pointstore.subscription_account a WHERE a.subscription" EQ "$1 AND a.slot" EQ "$2"
+		" AND a.aggregate_id" EQ "$3",
+		.nargs = 3, .argtypes = {TEXTOID, INT2OID, TEXTOID}
+	};
+	Datum		values[3] = {PointerGetDatum(subscription->name), Int16GetDatum(slot), PointerGetDatum(id)};
+
+	return find_account(account, &plan, values);
+}
+
+static bool
+find_account(SetAside *account, PointstorePlan *plan, Datum *values)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		found;
+
+	SPI_connect();
+	pointstore_execute(plan, values, NULL, false);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		HeapTuple	row = SPI_tuptable->vals[0];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+		Datum		error;
+
+		account->id = DatumGetTextPCopy(SPI_getbinval(row, desc, 1, &isnull));
+		account->position = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
+		account->version = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
+		account->parked = DatumGetBool(SPI_getbinval(row, desc, 4, &isnull));
+		account->attempts = DatumGetInt32(SPI_getbinval(row, desc, 5, &isnull));
+		account->alone_upto = DatumGetInt64(SPI_getbinval(row, desc, 6, &isnull));
+		account->next_try = DatumGetTimestampTz(SPI_getbinval(row, desc, 7, &isnull));
+		error = SPI_getbinval(row, desc, 8, &isnull);
+		account->error = isnull ? NULL : DatumGetTextPCopy(error);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	return found;
+}
+
+/*
+ * A new event of the slot has failed, for the first time but for account->attempts: its account is set aside and the slot
+ * passes over it, or passes over the event alone, or the subscription stops before it: true.
+ */
+bool
+pointstore_set_aside(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure)
+{
+	const char *action = failure->action;
+	bool		set_aside;
+
+	account->error = failure->error;
+	account->attempts++;
+	account->alone_upto = account->position;
+	if (strcmp(action, "retry") == 0 && !stops(subscription, &action, account->attempts) &&
+		strcmp(action, "retry") == 0 && count_retrying(subscription) >= subscription->max_retrying)
+		action = "stop";
+	set_aside = strcmp(action, "retry") == 0 || strcmp(action, "park") == 0;
+	slot->checkpoint = strcmp(action, "stop") == 0 ? account->position - 1 : account->position;
+	slot->attempt = slot->lost = 0;
+	if (set_aside)
+	{
+		account->parked = strcmp(action, "park") == 0;
+		account->next_try = next_try(failure, account->attempts);
+		insert_account(subscription, slot, account);
+		count_set_aside(subscription, slot);
+	}
+	log_failure(subscription, slot, account, action);
+	return strcmp(action, "stop") == 0;
+}
+
+/* Where an event has failed too often: what happens then. Whether the subscription stops. */
+static bool
+stops(const Subscription *subscription, const char **action, int attempts)
+{
+	if (attempts >= subscription->max_attempts)
+		*action = strcmp(text_to_cstring(subscription->on_failure), "park") == 0 ? "park" : "stop";
+	return strcmp(*action, "stop") == 0;
+}
+
+/* How many accounts are retried. */
+static int
+count_retrying(const Subscription *subscription)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT pg_catalog.count(*) FROM pointstore.subscription_account a WHERE a.subscription" EQ "$1 AND a.state" EQ "'retrying'",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	Datum		value = PointerGetDatum(subscription->name);
+	bool		isnull;
+	int			count;
+
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, false);
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	return count;
+}
+
+/* When an event is tried again that has failed so often: as was asked for, or after a pause that grows, give or take a fifth. */
+static TimestampTz
+next_try(const Failure *failure, int attempts)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		pause = Min((int64) FIRST_PAUSE << Min(attempts - 1, 20), LONGEST_PAUSE);
+	uint32		jitter = 0;
+
+	if (failure->retry_in != NULL)
+		return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), IntervalPGetDatum(failure->retry_in)));
+	(void) pg_strong_random(&jitter, sizeof(jitter));
+	return TimestampTzPlusMilliseconds(now, pause * (800 + jitter % 401) / 1000);
+}
+
+static void
+insert_account(const Subscription *subscription, const Slot *slot, const SetAside *account)
+{
+	static PointstorePlan plan = {
+		.sql = "INSERT INTO pointstore.subscription_account (subscription, slot, aggregate_id, position, version, state, attempts, alone_upto,"
+		" next_try, error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+		.nargs = 10, .argtypes = {TEXTOID, INT2OID, TEXTOID, INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, TEXTOID}
+	};
+	Datum		values[10];
+	char		nulls[] = "          ";
+
+	account_values(subscription, slot, account, values, nulls);
+	SPI_connect();
+	pointstore_execute(&plan, values, nulls, false);
+	SPI_finish();
+}
+
+static void
+write_account(const Subscription *subscription, const Slot *slot, const SetAside *account)
+{
+	static PointstorePlan plan = {
+		.sql = "UPDATE pointstore.subscription_account SET position = $4, version = $5, state = $6, attempts = $7, alone_upto = $8, next_try = $9,"
+		" error = $10 WHERE subscription" EQ "$1 AND slot" EQ "$2 AND aggregate_id" EQ "$3",
+		.nargs = 10, .argtypes = {TEXTOID, INT2OID, TEXTOID, INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, TEXTOID}
+	};
+	Datum		values[10];
+	char		nulls[] = "          ";
+
+	account_values(subscription, slot, account, values, nulls);
+	SPI_connect();
+	pointstore_execute(&plan, values, nulls, false);
+	SPI_finish();
+}
+
+static void
+account_values(const Subscription *subscription, const Slot *slot, const SetAside *account, Datum *values, char *nulls)
+{
+	values[0] = PointerGetDatum(subscription->name);
+	values[1] = Int16GetDatum(slot->number);
+	values[2] = PointerGetDatum(account->id);
+	values[3] = Int64GetDatum(account->position);
+	values[4] = Int64GetDatum(account->version);
+	values[5] = CStringGetTextDatum(account->parked ? "parked" : "retrying");
+	values[6] = Int32GetDatum(account->attempts);
+	values[7] = Int64GetDatum(account->alone_upto);
+	values[8] = TimestampTzGetDatum(account->next_try);
+	values[9] = PointerGetDatum(account->error);
+	nulls[8] = account->parked ? 'n' : ' ';
+	nulls[9] = account->error == NULL ? 'n' : ' ';
+}
+
+static void
+delete_account(const Subscription *subscription, const Slot *slot, text *id)
+{
+	static PointstorePlan plan = {
+		.sql = "DELETE FROM pointstore.subscription_account WHERE subscription" EQ "$1 AND slot" EQ "$2 AND aggregate_id" EQ "$3",
+		.nargs = 3, .argtypes = {TEXTOID, INT2OID, TEXTOID}
+	};
+	Datum		values[3] = {PointerGetDatum(subscription->name), Int16GetDatum(slot->number), PointerGetDatum(id)};
+
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, false);
+	SPI_finish();
+}
+
+/* What the slot says of its accounts that are set aside. */
+static void
+count_set_aside(const Subscription *subscription, Slot *slot)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT CAST(pg_catalog.count(*) AS pg_catalog.int4),"
+		" coalesce(pg_catalog.min(a.next_try) FILTER (WHERE a.state" EQ "'retrying'), 'infinity')"
+		" FROM pointstore.subscription_account a WHERE a.subscription" EQ "$1 AND a.slot" EQ "$2",
+		.nargs = 2, .argtypes = {TEXTOID, INT2OID}
+	};
+	Datum		values[2] = {PointerGetDatum(subscription->name), Int16GetDatum(slot->number)};
+	bool		isnull;
+
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, false);
+	slot->blocked = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	slot->retry_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	SPI_finish();
+}
+
+/* Logs what was decided about an event, and stops the subscription where it was that. */
+static void
+log_failure(const Subscription *subscription, const Slot *slot, const SetAside *account, const char *action)
+{
+	FeedDecision decision = {.action = action, .subscription = subscription->name, .has_slot = true, .slot = slot->number,
+		.member = slot->member, .aggregate_id = account->id, .position = account->position, .error = account->error};
+
+	if (strcmp(action, "stop") == 0)
+		pointstore_stop_subscription(subscription, &decision);
+	else
+		pointstore_log_decision(&decision);
+}
+
+/* The first event of an account that is retried has failed again. Whether the subscription stops. */
+bool
+pointstore_retry_failed(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure)
+{
+	const char *action = failure->action;
+
+	account->error = failure->error;
+	account->attempts++;
+	account->alone_upto = Max(account->alone_upto, account->position);
+	if (strcmp(action, "retry") == 0)
+		(void) stops(subscription, &action, account->attempts);
+	log_failure(subscription, slot, account, action);
+	if (strcmp(action, "skip") == 0)
+	{
+		(void) pointstore_retry_done(subscription, slot, account, account->position);
+		return false;
+	}
+	account->parked = strcmp(action, "park") == 0;
+	account->next_try = strcmp(action, "stop") == 0 ? GetCurrentTimestamp() : next_try(failure, account->attempts);
+	write_account(subscription, slot, account);
+	count_set_aside(subscription, slot);
+	return strcmp(action, "stop") == 0;
+}
+
+/* An account is as the caller has changed it, and is retried from then on. */
+void
+pointstore_retry_later(const Subscription *subscription, Slot *slot, SetAside *account, TimestampTz when)
+{
+	account->parked = false;
+	account->next_try = when;
+	write_account(subscription, slot, account);
+	count_set_aside(subscription, slot);
+}
+
+/*
+ * The events of an account are done up to a position: it waits at the next of them, and is due, or is set aside no more,
+ * false, where none is left up to where the slot was looked at.
+ */
+bool
+pointstore_retry_done(const Subscription *subscription, Slot *slot, SetAside *account, int64 position)
+{
+	int64		version = account->version;
+	bool		left = false;
+	bool		more = true;
+
+	(void) pointstore_push_snapshot();
+	while (!left && more)
+	{
+		FeedPage	page = {.upto = Max(slot->checkpoint, slot->claimed && slot->retried == NULL ? slot->read_to : 0), .max_events = 100};
+		int			i;
+
+		pointstore_read_waiting(subscription, account->id, version, &page);
+		more = page.nevents > 0;
+		for (i = 0; i < page.nevents && !left; i++)
+		{
+			left = page.events[i].position > position;
+			version = pointstore_delivered_version(&page, i) + (left ? 0 : 1);
+			if (left)
+				account->position = page.events[i].position;
+		}
+	}
+	PopActiveSnapshot();
+	if (left && version != account->version)
+		account->attempts = 0;
+	account->version = version;
+	if (left)
+		pointstore_retry_later(subscription, slot, account, GetCurrentTimestamp());
+	else
+	{
+		delete_account(subscription, slot, account->id);
+		count_set_aside(subscription, slot);
+	}
+	return left;
+}
+
+/* replay_parked(subscription, aggregate_id): parked accounts are retried anew; how many. */
+Datum
+pointstore_replay_parked(PG_FUNCTION_ARGS)
+{
+	Subscription subscription;
+	PointstoreScope scope;
+	text	   *id = PG_ARGISNULL(1) ? NULL : pointstore_name(fcinfo, 1, "aggregate_id");
+	int			count = 0;
+	int16		i;
+
+	pointstore_check_arguments(fcinfo, 2);
+	pointstore_begin_verb(&scope, &subscription, pointstore_name(fcinfo, 0, "subscription"), "replay_parked()");
+	if (id != NULL)
+		count = replay_slot(&subscription, pointstore_slot_of(id, subscription.slots), id);
+	for (i = 0; id == NULL && i < subscription.slots; i++)
+		count += replay_slot(&subscription, i, NULL);
+	pointstore_act_as_caller(&scope);
+	PG_RETURN_INT32(count);
+}
+
+/* The parked accounts of a slot, or one of them. */
+static int
+replay_slot(const Subscription *subscription, int16 number, text *id)
+{
+	static PointstorePlan plan = {
+		.sql = "WITH parked AS (UPDATE pointstore.subscription_account SET state = 'retrying', attempts = 0, next_try = pg_catalog.clock_timestamp()"
+		"  WHERE subscription" EQ "$1 AND slot" EQ "$2 AND state" EQ "'parked' AND ($3 IS NULL OR aggregate_id" EQ "$3)"
+		"  RETURNING aggregate_id, position, error)"
+		" INSERT INTO pointstore.subscription_log (subscription, action, slot, aggregate_id, position, error, by_role)"
+		" SELECT $1, 'replay', $2, p.aggregate_id, p.position, p.error, $4 FROM parked p",
+		.nargs = 4, .argtypes = {TEXTOID, INT2OID, TEXTOID, TEXTOID}
+	};
+	Datum		values[4] = {PointerGetDatum(subscription->name), Int16GetDatum(number), PointerGetDatum(id),
+		CStringGetTextDatum(pointstore_role_name(GetOuterUserId()))};
+	Slot		slot;
+	int			count;
+
+	lock_slot(subscription, &slot, number);
+	if (slot.blocked == 0)
+		return 0;
+	SPI_connect();
+	pointstore_execute(&plan, values, id == NULL ? "  n " : NULL, false);
+	count = SPI_processed;
+	SPI_finish();
+	if (count > 0)
+	{
+		count_set_aside(subscription, &slot);
+		pointstore_write_slot(&slot, subscription->name);
+	}
+	return count;
+}
+
+/* A slot of a subscription, locked; 42704 where it was dropped meanwhile. */
+static void
+lock_slot(const Subscription *subscription, Slot *slot, int16 number)
+{
+	bool		found;
+
+	(void) pointstore_push_snapshot();
+	found = pointstore_find_slot(slot, subscription->name, number);
+	PopActiveSnapshot();
+	if (!found || !pointstore_lock_slot(slot, subscription->name))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("subscription \"%s\" has no slot %d", text_to_cstring(subscription->name), number)));
+}
+
+/* skip_parked(subscription, aggregate_id, position, reason): passes over one event, and the account goes on. */
+Datum
+pointstore_skip_parked(PG_FUNCTION_ARGS)
+{
+	Subscription subscription;
+	PointstoreScope scope;
+	SetAside	account;
+	Slot		slot;
+	text	   *name;
+	text	   *id;
+
+	pointstore_check_arguments(fcinfo, 4);
+	name = pointstore_name(fcinfo, 0, "subscription");
+	id = pointstore_name(fcinfo, 1, "aggregate_id");
+	if (PG_ARGISNULL(2) || PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(2) ? "position" : "reason")));
+	pointstore_begin_verb(&scope, &subscription, name, "skip_parked()");
+	lock_slot(&subscription, &slot, pointstore_slot_of(id, subscription.slots));
+	if (!pointstore_find_set_aside(&account, &subscription, slot.number, id) || !account.parked)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
+				 errmsg("account \"%s\" is not parked", text_to_cstring(id))));
+	if (account.position != PG_GETARG_INT64(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account \"%s\" is parked at position %lld, not %lld", text_to_cstring(id),
+						(long long) account.position, (long long) PG_GETARG_INT64(2))));
+	account.error = PG_GETARG_TEXT_PP(3);
+	log_failure(&subscription, &slot, &account, "skip");
+	(void) pointstore_retry_done(&subscription, &slot, &account, account.position);
+	pointstore_write_slot(&slot, subscription.name);
+	pointstore_act_as_caller(&scope);
+	PG_RETURN_VOID();
+}

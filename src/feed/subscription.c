@@ -1,0 +1,574 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/subscription.c
+ *		Subscriptions: their definitions, and who may use them.
+ *
+ * A subscription is its creator's: members of that role and operators alone use it. Roles are
+ * kept by name, as all that is to survive a dump.
+ *
+ * What changes all of a subscription locks its slots, in their order, and then its row. Who
+ * has claimed a slot locks that first as well. A claim that reads the definition as it was
+ * before finds that the slot has changed, and reads again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "feed/decision.h"
+#include "feed/page.h"
+#include "feed/slot.h"
+#include "feed/subscription.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
+#include "ground/sql.h"
+#include "ground/step.h"
+
+PG_FUNCTION_INFO_V1(pointstore_create_subscription);
+PG_FUNCTION_INFO_V1(pointstore_drop_subscription);
+PG_FUNCTION_INFO_V1(pointstore_pause_subscription);
+PG_FUNCTION_INFO_V1(pointstore_resume_subscription);
+PG_FUNCTION_INFO_V1(pointstore_alter_subscription);
+PG_FUNCTION_INFO_V1(pointstore_move_subscription);
+
+static void fill_subscription(Subscription *subscription, HeapTuple row, TupleDesc desc);
+static text *text_column(HeapTuple row, TupleDesc desc, int column);
+static Datum copied_column(HeapTuple row, TupleDesc desc, int column, bool by_value, int length);
+static void require_own(const Subscription *subscription, Oid caller);
+static void set_filter(Subscription *subscription, FunctionCallInfo fcinfo, int types, int prefix);
+static void check_definition(const Subscription *subscription);
+static void set_status(FunctionCallInfo fcinfo, const char *status, const char *action);
+static void update_status(const Subscription *subscription, const char *status, text *error);
+static void alter(const Subscription *subscription, const Subscription *former);
+static void divide_anew(const Subscription *subscription, const Subscription *former);
+static Slot *lock_slots(const Subscription *subscription);
+static void forget_accounts(text *name);
+static void insert_slots(text *name, int16 slots, int64 checkpoint);
+static void log_action(const char *action, const Subscription *subscription, int64 position, text *error);
+
+/*
+ * Reads a subscription by the active snapshot, into the memory that is current; false: there
+ * is none.
+ */
+bool
+pointstore_find_subscription(Subscription *subscription, text *name)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT s.name, coalesce(CAST(s.created_by AS pg_catalog.text), ''), coalesce(CAST(s.status AS pg_catalog.text), 'paused'),"
+		" greatest(least(coalesce(CAST(s.slots AS pg_catalog.int4), 1), 1024), 1), CAST(s.event_types AS pg_catalog._text),"
+		" CAST(s.aggregate_prefix AS pg_catalog.text), coalesce(CAST(s.lease AS pg_catalog.interval), '30 s'),"
+		" coalesce(CAST(s.max_attempts AS pg_catalog.int4), 5), coalesce(CAST(s.on_failure AS pg_catalog.text), 'stop'),"
+		" coalesce(CAST(s.max_retrying AS pg_catalog.int4), 100), CAST(s.handler AS pg_catalog.text),"
+		" coalesce(CAST(s.batch AS pg_catalog.int4), 0), coalesce(CAST(s.replay_upto AS pg_catalog.int8), 0)"
+		" FROM pointstore.subscription s WHERE s.name" EQ "$1",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		value = PointerGetDatum(name);
+	bool		found;
+
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, true);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		fill_subscription(subscription, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	return found;
+}
+
+static void
+fill_subscription(Subscription *subscription, HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+
+	subscription->name = text_column(row, desc, 1);
+	subscription->created_by = text_column(row, desc, 2);
+	subscription->status = text_column(row, desc, 3);
+	subscription->running = strcmp(text_to_cstring(subscription->status), "running") == 0;
+	subscription->slots = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
+	subscription->event_types = copied_column(row, desc, 5, false, -1);
+	subscription->prefix = copied_column(row, desc, 6, false, -1);
+	subscription->lease = DatumGetIntervalP(copied_column(row, desc, 7, false, sizeof(Interval)));
+	subscription->max_attempts = DatumGetInt32(SPI_getbinval(row, desc, 8, &isnull));
+	subscription->on_failure = text_column(row, desc, 9);
+	subscription->max_retrying = DatumGetInt32(SPI_getbinval(row, desc, 10, &isnull));
+	subscription->handler = text_column(row, desc, 11);
+	subscription->batch = DatumGetInt32(SPI_getbinval(row, desc, 12, &isnull));
+	subscription->replay_upto = DatumGetInt64(SPI_getbinval(row, desc, 13, &isnull));
+}
+
+/* A copy of a text; null where it is null. */
+static text *
+text_column(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	return isnull ? NULL : DatumGetTextPCopy(value);
+}
+
+static Datum
+copied_column(HeapTuple row, TupleDesc desc, int column, bool by_value, int length)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	if (isnull)
+		return 0;
+	if (length == -1)
+		return PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	return datumCopy(value, by_value, length);
+}
+
+/*
+ * What every verb begins with: from here on the owner acts. 25006 where nothing is to be written, 42704 where there is no
+ * such subscription, 42501 where the caller has no right to it.
+ */
+void
+pointstore_begin_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
+{
+	Oid			caller = GetUserId();
+	bool		found;
+
+	PreventCommandIfReadOnly(verb);
+	pointstore_act_as_reader(scope);
+	(void) pointstore_push_snapshot();
+	found = pointstore_find_subscription(subscription, name);
+	PopActiveSnapshot();
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("subscription \"%s\" does not exist", text_to_cstring(name))));
+	require_own(subscription, caller);
+}
+
+/* 42501 unless a role is a member of the creator's, or an operator. */
+static void
+require_own(const Subscription *subscription, Oid caller)
+{
+	Oid			creator = get_role_oid(text_to_cstring(subscription->created_by), true);
+
+	if ((OidIsValid(creator) && has_privs_of_role(caller, creator)) || pointstore_is_operator(caller))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for subscription \"%s\"", text_to_cstring(subscription->name)),
+			 errhint("It is for members of role \"%s\", and for operators.", text_to_cstring(subscription->created_by))));
+}
+
+/* create_subscription(name, start_after, slots, event_types, aggregate_prefix, lease, max_attempts, on_failure) */
+Datum
+pointstore_create_subscription(PG_FUNCTION_ARGS)
+{
+	Subscription subscription = {.max_retrying = 100};
+	int64		start_after;
+	PointstoreScope scope;
+
+	pointstore_check_arguments(fcinfo, 8);
+	subscription.name = pointstore_name(fcinfo, 0, "name");
+	subscription.created_by = cstring_to_text(pointstore_role_name(GetUserId()));
+	if (PG_ARGISNULL(2) || PG_ARGISNULL(5) || PG_ARGISNULL(6) || PG_ARGISNULL(7))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("slots, lease, max_attempts and on_failure must not be null")));
+	subscription.slots = PG_GETARG_INT16(2);
+	set_filter(&subscription, fcinfo, 3, 4);
+	subscription.lease = PG_GETARG_INTERVAL_P(5);
+	subscription.max_attempts = PG_GETARG_INT32(6);
+	subscription.on_failure = PG_GETARG_TEXT_PP(7);
+	PreventCommandIfReadOnly("create_subscription()");
+	pointstore_act_as_reader(&scope);
+	start_after = PG_ARGISNULL(1) ? pointstore_read_head() : PG_GETARG_INT64(1);
+	pointstore_insert_subscription(&subscription, start_after);
+	pointstore_act_as_caller(&scope);
+	PG_RETURN_VOID();
+}
+
+/* Arguments that say what is delivered: null leaves it as it is, an empty one is for all. */
+static void
+set_filter(Subscription *subscription, FunctionCallInfo fcinfo, int types, int prefix)
+{
+	if (!PG_ARGISNULL(types))
+	{
+		ArrayType  *array = PG_GETARG_ARRAYTYPE_P(types);
+
+		if (array_contains_nulls(array))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("event_types must not contain nulls")));
+		subscription->event_types = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) == 0 ? 0 : PointerGetDatum(array);
+	}
+	if (!PG_ARGISNULL(prefix))
+		subscription->prefix = VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(prefix)) == 0 ? 0 : PG_GETARG_DATUM(prefix);
+}
+
+/*
+ * Creates a subscription, which is whose it says, at a position. 42710 where there is one of that
+ * name, 22023 where something of it makes no sense.
+ */
+void
+pointstore_insert_subscription(const Subscription *subscription, int64 start_after)
+{
+	static PointstorePlan plan = {
+		.sql = "INSERT INTO pointstore.subscription (name, created_by, slots, event_types, aggregate_prefix, lease, max_attempts, on_failure,"
+		" max_retrying, handler, batch) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
+		.nargs = 11, .argtypes = {TEXTOID, TEXTOID, INT2OID, TEXTARRAYOID, TEXTOID, INTERVALOID, INT4OID, TEXTOID, INT4OID, TEXTOID, INT4OID}
+	};
+	Datum		values[11] = {PointerGetDatum(subscription->name), PointerGetDatum(subscription->created_by),
+		Int16GetDatum(subscription->slots), subscription->event_types, subscription->prefix, IntervalPGetDatum(subscription->lease),
+		Int32GetDatum(subscription->max_attempts), PointerGetDatum(subscription->on_failure), Int32GetDatum(subscription->max_retrying),
+		PointerGetDatum(subscription->handler), Int32GetDatum(subscription->batch)};
+	char		nulls[] = "           ";
+
+	check_definition(subscription);
+	if (start_after < 0 || start_after > pointstore_read_head())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("position %lld is not one of the feed, whose head is %lld", (long long) start_after, (long long) pointstore_read_head())));
+	nulls[3] = subscription->event_types == 0 ? 'n' : ' ';
+	nulls[4] = subscription->prefix == 0 ? 'n' : ' ';
+	nulls[9] = nulls[10] = subscription->handler == NULL ? 'n' : ' ';
+	SPI_connect();
+	pointstore_execute(&plan, values, nulls, false);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("subscription \"%s\" already exists", text_to_cstring(subscription->name))));
+	SPI_finish();
+	insert_slots(subscription->name, subscription->slots, start_after);
+	log_action("create", subscription, start_after, NULL);
+}
+
+/* 22023 where a definition makes no sense. */
+static void
+check_definition(const Subscription *subscription)
+{
+	static const char *const failures[] = {"park", "stop"};
+	Interval	zero = {0};
+	const char *wrong = NULL;
+
+	if (subscription->slots < 1 || subscription->slots > MAX_SLOTS)
+		wrong = psprintf("slots must be 1 to %d, not %d", MAX_SLOTS, subscription->slots);
+	if (!DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(subscription->lease), IntervalPGetDatum(&zero))))
+		wrong = "lease must be longer than nothing";
+	if (subscription->max_attempts < 1 || subscription->max_retrying < 0)
+		wrong = "max_attempts must be above 0, and max_retrying not below";
+	if (pointstore_place(subscription->on_failure, failures, lengthof(failures)) < 0)
+		wrong = psprintf("on_failure must be park or stop, not \"%s\"", text_to_cstring(subscription->on_failure));
+	if (wrong != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s", wrong)));
+}
+
+static void
+insert_slots(text *name, int16 slots, int64 checkpoint)
+{
+	static PointstorePlan plan = {
+		.sql = "INSERT INTO pointstore.subscription_slot (subscription, slot, checkpoint, epoch)"
+		" SELECT $1, g, $3, $4 FROM pg_catalog.generate_series(0, $2" MINUS "1) g",
+		.nargs = 4, .argtypes = {TEXTOID, INT4OID, INT8OID, INT8OID}
+	};
+	Slot		first = {0};
+	Datum		values[4] = {PointerGetDatum(name), Int32GetDatum(slots), Int64GetDatum(checkpoint)};
+
+	pointstore_new_epoch(&first);
+	values[3] = Int64GetDatum(first.epoch);
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, false);
+	SPI_finish();
+}
+
+/* drop_subscription(name) */
+Datum
+pointstore_drop_subscription(PG_FUNCTION_ARGS)
+{
+	Subscription subscription;
+	PointstoreScope scope;
+
+	pointstore_check_arguments(fcinfo, 1);
+	pointstore_begin_verb(&scope, &subscription, pointstore_name(fcinfo, 0, "name"), "drop_subscription()");
+	pointstore_delete_subscription(&subscription);
+	pointstore_act_as_caller(&scope);
+	PG_RETURN_VOID();
+}
+
+/* Drops a subscription, whoever has claimed slots of it. */
+void
+pointstore_delete_subscription(const Subscription *subscription)
+{
+	static PointstorePlan plan = {
+		.sql = "WITH slots AS (DELETE FROM pointstore.subscription_slot WHERE subscription" EQ "$1),"
+		" accounts AS (DELETE FROM pointstore.subscription_account WHERE subscription" EQ "$1)"
+		" DELETE FROM pointstore.subscription WHERE name" EQ "$1",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	Datum		value = PointerGetDatum(subscription->name);
+
+	(void) lock_slots(subscription);
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, false);
+	SPI_finish();
+	log_action("drop", subscription, 0, NULL);
+}
+
+/* The slots of a subscription, locked in their order. */
+static Slot *
+lock_slots(const Subscription *subscription)
+{
+	Slot	   *slots;
+	int			i;
+
+	(void) pointstore_push_snapshot();
+	slots = pointstore_read_slots(subscription->name, subscription->slots);
+	PopActiveSnapshot();
+	for (i = 0; i < subscription->slots; i++)
+		if (ItemPointerIsValid(&slots[i].place) && !pointstore_lock_slot(&slots[i], subscription->name))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("subscription \"%s\" was dropped or divided anew concurrently", text_to_cstring(subscription->name))));
+	return slots;
+}
+
+/* pause_subscription(name) */
+Datum
+pointstore_pause_subscription(PG_FUNCTION_ARGS)
+{
+	set_status(fcinfo, "paused", "pause");
+	PG_RETURN_VOID();
+}
+
+/* resume_subscription(name) */
+Datum
+pointstore_resume_subscription(PG_FUNCTION_ARGS)
+{
+	set_status(fcinfo, "running", "resume");
+	PG_RETURN_VOID();
+}
+
+static void
+set_status(FunctionCallInfo fcinfo, const char *status, const char *action)
+{
+	Subscription subscription;
+	PointstoreScope scope;
+
+	pointstore_check_arguments(fcinfo, 1);
+	pointstore_begin_verb(&scope, &subscription, pointstore_name(fcinfo, 0, "name"), psprintf("%s_subscription()", action));
+	if (strcmp(text_to_cstring(subscription.status), status) != 0)
+	{
+		update_status(&subscription, status, NULL);
+		log_action(action, &subscription, 0, NULL);
+	}
+	pointstore_act_as_caller(&scope);
+}
+
+/* The error stays until the subscription runs again. */
+static void
+update_status(const Subscription *subscription, const char *status, text *error)
+{
+	static PointstorePlan plan = {
+		.sql = "UPDATE pointstore.subscription SET status = $2, last_error = CASE WHEN $2" EQ "'running' THEN NULL ELSE coalesce($3, last_error) END"
+		" WHERE name" EQ "$1",
+		.nargs = 3, .argtypes = {TEXTOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[3] = {PointerGetDatum(subscription->name), CStringGetTextDatum(status), PointerGetDatum(error)};
+
+	SPI_connect();
+	pointstore_execute(&plan, values, error == NULL ? "  n" : NULL, false);
+	SPI_finish();
+}
+
+/* A failure stops a subscription: nothing is claimed until it is resumed. */
+void
+pointstore_stop_subscription(const Subscription *subscription, const FeedDecision *why)
+{
+	update_status(subscription, "stopped", why->error);
+	pointstore_log_decision(why);
+}
+
+/* alter_subscription(name, event_types, aggregate_prefix, lease, max_attempts, on_failure, slots, max_retrying) */
+Datum
+pointstore_alter_subscription(PG_FUNCTION_ARGS)
+{
+	Subscription former;
+	Subscription subscription;
+	PointstoreScope scope;
+
+	pointstore_check_arguments(fcinfo, 8);
+	pointstore_begin_verb(&scope, &former, pointstore_name(fcinfo, 0, "name"), "alter_subscription()");
+	subscription = former;
+	set_filter(&subscription, fcinfo, 1, 2);
+	if (!PG_ARGISNULL(3))
+		subscription.lease = PG_GETARG_INTERVAL_P(3);
+	if (!PG_ARGISNULL(4))
+		subscription.max_attempts = PG_GETARG_INT32(4);
+	if (!PG_ARGISNULL(5))
+		subscription.on_failure = PG_GETARG_TEXT_PP(5);
+	if (!PG_ARGISNULL(6))
+		subscription.slots = PG_GETARG_INT16(6);
+	if (!PG_ARGISNULL(7))
+		subscription.max_retrying = PG_GETARG_INT32(7);
+	check_definition(&subscription);
+	alter(&subscription, &former);
+	pointstore_act_as_caller(&scope);
+	PG_RETURN_VOID();
+}
+
+/* Writes a definition. Claims stand, and what they have read by the former filter. */
+static void
+alter(const Subscription *subscription, const Subscription *former)
+{
+	static PointstorePlan plan = {
+		.sql = "UPDATE pointstore.subscription SET event_types = $2, aggregate_prefix = $3, lease = $4, max_attempts = $5, on_failure = $6,"
+		" slots = $7, max_retrying = $8 WHERE name" EQ "$1",
+		.nargs = 8, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID, INTERVALOID, INT4OID, TEXTOID, INT2OID, INT4OID}
+	};
+	Datum		values[8] = {PointerGetDatum(subscription->name), subscription->event_types, subscription->prefix,
+		IntervalPGetDatum(subscription->lease), Int32GetDatum(subscription->max_attempts), PointerGetDatum(subscription->on_failure),
+		Int16GetDatum(subscription->slots), Int32GetDatum(subscription->max_retrying)};
+	char		nulls[] = "        ";
+
+	if (subscription->slots != former->slots)
+		divide_anew(subscription, former);
+	else
+	{
+		Slot	   *slots = lock_slots(former);
+		int			i;
+
+		/* what was left out by the former filter is forgotten with the version of the row */
+		for (i = 0; i < former->slots; i++)
+			if (ItemPointerIsValid(&slots[i].place))
+				pointstore_write_slot(&slots[i], former->name);
+	}
+	nulls[1] = subscription->event_types == 0 ? 'n' : ' ';
+	nulls[2] = subscription->prefix == 0 ? 'n' : ' ';
+	SPI_connect();
+	pointstore_execute(&plan, values, nulls, false);
+	SPI_finish();
+	log_action("alter", subscription, 0, NULL);
+}
+
+/* Other slots: an account's events would change theirs in the middle, were not all slots at one position and nobody's. */
+static void
+divide_anew(const Subscription *subscription, const Subscription *former)
+{
+	static PointstorePlan plan = {
+		.sql = "DELETE FROM pointstore.subscription_slot WHERE subscription" EQ "$1",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	Slot	   *slots = lock_slots(former);
+	Datum		value = PointerGetDatum(former->name);
+	int			i;
+
+	for (i = 0; i < former->slots; i++)
+		if (slots[i].checkpoint != slots[0].checkpoint || slots[i].blocked > 0 || slots[i].claimed)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the slots of subscription \"%s\" cannot be divided anew", text_to_cstring(former->name)),
+					 errdetail("Slot %d has checkpoint %lld, slot 0 %lld; %d accounts of it are set aside; it is %s.", i,
+							   (long long) slots[i].checkpoint, (long long) slots[0].checkpoint, slots[i].blocked,
+							   slots[i].claimed ? "claimed" : "nobody's"),
+					 errhint("Pause it, let it come to its end, and move_subscription() it to where all slots are.")));
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, false);
+	SPI_finish();
+	insert_slots(subscription->name, subscription->slots, slots[0].checkpoint);
+}
+
+/* move_subscription(name, after) */
+Datum
+pointstore_move_subscription(PG_FUNCTION_ARGS)
+{
+	Subscription subscription;
+	PointstoreScope scope;
+	text	   *name;
+
+	pointstore_check_arguments(fcinfo, 2);
+	name = pointstore_name(fcinfo, 0, "name");
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("after must not be null")));
+	pointstore_begin_verb(&scope, &subscription, name, "move_subscription()");
+	pointstore_move_subscription_to(&subscription, PG_GETARG_INT64(1));
+	pointstore_act_as_caller(&scope);
+	PG_RETURN_VOID();
+}
+
+/* Puts every slot at a position: claims end, accounts that were set aside are forgotten. 22023 above the head. */
+void
+pointstore_move_subscription_to(const Subscription *subscription, int64 after)
+{
+	static PointstorePlan plan = {
+		.sql = "UPDATE pointstore.subscription SET replay_upto = greatest(replay_upto, $2) WHERE name" EQ "$1",
+		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
+	};
+	Slot	   *slots = lock_slots(subscription);
+	Datum		values[2] = {PointerGetDatum(subscription->name)};
+	int64		highest = 0;
+	int			i;
+
+	if (after < 0 || after > pointstore_read_head())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("position %lld is not one of the feed, whose head is %lld", (long long) after, (long long) pointstore_read_head())));
+	forget_accounts(subscription->name);
+	for (i = 0; i < subscription->slots; i++)
+	{
+		Slot		slot = {.place = slots[i].place, .number = i, .epoch = slots[i].epoch, .checkpoint = after,
+			.retry_at = DT_NOEND, .not_before = DT_NOBEGIN};
+
+		if (!ItemPointerIsValid(&slot.place))
+			continue;
+		highest = Max(highest, Max(slots[i].checkpoint, slots[i].delivered));
+		pointstore_new_epoch(&slot);
+		pointstore_end_claim(&slot);
+		pointstore_write_slot(&slot, subscription->name);
+	}
+	values[1] = Int64GetDatum(highest);
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, false);
+	SPI_finish();
+	log_action("move", subscription, after, NULL);
+}
+
+/* Accounts that were set aside are not any more, each with a row in the log. */
+static void
+forget_accounts(text *name)
+{
+	static PointstorePlan plan = {
+		.sql = "WITH gone AS (DELETE FROM pointstore.subscription_account WHERE subscription" EQ "$1"
+		"  RETURNING slot, aggregate_id, position, error)"
+		" INSERT INTO pointstore.subscription_log (subscription, action, slot, aggregate_id, position, error, by_role)"
+		" SELECT $1, 'forget', g.slot, g.aggregate_id, g.position, g.error, $2 FROM gone g",
+		.nargs = 2, .argtypes = {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {PointerGetDatum(name), CStringGetTextDatum(pointstore_role_name(GetOuterUserId()))};
+
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, false);
+	SPI_finish();
+}
+
+static void
+log_action(const char *action, const Subscription *subscription, int64 position, text *error)
+{
+	FeedDecision decision = {.action = action, .subscription = subscription->name, .position = position, .error = error};
+
+	pointstore_log_decision(&decision);
+}

@@ -16,6 +16,7 @@ BEGIN
     PERFORM pointstore.create_reconciliation_views();
     PERFORM pointstore.create_progress_view();
     PERFORM pointstore.create_statistics_view();
+    PERFORM pointstore.create_subscription_views();
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_store_views() IS
@@ -272,7 +273,7 @@ BEGIN
         pointstore.move_subscription(text, bigint), pointstore.claim(text, text, integer, interval),
         pointstore.ack(text, smallint, bigint, bigint), pointstore.nack(text, smallint, bigint, bigint, text, text, interval),
         pointstore.renew(text, smallint, bigint), pointstore.release(text, smallint, bigint, interval),
-        pointstore.replay_parked(text, text), pointstore.skip_parked(text, text, bigint, text),
+        pointstore.replay_parked(text, text), pointstore.skip_parked(text, text, bigint, text), pointstore.subscription_lag(text),
         pointstore.stat() TO %s', role);
     EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint), pointstore.wait_for_work(text, interval, boolean) TO %s', role);
     IF level IN ('writer', 'operator') THEN

@@ -96,11 +96,13 @@ static void
 fill_slots(Slot *slots, int first, int n, text *subscription, MemoryContext context)
 {
 	static PointstorePlan by_place = {
+		.generic = true,
 		.sql = "SELECT " SLOT_COLUMNS " FROM pointstore.subscription_slot s WHERE s.ctid" EQ "ANY ($1) AND s.subscription" EQ "$2"
 		" AND s.slot" GE "$3 AND s.slot" LT "$4",
 		.nargs = 4, .argtypes = {TIDARRAYOID, TEXTOID, INT4OID, INT4OID}
 	};
 	static PointstorePlan by_key = {
+		.generic = true,
 		.sql = "SELECT " SLOT_COLUMNS " FROM pointstore.subscription_slot s WHERE $1 IS NULL AND s.subscription" EQ "$2"
 		" AND s.slot" GE "CAST($3 AS pg_catalog.int2) AND s.slot" LT "$4",
 		.nargs = 4, .argtypes = {TIDARRAYOID, TEXTOID, INT4OID, INT4OID}
@@ -290,10 +292,12 @@ lock_version(Slot *slot, text *subscription, bool wait)
 {
 #define LOCK_SLOT "SELECT " SLOT_COLUMNS " FROM pointstore.subscription_slot s WHERE s.ctid" EQ "$1 AND" IS_SLOT " FOR NO KEY UPDATE"
 	static PointstorePlan waiting = {
+		.generic = true,
 		.sql = LOCK_SLOT,
 		.nargs = 3, .argtypes = {TIDOID, TEXTOID, INT2OID}
 	};
 	static PointstorePlan skipping = {
+		.generic = true,
 		.sql = LOCK_SLOT " SKIP LOCKED",
 		.nargs = 3, .argtypes = {TIDOID, TEXTOID, INT2OID}
 	};
@@ -321,6 +325,7 @@ void
 pointstore_write_slot(Slot *slot, text *subscription)
 {
 	static PointstorePlan plan = {
+		.generic = true,
 		.sql = "UPDATE pointstore.subscription_slot AS s SET checkpoint = $4, epoch = $5, member = $6, leased_until = $7, retried = $8,"
 		" delivered = $9, read_to = $10, alone = $11, attempt = $12, lost = $13, alone_upto = $14, blocked = $15, retry_at = $16,"
 		" retried_last = $17, not_before = $18, served_at = $19 WHERE s.ctid" EQ "$1 AND" IS_SLOT " RETURNING s.ctid, s.xmin",

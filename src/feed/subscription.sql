@@ -271,3 +271,61 @@ RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_skip_parked';
 COMMENT ON FUNCTION pointstore.skip_parked(text, text, bigint, text) IS
 'Passes over the event at which an account is parked; the account goes on with the next one. PS008: it is not parked; 22023: not at that position; 22004: null; 42704: there is no such subscription; 42501: it is another''s.';
+
+CREATE FUNCTION pointstore.subscription_lag(name text, OUT slot smallint, OUT events bigint, OUT since timestamptz)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL SAFE ROWS 4
+AS 'MODULE_PATHNAME', 'pointstore_subscription_lag';
+COMMENT ON FUNCTION pointstore.subscription_lag(text) IS
+'How far the slots of a subscription are behind: their events after the checkpoint, and created_at of the first of them. More than 100,000 positions are estimated by those. Nothing where there is no such subscription.';
+
+CREATE FUNCTION pointstore.create_subscription_views()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CREATE OR REPLACE VIEW pointstore.subscription_retry AS
+    SELECT a.subscription, a.slot, a.aggregate_id, a.position, a.state, a.attempts, a.next_try, a.error,
+           (SELECT count(*) FROM pointstore.event_store e
+             WHERE e.aggregate_id = a.aggregate_id AND e.version >= a.version
+               AND (s.event_types IS NULL OR e.event_type = ANY (s.event_types))) AS waiting
+      FROM pointstore.subscription_account a JOIN pointstore.subscription s ON s.name = a.subscription;
+    COMMENT ON VIEW pointstore.subscription_retry IS 'Accounts that a failed event has set aside';
+    COMMENT ON COLUMN pointstore.subscription_retry.subscription IS 'name of the subscription';
+    COMMENT ON COLUMN pointstore.subscription_retry.slot IS 'the account''s slot';
+    COMMENT ON COLUMN pointstore.subscription_retry.aggregate_id IS 'the account';
+    COMMENT ON COLUMN pointstore.subscription_retry.position IS 'its first event that is not done';
+    COMMENT ON COLUMN pointstore.subscription_retry.state IS 'retrying or parked (until replay_parked() or skip_parked())';
+    COMMENT ON COLUMN pointstore.subscription_retry.attempts IS 'how often that event has failed';
+    COMMENT ON COLUMN pointstore.subscription_retry.next_try IS 'clock when it is to be retried; null = it is parked';
+    COMMENT ON COLUMN pointstore.subscription_retry.error IS 'the last error, as nack() was given it';
+    COMMENT ON COLUMN pointstore.subscription_retry.waiting IS 'events of the account from there on';
+
+    CREATE OR REPLACE VIEW pointstore.subscription_status AS
+    SELECT s.name AS subscription, l.slot, s.status, l.checkpoint, g.events AS lag_events,
+           coalesce(greatest(extract(epoch FROM clock_timestamp() - g.since), 0), 0)::double precision AS lag_seconds,
+           l.member, l.epoch, l.leased_until, coalesce(a.blocked, 0) AS accounts_blocked, coalesce(a.parked, 0) AS events_parked,
+           s.last_error
+      FROM pointstore.subscription s
+      JOIN pointstore.subscription_slot l ON l.subscription = s.name
+      LEFT JOIN LATERAL pointstore.subscription_lag(s.name) g ON g.slot = l.slot
+      LEFT JOIN (SELECT r.subscription, r.slot, count(*) AS blocked, sum(r.waiting) FILTER (WHERE r.state = 'parked')::bigint AS parked
+                   FROM pointstore.subscription_retry r GROUP BY r.subscription, r.slot) a
+        ON a.subscription = s.name AND a.slot = l.slot
+     WHERE s.handler IS NULL;
+    COMMENT ON VIEW pointstore.subscription_status IS 'Subscriptions, a row for each slot';
+    COMMENT ON COLUMN pointstore.subscription_status.subscription IS 'name of the subscription';
+    COMMENT ON COLUMN pointstore.subscription_status.slot IS 'number of the slot, from 0';
+    COMMENT ON COLUMN pointstore.subscription_status.status IS 'running, paused or stopped';
+    COMMENT ON COLUMN pointstore.subscription_status.checkpoint IS 'every event of the slot up to this position is done, passed over, or waits in subscription_retry';
+    COMMENT ON COLUMN pointstore.subscription_status.lag_events IS 'events of the slot after the checkpoint; estimated where that is more than 100,000 positions behind';
+    COMMENT ON COLUMN pointstore.subscription_status.lag_seconds IS 'how long ago the first of them was created; 0 = there is none';
+    COMMENT ON COLUMN pointstore.subscription_status.member IS 'who has claimed it; null = nobody';
+    COMMENT ON COLUMN pointstore.subscription_status.epoch IS 'of the last claim';
+    COMMENT ON COLUMN pointstore.subscription_status.leased_until IS 'clock when its lease ends; null = it is nobody''s';
+    COMMENT ON COLUMN pointstore.subscription_status.accounts_blocked IS 'its accounts that are set aside';
+    COMMENT ON COLUMN pointstore.subscription_status.events_parked IS 'events that wait behind parked ones, these included';
+    COMMENT ON COLUMN pointstore.subscription_status.last_error IS 'why the subscription has stopped';
+END
+$$;
+COMMENT ON FUNCTION pointstore.create_subscription_views() IS
+'Makes or remakes the views of subscriptions. Called by create_store() and upgrade_store(); superusers only.';

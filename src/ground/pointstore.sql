@@ -34,7 +34,9 @@ AS $$
     ('reconciliation_run',        'v', '1.0'),
     ('reconciliation_status',     'v', '1.0'),
     ('reconcile_progress',        'v', '1.0'),
-    ('pg_stat_pointstore',        'v', '1.0')
+    ('pg_stat_pointstore',        'v', '1.0'),
+    ('subscription_retry',        'v', '1.3'),
+    ('subscription_status',       'v', '1.3')
 $$;
 COMMENT ON FUNCTION pointstore.store_relations() IS
 'The tables, the sequence and the views of a store, as the installed version wants them: name, kind (r, S or v as in pg_class) and the version that brought it.';

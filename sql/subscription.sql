@@ -1,0 +1,305 @@
+-- Subscriptions: every verb, and what it refuses.
+\set VERBOSITY sqlstate
+SET client_min_messages = warning;
+SELECT pointstore.sequence_feed() AS base \gset
+CREATE ROLE subs_owner; CREATE ROLE subs_member; CREATE ROLE subs_other;
+GRANT subs_owner TO subs_member;
+SELECT pointstore.grant_access('subs_owner', 'reader'), pointstore.grant_access('subs_other', 'writer');
+
+-- what a definition must be
+SELECT pointstore.create_subscription(NULL);
+SELECT pointstore.create_subscription('');
+SELECT pointstore.create_subscription('subs', slots => NULL);
+SELECT pointstore.create_subscription('subs', slots => 0::smallint);
+SELECT pointstore.create_subscription('subs', slots => 1025::smallint);
+SELECT pointstore.create_subscription('subs', lease => '0');
+SELECT pointstore.create_subscription('subs', max_attempts => 0);
+SELECT pointstore.create_subscription('subs', on_failure => 'fly');
+SELECT pointstore.create_subscription('subs', event_types => ARRAY['E', NULL]);
+SELECT pointstore.create_subscription('subs', start_after => -1);
+SELECT pointstore.create_subscription('subs', start_after => pointstore.feed_head() + 1);
+-- whose it is
+SET ROLE subs_owner;
+SELECT pointstore.create_subscription('subs', NULL, 1::smallint, NULL, 'subs-', max_attempts => 3);
+SELECT pointstore.create_subscription('subs');
+RESET ROLE;
+SELECT name, created_by, status, slots, event_types, aggregate_prefix, lease, max_attempts, on_failure, max_retrying, handler IS NULL AS is_subscription
+  FROM pointstore.subscription WHERE name = 'subs';
+SET ROLE subs_other;
+SELECT * FROM pointstore.claim('subs', 'm');
+SELECT pointstore.ack('subs', 0::smallint, 1, 1);
+SELECT pointstore.nack('subs', 0::smallint, 1, 1, 'no');
+SELECT pointstore.renew('subs', 0::smallint, 1);
+SELECT pointstore.release('subs', 0::smallint, 1);
+SELECT pointstore.replay_parked('subs');
+SELECT pointstore.skip_parked('subs', 'x', 1, 'no');
+SELECT pointstore.pause_subscription('subs');
+SELECT pointstore.resume_subscription('subs');
+SELECT pointstore.alter_subscription('subs', max_attempts => 9);
+SELECT pointstore.move_subscription('subs', 0);
+SELECT pointstore.drop_subscription('subs');
+CALL pointstore.wait_for_work('subs', '0');
+SELECT count(*) FROM pointstore.subscription_status WHERE subscription = 'subs';
+RESET ROLE;
+-- there is none of that name
+SELECT * FROM pointstore.claim('nobody', 'm');
+SELECT pointstore.ack('nobody', 0::smallint, 1, 1);
+SELECT pointstore.drop_subscription('nobody');
+CALL pointstore.wait_for_work('nobody', '0');
+-- nulls, and what is no value
+SELECT * FROM pointstore.claim(NULL, 'm');
+SELECT * FROM pointstore.claim('subs', NULL);
+SELECT * FROM pointstore.claim('subs', 'm', NULL);
+SELECT * FROM pointstore.claim('subs', 'm', 0);
+SELECT * FROM pointstore.claim('subs', 'm', 1, '2 s');
+SELECT pointstore.ack('subs', NULL, 1, 1);
+SELECT pointstore.ack('subs', 0::smallint, NULL, 1);
+SELECT pointstore.ack('subs', 0::smallint, 1, NULL);
+SELECT pointstore.nack('subs', 0::smallint, 1, 1, 'e', 'fly');
+SELECT pointstore.nack('subs', 0::smallint, 1, NULL, 'e');
+SELECT pointstore.ack('subs', 5::smallint, 1, 1);
+SELECT pointstore.ack('subs', 0::smallint, 1, 1);
+SELECT pointstore.move_subscription('subs', NULL);
+SELECT pointstore.move_subscription('subs', -1);
+SELECT pointstore.move_subscription('subs', pointstore.feed_head() + 1);
+
+-- what is claimed
+CREATE TEMP TABLE got (n serial, d pointstore.delivery);
+CREATE FUNCTION pg_temp.take(name text, member text, n integer) RETURNS TABLE (slot smallint, attempt integer, pos bigint, aggregate_id text, version bigint)
+LANGUAGE plpgsql AS $$
+BEGIN
+    TRUNCATE got;
+    INSERT INTO got (d) SELECT d FROM pointstore.claim(name, member, n) d;
+    RETURN QUERY SELECT (g.d).slot, (g.d).attempt, (g.d).position - current_setting('subs.base')::bigint, (g.d).aggregate_id, (g.d).version FROM got g ORDER BY g.n;
+END $$;
+CREATE FUNCTION pg_temp.epoch() RETURNS bigint LANGUAGE sql AS 'SELECT max((d).epoch) FROM got';
+CREATE FUNCTION pg_temp.ack(name text, pos bigint) RETURNS bigint LANGUAGE sql AS
+$$ SELECT pointstore.ack(name, (SELECT max((d).slot) FROM got), pg_temp.epoch(), pos + current_setting('subs.base')::bigint) - current_setting('subs.base')::bigint $$;
+CREATE FUNCTION pg_temp.nack(name text, pos bigint, action text = 'retry', retry_in interval = '0') RETURNS void LANGUAGE sql AS
+$$ SELECT pointstore.nack(name, (SELECT max((d).slot) FROM got), pg_temp.epoch(), pos + current_setting('subs.base')::bigint, 'failed at ' || pos, action, retry_in) $$;
+CREATE VIEW pg_temp.slots AS SELECT subscription, slot, checkpoint - current_setting('subs.base')::bigint AS checkpoint, member, retried, attempt, lost, blocked, retry_at IS NOT NULL AS retries
+  FROM pointstore.subscription_slot;
+SELECT set_config('subs.base', :'base', false) = :'base';
+GRANT ALL ON got, got_n_seq TO PUBLIC; GRANT SELECT ON pg_temp.slots TO PUBLIC;
+-- nothing there
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+CALL pointstore.wait_for_work('subs', '10 ms');
+SELECT count(*) FROM (SELECT pointstore.append_event('subs-' || i % 3, 'E' || i % 2, 1) FROM generate_series(1, 9) i) s;
+SELECT pointstore.sequence_feed() - :base;
+CALL pointstore.wait_for_work('subs', '10 s');
+BEGIN; CALL pointstore.wait_for_work('subs', '0'); ROLLBACK;
+CALL pointstore.wait_for_work('subs', NULL);
+SELECT slot, lag_events, lag_seconds >= 0, member, accounts_blocked FROM pointstore.subscription_status WHERE subscription = 'subs';
+SET ROLE subs_member;
+SELECT * FROM pg_temp.take('subs', 'm1', 3);
+-- it is nobody else's, the same member included
+SELECT count(*) FROM pointstore.claim('subs', 'm1');
+CALL pointstore.wait_for_work('subs', '10 ms');
+SELECT pg_temp.ack('subs', 4);
+SELECT pg_temp.ack('subs', 1);
+SELECT pg_temp.ack('subs', 1);
+SELECT pg_temp.ack('subs', -1);
+SELECT pointstore.renew('subs', 0::smallint, pg_temp.epoch()) > now() + '25 s';
+SELECT pointstore.renew('subs', 0::smallint, pg_temp.epoch() - 1);
+SELECT pointstore.ack('subs', 0::smallint, pg_temp.epoch() - 1, 1);
+RESET ROLE;
+SELECT checkpoint, member, attempt FROM pg_temp.slots WHERE subscription = 'subs';
+SELECT pg_temp.ack('subs', 3);
+SELECT pg_temp.ack('subs', 3);
+SELECT pg_temp.ack('subs', 4);
+SELECT pointstore.renew('subs', 0::smallint, pg_temp.epoch());
+SELECT pointstore.release('subs', 0::smallint, pg_temp.epoch());
+SELECT pg_temp.nack('subs', 3);
+-- given back without blame: the attempt is the same
+SELECT * FROM pg_temp.take('subs', 'm1', 2);
+SELECT pointstore.release('subs', 0::smallint, pg_temp.epoch(), '1 h');
+SELECT pg_temp.ack('subs', 5);
+SELECT count(*) FROM pointstore.claim('subs', 'm2');
+SELECT pg_temp.epoch() < epoch FROM pointstore.subscription_slot WHERE subscription = 'subs';
+UPDATE pointstore.subscription_slot SET not_before = NULL WHERE subscription = 'subs';
+SELECT * FROM pg_temp.take('subs', 'm1', 6);
+
+-- a failing event blocks its own account and no other: what came before is done, what is after comes again
+SELECT pg_temp.nack('subs', 10);
+SELECT pg_temp.nack('subs', 3);
+SELECT pg_temp.nack('subs', 5, 'retry', '1 h');
+SELECT pg_temp.nack('subs', 5);
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT aggregate_id, position - :base AS pos, state, attempts, next_try > now() + '50 min' AS later, error, waiting FROM pointstore.subscription_retry WHERE subscription = 'subs';
+SELECT pg_temp.ack('subs', 9);
+SELECT accounts_blocked, events_parked, lag_events, checkpoint - :base AS checkpoint FROM pointstore.subscription_status WHERE subscription = 'subs';
+-- retried, alone first; it fails again; then it is done, and the rest of the account comes
+UPDATE pointstore.subscription_account SET next_try = now(); UPDATE pointstore.subscription_slot SET retry_at = now() WHERE retry_at IS NOT NULL;
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT pg_temp.nack('subs', 8);
+SELECT pg_temp.nack('subs', 5);
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT pg_temp.ack('subs', 5);
+SELECT count(*) FROM (SELECT pointstore.append_event('subs-' || i % 3, 'E' || i % 2, 1) FROM generate_series(10, 12) i) s;
+SELECT pointstore.sequence_feed() - :base;
+-- no retry twice in a row where there is something new
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT pg_temp.ack('subs', 12);
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT pg_temp.ack('subs', 8);
+SELECT position - :base AS pos, version, state, attempts FROM pointstore.subscription_account WHERE subscription = 'subs';
+SELECT pg_temp.ack('subs', 11);
+SELECT * FROM pg_temp.slots WHERE subscription = 'subs';
+SELECT count(*) FROM pointstore.subscription_account WHERE subscription = 'subs';
+
+-- parked after max_attempts; the account waits, others go on; replayed
+SELECT count(*) FROM (SELECT pointstore.append_event('subs-' || i % 3, 'E' || i % 2, 1) FROM generate_series(13, 18) i) s;
+SELECT pointstore.sequence_feed() - :base;
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT pg_temp.nack('subs', 13);
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT pg_temp.nack('subs', 13);
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT pg_temp.ack('subs', 18);
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT pg_temp.nack('subs', 13);
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT aggregate_id, position - :base AS pos, state, attempts, next_try, error, waiting FROM pointstore.subscription_retry WHERE subscription = 'subs';
+SELECT accounts_blocked, events_parked FROM pointstore.subscription_status WHERE subscription = 'subs';
+SELECT pointstore.replay_parked('subs', 'subs-2'), pointstore.replay_parked('subs', 'subs-1'), pointstore.replay_parked('subs');
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT pg_temp.nack('subs', 13, 'park');
+-- passed over by hand
+SELECT pointstore.skip_parked('subs', 'subs-2', 13, 'why');
+SELECT pointstore.skip_parked('subs', 'subs-1', 13 + :base + 1, 'why');
+SELECT pointstore.skip_parked('subs', 'subs-1', 13 + :base, NULL);
+SELECT pointstore.skip_parked('subs', 'subs-1', 13 + :base, 'known');
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT pg_temp.nack('subs', 16, 'skip');
+SELECT * FROM pg_temp.slots WHERE subscription = 'subs';
+SELECT action, slot, member, aggregate_id, position - :base AS pos, error FROM pointstore.subscription_log WHERE subscription = 'subs' ORDER BY id;
+
+-- stop, resume, pause
+SELECT count(*) FROM (SELECT pointstore.append_event('subs-' || i % 3, 'E' || i % 2, 1) FROM generate_series(19, 21) i) s;
+SELECT pointstore.sequence_feed() - :base;
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT pg_temp.nack('subs', 20, 'stop');
+SELECT status, checkpoint - :base AS checkpoint, last_error FROM pointstore.subscription_status WHERE subscription = 'subs';
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT pointstore.resume_subscription('subs');
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+SELECT pointstore.pause_subscription('subs');
+SELECT pg_temp.ack('subs', 20);
+SELECT count(*) FROM pointstore.claim('subs', 'm2');
+SELECT pointstore.resume_subscription('subs'), pointstore.alter_subscription('subs', on_failure => 'stop', max_attempts => 1);
+SELECT pg_temp.nack('subs', 21);
+SELECT status, checkpoint - :base AS checkpoint, last_error, accounts_blocked FROM pointstore.subscription_status WHERE subscription = 'subs';
+SELECT pointstore.resume_subscription('subs'), pointstore.alter_subscription('subs', on_failure => 'park', max_attempts => 3, max_retrying => 0);
+SELECT * FROM pg_temp.take('subs', 'm1', 10);
+-- as many as that are an outage
+SELECT pg_temp.nack('subs', 21);
+SELECT status, checkpoint - :base AS checkpoint, accounts_blocked FROM pointstore.subscription_status WHERE subscription = 'subs';
+SELECT pointstore.resume_subscription('subs'), pointstore.alter_subscription('subs', max_retrying => 100);
+
+-- a lost claim: one at a time until it has passed it; lost alone is blamed
+
+SELECT pointstore.move_subscription('subs', :base + 15);
+SELECT * FROM pg_temp.take('subs', 'm1', 3);
+SELECT pg_temp.epoch() AS late \gset
+UPDATE pointstore.subscription_slot SET leased_until = now() - interval '1 s' WHERE subscription = 'subs';
+-- the lease has ended, nobody else has claimed: accepted
+SELECT pg_temp.ack('subs', 16);
+SELECT checkpoint, member FROM pg_temp.slots WHERE subscription = 'subs';
+UPDATE pointstore.subscription_slot SET leased_until = now() - interval '1 s' WHERE subscription = 'subs';
+SELECT * FROM pg_temp.take('subs', 'm2', 3);
+SELECT pointstore.ack('subs', 0::smallint, :late, :base + 17);
+SELECT pointstore.nack('subs', 0::smallint, :late, :base + 17, 'late');
+SELECT pointstore.renew('subs', 0::smallint, :late);
+UPDATE pointstore.subscription_slot SET leased_until = now() - interval '1 s' WHERE subscription = 'subs';
+SELECT * FROM pg_temp.take('subs', 'm3', 3);
+UPDATE pointstore.subscription_slot SET leased_until = now() - interval '1 s' WHERE subscription = 'subs';
+SELECT * FROM pg_temp.take('subs', 'm4', 3);
+UPDATE pointstore.subscription_slot SET leased_until = now() - interval '1 s' WHERE subscription = 'subs';
+-- lost alone three times: parked
+SELECT * FROM pg_temp.take('subs', 'm5', 3);
+SELECT aggregate_id, position - :base AS pos, state, attempts, error FROM pointstore.subscription_retry WHERE subscription = 'subs';
+SELECT pg_temp.ack('subs', 18);
+SELECT * FROM pg_temp.take('subs', 'm5', 3);
+SELECT pg_temp.ack('subs', 21);
+
+-- moved back and forth
+SELECT pointstore.move_subscription('subs', :base + 2);
+SELECT * FROM pg_temp.slots WHERE subscription = 'subs';
+SELECT replay_upto - :base AS replay_upto FROM pointstore.subscription WHERE name = 'subs';
+SELECT * FROM pg_temp.take('subs', 'm1', 2);
+SELECT pointstore.move_subscription('subs', pointstore.feed_head());
+SELECT pg_temp.ack('subs', 4);
+SELECT * FROM pg_temp.take('subs', 'm1', 2);
+SELECT action, aggregate_id, position - :base AS pos FROM pointstore.subscription_log WHERE subscription = 'subs' AND action IN ('move', 'forget', 'takeover') ORDER BY id;
+
+-- filters: what is left out is passed over
+SELECT pointstore.alter_subscription('subs', event_types => ARRAY['E1'], aggregate_prefix => 'subs-1');
+SELECT pointstore.move_subscription('subs', :base);
+SELECT * FROM pg_temp.take('subs', 'm1', 100);
+SELECT pg_temp.ack('subs', 19);
+SELECT pointstore.alter_subscription('subs', event_types => '{}', aggregate_prefix => '');
+SELECT event_types, aggregate_prefix FROM pointstore.subscription WHERE name = 'subs';
+SELECT pointstore.alter_subscription('subs', lease => '-1 s');
+
+-- slots: an account is always in one, and the hash is CRC-32C
+SELECT pointstore.alter_subscription('subs', slots => 4::smallint);
+SELECT * FROM pg_temp.take('subs', 'm1', 100);
+SELECT pointstore.alter_subscription('subs', slots => 2::smallint);
+SELECT pointstore.move_subscription('subs', :base);
+SELECT slot, checkpoint, member FROM pg_temp.slots WHERE subscription = 'subs' ORDER BY slot;
+CREATE TEMP TABLE had (slot smallint, aggregate_id text, version bigint, epoch bigint, pos bigint);
+INSERT INTO had SELECT slot, aggregate_id, version, epoch, position FROM pointstore.claim('subs', 'm1', 100);
+INSERT INTO had SELECT slot, aggregate_id, version, epoch, position FROM pointstore.claim('subs', 'm1', 100);
+INSERT INTO had SELECT slot, aggregate_id, version, epoch, position FROM pointstore.claim('subs', 'm1', 100);
+INSERT INTO had SELECT slot, aggregate_id, version, epoch, position FROM pointstore.claim('subs', 'm1', 100);
+SELECT slot, aggregate_id, count(*), min(version), max(version), count(DISTINCT epoch) FROM had GROUP BY slot, aggregate_id ORDER BY aggregate_id;
+SELECT count(pointstore.ack('subs', slot, epoch, pos)) FROM (SELECT slot, epoch, max(pos) AS pos FROM had GROUP BY slot, epoch) h;
+SELECT count(*) FROM pointstore.claim('subs', 'm1', 100);
+SELECT lag_events, accounts_blocked FROM pointstore.subscription_status WHERE subscription = 'subs';
+
+-- claim and effects in one transaction: a savepoint after the claim, nack after going back to it
+SELECT pointstore.move_subscription('subs', :base);
+CREATE TEMP TABLE effect (pos bigint);
+BEGIN;
+INSERT INTO got (d) SELECT d FROM (SELECT 1) s, LATERAL (SELECT d FROM pointstore.claim('subs', 'm1', 2) d) c;
+SAVEPOINT claimed;
+INSERT INTO effect SELECT (d).position FROM got;
+ROLLBACK TO claimed;
+SELECT count(pointstore.nack('subs', (d).slot, (d).epoch, (d).position, 'no', 'park')) FROM (SELECT d FROM got ORDER BY n DESC LIMIT 1) g;
+COMMIT;
+SELECT count(*) FROM effect;
+SELECT count(*) FROM pointstore.subscription_retry WHERE subscription = 'subs' AND state = 'parked';
+
+-- read-only, repeatable read
+BEGIN READ ONLY; SELECT * FROM pointstore.claim('subs', 'm'); ROLLBACK;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT count(*) > 0 FROM pointstore.claim('subs', 'm', 1, '1 s');
+COMMIT;
+
+-- dropped while members hold slots
+SELECT count(*) > 0 FROM pg_temp.take('subs', 'm1', 2);
+SELECT pointstore.drop_subscription('subs');
+SELECT pg_temp.ack('subs', 1);
+SELECT count(*) FROM pointstore.subscription_slot WHERE subscription = 'subs';
+SELECT count(*) FROM pointstore.subscription_account WHERE subscription = 'subs';
+-- another of that name has other epochs
+SELECT pointstore.create_subscription('subs');
+SELECT pg_temp.ack('subs', 1);
+
+-- whatever has been altered about the tables
+UPDATE pointstore.subscription SET slots = 3 WHERE name = 'subs';
+SELECT count(*) > 0 FROM pointstore.claim('subs', 'm1');
+DELETE FROM pointstore.subscription_slot WHERE subscription = 'subs';
+SELECT count(*) FROM pointstore.claim('subs', 'm1');
+SELECT pointstore.move_subscription('subs', 0);
+SELECT count(*) FROM pointstore.subscription_status WHERE subscription = 'subs';
+SELECT pointstore.drop_subscription('subs');
+
+-- the log is pruned
+SELECT set_config('subs.n', count(*)::text, false) <> '' FROM pointstore.subscription_log;
+UPDATE pointstore.subscription_log SET at = now() - interval '31 days';
+SELECT pointstore.create_subscription('subs');
+SELECT current_setting('subs.n')::integer - count(*) AS gone FROM pointstore.subscription_log;
+SELECT pointstore.drop_subscription('subs');
+DROP FUNCTION pg_temp.take(text, text, integer);
+DROP OWNED BY subs_owner, subs_member, subs_other; DROP ROLE subs_owner, subs_member, subs_other;

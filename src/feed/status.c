@@ -1,0 +1,126 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/status.c
+ *		How far subscriptions are behind.
+ *
+ * The events of all slots are counted in one pass over the feed, from the first checkpoint on. It
+ * ends after 100,000 positions; of what is beyond them there is taken to be as much in proportion.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "feed/page.h"
+#include "feed/slot.h"
+#include "feed/subscription.h"
+#include "ground/compat.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/step.h"
+#include "ground/store.h"
+
+PG_FUNCTION_INFO_V1(pointstore_subscription_lag);
+
+typedef struct SlotLag
+{
+	int64		events;
+	TimestampTz since;			/* created_at of the first */
+} SlotLag;
+
+typedef struct Count
+{
+	int			n;
+	const Slot *slots;
+	SlotLag    *lags;
+} Count;
+
+static void count_events(const Subscription *subscription, Count *count);
+static bool count_event(const FeedEvent *event, TupleDesc desc, void *arg);
+static void put_lags(ReturnSetInfo *rsinfo, const Count *count);
+
+/* subscription_lag(name): of each slot the events after its checkpoint; nothing where there is no such subscription. */
+Datum
+pointstore_subscription_lag(PG_FUNCTION_ARGS)
+{
+	Subscription subscription;
+	PointstoreScope scope;
+	Count		count = {0};
+	text	   *name;
+
+	pointstore_check_arguments(fcinfo, 1);
+	name = pointstore_name(fcinfo, 0, "name");
+	pointstore_materialize(fcinfo);
+	pointstore_act_as_reader(&scope);
+	(void) pointstore_push_snapshot();
+	if (pointstore_find_subscription(&subscription, name))
+	{
+		count.n = subscription.slots;
+		count.slots = pointstore_read_slots(name, count.n);
+		count.lags = palloc0(sizeof(SlotLag) * count.n);
+		count_events(&subscription, &count);
+	}
+	PopActiveSnapshot();
+	pointstore_act_as_caller(&scope);
+	put_lags((ReturnSetInfo *) fcinfo->resultinfo, &count);
+	return (Datum) 0;
+}
+
+static void
+count_events(const Subscription *subscription, Count *count)
+{
+	FeedPage	page = {.after = PG_INT64_MAX, .upto = PG_INT64_MAX, .max_events = PAGE_POSITIONS, .wants = count_event, .arg = count,
+		.event_types = subscription->event_types, .prefix = subscription->prefix};
+	int			i;
+
+	for (i = 0; i < count->n; i++)
+		if (ItemPointerIsValid((ItemPointer) &count->slots[i].place))
+			page.after = Min(page.after, count->slots[i].checkpoint);
+	pointstore_read_page(&page);
+	for (i = 0; i < count->n; i++)
+	{
+		int64		seen = page.read_to - Max(count->slots[i].checkpoint, page.after);
+
+		if (page.read_to >= page.upto)
+			continue;
+		if (seen > 0)
+			count->lags[i].events += (double) count->lags[i].events / seen * (page.upto - page.read_to);
+		else
+			count->lags[i].events = (page.upto - count->slots[i].checkpoint) / count->n;
+	}
+}
+
+static bool
+count_event(const FeedEvent *event, TupleDesc desc, void *arg)
+{
+	Count	   *count = arg;
+	bool		isnull;
+	Datum		id = heap_getattr(event->row, EV_AGGREGATE_ID + 1, desc, &isnull);
+	int16		slot = isnull ? 0 : pointstore_slot_of(DatumGetTextPP(id), count->n);
+	SlotLag    *lag = &count->lags[slot];
+
+	if (event->position <= count->slots[slot].checkpoint)
+		return false;
+	if (lag->events++ == 0)
+		lag->since = DatumGetTimestampTz(heap_getattr(event->row, EV_CREATED_AT + 1, desc, &isnull));
+	return false;
+}
+
+static void
+put_lags(ReturnSetInfo *rsinfo, const Count *count)
+{
+	int			i;
+
+	for (i = 0; i < count->n; i++)
+	{
+		Datum		values[3] = {Int16GetDatum(i), Int64GetDatum(count->lags[i].events), TimestampTzGetDatum(count->lags[i].since)};
+		bool		nulls[3] = {false, false, count->lags[i].since == 0};
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+}

@@ -108,7 +108,7 @@ at_transaction(XactEvent event, void *arg)
 	}
 }
 
-/* Who has drawn ids and failed leaves a gap, which nobody is in a hurry to settle. */
+/* A transaction that has drawn ids and failed leaves a gap, which is in no hurry to be settled. */
 static void
 tell_sequencer(XactEvent event)
 {

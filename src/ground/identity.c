@@ -25,7 +25,7 @@
 
 /*
  * Takes on a role's identity and a pinned search_path. Plainly: the search_path stays,
- * for who looks no name up.
+ * where no name is looked up.
  */
 void
 pointstore_act_as(Oid role, PointstoreScope *scope, bool plainly)
@@ -57,7 +57,7 @@ pointstore_act_as_caller(const PointstoreScope *scope)
 	SetUserIdAndSecContext(scope->user, scope->security);
 }
 
-/* Sets an option until the caller acts as the caller again; not where he acts plainly. */
+/* Sets an option until the caller acts as the caller again; not where it acts plainly. */
 void
 pointstore_set_option(const char *name, const char *value)
 {

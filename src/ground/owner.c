@@ -3,8 +3,8 @@
  * src/ground/owner.c
  *		Acting as the owner of the store.
  *
- * The functions act as the owner of the store's tables: who reads and verifies in a
- * security-restricted operation, who writes with the locks on the tables that writing
+ * The functions act as the owner of the store's tables: what reads and verifies in a
+ * security-restricted operation, what writes with the locks on the tables that writing
  * takes anyway.
  *
  *-------------------------------------------------------------------------
@@ -28,9 +28,9 @@ pointstore_act_as_owner(PointstoreScope *scope)
 }
 
 /*
- * The same for who only reads: what the owner's views and policies do besides does not
+ * The same for what only reads: what the owner's views and policies do besides does not
  * outlast it, as a trigger that is deferred or a cursor WITH HOLD would, to run as the
- * caller when he commits.
+ * caller at its commit.
  */
 void
 pointstore_act_as_reader(PointstoreScope *scope)
@@ -38,7 +38,7 @@ pointstore_act_as_reader(PointstoreScope *scope)
 	pointstore_act_as_restricted(pointstore_store()->owner, scope);
 }
 
-/* As who reads, in a store that may lack a key or a trigger, for who verifies it. */
+/* As for what reads, in a store that may lack a key or a trigger: for what verifies it. */
 void
 pointstore_act_as_verifier(PointstoreScope *scope)
 {

@@ -567,8 +567,8 @@ refuse_own_row(PointstoreIndexId index, RowKey *key)
  * when the key was chosen: users' code has written it since, and would do so each time.
  *
  * It withdraws too when others have changed the writer's fence, once its row is there for
- * others to see: who changes the fence looks for such rows afterwards and waits
- * for them, so one of the two sees the other, and nobody waits for who waits for it.
+ * others to see: a backend that changes the fence looks for such rows afterwards and waits
+ * for them, so one of the two sees the other, and neither waits for one that waits for it.
  */
 static bool
 insert_speculatively(RowWriter *writer, RowTarget *target, int keys, List **recheck)

@@ -20,7 +20,7 @@
 
 /*
  * The legs of a movement: what caused the others is the first; these name it, and
- * are of the same request. Who only names a cause is no leg. A first leg has no cause itself,
+ * are of the same request. An event whose caller only names a cause is no leg. A first leg has no cause itself,
  * but for a confirmed hold's, which is its placing.
  */
 #define IS_FIRST_LEG(f) "(" f ".leg" EQ "0 AND (" f ".cause_id IS NULL OR " f ".event_type" EQ "'HoldConfirmed'))"

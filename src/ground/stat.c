@@ -12,7 +12,7 @@
  *
  * Counting is one atomic add, without a lock and outside of transactions: what
  * was rolled back afterwards stays counted, as in PostgreSQL's own counters
- * of tuples. Who reads or resets an entry meanwhile may see one counter a moment ahead
+ * of tuples. A backend that reads or resets an entry meanwhile may see one counter a moment ahead
  * of another.
  *
  *-------------------------------------------------------------------------
@@ -52,7 +52,7 @@ typedef union Entry
 } Entry;
 
 /*
- * What was told lately: who is started for a moment, again and again, tells it once a day. A
+ * What was told lately: a worker that is started for a moment, again and again, tells it once a day. A
  * thing has its place in one of a few slots, where the one told longest ago makes room.
  */
 #define TOLD_SLOTS 1024

@@ -7,7 +7,7 @@
  * What the store's owner has put on the tables runs in them, and the session may
  * be the bootstrap superuser's, as a worker's is, or the DBA's who called the
  * procedure. So in such a transaction, a step, everything is done as the owner and in a
- * security-restricted operation, from before the first of his objects is looked at
+ * security-restricted operation, from before the first of the owner's objects is looked at
  * until it has committed. There nothing can be left behind that would run later: a
  * deferred trigger, a cursor WITH HOLD, a temporary table, LISTEN are refused or, the
  * triggers, fired at the end of the statement that queued them.
@@ -16,8 +16,8 @@
  * back to the identity that it began with. One that commits does not: our callback gives
  * the session's back, when nothing of the users' can run any more.
  *
- * What a caller has done before he called a procedure is committed in his own name,
- * before the first step begins: his triggers and cursors are no business of the owner's.
+ * What a caller has done before it called a procedure is committed in its own name,
+ * before the first step begins: its triggers and cursors are no business of the owner's.
  *
  *-------------------------------------------------------------------------
  */

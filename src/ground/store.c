@@ -7,7 +7,7 @@
  * alter, so nothing about them is taken for granted: their oids, columns and
  * indexes are looked up by name and kept in one struct until PostgreSQL says
  * that one of the relations has changed; the next is another one. A store that lacks something is
- * refused (55000) rather than half used. Only who verifies is let in where a
+ * refused (55000) rather than half used. Only what verifies is let in where a
  * trigger or a key is gone: that is when there is most to find.
  *
  *-------------------------------------------------------------------------
@@ -194,7 +194,7 @@ pointstore_store(void)
 	return store;
 }
 
-/* Whether the store has all its keys and triggers; false only for who verifies it. */
+/* Whether the store has all its keys and triggers; false only for what verifies it. */
 bool
 pointstore_store_is_complete(void)
 {
@@ -202,7 +202,7 @@ pointstore_store_is_complete(void)
 	return store->lacks_what == NULL;
 }
 
-/* Who owns it; 55000 as above. */
+/* Its owner; 55000 as above. */
 Oid
 pointstore_store_owner(void)
 {
@@ -210,7 +210,7 @@ pointstore_store_owner(void)
 	return store->owner;
 }
 
-/* Whether no key, index or trigger is missing, as they are until the end of a restore; what else a store may lack is for who verifies it. */
+/* Whether no key, index or trigger is missing, as they are until the end of a restore; what else a store may lack is for what verifies it. */
 bool
 pointstore_store_is_whole(void)
 {
@@ -242,8 +242,8 @@ find_store(void)
 }
 
 /*
- * Looks everything up. From the owner's name on that is done as the owner: to read his
- * views, and the mere look at an index, may evaluate functions of his.
+ * Looks everything up. From the owner's name on that is done as the owner: to read the
+ * owner's views, and the mere look at an index, may evaluate the owner's functions.
  */
 static void
 load_store(void)
@@ -329,7 +329,7 @@ load_table(PointstoreTable *table, const char *name, const StoreColumn *columns,
 /*
  * The number of a column; 55000 when it is missing, computed or of another type. That it
  * may be null where it must not, or that its texts are compared by other than their bytes,
- * is noted: who verifies finds what came of it.
+ * is noted: what verifies finds what came of it.
  */
 static AttrNumber
 store_column(Relation rel, const StoreColumn *column)
@@ -540,7 +540,7 @@ check_sequence_settings(void)
 
 /*
  * The first of the sequence's settings that is not as it must be, or NULL: what it is and
- * what is there. To be called by who acts as the owner. Of an event that is seen
+ * what is there. To be called as the owner. Of an event that is seen
  * the id was drawn before, so events that are being appended are not mistaken.
  */
 static const char *
@@ -664,7 +664,7 @@ check_parts(Oid schema)
 		note_lack("trigger", found);
 }
 
-/* Whose store_triggers() is: who installed the extension, where this is its, and in any case who wrote what it runs. */
+/* The owner of store_triggers(): the role that installed the extension, where it is its, and in any case the one that wrote what it runs. */
 static Oid
 maker_of_triggers(Oid schema)
 {

@@ -6,7 +6,7 @@
  *
  * A worker is for the convenience of others, and nobody is to wait long for one. To
  * the server it is a session as any: so vacuum and CREATE INDEX CONCURRENTLY respect its
- * snapshots, as they must. (Those of who is marked as an autovacuum worker the latter
+ * snapshots, as they must. (Those of a process that is marked as an autovacuum worker the latter
  * does not.) But the launcher looks at all of them each time: it cancels a run or a
  * sweep for which somebody has waited for deadlock_timeout, and ends whatever serves a
  * database that is about to be dropped, renamed or copied. What the database prescribes
@@ -86,7 +86,7 @@ pointstore_worker_reload(void)
 /*
  * What users' code may leave behind in a session, although it runs in a security-restricted
  * operation (step.c) and its settings end with the statement: advisory locks. To be called
- * after a transaction, by who goes on for others.
+ * after a transaction, by a worker that goes on for others.
  */
 void
 pointstore_worker_clean_up(void)
@@ -154,7 +154,7 @@ is_worker(pid_t pid, bool cancellable)
 	return !cancellable || strcmp(type, POINTSTORE_COMBINER) != 0;
 }
 
-/* Whether somebody is about to drop, rename, move or copy a database: he locks it first, then looks who is in it. */
+/* Whether a session is about to drop, rename, move or copy a database: it locks it first, then looks for backends in it. */
 static bool
 is_wanted_by_another(Oid database)
 {

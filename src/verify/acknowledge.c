@@ -116,7 +116,7 @@ find_code(const Findings *found, int64 number)
 	return result;
 }
 
-/* Who acknowledges a finding has seen what it says: PS011 where that is not what is wrong now. */
+/* The operator who acknowledges a finding has seen what it says: PS011 where that is not what is wrong now. */
 static void
 require_same(int64 number, const Finding *finding)
 {

@@ -67,7 +67,7 @@ static void lock_account(text *id);
 /*
  * Examines an account, in a transaction of its own: records what is wrong, acts, and
  * closes findings that are no longer true. by_heap: the heap has shown in this run
- * that something is. Who waits for any lock too long, or for a deadlock, or is cancelled
+ * that something is. What waits for any lock too long, or for a deadlock, or is cancelled
  * on schedule, leaves the account unverified. An account is dealt with once in
  * a run, however it came to notice.
  */
@@ -146,7 +146,7 @@ decide(void *arg)
 	Case	   *wrong = arg;
 
 	look(wrong);
-	/* who has merely moved need not be waited for, nor loses the proof; what is open about it is looked at in the end */
+	/* an account that has merely moved need not be waited for, nor loses the proof; what is open about it is looked at in the end */
 	wrong->settled = wrong->moved && wrong->found->n == 0 && !wrong->hidden;
 	if (wrong->unsure || wrong->settled)
 		return true;

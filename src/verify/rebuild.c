@@ -5,7 +5,7 @@
  *
  * One account is summed after its row is locked, in a snapshot taken after the
  * lock, so no append is missed. A missing row has nothing to lock: appends
- * refuse such an account (XX001), and who puts the row back second finds
+ * refuse such an account (XX001), and a backend that puts the row back second finds
  * its key taken.
  *
  * All accounts are gone through in the order of their ids. A batch is a

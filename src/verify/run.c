@@ -167,7 +167,7 @@ pointstore_reconcile(PG_FUNCTION_ARGS)
 /*
  * One run, in transactions of its own; the caller is in one that has not written.
  * False: another session is at that scope. *id is the run's as soon as it has
- * one, so that who catches an error can say so of it.
+ * one, so that what catches an error can say so of it.
  */
 bool
 pointstore_run_reconciliation(bool full, const char *triggered_by, int64 *id)
@@ -425,8 +425,8 @@ read_horizon(Run *run)
 }
 
 /*
- * Whether those end in a moment that write events now: then every event is there with an id that was drawn before, for who
- * draws one has locked the table. Other transactions do not matter to who reads events, however long they go on.
+ * Whether those end in a moment that write events now: then every event is there with an id that was drawn before, for a backend
+ * that draws one has locked the table. Other transactions do not matter to what reads events, however long they go on.
  */
 static bool
 writers_end(Run *run)

@@ -93,7 +93,7 @@ pointstore_run_show_done(Run *run)
 	pointstore_progress_set(PROGRESS_EVENTS_DONE, run->events);
 }
 
-/* For who watches a run by hand: how far it is. */
+/* For a session that runs it by hand: how far it is. */
 void
 pointstore_run_tell(Run *run, const char *what)
 {

@@ -275,7 +275,7 @@ examine_named(Run *run, Tuplestorestate *ids, bool by_heap, long most)
 /*
  * Findings that are still open and were not seen true in this run are looked at again: by a full run all,
  * by an incremental one so many, or for so long, that it does not keep the next one waiting; each has its
- * turn. Who waits for a lock has not used up that time.
+ * turn. A run that waits for a lock has not used up that time.
  */
 void
 pointstore_examine_open_findings(Run *run)

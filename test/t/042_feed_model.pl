@@ -1,0 +1,238 @@
+# Sixteen writers do whatever writes events, and what does not in the end: they roll back, prepare,
+# stay open for seconds. The sequencer is killed now and then. Readers keep what they see. At
+# the end every committed event has one position, 1 to n, versions rise in each account, and nothing that was
+# read has changed.
+#
+# CHECK_FEED_SECONDS: for how long, 20 by default.
+
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib $FindBin::RealBin;
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use StoreTest;
+use Test::More;
+
+my $seconds = $ENV{CHECK_FEED_SECONDS} // 20;
+my $node = new_cluster('main', conf => <<'END');
+max_worker_processes = 16
+autovacuum = on
+restart_after_crash = on
+deadlock_timeout = 100ms
+pointstore.databases = 'postgres'
+pointstore.reconcile_interval = 0
+pointstore.full_reconcile_interval = 0
+pointstore.sweep_interval = 1s
+END
+$node->start;
+create_store($node, 'postgres');
+$node->safe_psql('postgres', <<'END');
+INSERT INTO pointstore.account_kind (kind, mode, min_balance) VALUES ('house', 'hybrid', NULL), ('ledger', 'pure', NULL);
+SELECT count(pointstore.append_event('h' || i, 'Opened', 1000000, kind => 'house')), count(pointstore.append_event('p' || i, 'Opened', 1000000, kind => 'ledger')) FROM generate_series(1, 12) i;
+CREATE TABLE kept (position bigint, id bigint, aggregate_id text, version bigint);
+
+-- reads the feed page by page and keeps it
+CREATE PROCEDURE keep() LANGUAGE plpgsql AS $$
+DECLARE
+	after bigint := (SELECT coalesce(max(position), 0) FROM kept);
+	page bigint;
+BEGIN
+	LOOP
+		INSERT INTO kept SELECT position, id, aggregate_id, version FROM pointstore.read_feed(after, 5000);
+		SELECT max(position) INTO page FROM kept WHERE position > after;
+		EXIT WHEN page IS NULL;
+		after := page;
+		COMMIT;
+	END LOOP;
+END $$;
+CREATE INDEX ON kept (position);
+
+-- a statement, whose error is no matter
+CREATE FUNCTION try(statement text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE statement;
+	RETURN 'done';
+EXCEPTION WHEN OTHERS THEN
+	RETURN SQLSTATE;
+END $$;
+END
+
+# The ways of writing, each a script of pgbench and how many clients have it.
+my %scripts = (
+	append => [ 3, <<'END' ],
+\set a random(1, 12)
+\set k random(1, 4)
+\if :k = 1
+SELECT pointstore.append_event('p' || :a, 'Earned', 1);
+\elif :k = 2
+SET synchronous_commit = off;
+SELECT pointstore.append_event('h' || :a, 'Earned', 1);
+SET synchronous_commit = on;
+\else
+SELECT pointstore.append_event('h' || :a, 'Earned', 1);
+\endif
+END
+	batch => [ 2, <<'END' ],
+\set a random(1, 12)
+\set b random(1, 12)
+SELECT pointstore.append_events(jsonb_build_array(
+	jsonb_build_object('aggregate_id', 'h' || :a, 'event_type', 'Earned', 'amount', 1),
+	jsonb_build_object('aggregate_id', 'p' || :b, 'event_type', 'Earned', 'amount', 1),
+	jsonb_build_object('aggregate_id', 'p' || :a, 'event_type', 'Earned', 'amount', 1),
+	jsonb_build_object('aggregate_id', 'h' || :a, 'event_type', 'Earned', 'amount', 1)));
+END
+	move => [ 2, <<'END' ],
+\set a random(1, 12)
+\set b random(1, 12)
+\set n random(1, 1000000000)
+SELECT pointstore.try_transfer('h' || :a, 'h' || :b, 1) WHERE :a <> :b;
+SELECT pointstore.try_hold('h' || :a, 5, 'hold' || :n, '300 ms');
+SELECT pointstore.try_confirm_hold('hold' || :n) WHERE :a < 6;
+SELECT pointstore.try_transfer('p' || :a, 'h' || :b, 1);
+END
+	submit => [ 2, <<'END' ],
+\set a random(1, 12)
+SELECT pointstore.try_submit_event('h' || :a, 'Earned', 1);
+END
+	raw => [ 2, <<'END' ],
+\set a random(1, 12)
+\set b random(1, 12)
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('h' || :a, 'Earned', 1), ('h' || :a, 'Earned', 1);
+SELECT try(format('INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES (%L, %L, 1), (%L, %L, 1)', 'p' || :a, 'Earned', 'h' || :b, 'Earned'));
+COPY pointstore.event_store (aggregate_id, event_type, amount) FROM PROGRAM 'for i in 1 2 3 4 5; do printf "h%d\tEarned\t1\n" $i; done';
+END
+	undo => [ 2, <<'END' ],
+\set a random(1, 12)
+\set b random(1, 12)
+BEGIN;
+SELECT pointstore.append_event('h' || :a, 'Earned', 1);
+SAVEPOINT s;
+SELECT pointstore.append_event('p' || :b, 'Earned', 1);
+SELECT pointstore.append_event('q' || :b, 'Earned', 1);
+ROLLBACK TO SAVEPOINT s;
+SELECT pointstore.append_event('q' || :a, 'Earned', 1);
+COMMIT;
+BEGIN;
+SELECT pointstore.append_event('h' || :a, 'Earned', 1);
+SELECT pointstore.append_event('p' || :a, 'Earned', 1);
+ROLLBACK;
+END
+	prepare => [ 2, <<'END' ],
+\set a random(1, 12)
+\set c random(1, 2)
+\set ms random(1, 200)
+BEGIN;
+SELECT pointstore.append_event('r' || :a, 'Earned', 1);
+SELECT pointstore.append_event('r' || (:a + 20), 'Earned', 1);
+PREPARE TRANSACTION 'feed:client_id';
+\sleep :ms ms
+\if :c = 1
+COMMIT PREPARED 'feed:client_id';
+\else
+ROLLBACK PREPARED 'feed:client_id';
+\endif
+END
+	long => [ 1, <<'END' ],
+\set a random(1, 1000000)
+BEGIN;
+SELECT count(pointstore.append_event('l' || (i + :a) % 20, 'Earned', 1)) FROM generate_series(1, 50) i;
+\sleep 1500 ms
+SELECT count(pointstore.append_event('l' || (i + :a) % 20, 'Earned', 1)) FROM generate_series(1, 50) i;
+COMMIT;
+END
+);
+
+my $pgbench = File::Spec->catfile($node->config_data('--bindir'), 'pgbench');
+
+# All of them for so long; the sequencer's end in the middle. Clients that a crash has ended are no fault.
+sub run_round
+{
+	my ($time) = @_;
+	my @runs;
+
+	foreach my $name (sort keys %scripts)
+	{
+		my ($clients, $script) = @{ $scripts{$name} };
+		my $file = $node->basedir . "/$name.sql";
+		$script =~ s/feed:client_id/feed$name:client_id/g;
+		# pgbench knows no variable in a string
+		$script =~ s/PREPARE TRANSACTION '(\w+):client_id'/PREPARE TRANSACTION '$1CLIENT'/;
+		open my $out, '>', $file or die;
+		print $out $script;
+		close $out;
+		foreach my $client (1 .. $clients)
+		{
+			my $own = $node->basedir . "/$name$client.sql";
+			my $text = $script =~ s/CLIENT|:client_id/$client/gr;
+			open $out, '>', $own or die;
+			print $out $text;
+			close $out;
+			push @runs, IPC::Run::start([ $pgbench, '-n', '-c', 1, '-T', $time, '--max-tries=100', '-f', $own, $node->connstr('postgres') ], '>', '/dev/null', '2>', $node->basedir . "/$name$client.err");
+		}
+	}
+	my $until = time() + $time;
+	while (time() < $until - 1)
+	{
+		sleep 1;
+		# after a crash it may not be up yet
+		$node->psql('postgres', 'CALL keep()');
+	}
+	my ($rc, $victim) = $node->psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'pointstore sequencer'});
+	kill 'KILL', $victim if $victim =~ /^\d+$/;
+	$_->finish foreach @runs;
+	return;
+}
+
+# What is wrong with the feed as it is.
+sub feed_faults
+{
+	return $node->safe_psql('postgres', <<'END');
+WITH block AS (SELECT first_position, last_position, lag(last_position, 1, 0::bigint) OVER (ORDER BY first_position) AS before,
+                      (SELECT sum(upper(r) - lower(r)) FROM unnest(ids) r) AS events FROM pointstore.feed_block),
+feed AS MATERIALIZED (SELECT b.first_position + row_number() OVER (PARTITION BY b.first_position ORDER BY i.id) - 1 AS position, i.id, e.aggregate_id, e.version
+  FROM pointstore.feed_block b, unnest(b.ids) r, LATERAL generate_series(lower(r), upper(r) - 1) AS i(id) LEFT JOIN pointstore.event_store e USING (id))
+SELECT 'block ' || first_position FROM block WHERE first_position <> before + 1 OR events <> last_position - first_position + 1
+UNION ALL SELECT 'no event ' || id FROM feed WHERE aggregate_id IS NULL
+UNION ALL SELECT 'twice ' || id FROM feed GROUP BY id HAVING count(*) > 1
+UNION ALL SELECT 'no position ' || e.id FROM pointstore.event_store e LEFT JOIN feed f USING (id) WHERE f.id IS NULL
+UNION ALL SELECT format('order %s %s', aggregate_id, version) FROM (SELECT aggregate_id, version, lag(version, 1, 0::bigint) OVER (PARTITION BY aggregate_id ORDER BY position) AS before FROM feed) f WHERE version <> before + 1
+UNION ALL SELECT format('moved %s', k.position) FROM kept k LEFT JOIN feed f USING (position) WHERE (f.id, f.aggregate_id, f.version) IS DISTINCT FROM (k.id, k.aggregate_id, k.version)
+ LIMIT 20
+END
+}
+
+# What is in the middle of something ends; then the feed comes to its end.
+sub settle
+{
+	foreach my $gid (split /\n/, $node->safe_psql('postgres', 'SELECT gid FROM pg_prepared_xacts ORDER BY gid'))
+	{
+		$node->safe_psql('postgres', "COMMIT PREPARED '$gid'");
+	}
+	return $node->poll_query_until('postgres', q{SELECT pointstore.sequencer_alive() AND pointstore.feed_head() = count(*) FROM pointstore.event_store});
+}
+
+my $rounds = 3;
+foreach my $round (1 .. $rounds)
+{
+	run_round(int($seconds / $rounds) + 1);
+	$node->poll_query_until('postgres', 'SELECT true') or die;
+	ok(settle(), "round $round: every event gets a position");
+	$node->safe_psql('postgres', 'CALL keep()');
+	is(feed_faults(), '', "round $round: one each, in order, and nothing has moved");
+}
+my ($events, $types) = split /\|/, $node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT left(aggregate_id, 1)) FROM pointstore.event_store});
+note("$events events in " . $node->safe_psql('postgres', 'SELECT count(*) FROM pointstore.feed_block') . ' blocks');
+cmp_ok($events, '>', 1000, 'there was something to do');
+is($types, 5, 'in every way');
+
+# and then nothing is left open
+$node->safe_psql('postgres', q{INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('h1', 'Earned', 1)});
+ok(settle(), 'the last one');
+is($node->safe_psql('postgres', q{SELECT settled_below > (SELECT max(id) FROM pointstore.event_store) FROM pointstore.feed_block ORDER BY first_position DESC LIMIT 1}), 't', 'all is settled');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM (SELECT id, position FROM kept ORDER BY random() LIMIT 500) k WHERE pointstore.position_of(k.id) IS DISTINCT FROM k.position}), 0, 'position_of says the same');
+is(faults($node, 'postgres'), '', 'the store is sound');
+$node->stop;
+
+done_testing();

@@ -42,3 +42,255 @@ SELECT count(*) FROM pointstore.append_events('[{"aggregate_id": "st-1", "event_
 -- an event with a cause of its caller's is reversed by itself, and reconciliation has nothing to say
 SELECT count(*) FROM pointstore.reverse_event('st-1', 3);
 SELECT a.aggregate_id, r.* FROM pointstore.account a, pointstore.reconcile_account(a.aggregate_id) r WHERE a.aggregate_id LIKE 'st-%';
+
+-- state: {} passed through the reducer, event by event
+CREATE FUNCTION st_sum(state jsonb, event pointstore.event) RETURNS jsonb LANGUAGE sql AS
+$$ SELECT state || jsonb_build_object('sum', coalesce((state ->> 'sum')::bigint, 0) + event.amount, 'n', event.version, 'last', event.payload) $$;
+SELECT * FROM pointstore.aggregate_state('st-none');
+SELECT * FROM pointstore.aggregate_state('st-none', 1);
+SELECT pointstore.open_account('st-empty');
+SELECT * FROM pointstore.aggregate_state('st-empty');
+SELECT * FROM pointstore.aggregate_state('st-2');
+INSERT INTO pointstore.account_kind (kind, mode, min_balance, reducer, snapshot_every) VALUES
+    ('st-hybrid', 'hybrid', NULL, 'st_sum', NULL), ('st-pure', 'pure', NULL, 'public.st_sum(jsonb, pointstore.event)', 100);
+SELECT kind, reducer, reducer_version, snapshot_every FROM pointstore.account_kind WHERE kind LIKE 'st-%' ORDER BY kind;
+SELECT count(*) FROM generate_series(1, 250) i, pointstore.append_event('st-h', 'Earned', i, jsonb_build_object('i', i), kind => 'st-hybrid');
+SELECT count(*) FROM generate_series(1, 250) i, pointstore.append_event('st-p', 'Earned', i, jsonb_build_object('i', i), kind => 'st-pure');
+SELECT * FROM pointstore.aggregate_state('st-h');
+SELECT * FROM pointstore.aggregate_state('st-p', 101);
+SELECT * FROM pointstore.aggregate_state('st-h', 0);
+SELECT * FROM pointstore.aggregate_state('st-h', 251);
+SELECT * FROM pointstore.aggregate_state('st-h', -1);
+SELECT * FROM pointstore.aggregate_state(NULL);
+
+-- snapshots: gone on from, and a cache that is never an error
+SELECT pointstore.take_snapshot('st-none');
+SELECT pointstore.take_snapshot('st-empty');
+SELECT pointstore.take_snapshot('st-2');
+SELECT pointstore.take_snapshot('st-h');
+SELECT outcome FROM pointstore.append_event('st-h', 'Earned', 1000);
+-- what is kept is what is gone on from: shown by a state altered by hand
+UPDATE pointstore.snapshot SET state = '{"sum": 1}' WHERE aggregate_id = 'st-h';
+SELECT * FROM pointstore.aggregate_state('st-h');
+SELECT * FROM pointstore.aggregate_state('st-h', 250);
+SELECT state ->> 'sum' AS sum FROM pointstore.aggregate_state('st-h', 249);
+-- twice is once; an older one stays for older versions
+SELECT pointstore.take_snapshot('st-h'), pointstore.take_snapshot('st-h');
+SELECT version, state ->> 'sum' AS sum FROM pointstore.snapshot WHERE aggregate_id = 'st-h' ORDER BY version;
+-- another definition of the reducer: stale; the first again: it fits again
+CREATE OR REPLACE FUNCTION st_sum(state jsonb, event pointstore.event) RETURNS jsonb LANGUAGE sql AS
+$$ SELECT state || jsonb_build_object('sum', coalesce((state ->> 'sum')::bigint, 0) + event.amount, 'n', event.version) $$;
+SELECT * FROM pointstore.aggregate_state('st-h');
+CREATE OR REPLACE FUNCTION st_sum(state jsonb, event pointstore.event) RETURNS jsonb LANGUAGE sql AS
+$$ SELECT state || jsonb_build_object('sum', coalesce((state ->> 'sum')::bigint, 0) + event.amount, 'n', event.version, 'last', event.payload) $$;
+SELECT state ->> 'sum' AS sum FROM pointstore.aggregate_state('st-h', 250);
+-- so do reducer_version, settings of the function, an upcaster, and another last event
+BEGIN;
+UPDATE pointstore.account_kind SET reducer_version = 2 WHERE kind = 'st-hybrid';
+SELECT state ->> 'sum' AS sum FROM pointstore.aggregate_state('st-h', 250);
+ROLLBACK;
+BEGIN;
+ALTER FUNCTION st_sum SET work_mem = '5MB';
+SELECT state ->> 'sum' AS sum FROM pointstore.aggregate_state('st-h', 250);
+ROLLBACK;
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE pointstore.event_store SET id = id + 1000000 WHERE aggregate_id = 'st-h' AND version = 250;
+SELECT state ->> 'sum' AS sum FROM pointstore.aggregate_state('st-h', 250);
+ROLLBACK;
+-- what fits no more is dropped when another is taken
+BEGIN;
+UPDATE pointstore.account_kind SET reducer_version = 2 WHERE kind = 'st-hybrid';
+SELECT pointstore.take_snapshot('st-h');
+SELECT version, state ->> 'sum' AS sum FROM pointstore.snapshot WHERE aggregate_id = 'st-h' ORDER BY version;
+ROLLBACK;
+SELECT pointstore.take_snapshot('st-p');
+SELECT count(*) FROM pointstore.snapshot;
+SELECT pointstore.drop_snapshots('st-none'), pointstore.drop_snapshots('st-pure', 'st-h'), pointstore.drop_snapshots('st-pure'), pointstore.drop_snapshots(aggregate_id => 'st-h'), pointstore.drop_snapshots();
+-- by one snapshot, with what this transaction has done
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT version FROM pointstore.aggregate_state('st-h');
+SELECT version FROM pointstore.append_event('st-h', 'Earned', 1);
+SELECT version FROM pointstore.aggregate_state('st-h');
+SELECT pointstore.take_snapshot('st-h');
+ROLLBACK;
+SELECT count(*) FROM pointstore.snapshot;
+-- read only: states are read, and nothing is kept
+BEGIN READ ONLY;
+SELECT version FROM pointstore.aggregate_state('st-h');
+SELECT pointstore.take_snapshot('st-h');
+ROLLBACK;
+
+-- load_events
+SELECT version, payload FROM pointstore.load_events('st-h', 248);
+SELECT version FROM pointstore.load_events('st-h', 10, 2);
+SELECT * FROM pointstore.load_events('st-h', 10, 0);
+SELECT * FROM pointstore.load_events('st-none');
+SELECT pointstore.load_events('st-h', -1);
+SELECT pointstore.load_events('st-h', 0, -1);
+SELECT pointstore.load_events('st-h', NULL);
+SELECT pointstore.load_events('st-h', raw => NULL);
+SELECT count(*) FROM pointstore.event_store e JOIN pointstore.load_events('st-p', raw => true) l ON l.id = e.id WHERE to_jsonb(e) @> to_jsonb(l) AND e.aggregate_id = 'st-p';
+
+-- upcasters: chained, wherever events are read, never what is stored
+CREATE FUNCTION st_up1(payload jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_object('points', payload -> 'p') $$;
+CREATE FUNCTION st_up2(payload jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT payload || '{"unit": "point"}' $$;
+INSERT INTO pointstore.upcaster VALUES ('Counted', 1, 'st_up1'), ('Counted', 2, 'public.st_up2(jsonb)');
+SELECT * FROM pointstore.upcaster ORDER BY event_type, payload_version;
+SELECT count(*) FROM pointstore.append_events('[{"aggregate_id": "st-u", "event_type": "Counted", "payload": {"p": 1}},
+    {"aggregate_id": "st-u", "event_type": "Counted", "payload": {"p": 2}, "payload_version": 1}, {"aggregate_id": "st-u", "event_type": "Counted", "payload": {"points": 3}, "payload_version": 2},
+    {"aggregate_id": "st-u", "event_type": "Counted", "payload": {"points": 4, "unit": "seat"}, "payload_version": 3}, {"aggregate_id": "st-u", "event_type": "Other", "payload": {"p": 5}}]');
+SELECT version, payload, payload_version FROM pointstore.load_events('st-u');
+SELECT version, payload, payload_version FROM pointstore.load_events('st-u', raw => true);
+SELECT pointstore.set_kind('st-u', 'st-hybrid');
+SELECT * FROM pointstore.aggregate_state('st-u', 3);
+SELECT pointstore.take_snapshot('st-u');
+SELECT pointstore.sequence_feed() > 0;
+SELECT version, payload, payload_version FROM pointstore.read_feed(0, 10, aggregate_prefix => 'st-u');
+-- of the stored type
+SELECT version, payload FROM pointstore.read_feed(0, 10, ARRAY['Other'], 'st-u');
+-- a change of an upcaster makes snapshots stale
+UPDATE pointstore.snapshot SET state = '{"altered": true}';
+SELECT * FROM pointstore.aggregate_state('st-u');
+CREATE OR REPLACE FUNCTION st_up2(payload jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT payload || '{"unit": "stamp"}' $$;
+SELECT state FROM pointstore.aggregate_state('st-u', 4);
+SELECT state FROM pointstore.aggregate_state('st-u', 3);
+SELECT pointstore.drop_snapshots();
+-- one that fails, is gone, or says nothing: an error that names the event
+CREATE FUNCTION st_tell(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE d text; BEGIN EXECUTE statement; RETURN 'none'; EXCEPTION WHEN OTHERS OR query_canceled THEN GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL; RETURN SQLSTATE || ' ' || regexp_replace(d, 'position=\d+', 'position=N'); END $$;
+BEGIN;
+CREATE OR REPLACE FUNCTION st_up2(payload jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE division_by_zero USING DETAIL = 'its own'; END $$;
+SELECT st_tell($$SELECT * FROM pointstore.load_events('st-u')$$), st_tell($$SELECT * FROM pointstore.read_feed(aggregate_prefix => 'st-u')$$);
+SELECT st_tell($$SELECT * FROM pointstore.load_events('st-u', 4)$$), st_tell($$SELECT * FROM pointstore.load_events('st-u', raw => true)$$), st_tell($$SELECT * FROM pointstore.aggregate_state('st-u', 1)$$);
+CREATE OR REPLACE FUNCTION st_up2(payload jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT NULL::jsonb $$;
+SELECT st_tell($$SELECT * FROM pointstore.load_events('st-u')$$);
+DROP FUNCTION st_up2;
+SELECT st_tell($$SELECT * FROM pointstore.load_events('st-u')$$), st_tell($$SELECT * FROM pointstore.load_events('st-u', 3)$$);
+UPDATE pointstore.upcaster SET payload_version = 9 WHERE payload_version = 2;
+SELECT version, payload, payload_version FROM pointstore.load_events('st-u', 0, 1);
+ROLLBACK;
+INSERT INTO pointstore.upcaster VALUES ('Counted', 0, 'st_up1');
+INSERT INTO pointstore.upcaster VALUES ('Counted', 3, 'st_gone');
+INSERT INTO pointstore.upcaster VALUES ('Counted', 3, 'pg_catalog.jsonb_pretty');
+INSERT INTO pointstore.upcaster VALUES ('Counted', 3, NULL);
+UPDATE pointstore.account_kind SET reducer = 'st_up1' WHERE kind = 'st-pure';
+UPDATE pointstore.account_kind SET reducer = 'st_up1(jsonb)' WHERE kind = 'st-pure';
+UPDATE pointstore.account_kind SET snapshot_every = 0 WHERE kind = 'st-pure';
+
+-- reducers that mean harm, or none and do it all the same
+CREATE ROLE regress_st_owner; CREATE ROLE regress_st_reader; CREATE ROLE regress_st_author;
+GRANT regress_st_author TO regress_st_owner;
+SELECT pointstore.grant_access('regress_st_reader', 'reader'), pointstore.grant_access('regress_st_author', 'writer');
+CREATE SCHEMA st AUTHORIZATION regress_st_author;
+GRANT USAGE ON SCHEMA st TO PUBLIC;
+SET ROLE regress_st_author;
+CREATE TABLE st.note (who text, path text, zone text, told text);
+CREATE FUNCTION st.r(state jsonb, event pointstore.event) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO st.note VALUES (current_user, current_setting('search_path'), current_setting('TimeZone'), to_char(event.created_at, 'TZ'));
+    PERFORM set_config('search_path', 'st', false), set_config('TimeZone', 'Asia/Seoul', false);
+    RETURN jsonb_build_object('n', event.version);
+END $$;
+RESET ROLE;
+UPDATE pointstore.account_kind SET reducer = 'st.r' WHERE kind = 'st-pure';
+SET ROLE regress_st_reader;
+SET search_path = pg_temp, public;
+SELECT * FROM pointstore.aggregate_state('st-p', 2);
+SHOW search_path;
+RESET search_path;
+RESET ROLE;
+SELECT * FROM st.note;
+-- its own SET
+ALTER FUNCTION st.r SET search_path = st, pg_catalog;
+ALTER FUNCTION st.r SET TimeZone = 'Asia/Tokyo';
+SELECT version FROM pointstore.aggregate_state('st-p', 1);
+SELECT who, path, zone FROM st.note OFFSET 2;
+-- raises, loops, becomes another, leaves something behind, appends
+CREATE FUNCTION st_try(body text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    SET ROLE regress_st_author;
+    EXECUTE format('CREATE OR REPLACE FUNCTION st.h(state jsonb, event pointstore.event) RETURNS jsonb LANGUAGE plpgsql AS %L', 'BEGIN ' || body || '; RETURN state; END');
+    RESET ROLE;
+    UPDATE pointstore.account_kind SET reducer = 'st.h' WHERE kind = 'st-pure';
+    RETURN st_tell($q$SELECT * FROM pointstore.aggregate_state('st-p', 3)$q$);
+END $$;
+\x
+SELECT st_try('RAISE EXCEPTION USING ERRCODE = ''ZZ123''') AS raises, st_try('SET ROLE regress_st_owner') AS set_role, st_try('RESET ROLE') AS reset_role,
+       st_try('SET SESSION AUTHORIZATION DEFAULT') AS authorization, st_try('CREATE TEMP TABLE st_t ()') AS temp,
+       st_try('EXECUTE ''DECLARE st_c CURSOR WITH HOLD FOR SELECT 1''') AS cursor, st_try('LISTEN st_l') AS listen, st_try('COMMIT') AS commits,
+       st_try('PERFORM pg_catalog.pg_read_file(''postgresql.conf'')') AS file, st_try('state := NULL') AS says_nothing,
+       st_try('UPDATE pointstore.balance SET version = version + 1') AS balance,
+       st_try('PERFORM pointstore.append_event(event.aggregate_id, ''ByReducer'')') AS appends;
+\x
+SELECT last.version FROM pointstore.load_events('st-p', 250) last;
+BEGIN;
+SET LOCAL statement_timeout = '200ms';
+SELECT st_try('LOOP NULL; END LOOP') AS loops;
+ROLLBACK;
+SELECT st_try('PERFORM pointstore.aggregate_state(event.aggregate_id)') AS calls_itself;
+-- it is gone; the row can be changed otherwise
+DROP FUNCTION st.h;
+SELECT * FROM pointstore.aggregate_state('st-p', 3);
+UPDATE pointstore.account_kind SET max_balance = 1000000000 WHERE kind = 'st-pure';
+-- a superuser's function is called as the store's owner or, where he is one too, as the caller
+CREATE FUNCTION st_who(state jsonb, event pointstore.event) RETURNS jsonb LANGUAGE sql AS $$ SELECT to_jsonb(current_user::text) $$;
+UPDATE pointstore.account_kind SET reducer = 'st_who' WHERE kind = 'st-pure';
+SET ROLE regress_st_reader;
+SELECT state FROM pointstore.aggregate_state('st-p', 1);
+RESET ROLE;
+REVOKE EXECUTE ON FUNCTION st_who FROM PUBLIC;
+SET ROLE regress_st_reader;
+SELECT state FROM pointstore.aggregate_state('st-p', 1);
+RESET ROLE;
+-- nobody names a function that he may not have called: as another, or at all
+GRANT UPDATE, SELECT ON pointstore.account_kind TO regress_st_owner, regress_st_reader;
+GRANT USAGE ON SCHEMA pointstore TO regress_st_owner;
+GRANT INSERT ON pointstore.upcaster TO regress_st_reader;
+SET ROLE regress_st_reader;
+UPDATE pointstore.account_kind SET reducer = 'st.r' WHERE kind = 'st-pure';
+UPDATE pointstore.account_kind SET reducer = 'public.st_who' WHERE kind = 'st-hybrid';
+INSERT INTO pointstore.upcaster VALUES ('Earned', 1, 'pg_catalog.jsonb_strip_nulls');
+RESET ROLE;
+SET ROLE regress_st_owner;
+UPDATE pointstore.account_kind SET reducer = 'st.r' WHERE kind = 'st-pure' RETURNING reducer;
+RESET ROLE;
+ALTER TABLE pointstore.account_kind DISABLE TRIGGER zz_pointstore_function;
+UPDATE pointstore.account_kind SET reducer = 'nonsense(' WHERE kind = 'st-pure';
+SELECT * FROM pointstore.aggregate_state('st-p', 3);
+UPDATE pointstore.account_kind SET reducer = '' WHERE kind = 'st-pure';
+SELECT * FROM pointstore.aggregate_state('st-p', 3);
+UPDATE pointstore.account_kind SET reducer = 'st_sum' WHERE kind = 'st-pure';
+SELECT * FROM pointstore.aggregate_state('st-p', 3);
+ALTER TABLE pointstore.account_kind ENABLE TRIGGER zz_pointstore_function;
+-- who may what
+UPDATE pointstore.account_kind SET reducer = 'public.st_sum' WHERE kind = 'st-pure';
+SET ROLE regress_st_reader;
+SELECT version FROM pointstore.aggregate_state('st-p', 3);
+SELECT count(*) > 0 FROM pointstore.load_events('st-p');
+SELECT pointstore.take_snapshot('st-p');
+RESET ROLE;
+SET ROLE regress_st_author;
+SELECT pointstore.take_snapshot('st-p') > 0;
+SELECT pointstore.drop_snapshots();
+INSERT INTO pointstore.snapshot VALUES ('st-p', 1, '{}', '', now());
+RESET ROLE;
+-- tables that somebody has altered
+BEGIN;
+ALTER TABLE pointstore.snapshot ALTER state DROP NOT NULL, ALTER stamp DROP NOT NULL;
+UPDATE pointstore.snapshot SET state = NULL;
+SELECT version FROM pointstore.aggregate_state('st-p', 250);
+UPDATE pointstore.snapshot SET stamp = NULL;
+SELECT version FROM pointstore.aggregate_state('st-p', 250);
+ALTER TABLE pointstore.upcaster DROP CONSTRAINT upcaster_pkey;
+ALTER TABLE pointstore.upcaster ALTER payload_version DROP NOT NULL, ALTER event_type DROP NOT NULL, ALTER function DROP NOT NULL;
+INSERT INTO pointstore.upcaster VALUES (NULL, NULL, NULL), ('Counted', 2, 'st_up1');
+SELECT version, payload FROM pointstore.load_events('st-u', 2, 1);
+ROLLBACK;
+DELETE FROM pointstore.upcaster;
+SELECT pointstore.drop_snapshots();
+UPDATE pointstore.account_kind SET reducer = NULL;
+DROP SCHEMA st CASCADE;
+DROP OWNED BY regress_st_owner, regress_st_reader, regress_st_author;
+DROP FUNCTION st_sum, st_who, st_up1, st_up2, st_try, st_tell;
+DROP ROLE regress_st_owner, regress_st_reader, regress_st_author;

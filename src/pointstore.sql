@@ -33,6 +33,8 @@ BEGIN
     PERFORM pointstore.comment_on_reconciliation();
     PERFORM pointstore.comment_on_feed();
     PERFORM pointstore.comment_on_subscriptions();
+    PERFORM pointstore.comment_on_upcasters();
+    PERFORM pointstore.comment_on_snapshots();
 END
 $$;
 COMMENT ON FUNCTION pointstore.comment_on_store() IS
@@ -89,6 +91,8 @@ BEGIN
     PERFORM pointstore.create_reconciliation();
     PERFORM pointstore.create_feed(0);
     PERFORM pointstore.create_subscriptions();
+    PERFORM pointstore.create_upcasters();
+    PERFORM pointstore.create_snapshots();
     PERFORM pointstore.comment_on_store();
     PERFORM pointstore.create_store_views();
     PERFORM pointstore.create_store_triggers();
@@ -129,7 +133,7 @@ AS $$
 BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.digest(bigint, bigint, bigint, bigint, bigint, bigint, bigint),
         pointstore.guard_event_store(), pointstore.guard_balance(),
-        pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_hold(), pointstore.guard_append_only() TO %s', owner);
+        pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_hold(), pointstore.guard_append_only(), pointstore.guard_function() TO %s', owner);
     PERFORM pointstore.grant_access(owner, 'operator'::text);
 END
 $$;
@@ -169,12 +173,21 @@ BEGIN
     END IF;
     IF version < ARRAY[1, 3] THEN
         ALTER TABLE pointstore.event_store ADD COLUMN IF NOT EXISTS payload_version smallint;
+        ALTER TABLE pointstore.account_kind ADD COLUMN IF NOT EXISTS reducer text,
+            ADD COLUMN IF NOT EXISTS reducer_version integer,
+            ADD COLUMN IF NOT EXISTS snapshot_every integer CHECK (snapshot_every > 0);
     END IF;
     IF to_regclass('pointstore.feed_block') IS NULL THEN
         PERFORM pointstore.create_feed(coalesce(pg_sequence_last_value('pointstore.event_store_id_seq'), 0) + 1);
     END IF;
     IF to_regclass('pointstore.subscription') IS NULL THEN
         PERFORM pointstore.create_subscriptions();
+    END IF;
+    IF to_regclass('pointstore.upcaster') IS NULL THEN
+        PERFORM pointstore.create_upcasters();
+    END IF;
+    IF to_regclass('pointstore.snapshot') IS NULL THEN
+        PERFORM pointstore.create_snapshots();
     END IF;
 END
 $$;
@@ -266,6 +279,7 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
         pointstore.balance_as_of(text, bigint), pointstore.statement(text, timestamptz, timestamptz), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive(),
         pointstore.feed_head(), pointstore.read_feed(bigint, integer, text[], text), pointstore.position_of(bigint), pointstore.feed_incarnation(),
+        pointstore.load_events(text, bigint, integer, boolean), pointstore.aggregate_state(text, bigint),
         pointstore.sequence_feed(), pointstore.sequencer_alive(),
         pointstore.create_subscription(text, bigint, smallint, text[], text, interval, integer, text),
         pointstore.drop_subscription(text), pointstore.pause_subscription(text), pointstore.resume_subscription(text),
@@ -297,6 +311,7 @@ BEGIN
             pointstore.reverse_event(text, bigint, bigint, text, boolean),
             pointstore.try_reverse_event(text, bigint, bigint, text, boolean),
             pointstore.open_account(text, text),
+            pointstore.take_snapshot(text),
             pointstore.check_version() TO %s', role);
     END IF;
     IF level = 'operator' THEN
@@ -308,6 +323,7 @@ BEGIN
             pointstore.rebuild_balance(text, boolean),
             pointstore.repair(bigint, text),
             pointstore.acknowledge(bigint, text),
+            pointstore.drop_snapshots(text, text),
             pointstore.reconcile_now(text),
             pointstore.pg_stat_pointstore_reset() TO %s', role);
         EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.sweep_holds(), pointstore.reconcile(text, bigint) TO %s', role);

@@ -31,6 +31,9 @@ BEGIN
         source_of_truth text NOT NULL DEFAULT 'events' CHECK (source_of_truth IN ('events', 'balance')),
         on_mismatch     text NOT NULL DEFAULT 'report' CHECK (on_mismatch IN ('report', 'repair', 'freeze')),
         amount_required boolean NOT NULL DEFAULT false,
+        reducer         text,
+        reducer_version integer,
+        snapshot_every  integer CHECK (snapshot_every > 0),
         CHECK (min_balance <= max_balance)
     );
     INSERT INTO pointstore.account_kind (kind) VALUES ('default');
@@ -83,6 +86,9 @@ BEGIN
     COMMENT ON COLUMN pointstore.account_kind.source_of_truth IS 'which side is right when balance and events differ: events (default) or balance';
     COMMENT ON COLUMN pointstore.account_kind.on_mismatch IS 'what reconciliation does about a difference: report (default), repair or freeze';
     COMMENT ON COLUMN pointstore.account_kind.amount_required IS 'whether an event inserted by hand must give its amount (22004); false, the default: what is left out is what the balance changed by';
+    COMMENT ON COLUMN pointstore.account_kind.reducer IS 'function (state jsonb, event pointstore.event) returns jsonb, not null, from which aggregate_state() makes the state; kept with its schema; null = none. Called as its owner, one of a superuser as the store''s owner or, where he is one too, as the caller, in a security-restricted operation with search_path pg_catalog, pg_temp and TimeZone UTC, unless its own SET says otherwise. 42501: who writes it may not have it called so';
+    COMMENT ON COLUMN pointstore.account_kind.reducer_version IS 'the user''s: another number makes snapshots stale, for changes that the reducer''s own definition does not show, such as one of a function that it calls; null = 0';
+    COMMENT ON COLUMN pointstore.account_kind.snapshot_every IS 'after how many events of an account the worker takes a snapshot of its state; null = never';
 
     COMMENT ON TABLE pointstore.balance IS 'What each hybrid account holds now. A change must raise version by 1 (PS001) and come with its event before commit (PS010)';
     COMMENT ON COLUMN pointstore.balance.aggregate_id IS 'name of the account, 1 to 512 bytes';

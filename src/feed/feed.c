@@ -24,6 +24,7 @@
 
 #include "feed/page.h"
 #include "feed/signal.h"
+#include "feed/upcast.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/owner.h"
@@ -111,6 +112,7 @@ pointstore_read_feed(PG_FUNCTION_ARGS)
 	pointstore_act_as_reader(&scope);
 	pointstore_use_indexes();
 	pointstore_read_page(&page);
+	pointstore_upcast_page(&page);
 	pointstore_act_as_caller(&scope);
 	put_events((ReturnSetInfo *) fcinfo->resultinfo, &page);
 	return (Datum) 0;

@@ -29,6 +29,8 @@ AS $$
     ('subscription_slot',         'r', '1.3'),
     ('subscription_account',      'r', '1.3'),
     ('subscription_log',          'r', '1.3'),
+    ('upcaster',                  'r', '1.3'),
+    ('snapshot',                  'r', '1.3'),
     ('store_version',             'v', '0.9'),
     ('account',                   'v', '0.9'),
     ('reconciliation_run',        'v', '1.0'),

@@ -121,7 +121,8 @@ static const StoreColumn pure_columns[N_PURE_COLUMNS] = {
 };
 static const StoreColumn kind_columns[N_KIND_COLUMNS] = {
 	{"kind", TEXTOID}, {"mode", TEXTOID}, {"unit", TEXTOID}, {"min_balance", INT8OID, COLUMN_OURS, true},
-	{"max_balance", INT8OID, COLUMN_OURS, true}, {"auto_open", BOOLOID}, {"amount_required", BOOLOID}
+	{"max_balance", INT8OID, COLUMN_OURS, true}, {"auto_open", BOOLOID}, {"amount_required", BOOLOID},
+	{"reducer", TEXTOID, COLUMN_OURS, true}, {"reducer_version", INT4OID, COLUMN_OURS, true}, {"snapshot_every", INT4OID, COLUMN_OURS, true}
 };
 static const StoreColumn hold_columns[N_HOLD_COLUMNS] = {
 	{"hold_id", TEXTOID, COLUMN_KEYED}, {"aggregate_id", TEXTOID, COLUMN_KEYED}, {"amount", INT8OID}, {"captured", INT8OID},

@@ -1,0 +1,48 @@
+-- src/feed/snapshot.sql
+-- States that are kept.
+
+CREATE FUNCTION pointstore.take_snapshot(aggregate_id text)
+RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_take_snapshot';
+COMMENT ON FUNCTION pointstore.take_snapshot(text) IS
+'Keeps the state of an account after its last event, from which aggregate_state() goes on, and returns its version; 0: the account has no events, and nothing is kept. Drops snapshots of the account that do not fit any more. PS008: the account is missing; 40001: the reducer, or an upcaster, was replaced meanwhile; else as aggregate_state().';
+
+CREATE FUNCTION pointstore.drop_snapshots(kind text = NULL, aggregate_id text = NULL)
+RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_drop_snapshots';
+COMMENT ON FUNCTION pointstore.drop_snapshots(text, text) IS
+'Drops snapshots, of the accounts of a kind, of one account, or all, and returns their number. States are then made from the first event again, until others are taken.';
+
+CREATE FUNCTION pointstore.create_snapshots()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CREATE TABLE pointstore.snapshot (
+        aggregate_id text COLLATE "C" NOT NULL,
+        version      bigint NOT NULL,
+        state        jsonb NOT NULL,
+        stamp        text NOT NULL,
+        at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (aggregate_id, version)
+    );
+END
+$$;
+COMMENT ON FUNCTION pointstore.create_snapshots() IS
+'Creates the table of snapshots. Called by create_store() and upgrade_store(); superusers only.';
+
+CREATE FUNCTION pointstore.comment_on_snapshots()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    COMMENT ON TABLE pointstore.snapshot IS 'States that are kept: a cache, written by take_snapshot() and the worker alone, which may be emptied at any time';
+    COMMENT ON COLUMN pointstore.snapshot.aggregate_id IS 'the account';
+    COMMENT ON COLUMN pointstore.snapshot.version IS 'version of the event after which this was the state';
+    COMMENT ON COLUMN pointstore.snapshot.state IS 'what the reducer made of the events so far';
+    COMMENT ON COLUMN pointstore.snapshot.stamp IS 'digest of the definitions of the reducer and of all upcasters and of account_kind.reducer_version, a colon, and the id of the event; where it is not that of now the snapshot is passed over';
+    COMMENT ON COLUMN pointstore.snapshot.at IS 'clock when it was taken';
+END
+$$;
+COMMENT ON FUNCTION pointstore.comment_on_snapshots() IS
+'Puts the comments on the table of snapshots. Called by create_store() and upgrade_store(); superusers only.';

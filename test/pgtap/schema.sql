@@ -6,8 +6,8 @@ CREATE EXTENSION IF NOT EXISTS pointstore;
 SELECT pointstore.create_store() AS store \gset
 SELECT * FROM no_plan();
 
-SELECT tables_are('pointstore', ARRAY['account_kind', 'account_log', 'account_proof', 'balance', 'event_store', 'finding', 'hold', 'pure_account',
-    'reconciliation', 'reconciliation_checkpoint']);
+SELECT tables_are('pointstore', ARRAY['account_kind', 'account_log', 'account_proof', 'balance', 'event_store', 'feed_block', 'feed_start', 'finding', 'hold', 'pure_account',
+    'reconciliation', 'reconciliation_checkpoint', 'snapshot', 'subscription', 'subscription_account', 'subscription_log', 'subscription_slot', 'upcaster']);
 SELECT views_are('pointstore', ARRAY['account', 'pg_stat_pointstore', 'reconcile_progress', 'reconciliation_run', 'reconciliation_status', 'store_version']);
 SELECT has_sequence('pointstore', 'event_store_id_seq', 'event_store_id_seq');
 
@@ -37,7 +37,7 @@ SELECT results_eq($$SELECT * FROM pg_temp.columns_of('account_kind')$$, ARRAY[
     'kind text C not null', 'mode text not null default ''hybrid''::text', 'unit text not null default ''''::text',
     'min_balance bigint default 0', 'max_balance bigint', 'auto_open boolean not null default true',
     'source_of_truth text not null default ''events''::text', 'on_mismatch text not null default ''report''::text',
-    'amount_required boolean not null default false'],
+    'amount_required boolean not null default false', 'reducer text', 'reducer_version integer', 'snapshot_every integer'],
     'columns of account_kind');
 SELECT results_eq($$SELECT * FROM pg_temp.columns_of('account_log')$$, ARRAY[
     'id bigint not null identity', 'aggregate_id text C not null', 'action text not null', 'reason text', 'before jsonb', 'after jsonb',

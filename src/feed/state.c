@@ -354,7 +354,7 @@ static Portal
 open_events(const EventRange *range)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT " EVENT_COLUMNS("e") " FROM pointstore.event_store e"
+		.sql = "SELECT " FEED_EVENT_COLUMNS " FROM pointstore.event_store e"
 		" WHERE e.aggregate_id" EQ "$1 AND e.version" GT "$2 AND e.version" LE "$3 ORDER BY e.version LIMIT $4",
 		.nargs = 4, .argtypes = {TEXTOID, INT8OID, INT8OID, INT8OID}
 	};

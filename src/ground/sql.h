@@ -31,11 +31,6 @@
 /* The first leg of the movement that an event is a leg of; the event itself where it is none. */
 #define FIRST_OF(e) "CASE WHEN " e ".leg" GE "1 AND " e ".cause_id IS NOT NULL THEN " e ".cause_id ELSE " e ".id END"
 
-/* The columns of an event, as enum EventColumn and type pointstore.event have them. */
-#define EVENT_COLUMNS(e) \
-e ".id, " e ".aggregate_id, " e ".version, " e ".event_type, " e ".amount, " e ".held, " e ".balance_after, " e ".payload, " e ".metadata, " \
-e ".request_id, " e ".leg, " e ".cause_id, " e ".occurred_at, " e ".created_at, " e ".payload_version"
-
 /* The stamp of a snapshot: of what has made it, and of the event that it stands at. */
 #define STAMP_WITH(made_by, id) "(" made_by " OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) CAST(" id " AS pg_catalog.text))"
 

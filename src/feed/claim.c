@@ -76,6 +76,7 @@ static void lost_retry(Look *look, Slot *slot);
 static bool claim_retry(Look *look, Slot *slot);
 static bool claim_new(Look *look, Slot *slot);
 static void found_nothing(Look *look, Slot *slot, const FeedPage *page);
+static bool is_idle_for_long(Look *look, Slot *slot, int64 position);
 static void lease(Look *look, Slot *slot, text *retried);
 static TimestampTz lease_end(const Subscription *subscription);
 static void require_claim(const Subscription *subscription, Slot *slot, int16 number, int64 epoch, bool claimed);
@@ -394,17 +395,31 @@ found_nothing(Look *look, Slot *slot, const FeedPage *page)
 
 	for (i = 0; i < look->subscription->slots; i++)
 	{
-		if (!ItemPointerIsValid(&look->slots[i].place) || look->have_some[i] ||
-			look->after[i] < page->after || look->after[i] >= page->read_to)
+		Slot	   *other = &look->slots[i];
+
+		if (!ItemPointerIsValid(&other->place) || look->have_some[i] || look->after[i] < page->after || look->after[i] >= page->read_to)
 			continue;
 		look->after[i] = page->read_to;
-		if (i != slot->number || !look->locked)
-			pointstore_note_looked_at(&look->slots[i], name, page->read_to);
+		if (other == slot && look->locked)
+			other->checkpoint = page->read_to;
+		else if (is_idle_for_long(look, other, page->read_to))
+			pointstore_write_slot(other, name);
+		else
+			pointstore_note_looked_at(other, name, page->read_to);
 	}
-	if (look->member == NULL || (!look->locked && page->read_to - slot->checkpoint < IDLE_STEP) || !lock_slot(look, slot))
-		return;
-	slot->checkpoint = page->read_to;
 	slot->attempt = slot->lost = 0;
+}
+
+/* Whether a slot, which is nobody's, is so far behind a position up to which it has nothing that it is put there, locked, to be written. */
+static bool
+is_idle_for_long(Look *look, Slot *slot, int64 position)
+{
+	if (look->member == NULL || slot->claimed || position - slot->checkpoint < IDLE_STEP ||
+		!pointstore_lock_slot_as_read(slot, look->subscription->name))
+		return false;
+	slot->checkpoint = position;
+	slot->attempt = slot->lost = 0;
+	return true;
 }
 
 /* The slot is the member's, with what is on the page. */

@@ -19,6 +19,7 @@
 #include "account/kind.h"
 #include "account/pair.h"
 #include "append/write.h"
+#include "feed/check.h"
 #include "feed/decision.h"
 #include "feed/sequence.h"
 #include "feed/sequencer.h"
@@ -31,6 +32,7 @@
 #include "submit/combiner.h"
 #include "submit/queue.h"
 #include "submit/submit.h"
+#include "verify/examine.h"
 #include "verify/run.h"
 #include "workers/launcher.h"
 
@@ -55,6 +57,7 @@ _PG_init(void)
 	pointstore_queue_init();
 	pointstore_combiner_init();
 	pointstore_reconcile_init();
+	pointstore_add_store_check(pointstore_examine_feed);
 	pointstore_sequencer_init();
 	pointstore_decisions_init();
 	pointstore_launcher_init();

@@ -16,6 +16,7 @@ BEGIN
     PERFORM pointstore.create_reconciliation_views();
     PERFORM pointstore.create_progress_view();
     PERFORM pointstore.create_statistics_view();
+    PERFORM pointstore.create_feed_view();
     PERFORM pointstore.create_subscription_views();
 END
 $$;
@@ -280,7 +281,7 @@ BEGIN
         pointstore.balance_as_of(text, bigint), pointstore.statement(text, timestamptz, timestamptz), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive(),
         pointstore.feed_head(), pointstore.read_feed(bigint, integer, text[], text), pointstore.position_of(bigint), pointstore.feed_incarnation(),
         pointstore.load_events(text, bigint, integer, boolean), pointstore.aggregate_state(text, bigint),
-        pointstore.sequence_feed(), pointstore.sequencer_alive(),
+        pointstore.sequence_feed(), pointstore.sequencer_alive(), pointstore.feed_check(), pointstore.feed_state(),
         pointstore.create_subscription(text, bigint, smallint, text[], text, interval, integer, text),
         pointstore.drop_subscription(text), pointstore.pause_subscription(text), pointstore.resume_subscription(text),
         pointstore.alter_subscription(text, text[], text, interval, integer, text, smallint, integer),

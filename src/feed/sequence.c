@@ -397,7 +397,7 @@ withhold(Run *run)
 	static PointstorePlan plan = {
 		.sql = "SELECT i.id, p.id FROM pg_catalog.unnest($1) AS i(id),"
 		" LATERAL (SELECT s.aggregate_id, s.version FROM pointstore.event_store s WHERE s.id" EQ "i.id LIMIT 1) AS e,"
-		" LATERAL (SELECT b.id FROM pointstore.event_store b WHERE b.aggregate_id" EQ "e.aggregate_id AND b.version" EQ "e.version" MINUS "1 LIMIT 1) AS p"
+		" LATERAL (SELECT b.id FROM pointstore.event_store b WHERE b.aggregate_id" EQ "e.aggregate_id AND b.version" EQ "(e.version" MINUS "1) LIMIT 1) AS p"
 		" WHERE $3" EQ "1 OR (p.id" MINUS "$2) OPERATOR(pg_catalog.%) $3" EQ "0 ORDER BY i.id",
 		.nargs = 3, .argtypes = {INT8ARRAYOID, INT8OID, INT8OID},
 		.generic = true

@@ -37,6 +37,7 @@ AS $$
     ('reconciliation_status',     'v', '1.0'),
     ('reconcile_progress',        'v', '1.0'),
     ('pg_stat_pointstore',        'v', '1.0'),
+    ('feed_status',               'v', '1.3'),
     ('subscription_retry',        'v', '1.3'),
     ('subscription_status',       'v', '1.3')
 $$;

@@ -52,6 +52,9 @@
 /* A step of a hold. */
 #define IS_STEP(e) e ".event_type" EQ "ANY (ARRAY['HoldPlaced', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])"
 
+/* Whether an open finding can be seen again by a full run alone. */
+#define IS_FOR_FULL_RUNS "(detail OPERATOR(pg_catalog.?) 'hidden' OR code" EQ "'feed_mismatch')"
+
 #define HASH_OF(x) "pg_catalog.hashtextextended(" x ", 0)"
 
 /* The part, of so many, that a text or an id is of by its hash. */

@@ -93,7 +93,6 @@ static void load_index(PointstoreIndexId id);
 static bool is_key(Relation index, const StoreIndex *key);
 static bool is_expiry_index(Relation index, const StoreIndex *key);
 static void check_sequence_settings(void);
-static const char *sequence_fault(int64 *expected, int64 *found);
 static Oid	owner_of_store(void);
 static void check_parts(Oid schema);
 static Oid	maker_of_triggers(Oid schema);
@@ -544,8 +543,8 @@ check_sequence_settings(void)
  * what is there. To be called as the owner. Of an event that is seen
  * the id was drawn before, so events that are being appended are not mistaken.
  */
-static const char *
-sequence_fault(int64 *expected, int64 *found)
+const char *
+pointstore_sequence_fault(int64 *expected, int64 *found)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT f.setting, f.expected, f.found FROM pg_catalog.pg_sequence s, pointstore.event_store_id_seq q,"
@@ -588,7 +587,7 @@ pointstore_check_sequence(PG_FUNCTION_ARGS)
 	PointstoreScope scope;
 
 	pointstore_act_as_restricted(owner_of_store(), &scope);
-	setting = sequence_fault(&expected, &found);
+	setting = pointstore_sequence_fault(&expected, &found);
 	pointstore_act_as_caller(&scope);
 	if (setting != NULL)
 		ereport(ERROR,

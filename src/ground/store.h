@@ -115,5 +115,6 @@ extern PointstoreTableId pointstore_table_of(PointstoreIndexId index);
 extern bool pointstore_index_decides(Relation index, PointstoreIndexId key);
 extern bool pointstore_is_store_column(const PointstoreTable *table, AttrNumber att);
 extern uint64 pointstore_kinds_generation(void);
+extern const char *pointstore_sequence_fault(int64 *expected, int64 *found);
 
 #endif							/* POINTSTORE_STORE_H */

@@ -31,6 +31,8 @@
 
 PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 
+#define MAX_STORE_CHECKS 4
+
 /* How rows that belong to an account's are found: by an index, for each; or from the heap, for all at once. */
 #define BY_INDEX(join, table, x, condition) \
 " " join " JOIN LATERAL (SELECT " x ".* FROM pointstore." table " " x " WHERE " condition " OFFSET 0) " x " ON true"
@@ -183,6 +185,10 @@ static PointstorePlan examine_heap_plan = {
 	.sql = EXAMINE_SQL(BY_HEAP), .nargs = 1, .argtypes = {TEXTOID}
 };
 
+/* registered from above */
+static StoreCheck store_checks[MAX_STORE_CHECKS];
+static int	n_store_checks = 0;
+
 /* reconcile_account(aggregate_id): what is wrong, in the caller's snapshot. */
 Datum
 pointstore_reconcile_account(PG_FUNCTION_ARGS)
@@ -266,7 +272,26 @@ pointstore_examine(text *id, bool by_heap)
 	return found;
 }
 
-/* The same in a snapshot of now. */
+/* Called when the library is loaded, by who registers what has to be asked of the store as a whole. */
+void
+pointstore_add_store_check(StoreCheck check)
+{
+	Assert(n_store_checks < MAX_STORE_CHECKS);
+	store_checks[n_store_checks++] = check;
+}
+
+/* Adds to what is wrong with the store as a whole what is registered from above, which may take as long as reading all events. */
+void
+pointstore_examine_whole_store(Findings *found)
+{
+	int			i;
+
+	found->findings = repalloc(found->findings, sizeof(Finding) * (found->n + n_store_checks + 1));
+	for (i = 0; i < n_store_checks; i++)
+		found->n += store_checks[i] (&found->findings[found->n]) ? 1 : 0;
+}
+
+/* What is wrong with an account, or with the store as a whole, in a snapshot of now. */
 Findings *
 pointstore_examine_now(text *id)
 {
@@ -274,6 +299,8 @@ pointstore_examine_now(text *id)
 
 	(void) pointstore_push_snapshot();
 	found = pointstore_examine(id, false);
+	if (VARSIZE_ANY_EXHDR(id) == 0)
+		pointstore_examine_whole_store(found);
 	PopActiveSnapshot();
 	return found;
 }

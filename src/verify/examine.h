@@ -29,7 +29,12 @@ typedef struct Findings
 	bool		critical;
 } Findings;
 
+/* What a room of a floor above has to say of the store as a whole, in the active snapshot; false: nothing. */
+typedef bool (*StoreCheck) (Finding *finding);
+
+extern void pointstore_add_store_check(StoreCheck check);
 extern Findings *pointstore_examine(text *id, bool by_heap);
+extern void pointstore_examine_whole_store(Findings *found);
 extern Findings *pointstore_examine_now(text *id);
 
 #endif

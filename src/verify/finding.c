@@ -117,7 +117,7 @@ announce(const Case *wrong, const Finding *finding, const char *action)
 
 /*
  * Closes an account's open findings that are not among these, by an action or, null, by the way of the world. Those
- * that an index hides are not closed by a run that goes by it.
+ * that an index hides are not closed by a run that goes by it, nor those of the feed by one that does not look at that.
  */
 void
 pointstore_resolve(const Case *wrong, const Findings *found, const char *by, const char *action)
@@ -125,7 +125,7 @@ pointstore_resolve(const Case *wrong, const Findings *found, const char *by, con
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.finding SET resolved_at = pg_catalog.clock_timestamp(), resolved_by = $3,"
 		" action = coalesce($4, action) WHERE aggregate_id" EQ "$1 AND resolved_at IS NULL AND code" NE "ALL ($2)"
-		" AND ($5 OR NOT detail OPERATOR(pg_catalog.?) 'hidden')",
+		" AND ($5 OR NOT " IS_FOR_FULL_RUNS ")",
 		.nargs = 5, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, BOOLOID}
 	};
 	Datum		values[5];

@@ -40,11 +40,11 @@
 /*
  * The accounts with open findings, those that were seen true longest ago first. Not those that an
  * earlier session of this run has counted; what another run has seen this one counts too. Those that
- * an index hides are for a full run alone, which has gone by the heap.
+ * an index hides, or that are of the feed, are for a full run alone, which has gone by the heap.
  */
 static const char *const open_findings_sql =
 "SELECT aggregate_id FROM pointstore.finding"
-" WHERE resolved_at IS NULL AND last_seen_at" LT "$1 AND ($2 OR NOT detail OPERATOR(pg_catalog.?) 'hidden')"
+" WHERE resolved_at IS NULL AND last_seen_at" LT "$1 AND ($2 OR NOT " IS_FOR_FULL_RUNS ")"
 " GROUP BY aggregate_id ORDER BY pg_catalog.min(last_seen_at), aggregate_id LIMIT $3";
 
 static void spool_events(Run *run);

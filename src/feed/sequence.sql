@@ -33,7 +33,8 @@ BEGIN
         single          boolean PRIMARY KEY DEFAULT true CHECK (single),
         unordered_below bigint NOT NULL
     );
-    INSERT INTO pointstore.feed_start (unordered_below) VALUES (create_feed.unordered_below);
+    -- a new store has no row: one that is restored into it brings its own
+    INSERT INTO pointstore.feed_start (unordered_below) SELECT create_feed.unordered_below WHERE create_feed.unordered_below > 0;
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_feed(bigint) IS
@@ -52,9 +53,9 @@ BEGIN
     COMMENT ON COLUMN pointstore.feed_block.settled_below IS 'when it was written, each event with an id below had a position or never will have one';
     COMMENT ON COLUMN pointstore.feed_block.at IS 'clock when it was last written';
 
-    COMMENT ON TABLE pointstore.feed_start IS 'What was there before the feed: one row';
+    COMMENT ON TABLE pointstore.feed_start IS 'What was there before the feed: one row, where something was';
     COMMENT ON COLUMN pointstore.feed_start.single IS 'true';
-    COMMENT ON COLUMN pointstore.feed_start.unordered_below IS 'ids of events below it may fall while the versions of their account rise; 0: none do';
+    COMMENT ON COLUMN pointstore.feed_start.unordered_below IS 'ids of events below it may fall while the versions of their account rise';
 END
 $$;
 COMMENT ON FUNCTION pointstore.comment_on_feed() IS

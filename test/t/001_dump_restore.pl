@@ -181,7 +181,8 @@ is($node->safe_psql('plain', 'SELECT count(*) FROM pointstore.account'), '15', '
 # CREATE EXTENSION: unguarded tables are no store until upgrade_store() has been there
 $node->safe_psql('plain', 'CREATE EXTENSION pointstore');
 is(sqlstate($node, 'plain', q{SELECT pointstore.append_event('h1', 'Earned', 1)}), '55000', 'no append without the guards');
-like($node->safe_psql('plain', 'SELECT pointstore.upgrade_store()'), qr/18 triggers/, 'upgrade_store() puts the guards back');
+my $triggers = $node->safe_psql('plain', 'SELECT count(*) FROM pointstore.store_triggers()');
+like($node->safe_psql('plain', 'SELECT pointstore.upgrade_store()'), qr/\b$triggers triggers/, 'upgrade_store() puts the guards back');
 is($node->safe_psql('plain', 'SELECT pointstore.upgrade_store()'), 'current', 'and finds nothing to do then');
 is(sqlstate($node, 'plain', q{SELECT pointstore.append_event('h1', 'Earned', 1)}, extra_params => [ '-U', 'clerk' ]),
 	'42501', 'the grants on functions went with them');

@@ -25,14 +25,15 @@
 #include "ground/plan.h"
 #include "ground/sql.h"
 
+static Datum multirange_of(const IdRange *ranges, int n);
 static RangeType *make_id_range(TypeCacheEntry *type, const IdRange *range);
 static bool grow(Block *block, int64 id);
 static void seal(Block *block);
 static void write_block(Block *block, int64 settled_below);
 
 /* Ranges, ascending and apart, as an int8multirange. */
-Datum
-pointstore_multirange(const IdRange *ranges, int n)
+static Datum
+multirange_of(const IdRange *ranges, int n)
 {
 	TypeCacheEntry *type = lookup_type_cache(INT8RANGEOID, TYPECACHE_RANGE_INFO);
 	RangeType **parts = palloc(sizeof(RangeType *) * (n + 1));
@@ -173,7 +174,7 @@ write_block(Block *block, int64 settled_below)
 		.generic = true
 	};
 	Datum		values[5] = {Int64GetDatum(block->first), Int64GetDatum(block->last),
-	pointstore_multirange(block->ranges, block->nranges), BoolGetDatum(block->sealed), Int64GetDatum(settled_below)};
+	multirange_of(block->ranges, block->nranges), BoolGetDatum(block->sealed), Int64GetDatum(settled_below)};
 
 	pointstore_execute(block->stored ? &update : &insert, values, NULL, false);
 	if (SPI_processed != 1)

@@ -23,7 +23,6 @@ typedef struct Block
 	bool		stored;			/* it has a row */
 } Block;
 
-extern Datum pointstore_multirange(const IdRange *ranges, int n);
 extern int	pointstore_read_multirange(Datum multirange, IdRange *ranges, int room);
 extern void pointstore_read_last_block(Block *block, int64 *settled_below);
 extern void pointstore_write_positions(Block *block, const Ids *ids, int64 settled_below);

@@ -18,6 +18,7 @@ SELECT pointstore.append_event('grants-1', 'PointEarned', 100) AS receipt \gset
 SELECT pointstore.hold('grants-1', 10, 'grants-hold') AS receipt \gset
 SELECT pointstore.open_account('grants-2') AS opened \gset
 INSERT INTO pointstore.account_kind (kind, auto_open) VALUES ('grants-by-hand', false);
+SELECT pointstore.create_subscription('grants') AS created \gset
 SELECT pointstore.open_account('grants-by-hand', 'grants-by-hand') AS opened \gset
 
 -- The SQLSTATE of a statement run by a role, ok when it works. Its effects are undone.
@@ -111,6 +112,30 @@ INSERT INTO matrix VALUES
     (4, '42P07', $$SELECT pointstore.create_snapshots()$$),
     (4, 'ok', $$SELECT pointstore.comment_on_upcasters()$$),
     (4, 'ok', $$SELECT pointstore.comment_on_snapshots()$$),
+    (1, 'ok', 'SELECT count(*) FROM pointstore.subscription'),
+    (1, 'ok', 'SELECT count(*) FROM pointstore.subscription_slot'),
+    (1, 'ok', 'SELECT count(*) FROM pointstore.subscription_account'),
+    (1, 'ok', 'SELECT count(*) FROM pointstore.subscription_log'),
+    (1, 'ok', 'SELECT count(*) FROM pointstore.subscription_retry'),
+    (1, 'ok', 'SELECT count(*) FROM pointstore.subscription_status'),
+    (1, 'ok', $$SELECT count(*) FROM pointstore.subscription_lag('grants')$$),
+    (1, 'ok', $$SELECT pointstore.create_subscription('grants-own'), pointstore.claim('grants-own', 'm'), pointstore.drop_subscription('grants-own')$$),
+    (3, 'ok', $$SELECT pointstore.drop_subscription('grants')$$),
+    (3, 'ok', $$SELECT pointstore.pause_subscription('grants')$$),
+    (3, 'ok', $$SELECT pointstore.resume_subscription('grants')$$),
+    (3, 'ok', $$SELECT pointstore.alter_subscription('grants', max_attempts => 2)$$),
+    (3, 'ok', $$SELECT pointstore.move_subscription('grants', 0)$$),
+    (3, 'ok', $$SELECT pointstore.claim('grants', 'm')$$),
+    (3, 'PS014', $$SELECT pointstore.ack('grants', 0::smallint, 1, 1)$$),
+    (3, 'PS014', $$SELECT pointstore.nack('grants', 0::smallint, 1, 1, 'e')$$),
+    (3, 'PS014', $$SELECT pointstore.renew('grants', 0::smallint, 1)$$),
+    (3, 'PS014', $$SELECT pointstore.release('grants', 0::smallint, 1)$$),
+    (3, 'ok', $$SELECT pointstore.replay_parked('grants')$$),
+    (3, 'PS008', $$SELECT pointstore.skip_parked('grants', 'x', 1, 'why')$$),
+    (1, '25001', $$CALL pointstore.wait_for_work('grants')$$),
+    (4, '42P07', $$SELECT pointstore.create_subscriptions()$$),
+    (4, 'ok', $$SELECT pointstore.comment_on_subscriptions()$$),
+    (4, 'ok', $$SELECT pointstore.create_subscription_views()$$),
     (4, 'ok', $$SELECT pointstore.digest(1, 1, 0, 1, 0, 0, 1)$$),
     (4, 'ok', $$SELECT pointstore.create_store()$$),
     (4, 'ok', $$SELECT pointstore.upgrade_store()$$),

@@ -21,6 +21,9 @@
 #include "append/write.h"
 #include "feed/check.h"
 #include "feed/decision.h"
+#include "feed/project.h"
+#include "feed/projection.h"
+#include "feed/projector.h"
 #include "feed/sequence.h"
 #include "feed/sequencer.h"
 #include "feed/signal.h"
@@ -60,6 +63,9 @@ _PG_init(void)
 	pointstore_add_store_check(pointstore_examine_feed);
 	pointstore_sequencer_init();
 	pointstore_decisions_init();
+	pointstore_projection_init();
+	pointstore_project_init();
+	pointstore_projector_init();
 	pointstore_launcher_init();
 	MarkGUCPrefixReserved("pointstore");
 	RegisterXactCallback(at_transaction, NULL);

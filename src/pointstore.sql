@@ -18,6 +18,7 @@ BEGIN
     PERFORM pointstore.create_statistics_view();
     PERFORM pointstore.create_feed_view();
     PERFORM pointstore.create_subscription_views();
+    PERFORM pointstore.create_projection_view();
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_store_views() IS
@@ -36,6 +37,7 @@ BEGIN
     PERFORM pointstore.comment_on_subscriptions();
     PERFORM pointstore.comment_on_upcasters();
     PERFORM pointstore.comment_on_snapshots();
+    PERFORM pointstore.comment_on_projections();
 END
 $$;
 COMMENT ON FUNCTION pointstore.comment_on_store() IS
@@ -94,6 +96,7 @@ BEGIN
     PERFORM pointstore.create_subscriptions();
     PERFORM pointstore.create_upcasters();
     PERFORM pointstore.create_snapshots();
+    PERFORM pointstore.create_projections();
     PERFORM pointstore.comment_on_store();
     PERFORM pointstore.create_store_views();
     PERFORM pointstore.create_store_triggers();
@@ -189,6 +192,9 @@ BEGIN
     END IF;
     IF to_regclass('pointstore.snapshot') IS NULL THEN
         PERFORM pointstore.create_snapshots();
+    END IF;
+    IF to_regclass('pointstore.projection') IS NULL THEN
+        PERFORM pointstore.create_projections();
     END IF;
 END
 $$;
@@ -326,13 +332,15 @@ BEGIN
             pointstore.acknowledge(bigint, text),
             pointstore.drop_snapshots(text, text),
             pointstore.reconcile_now(text),
+            pointstore.create_projection(text, regprocedure, bigint, text[], text, smallint, integer, text),
+            pointstore.drop_projection(text), pointstore.rebuild_projection(text, regprocedure),
             pointstore.pg_stat_pointstore_reset() TO %s', role);
-        EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.sweep_holds(), pointstore.reconcile(text, bigint) TO %s', role);
+        EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.sweep_holds(), pointstore.reconcile(text, bigint), pointstore.run_projection(text) TO %s', role);
     END IF;
 END
 $$;
 COMMENT ON FUNCTION pointstore.grant_access(regrole, text) IS
-'Gives a role access: reader (sees tables and views, reads balances and statements, examines an account), writer (also appends, submits, holds, transfers, reverses, but not into debt, and opens accounts of kinds that an append would open, by functions alone, and may put check_version on its tables) or operator (also opens accounts of every kind, reverses into debt, closes, freezes, unfreezes, sets kinds, rebuilds, sweeps, reconciles, repairs, acknowledges findings, and resets the statistics). PUBLIC gets nothing by itself. To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
+'Gives a role access: reader (sees tables and views, reads balances and statements, examines an account), writer (also appends, submits, holds, transfers, reverses, but not into debt, and opens accounts of kinds that an append would open, by functions alone, and may put check_version on its tables) or operator (also opens accounts of every kind, reverses into debt, closes, freezes, unfreezes, sets kinds, rebuilds, sweeps, reconciles, repairs, acknowledges findings, creates, runs, rebuilds and drops projections, and resets the statistics). PUBLIC gets nothing by itself. To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
 
 -- Of the extension's routines those that are new: on the others the script that brought them
 -- has done this, which PostgreSQL remembers. They keep their GRANTs, which a REVOKE in an

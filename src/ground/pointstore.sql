@@ -31,6 +31,7 @@ AS $$
     ('subscription_log',          'r', '1.3'),
     ('upcaster',                  'r', '1.3'),
     ('snapshot',                  'r', '1.3'),
+    ('projection',                'r', '1.3'),
     ('store_version',             'v', '0.9'),
     ('account',                   'v', '0.9'),
     ('reconciliation_run',        'v', '1.0'),
@@ -39,7 +40,8 @@ AS $$
     ('pg_stat_pointstore',        'v', '1.0'),
     ('feed_status',               'v', '1.3'),
     ('subscription_retry',        'v', '1.3'),
-    ('subscription_status',       'v', '1.3')
+    ('subscription_status',       'v', '1.3'),
+    ('projection_status',         'v', '1.3')
 $$;
 COMMENT ON FUNCTION pointstore.store_relations() IS
 'The tables, the sequence and the views of a store, as the installed version wants them: name, kind (r, S or v as in pg_class) and the version that brought it.';

@@ -50,6 +50,7 @@
 #include "utils/varlena.h"
 #include "utils/wait_event.h"
 
+#include "feed/projector.h"
 #include "feed/sequencer.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
@@ -74,6 +75,7 @@ PGDLLEXPORT void pointstore_worker_main(Datum arg);
 
 #define LOOK_INTERVAL 60		/* s, between two looks whether a full run is due */
 #define SEQUENCER_INTERVAL 5	/* s, until a sequencer that has ended is started again */
+#define PROJECTOR_INTERVAL 5	/* s, between two looks whether there are projections where there were none */
 #define LONGEST_PAUSE 3600		/* s, after failures */
 #define MOST_FAILURES 20		/* that make the pause longer */
 
@@ -83,6 +85,7 @@ typedef enum Task
 	TASK_FULL,
 	TASK_SWEEP,
 	TASK_SEQUENCE,
+	TASK_PROJECT,
 	N_TASKS
 } Task;
 
@@ -99,7 +102,8 @@ typedef struct Served
 /* What a worker is told, in bgw_extra. */
 typedef struct Order
 {
-	char		task;			/* 'f'ull, 'i'ncremental, the same when it is due: 'F', 'I'; 's'weep, or se'q'uence */
+	char		task;			/* 'f'ull, 'i'ncremental, the same when it is due: 'F', 'I'; 's'weep, se'q'uence, or 'p'roject */
+	char		number;			/* of those that project */
 	char		database[NAMEDATALEN];
 } Order;
 
@@ -115,7 +119,8 @@ static void look_after(Served *database, Task task, TimestampTz now);
 static bool lets_in(Served *database);
 static int	tick(void);
 static int	interval(Task task);
-static bool start_worker(const char *database, char task, BackgroundWorkerHandle **handle);
+static bool start_worker(const char *database, char task, int number, BackgroundWorkerHandle **handle);
+static void start_projectors(int n);
 static void run_guarded(char order, bool full);
 static bool choose_scope(char order, bool *full);
 static bool is_due(bool full);
@@ -250,7 +255,7 @@ list_database(List **served, const char *name)
 static void
 look_after(Served *database, Task task, TimestampTz now)
 {
-	static const char orders[N_TASKS] = {'I', 'F', 's', 'q'};
+	static const char orders[N_TASKS] = {'I', 'F', 's', 'q', 'p'};
 	pid_t		pid;
 
 	if (database->worker[task] != NULL)
@@ -263,7 +268,7 @@ look_after(Served *database, Task task, TimestampTz now)
 	if (!database->listed || interval(task) == 0 || now < database->due[task])
 		return;
 	database->due[task] = TimestampTzPlusMilliseconds(now, (int64) interval(task) * 1000);
-	if (lets_in(database) && !start_worker(database->name, orders[task], &database->worker[task]))
+	if (lets_in(database) && !start_worker(database->name, orders[task], 0, &database->worker[task]))
 		ereport(LOG,
 				(errmsg("no background worker is free for database \"%s\"", database->name),
 				 errhint("max_worker_processes may be too small.")));
@@ -277,6 +282,8 @@ interval(Task task)
 		return sweep_interval;
 	if (task == TASK_SEQUENCE)
 		return pointstore_sequencer_is_on() ? SEQUENCER_INTERVAL : 0;
+	if (task == TASK_PROJECT)
+		return pointstore_projectors() > 0 ? PROJECTOR_INTERVAL : 0;
 	return task == TASK_INCREMENTAL ? reconcile_interval : Min(full_reconcile_interval, LOOK_INTERVAL);
 }
 
@@ -313,7 +320,7 @@ lets_in(Served *database)
 
 /* Starts a worker of a database for a task; false: none is free. */
 static bool
-start_worker(const char *database, char task, BackgroundWorkerHandle **handle)
+start_worker(const char *database, char task, int number, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker = {
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
@@ -322,14 +329,41 @@ start_worker(const char *database, char task, BackgroundWorkerHandle **handle)
 		.bgw_library_name = "pointstore", .bgw_function_name = "pointstore_worker_main",
 		.bgw_notify_pid = MyProcPid
 	};
-	Order		order = {.task = task};
+	Order		order = {.task = task, .number = number};
 
 	StaticAssertStmt(sizeof(Order) <= BGW_EXTRALEN, "the order fits");
 	strlcpy(order.database, database, NAMEDATALEN);
 	memcpy(worker.bgw_extra, &order, sizeof(order));
-	strlcpy(worker.bgw_type, task == 's' ? "pointstore sweeper" : task == 'q' ? POINTSTORE_SEQUENCER : "pointstore reconciler", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, task == 's' ? "pointstore sweeper" : task == 'q' ? POINTSTORE_SEQUENCER :
+			task == 'p' ? POINTSTORE_PROJECTOR : "pointstore reconciler", BGW_MAXLEN);
 	snprintf(worker.bgw_name, BGW_MAXLEN, "%s of %s", worker.bgw_type, database);
 	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+/* The first worker that runs projections has the others started, of so many in all, that are not there. */
+static void
+start_projectors(int n)
+{
+	static BackgroundWorkerHandle *others[MAX_PROJECTORS];
+	Order		order;
+	int			i;
+
+	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(order));
+	for (i = 1; i < Min(n, MAX_PROJECTORS); i++)
+	{
+		MemoryContext old;
+		pid_t		pid;
+
+		if (others[i] != NULL && GetBackgroundWorkerPid(others[i], &pid) != BGWH_STOPPED)
+			continue;
+		if (others[i] != NULL)
+			pfree(others[i]);
+		others[i] = NULL;
+		old = MemoryContextSwitchTo(TopMemoryContext);
+		/* where none is free the first does it all, and tries again */
+		(void) start_worker(order.database, 'p', i, &others[i]);
+		MemoryContextSwitchTo(old);
+	}
 }
 
 /* The worker: one run, or one sweep, in one database. */
@@ -345,6 +379,8 @@ pointstore_worker_main(Datum arg)
 	pointstore_worker_connected();
 	if (order.task == 'q')
 		pointstore_run_sequencer();
+	else if (order.task == 'p')
+		pointstore_run_projector(order.number, start_projectors);
 	else if (choose_scope(order.task, &full))
 		run_guarded(order.task, full);
 	proc_exit(0);
@@ -491,7 +527,7 @@ pointstore_reconcile_now(PG_FUNCTION_ARGS)
 				 errmsg("scope must be incremental or full, is \"%s\"", scope)));
 	PreventCommandIfReadOnly("reconcile_now()");
 	(void) pointstore_store_is_complete();	/* 55000 where there is none */
-	if (!start_worker(get_database_name(MyDatabaseId), scope[0], &handle) ||
+	if (!start_worker(get_database_name(MyDatabaseId), scope[0], 0, &handle) ||
 		WaitForBackgroundWorkerStartup(handle, &pid) == BGWH_POSTMASTER_DIED)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),

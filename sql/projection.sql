@@ -1,0 +1,220 @@
+-- Projections, run by hand: who may create one, how its handler runs, and what becomes of its failures.
+\set VERBOSITY sqlstate
+SET client_min_messages = error;
+CREATE ROLE regress_pointstore_projector;
+CREATE ROLE regress_pointstore_other;
+GRANT regress_pointstore_other TO regress_pointstore_projector;
+SELECT pointstore.grant_access('regress_pointstore_projector', 'operator');
+SELECT pointstore.grant_access('regress_pointstore_other', 'writer');
+CREATE SCHEMA model AUTHORIZATION regress_pointstore_projector;
+GRANT USAGE, CREATE ON SCHEMA model TO regress_pointstore_other;
+SET ROLE regress_pointstore_projector;
+
+CREATE TABLE model.total (aggregate_id text PRIMARY KEY, events bigint NOT NULL, amount bigint NOT NULL);
+CREATE TABLE model.call (n int GENERATED ALWAYS AS IDENTITY, events int, first bigint, last bigint, replaying text);
+CREATE FUNCTION model.add_up(events pointstore.feed_event[]) RETURNS void LANGUAGE plpgsql SET search_path = model, pg_catalog AS $$
+BEGIN
+    INSERT INTO total AS t
+    SELECT e.aggregate_id, count(*), sum(e.amount) FROM unnest(events) e WHERE e.aggregate_id LIKE 'pj-%' GROUP BY 1
+        ON CONFLICT (aggregate_id) DO UPDATE SET events = t.events + excluded.events, amount = t.amount + excluded.amount;
+    INSERT INTO call (events, first, last, replaying)
+    SELECT count(*), min(e.position), max(e.position), current_setting('pointstore.replaying') FROM unnest(events) e;
+    IF EXISTS (SELECT FROM unnest(events) e WHERE e.event_type = 'Poison') THEN
+        RAISE 'poisoned' USING ERRCODE = '22012';
+    END IF;
+END $$;
+CREATE FUNCTION model.reset() RETURNS void LANGUAGE sql AS 'DELETE FROM model.total';
+CREATE FUNCTION model.truncate() RETURNS void LANGUAGE sql AS 'TRUNCATE model.total';
+CREATE FUNCTION model.wrong(events pointstore.feed_event[]) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION model.wrong(event pointstore.feed_event) RETURNS void LANGUAGE sql AS 'SELECT';
+SET ROLE regress_pointstore_other;
+CREATE FUNCTION model.not_mine(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS 'SELECT';
+CREATE FUNCTION model.reset_not_mine() RETURNS void LANGUAGE sql AS 'SELECT';
+SELECT pointstore.create_projection('pj', 'model.not_mine(pointstore.feed_event[])');
+SET ROLE regress_pointstore_projector;
+
+SELECT count(pointstore.append_event('pj-' || n % 3, 'Earned', n)) FROM generate_series(1, 9) n;
+SELECT pointstore.sequence_feed() > 0 AS sequenced;
+SELECT pointstore.feed_head() - 9 AS start \gset
+
+-- what is refused
+SELECT pointstore.create_projection(NULL, 'model.add_up(pointstore.feed_event[])');
+SELECT pointstore.create_projection('', 'model.add_up(pointstore.feed_event[])');
+SELECT pointstore.create_projection('pj', NULL);
+SELECT pointstore.create_projection('pj', 'model.wrong(pointstore.feed_event[])');
+SELECT pointstore.create_projection('pj', 'model.wrong(pointstore.feed_event)');
+SELECT pointstore.create_projection('pj', 'model.reset()');
+SELECT pointstore.create_projection('pj', 'model.not_mine(pointstore.feed_event[])');
+SELECT pointstore.create_projection('pj', 1::oid::regprocedure);
+SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])', -1);
+SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])', 1000000000);
+SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])', slots => 0::smallint);
+SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])', batch => 0);
+SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])', batch => 10001);
+SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])', on_failure => 'ignore');
+SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])', on_failure => NULL);
+SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])', event_types => ARRAY[NULL]::text[]);
+RESET ROLE;
+SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])');
+SET ROLE regress_pointstore_projector;
+CALL pointstore.run_projection('pj');
+SELECT pointstore.drop_projection('pj');
+SELECT pointstore.rebuild_projection('pj', 'model.reset()');
+
+-- up to the head, in batches; what was there before counts as delivered
+SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])', :start, batch => 4);
+SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])');
+SELECT name, slot, status, created_by, handler, checkpoint - :start AS checkpoint, lag, member, blocked, last_error, rate, percent, time_left
+  FROM pointstore.projection_status;
+CALL pointstore.run_projection('pj');
+SELECT * FROM model.total ORDER BY 1;
+SELECT n, events, first - :start AS first, last - :start AS last, replaying FROM model.call ORDER BY n;
+SELECT status, checkpoint - :start AS checkpoint, lag, member, percent, time_left FROM pointstore.projection_status;
+SELECT count(pointstore.append_event('pj-1', 'Earned', 1)) FROM generate_series(1, 2) n;
+SELECT pointstore.sequence_feed() > 0 AS sequenced;
+SELECT lag, percent FROM pointstore.projection_status;
+CALL pointstore.run_projection('pj');
+CALL pointstore.run_projection('pj');
+SELECT n, events, first - :start AS first, last - :start AS last, replaying FROM model.call ORDER BY n DESC LIMIT 1;
+SHOW pointstore.replaying;
+SET pointstore.replaying = on;
+BEGIN;
+CALL pointstore.run_projection('pj');
+ROLLBACK;
+
+-- an event that fails is found, and stops the projection; those before it are done
+SELECT count(pointstore.append_event('pj-' || n % 3, CASE n WHEN 3 THEN 'Poison' ELSE 'Earned' END, 1)) FROM generate_series(1, 6) n;
+SELECT pointstore.sequence_feed() > 0 AS sequenced;
+CALL pointstore.run_projection('pj');
+SELECT status, checkpoint - :start AS checkpoint, lag, blocked, last_error FROM pointstore.projection_status;
+CALL pointstore.run_projection('pj');
+SELECT sum(events) FROM model.total;
+SELECT pointstore.resume_subscription('pj');
+CALL pointstore.run_projection('pj');
+SELECT status, checkpoint - :start AS checkpoint FROM pointstore.projection_status;
+
+-- or is set aside with its account, while the others go on
+SELECT pointstore.alter_subscription('pj', on_failure => 'park', max_attempts => 1);
+SELECT pointstore.resume_subscription('pj');
+CALL pointstore.run_projection('pj');
+SELECT status, lag, blocked FROM pointstore.projection_status;
+SELECT aggregate_id, position - :start AS position, state FROM pointstore.subscription_retry;
+SELECT * FROM model.total ORDER BY 1;
+
+-- built anew: in one statement, and by a reset function that lets readers in
+SELECT pointstore.rebuild_projection('pj', NULL);
+SELECT pointstore.rebuild_projection('pj', 'model.reset_not_mine()');
+SELECT pointstore.rebuild_projection('pj', 'model.add_up(pointstore.feed_event[])');
+SELECT pointstore.rebuild_projection('pj', 'model.truncate()');
+SELECT pointstore.rebuild_projection('pj', 'model.reset()');
+BEGIN;
+SELECT pointstore.rebuild_projection('pj', 'model.reset()');
+ROLLBACK;
+SELECT * FROM model.total ORDER BY 1;
+CREATE OR REPLACE FUNCTION model.add_up(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO model.call (events, first, last, replaying)
+    SELECT count(*), min(e.position), max(e.position), current_setting('pointstore.replaying') FROM unnest(events) e;
+    INSERT INTO model.total AS t SELECT e.aggregate_id, count(*), sum(e.amount) FROM unnest(events) e WHERE e.aggregate_id LIKE 'pj-%' GROUP BY 1
+        ON CONFLICT (aggregate_id) DO UPDATE SET events = t.events + excluded.events, amount = t.amount + excluded.amount
+$$;
+DELETE FROM model.call;
+SELECT pointstore.rebuild_projection('pj', 'model.reset()') - :start AS head;
+SELECT * FROM model.total ORDER BY 1;
+SELECT events, first - :start AS first, last - :start AS last, replaying FROM model.call ORDER BY n;
+SELECT status, lag, blocked, last_error FROM pointstore.projection_status;
+
+-- moved back: delivered again
+SELECT pointstore.move_subscription('pj', :start + 15);
+DELETE FROM model.call;
+SELECT count(pointstore.append_event('pj-1', 'Earned', 0)) FROM generate_series(1, 2) n;
+SELECT pointstore.sequence_feed() > 0 AS sequenced;
+CALL pointstore.run_projection('pj');
+SELECT events, first - :start AS first, last - :start AS last, replaying FROM model.call ORDER BY n;
+SELECT pointstore.pause_subscription('pj');
+CALL pointstore.run_projection('pj');
+SELECT pointstore.drop_projection('pj');
+SELECT pointstore.drop_projection('pj');
+SELECT count(*) FROM pointstore.projection_status;
+
+-- a filter
+SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])', event_types => ARRAY['Poison'], aggregate_prefix => 'pj-', slots => 3::smallint);
+DELETE FROM model.call;
+CALL pointstore.run_projection('pj');
+SELECT events, first - :start AS first, replaying FROM model.call;
+SELECT pointstore.drop_projection('pj');
+
+-- a hostile handler: it finds no way to another role, and leaves nothing behind
+CREATE TABLE model.outcome (what text, outcome text);
+CREATE TABLE model.late (n int);
+CREATE FUNCTION model.as_whom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO model.outcome VALUES ('trigger', current_user); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER late AFTER INSERT ON model.late DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION model.as_whom();
+CREATE FUNCTION model.hostile(events pointstore.feed_event[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    attempt text;
+BEGIN
+    FOREACH attempt IN ARRAY ARRAY['SET ROLE regress_pointstore_other', 'RESET ROLE', 'SET SESSION AUTHORIZATION DEFAULT', 'RESET SESSION AUTHORIZATION',
+        'SET LOCAL session_authorization = regress_pointstore_projector', 'CREATE TEMP TABLE mine (n int)', 'DECLARE c CURSOR WITH HOLD FOR SELECT 1', 'LISTEN hostile',
+        'SET CONSTRAINTS ALL DEFERRED; INSERT INTO model.late VALUES (1)', 'INSERT INTO model.late VALUES (2)', 'COMMIT', 'SET pointstore.replaying = off',
+        'UPDATE pointstore.subscription SET created_by = ''postgres''', 'DELETE FROM pointstore.event_store', 'SET search_path = nowhere', 'SELECT pg_advisory_unlock_all()',
+        'SET pointstore.projection_timeout = 0']
+    LOOP
+        BEGIN
+            EXECUTE attempt;
+            INSERT INTO model.outcome VALUES (attempt, 'ok');
+        EXCEPTION WHEN others THEN
+            INSERT INTO model.outcome VALUES (attempt, SQLSTATE);
+        END;
+    END LOOP;
+    INSERT INTO model.outcome VALUES ('current_user', current_user);
+END $$;
+RESET ROLE;
+SELECT current_setting('search_path') AS path \gset
+SET ROLE regress_pointstore_projector;
+SELECT pointstore.create_projection('hostile', 'model.hostile(pointstore.feed_event[])', pointstore.feed_head() - 1);
+RESET ROLE;
+CALL pointstore.run_projection('hostile');
+SELECT * FROM model.outcome;
+SELECT current_setting('search_path') = :'path' AS unchanged, current_user = session_user AS myself;
+
+-- what is gone stops it
+SELECT count(pointstore.append_event('pj-1', 'Earned', 0)) FROM generate_series(1, 2) n;
+SELECT pointstore.sequence_feed() > 0 AS sequenced;
+ALTER FUNCTION model.hostile(pointstore.feed_event[]) OWNER TO regress_pointstore_other;
+CALL pointstore.run_projection('hostile');
+SELECT status, last_error FROM pointstore.projection_status;
+SELECT pointstore.resume_subscription('hostile');
+DROP FUNCTION model.hostile(pointstore.feed_event[]);
+CALL pointstore.run_projection('hostile');
+SELECT status, last_error FROM pointstore.projection_status;
+SELECT pointstore.resume_subscription('hostile');
+ALTER ROLE regress_pointstore_projector SUPERUSER;
+CALL pointstore.run_projection('hostile');
+SELECT status, last_error FROM pointstore.projection_status;
+ALTER ROLE regress_pointstore_projector NOSUPERUSER;
+SELECT pointstore.resume_subscription('hostile');
+ALTER ROLE regress_pointstore_projector RENAME TO regress_pointstore_renamed;
+CALL pointstore.run_projection('hostile');
+SELECT status, last_error FROM pointstore.projection_status;
+ALTER ROLE regress_pointstore_renamed RENAME TO regress_pointstore_projector;
+SELECT pointstore.drop_projection('hostile');
+
+-- one that takes too long is cut down until the event that does is found
+SET ROLE regress_pointstore_projector;
+CREATE FUNCTION model.slow(events pointstore.feed_event[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM unnest(events) e WHERE e.event_type = 'Slow') THEN
+        PERFORM pg_sleep(60);
+    END IF;
+END $$;
+SELECT pointstore.create_projection('slow', 'model.slow(pointstore.feed_event[])', NULL);
+SELECT count(pointstore.append_event('pj-1', CASE n WHEN 20 THEN 'Slow' ELSE 'Earned' END, 0)) FROM generate_series(1, 30) n;
+SELECT pointstore.sequence_feed() AS head \gset
+RESET ROLE;
+SET pointstore.projection_timeout = '200ms';
+CALL pointstore.run_projection('slow');
+SELECT status, lag, last_error FROM pointstore.projection_status;
+SELECT pointstore.drop_projection('slow');
+
+DROP SCHEMA model CASCADE;
+DROP OWNED BY regress_pointstore_projector, regress_pointstore_other;
+DROP ROLE regress_pointstore_projector, regress_pointstore_other;

@@ -1,0 +1,418 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/projection.c
+ *		Projections: subscriptions whose events a function of the user's takes, the handler.
+ *
+ * A handler is the user's, and nobody's who could be hurt by it: it runs as the role that created the
+ * projection, which owns it and is no superuser, in a security-restricted operation. It can take
+ * on no other role there, and leaves nothing behind that would run later. Handler and role are
+ * kept by name, so that they survive a dump, and are looked up for each batch: where one is gone, or
+ * is not what it was, the projection stops.
+ *
+ * The row of pointstore.subscription is the definition; that of pointstore.projection says where it
+ * began, and how fast it gets on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "feed/page.h"
+#include "feed/projection.h"
+#include "feed/subscription.h"
+#include "ground/compat.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
+#include "ground/sql.h"
+#include "ground/step.h"
+#include "ground/store.h"
+
+PG_FUNCTION_INFO_V1(pointstore_create_projection);
+PG_FUNCTION_INFO_V1(pointstore_drop_projection);
+
+#define MAX_BATCH 10000
+#define MAX_SLOTS 1024
+/* a claim ends by its worker's death, which others see (project.c), and by no clock */
+#define PROJECTION_LEASE "1 day"
+#define PROJECTION_ATTEMPTS 5
+#define MAX_RETRYING 100
+
+/* what a handler can ask */
+static bool is_replaying = false;
+
+static void read_definition(FunctionCallInfo fcinfo, Subscription *subscription);
+static void check_range(const char *what, int64 value, int64 most);
+static text *argument_of(FunctionCallInfo fcinfo, int argno, const char *what);
+static void store_definition(Subscription *subscription, Oid handler, bool from_now, int64 start_after);
+static void insert_projection(text *name, int64 start_after, int64 replay_upto);
+static void delete_projection(text *name);
+static int64 read_start(text *name);
+static void look_up(Projection *projection);
+
+/* Called once when the library is loaded. */
+void
+pointstore_projection_init(void)
+{
+	DefineCustomBoolVariable("pointstore.replaying",
+							 "Whether a projection's handler runs, and what it is given may have been given before.",
+							 NULL, &is_replaying, false, PGC_INTERNAL, GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, NULL, NULL, NULL);
+}
+
+/* create_projection(name, handler, start_after, event_types, aggregate_prefix, slots, batch, on_failure) */
+Datum
+pointstore_create_projection(PG_FUNCTION_ARGS)
+{
+	Subscription subscription = {0};
+	PointstoreScope scope;
+
+	pointstore_check_arguments(fcinfo, 8);
+	PreventCommandIfReadOnly("create_projection()");
+	read_definition(fcinfo, &subscription);
+	if (superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("a superuser creates no projection, for its handler would run as one"),
+				 errhint("SET ROLE to an operator who owns the handler and the tables that it writes.")));
+	subscription.created_by = cstring_to_text(GetUserNameFromId(GetUserId(), false));
+	pointstore_act_as_owner(&scope);
+	SPI_connect();
+	store_definition(&subscription, PG_GETARG_OID(1), PG_ARGISNULL(2), PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2));
+	SPI_finish();
+	pointstore_act_as_caller(&scope);
+	PG_RETURN_VOID();
+}
+
+/* What the arguments say: 22004, 22023. */
+static void
+read_definition(FunctionCallInfo fcinfo, Subscription *subscription)
+{
+	static const char *const policies[] = {"park", "stop"};
+
+	subscription->name = pointstore_name(fcinfo, 0, "name");
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(5) || PG_ARGISNULL(6))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(1) ? "handler" : PG_ARGISNULL(5) ? "slots" : "batch")));
+	subscription->event_types = PG_ARGISNULL(3) ? 0 : PG_GETARG_DATUM(3);
+	if (!PG_ARGISNULL(3) && array_contains_nulls(PG_GETARG_ARRAYTYPE_P(3)))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("event_types must not contain nulls")));
+	subscription->prefix = PG_ARGISNULL(4) ? 0 : PointerGetDatum(argument_of(fcinfo, 4, "aggregate_prefix"));
+	subscription->slots = PG_GETARG_INT16(5);
+	subscription->batch = PG_GETARG_INT32(6);
+	subscription->on_failure = pointstore_name(fcinfo, 7, "on_failure");
+	check_range("slots", subscription->slots, MAX_SLOTS);
+	check_range("batch", subscription->batch, MAX_BATCH);
+	if (pointstore_place(subscription->on_failure, policies, lengthof(policies)) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("on_failure must be park or stop, is \"%s\"", pointstore_cstring(subscription->on_failure))));
+	subscription->status = cstring_to_text("running");
+	subscription->running = true;
+	subscription->lease = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(PROJECTION_LEASE), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	subscription->max_attempts = PROJECTION_ATTEMPTS;
+	subscription->max_retrying = MAX_RETRYING;
+}
+
+static void
+check_range(const char *what, int64 value, int64 most)
+{
+	if (value < 1 || value > most)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be between 1 and %lld, is %lld", what, (long long) most, (long long) value)));
+}
+
+static text *
+argument_of(FunctionCallInfo fcinfo, int argno, const char *what)
+{
+	text	   *value = PG_GETARG_TEXT_PP(argno);
+
+	if (VARSIZE_ANY_EXHDR(value) > POINTSTORE_MAX_NAME)
+		pointstore_check_name(what, value);
+	return value;
+}
+
+/* The rows of a new one: 42710, 42501, 22023. What came before it was created counts as delivered. */
+static void
+store_definition(Subscription *subscription, Oid handler, bool from_now, int64 start_after)
+{
+	Projection	projection = {0};
+	int64		head = pointstore_head();
+
+	if (pointstore_find_subscription(&projection.subscription, subscription->name))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("subscription \"%s\" already exists", pointstore_cstring(subscription->name))));
+	if (from_now)
+		start_after = head;
+	if (start_after < 0 || start_after > head)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("start_after must be between 0 and the head of the feed, %lld, is %lld", (long long) head, (long long) start_after)));
+	projection.role = get_role_oid(text_to_cstring(subscription->created_by), false);
+	(void) pointstore_function_of(&projection, handler, true, &subscription->handler);
+	pointstore_insert_subscription(subscription, start_after);
+	insert_projection(subscription->name, start_after, head);
+}
+
+/* What dropping a subscription of that name may have left is taken over. */
+static void
+insert_projection(text *name, int64 start_after, int64 replay_upto)
+{
+	static PointstorePlan plan = {
+		.sql = "INSERT INTO pointstore.projection (name, start_after) VALUES ($1, $2)",
+		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
+	};
+	static PointstorePlan replay_plan = {
+		.sql = "UPDATE pointstore.subscription SET replay_upto = $2 WHERE name" EQ "$1",
+		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
+	};
+	Datum		values[2] = {PointerGetDatum(name), Int64GetDatum(start_after)};
+
+	delete_projection(name);
+	pointstore_execute(&plan, values, NULL, false);
+	values[1] = Int64GetDatum(replay_upto);
+	pointstore_execute(&replay_plan, values, NULL, false);
+}
+
+static void
+delete_projection(text *name)
+{
+	static PointstorePlan plan = {
+		.sql = "DELETE FROM pointstore.projection WHERE name" EQ "$1",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	Datum		value = PointerGetDatum(name);
+
+	pointstore_execute(&plan, &value, NULL, false);
+}
+
+/* drop_projection(name): 42704. */
+Datum
+pointstore_drop_projection(PG_FUNCTION_ARGS)
+{
+	text	   *name = pointstore_name(fcinfo, 0, "name");
+	Projection	projection;
+	PointstoreScope scope;
+
+	PreventCommandIfReadOnly("drop_projection()");
+	pointstore_act_as_owner(&scope);
+	SPI_connect();
+	pointstore_require_projection(&projection, name);
+	pointstore_delete_subscription(&projection.subscription);
+	delete_projection(name);
+	SPI_finish();
+	pointstore_act_as_caller(&scope);
+	PG_RETURN_VOID();
+}
+
+/* Reads a projection, and looks up what its handler is now. False: there is none of that name. */
+bool
+pointstore_find_projection(Projection *projection, text *name)
+{
+	memset(projection, 0, sizeof(Projection));
+	if (!pointstore_find_subscription(&projection->subscription, name) || projection->subscription.handler == NULL)
+		return false;
+	projection->start_after = read_start(name);
+	look_up(projection);
+	return true;
+}
+
+/* The same, or 42704. */
+void
+pointstore_require_projection(Projection *projection, text *name)
+{
+	if (!pointstore_find_projection(projection, name))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("projection \"%s\" does not exist", pointstore_cstring(name))));
+}
+
+/* After which position it began. */
+static int64
+read_start(text *name)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT CAST(p.start_after AS pg_catalog.int8) FROM pointstore.projection p WHERE p.name" EQ "$1",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	Datum		value = PointerGetDatum(name);
+	int64		start = 0;
+	bool		isnull;
+
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, true);
+	if (SPI_processed > 0)
+	{
+		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		start = isnull ? 0 : DatumGetInt64(value);
+	}
+	SPI_finish();
+	return start;
+}
+
+/* The role and the handler of a projection by their names, and whether the one may still be called as the other. */
+static void
+look_up(Projection *projection)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT r.oid, f.oid, CASE WHEN r.oid IS NULL THEN 'its role does not exist'"
+		"  WHEN r.rolsuper THEN 'its role is a superuser'"
+		"  WHEN NOT pg_catalog.has_function_privilege(r.oid, 'pointstore.feed_head()', 'EXECUTE') THEN 'its role may not read the feed'"
+		"  WHEN f.oid IS NULL THEN 'its handler does not exist'"
+		"  WHEN f.proowner" NE "r.oid THEN 'its handler is not its role''s'"
+		"  WHEN f.prokind" NE "'f' OR f.proretset OR f.prorettype" NE "CAST('pg_catalog.void' AS pg_catalog.regtype) THEN 'its handler is no function that returns void'"
+		"  WHEN NOT pg_catalog.has_function_privilege(r.oid, f.oid, 'EXECUTE') THEN 'its role may not call its handler' END"
+		" FROM (SELECT $1 AS role, $2 AS handler) d"
+		" LEFT JOIN pg_catalog.pg_roles r ON CAST(r.rolname AS pg_catalog.text)" EQ "d.role"
+		" LEFT JOIN pg_catalog.pg_proc f ON f.oid" EQ "pg_catalog.to_regprocedure(d.handler)",
+		.nargs = 2, .argtypes = {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {PointerGetDatum(projection->subscription.created_by), PointerGetDatum(projection->subscription.handler)};
+	MemoryContext context = CurrentMemoryContext;
+	char	   *unfit;
+	bool		isnull;
+
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, true);
+	projection->role = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	projection->handler = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	unfit = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3);
+	projection->unfit = unfit == NULL ? NULL : MemoryContextStrdup(context, unfit);
+	SPI_finish();
+}
+
+/*
+ * Checks that a function is one that the projection's role owns (42501), and takes the events of the feed, or
+ * nothing, and returns void (22023). *name is its qualified name, as it is kept.
+ */
+Oid
+pointstore_function_of(const Projection *projection, Oid function, bool handles, text **name)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT d.name, p.proowner, p.prokind" EQ "'f' AND NOT p.proretset"
+		" AND p.prorettype" EQ "CAST('pg_catalog.void' AS pg_catalog.regtype) AND p.oid" EQ "pg_catalog.to_regprocedure(d.name)"
+		" FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid" EQ "p.pronamespace,"
+		" LATERAL (SELECT pg_catalog.format('%I.%I(%s)', n.nspname, p.proname, CASE WHEN $2 THEN 'pointstore.feed_event[]' ELSE '' END)) d(name)"
+		" WHERE p.oid" EQ "$1",
+		.nargs = 2, .argtypes = {OIDOID, BOOLOID}
+	};
+	Datum		values[2] = {ObjectIdGetDatum(function), BoolGetDatum(handles)};
+	MemoryContext context = CurrentMemoryContext;
+	const char *what = handles ? "handler" : "reset function";
+	Datum		fits;
+	bool		isnull;
+	Oid			owner;
+
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, true);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("%s with OID %u does not exist", what, function)));
+	MemoryContextSwitchTo(context);
+	*name = cstring_to_text(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	fits = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull);
+	SPI_finish();
+	if (isnull || !DatumGetBool(fits))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a %s takes %s and returns void, %s does not", what, handles ? "pointstore.feed_event[]" : "no argument",
+						format_procedure(function))));
+	if (owner != projection->role)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("%s is not owned by the role of the projection", text_to_cstring(*name))));
+	return function;
+}
+
+/* The events of a page, each as a value of type feed_event. */
+Datum *
+pointstore_feed_events(const FeedPage *page)
+{
+	Oid			type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("feed_event"),
+									   ObjectIdGetDatum(LookupExplicitNamespace("pointstore", false)));
+	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
+	Datum	   *events = palloc(sizeof(Datum) * Max(page->nevents, 1));
+	Datum		values[N_EVENT_COLUMNS + 2];
+	bool		nulls[N_EVENT_COLUMNS + 2] = {false};
+	int			i;
+
+	if (desc->natts != lengthof(values))
+		elog(ERROR, "type feed_event has %d columns", desc->natts);
+	/* for what is stored out of line */
+	(void) pointstore_push_snapshot();
+	for (i = 0; i < page->nevents; i++)
+	{
+		values[0] = Int64GetDatum(page->events[i].position);
+		heap_deform_tuple(page->events[i].row, page->desc, values + 1, nulls + 1);
+		values[N_EVENT_COLUMNS + 1] = Int64GetDatum(page->read_to);
+		events[i] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+	}
+	PopActiveSnapshot();
+	ReleaseTupleDesc(desc);
+	return events;
+}
+
+/* Calls the handler with events. */
+void
+pointstore_call_handler(const Projection *projection, Datum *events, int n, bool replaying)
+{
+	Oid			type = HeapTupleHeaderGetTypeId(DatumGetHeapTupleHeader(events[0]));
+	ArrayType  *array = construct_array(events, n, type, -1, false, TYPALIGN_DOUBLE);
+
+	is_replaying = replaying;
+	PG_TRY();
+	{
+		pointstore_call_as_creator(projection, projection->handler, array);
+	}
+	PG_FINALLY();
+	{
+		is_replaying = false;
+	}
+	PG_END_TRY();
+	pfree(array);
+}
+
+/*
+ * Calls a function of the user's with an array, or where that is null without an argument. Whatever it does is
+ * done as the projection's role, and ends with it.
+ */
+void
+pointstore_call_as_creator(const Projection *projection, Oid function, ArrayType *array)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	PointstoreScope scope;
+	FmgrInfo	info;
+
+	pointstore_act_as_restricted(projection->role, &scope);
+	(void) pointstore_push_snapshot();
+	fmgr_info(function, &info);
+	InitFunctionCallInfoData(*fcinfo, &info, array == NULL ? 0 : 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = PointerGetDatum(array);
+	fcinfo->args[0].isnull = false;
+	/* what a function in SQL returns as void is null */
+	(void) FunctionCallInvoke(fcinfo);
+	PopActiveSnapshot();
+	pointstore_act_as_caller(&scope);
+}

@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/projection.h
+ *		Projections: subscriptions whose events a function of the user's takes.
+ *
+ * Whoever calls these acts as the owner of the store, or as who verifies it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_PROJECTION_H
+#define POINTSTORE_PROJECTION_H
+
+#include "utils/array.h"
+
+#include "feed/page.h"
+#include "feed/subscription.h"
+
+typedef struct Projection
+{
+	Subscription subscription;
+	int64		start_after;
+	Oid			role;			/* who created it */
+	Oid			handler;
+	const char *unfit;			/* why the handler may not be called; null: it may */
+} Projection;
+
+extern void pointstore_projection_init(void);
+extern bool pointstore_find_projection(Projection *projection, text *name);
+extern void pointstore_require_projection(Projection *projection, text *name);
+extern Oid	pointstore_function_of(const Projection *projection, Oid function, bool handles, text **name);
+extern Datum *pointstore_feed_events(const FeedPage *page);
+extern void pointstore_call_handler(const Projection *projection, Datum *events, int n, bool replaying);
+extern void pointstore_call_as_creator(const Projection *projection, Oid function, ArrayType *array);
+
+#endif							/* POINTSTORE_PROJECTION_H */

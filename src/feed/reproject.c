@@ -1,0 +1,208 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/reproject.c
+ *		rebuild_projection(): a projection from the start, in one transaction.
+ *
+ * First the projection is moved back to where it began, which locks its slots and ends every claim: who is at
+ * a batch has the slot's row locked before he writes (project.c), and has then ended, or will find that his claim
+ * does not stand. Then the reset function empties the read model, and the handler gets every event up
+ * to the head. Readers see the old state until that commits, so nothing may have locked them out.
+ *
+ * The transaction is that of the statement. Deferred triggers fire at once, in the security-restricted
+ * operation in which the functions run.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "feed/page.h"
+#include "feed/projection.h"
+#include "feed/subscription.h"
+#include "ground/compat.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
+#include "ground/sql.h"
+#include "ground/step.h"
+
+PG_FUNCTION_INFO_V1(pointstore_rebuild_projection);
+
+#define MOST_EVENTS 1000000		/* positions that are gone through in one transaction */
+
+static void require_own_transaction(void);
+static int64 rebuild(text *name, Oid reset);
+static void call_reset(const Projection *projection, Oid reset);
+static int64 count_exclusive_locks(void);
+static void project_all(const Projection *projection, int64 head);
+static void project_page(const Projection *projection, const FeedPage *page);
+static void run_again(text *name);
+
+/* rebuild_projection(name, reset): the position up to which it was built. */
+Datum
+pointstore_rebuild_projection(PG_FUNCTION_ARGS)
+{
+	text	   *name = pointstore_name(fcinfo, 0, "name");
+	ConstraintsSetStmt immediate = {.type = T_ConstraintsSetStmt};
+	PointstoreScope scope;
+	int64		head;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("reset must not be null")));
+	PreventCommandIfReadOnly("rebuild_projection()");
+	require_own_transaction();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	pointstore_act_as_verifier(&scope);
+	AfterTriggerSetState(&immediate);
+	SPI_connect();
+	head = rebuild(name, PG_GETARG_OID(1));
+	SPI_finish();
+	pointstore_act_as_caller(&scope);
+	PG_RETURN_INT64(head);
+}
+
+/* 25001 where something was done before that the triggers of this would meet. */
+static void
+require_own_transaction(void)
+{
+	if (IsTransactionBlock() || IsSubTransaction() || (MyXactFlags & XACT_FLAGS_PIPELINING) || pointstore_has_written())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("rebuild_projection() is a transaction of its own, and cannot run inside a transaction block, nor after a write")));
+}
+
+static int64
+rebuild(text *name, Oid reset)
+{
+	Projection	projection;
+	text	   *reset_name;
+	int64		head;
+
+	pointstore_require_projection(&projection, name);
+	if (projection.unfit != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("projection \"%s\" cannot run: %s", pointstore_cstring(name), projection.unfit)));
+	(void) pointstore_function_of(&projection, reset, false, &reset_name);
+	pointstore_move_subscription_to(&projection.subscription, projection.start_after);
+	/* by a snapshot of now: what had been delivered before, and what there is */
+	(void) pointstore_push_snapshot();
+	pointstore_require_projection(&projection, name);
+	head = pointstore_head();
+	PopActiveSnapshot();
+	if (head - projection.start_after > MOST_EVENTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("projection \"%s\" has %lld events to go through, more than %d",
+						pointstore_cstring(name), (long long) (head - projection.start_after), MOST_EVENTS),
+				 errhint("Build another projection beside it, and exchange them.")));
+	call_reset(&projection, reset);
+	project_all(&projection, head);
+	pointstore_move_subscription_to(&projection.subscription, head);
+	run_again(name);
+	return head;
+}
+
+/* Empties the read model, as the projection's role; 0A000 where that locks out its readers. */
+static void
+call_reset(const Projection *projection, Oid reset)
+{
+	int64		before = count_exclusive_locks();
+
+	if (!pointstore_may_execute(reset, projection->role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the role of the projection may not call its reset function")));
+	pointstore_call_as_creator(projection, reset, NULL);
+	if (count_exclusive_locks() > before)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a reset function must not lock a table exclusively, as TRUNCATE does"),
+				 errdetail("Readers would wait until the projection is rebuilt."),
+				 errhint("DELETE the rows, or build another projection beside it.")));
+}
+
+/* Relations that this session has locked in ACCESS EXCLUSIVE MODE. */
+static int64
+count_exclusive_locks(void)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks l WHERE l.pid" EQ "pg_catalog.pg_backend_pid()"
+		" AND l.locktype" EQ "'relation' AND l.mode" EQ "'AccessExclusiveLock' AND l.granted"
+	};
+	bool		isnull;
+
+	pointstore_execute(&plan, NULL, NULL, true);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/* Every event up to a position, in batches. */
+static void
+project_all(const Projection *projection, int64 head)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pointstore rebuild", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	int64		after = projection->start_after;
+
+	while (after < head)
+	{
+		FeedPage	page = {
+			.after = after, .upto = head, .max_events = projection->subscription.batch, .until_one = true,
+			.event_types = projection->subscription.event_types, .prefix = projection->subscription.prefix
+		};
+
+		CHECK_FOR_INTERRUPTS();
+		(void) pointstore_push_snapshot();
+		pointstore_read_page(&page);
+		PopActiveSnapshot();
+		if (page.nevents > 0)
+			project_page(projection, &page);
+		if (page.read_to <= after)
+			break;
+		after = page.read_to;
+		MemoryContextReset(context);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/* The events of a page: first those that had been delivered before. */
+static void
+project_page(const Projection *projection, const FeedPage *page)
+{
+	Datum	   *events = pointstore_feed_events(page);
+	int			n = 0;
+
+	while (n < page->nevents && page->events[n].position <= projection->subscription.replay_upto)
+		n++;
+	if (n > 0)
+		pointstore_call_handler(projection, events, n, true);
+	if (n < page->nevents)
+		pointstore_call_handler(projection, events + n, page->nevents - n, false);
+}
+
+/* What had stopped it is over. */
+static void
+run_again(text *name)
+{
+	static PointstorePlan plan = {
+		.sql = "UPDATE pointstore.subscription SET status = 'running', last_error = NULL WHERE name" EQ "$1 AND status" EQ "'stopped'",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	Datum		value = PointerGetDatum(name);
+
+	pointstore_execute(&plan, &value, NULL, false);
+}

@@ -89,7 +89,36 @@ INSERT INTO cor_way VALUES
                             '{version_gap critical NULL}', false),
 ('events of nobody',    '', $$INSERT INTO pointstore.event_store (id, version, event_type, amount, held, balance_after, payload, occurred_at, created_at)
                               SELECT nextval('pointstore.event_store_id_seq'), v, 'Earned', 1, 0, v, '{}', now(), now() - v * interval '1 day' FROM generate_series(1, 2) v$$,
-                            '{version_gap critical NULL}', true);
+                            '{version_gap critical NULL}', true),
+-- the feed: several blocks
+('feed block gone', '', $$DELETE FROM pointstore.feed_block WHERE first_position = (SELECT min(first_position) FROM pointstore.feed_block WHERE first_position > 1)$$,
+                            '{feed_mismatch error NULL}', false),
+('feed first block gone', '', $$DELETE FROM pointstore.feed_block WHERE first_position = 1$$,
+                            '{feed_mismatch error NULL}', false),
+('feed first_position', '', $$UPDATE pointstore.feed_block SET first_position = first_position + 1000000 WHERE first_position = (SELECT max(first_position) FROM pointstore.feed_block)$$,
+                            '{feed_mismatch error NULL}', false),
+('feed last_position', '', $$UPDATE pointstore.feed_block SET last_position = last_position + 1 WHERE first_position = 1$$,
+                            '{feed_mismatch error NULL}', false),
+('feed last_position null', '', $$UPDATE pointstore.feed_block SET last_position = NULL WHERE first_position = 1$$,
+                            '{feed_mismatch error NULL}', false),
+('feed ids less', '', $$UPDATE pointstore.feed_block SET ids = ids - int8multirange(int8range(lower(ids), lower(ids) + 1)) WHERE first_position = 1$$,
+                            '{feed_mismatch error NULL}', false),
+('feed ids twice', '', $$UPDATE pointstore.feed_block SET ids = (SELECT ids FROM pointstore.feed_block WHERE first_position = 1) WHERE first_position > 1$$,
+                            '{feed_mismatch error NULL}', false),
+('feed ids null', '', $$UPDATE pointstore.feed_block SET ids = NULL WHERE first_position > 1$$,
+                            '{feed_mismatch error NULL}', false),
+('feed ids endless', '', $$UPDATE pointstore.feed_block SET ids = int8multirange(int8range(NULL, NULL))$$,
+                            '{feed_mismatch error NULL}', false),
+('feed sealed', '', $$UPDATE pointstore.feed_block SET sealed = false WHERE first_position = 1$$,
+                            '{feed_mismatch error NULL}', false),
+('feed settled_below', '', $$UPDATE pointstore.feed_block SET settled_below = settled_below + 1000000$$,
+                            '{feed_mismatch error NULL}', false),
+('feed event gone', '', $$DELETE FROM pointstore.event_store WHERE aggregate_id = 'cor-e1'; DELETE FROM pointstore.balance WHERE aggregate_id = 'cor-e1'; DELETE FROM pointstore.account_proof WHERE aggregate_id = 'cor-e1'$$,
+                            '{feed_mismatch error NULL}', false),
+('feed event late', '', $$UPDATE pointstore.event_store SET id = (SELECT min(id) + 1 FROM pointstore.event_store WHERE aggregate_id = 'cor-k') WHERE aggregate_id = 'cor-late'$$,
+                            '{feed_mismatch error NULL}', false),
+('feed order', '', $$UPDATE pointstore.event_store SET id = -id WHERE aggregate_id = 'cor-k'; UPDATE pointstore.event_store e SET id = -o.id FROM pointstore.event_store o WHERE e.aggregate_id = 'cor-k' AND o.aggregate_id = 'cor-k' AND o.version = 231 - e.version$$,
+                            '{feed_mismatch error NULL}', false);
 
 CREATE FUNCTION cor_make() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -121,8 +150,17 @@ BEGIN
         SELECT aggregate_id, t.event_type, t.amount, '{"version": 1}', id FROM pointstore.event_store, (VALUES ('Bonus', 5), ('Spent', -12), ('Spent', -8), ('Spent', -8)) t (event_type, amount)
          WHERE aggregate_id = 'cor-g' AND version = 1;
 END$$;
+-- events with gaps between their ids, so that there are blocks
+CREATE FUNCTION cor_make_feed() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pointstore.append_event('cor-e1', 'Earned', 1);
+    FOR i IN 1 .. 230 LOOP
+        PERFORM nextval('pointstore.event_store_id_seq'), pointstore.append_event('cor-k', 'Earned', 1);
+    END LOOP;
+END$$;
 CREATE FUNCTION cor_unmake() RETURNS void LANGUAGE plpgsql SET session_replication_role = replica AS $$
 BEGIN
+    DELETE FROM pointstore.feed_block;
     DELETE FROM pointstore.event_store WHERE aggregate_id LIKE 'cor-%' OR aggregate_id IS NULL;
     DELETE FROM pointstore.balance WHERE aggregate_id LIKE 'cor-%';
     DELETE FROM pointstore.pure_account WHERE aggregate_id LIKE 'cor-%';
@@ -153,8 +191,8 @@ CREATE TABLE cor_result (way text, scope text, healthy text[], found text[], sai
 -- the columns and keys that keep some of these away
 CREATE TEMP TABLE cor_column AS
 SELECT attrelid::regclass::text AS tab, attname FROM pg_attribute
- WHERE attrelid = ANY ('{pointstore.balance,pointstore.event_store,pointstore.hold}'::regclass[]) AND attnum > 0 AND attnotnull AND NOT attisdropped
-   AND NOT (attrelid = 'pointstore.hold'::regclass AND attname IN ('hold_id', 'aggregate_id'));
+ WHERE attrelid = ANY ('{pointstore.balance,pointstore.event_store,pointstore.hold,pointstore.feed_block}'::regclass[]) AND attnum > 0 AND attnotnull AND NOT attisdropped
+   AND NOT (attrelid = 'pointstore.hold'::regclass AND attname IN ('hold_id', 'aggregate_id')) AND attname <> 'first_position';
 CREATE TEMP TABLE cor_key AS
 SELECT conrelid::regclass::text AS tab, conname, pg_get_constraintdef(oid) AS definition FROM pg_constraint
  WHERE conrelid = ANY ('{pointstore.balance,pointstore.event_store,pointstore.pure_account}'::regclass[]) AND contype IN ('p', 'u');
@@ -182,6 +220,15 @@ BEGIN
               WHERE cor_all.scope <> 'incremental' OR incremental ORDER BY way COLLATE "C" LOOP
         PERFORM cor_make();
         COMMIT;
+        IF w.way ~ '^feed' THEN
+            PERFORM cor_make_feed();
+            COMMIT;
+            PERFORM pointstore.sequence_feed();
+            COMMIT;
+            -- it comes after all that is given
+            PERFORM pointstore.append_event('cor-late', 'Earned', 1);
+            COMMIT;
+        END IF;
         IF scope <> 'incremental' THEN
             CALL pointstore.reconcile('incremental', run);
         END IF;
@@ -205,8 +252,28 @@ BEGIN
     RESET pointstore.reconcile_max_transaction;
 END$$;
 SELECT cor_make();
+SELECT cor_make_feed();
+SELECT pointstore.sequence_feed() > 230 AS sequenced;
+SELECT count(*) > 2 AS blocks FROM pointstore.feed_block;
 CALL pointstore.reconcile('full') \gset
 SELECT cor_found(''), cor_said('');
+-- a finding of the feed is seen by full runs alone, and closed by them
+SELECT cor_corrupt($$UPDATE pointstore.feed_block SET last_position = last_position + 1 WHERE first_position = 1$$);
+CALL pointstore.reconcile() \gset
+SELECT cor_found('');
+CALL pointstore.reconcile('full') \gset
+CALL pointstore.reconcile() \gset
+SELECT aggregate_id, code, severity, expected, found, version, detail, action FROM pointstore.finding WHERE resolved_at IS NULL;
+SELECT pointstore.acknowledge(id, 'test') FROM pointstore.finding WHERE code = 'feed_mismatch' AND resolved_at IS NULL;
+CALL pointstore.reconcile('full') \gset
+SELECT cor_found(''), status FROM pointstore.reconciliation_run ORDER BY id DESC LIMIT 1;
+SELECT cor_corrupt($$UPDATE pointstore.feed_block SET sealed = NOT sealed$$);
+CALL pointstore.reconcile('full') \gset
+SELECT cor_found('');
+SELECT cor_corrupt($$UPDATE pointstore.feed_block SET sealed = NOT sealed; UPDATE pointstore.feed_block SET last_position = last_position - 1 WHERE first_position = 1$$);
+CALL pointstore.reconcile('full') \gset
+SELECT cor_found(''), status FROM pointstore.reconciliation_run ORDER BY id DESC LIMIT 1;
+SELECT action, resolved_by = 'reconcile' AS by_itself FROM pointstore.finding WHERE code = 'feed_mismatch' ORDER BY id;
 SELECT cor_unmake();
 CALL cor_all('full');
 CALL cor_all('sliced');
@@ -231,5 +298,5 @@ SELECT cor_unmake();
 DELETE FROM pointstore.finding WHERE id < 0;
 ALTER TABLE pointstore.finding ALTER aggregate_id SET NOT NULL, ALTER code SET NOT NULL;
 DROP PROCEDURE cor_all(text), cor_guard(boolean);
-DROP FUNCTION cor_make(), cor_unmake(), cor_corrupt(text), cor_found(text), cor_said(text);
+DROP FUNCTION cor_make(), cor_make_feed(), cor_unmake(), cor_corrupt(text), cor_found(text), cor_said(text);
 DROP TABLE cor_way, cor_result;

@@ -289,7 +289,7 @@ SELECT i, 'b-' || i % 3, 10 - i / 3, 'Earned', 1, 0, 10 - i / 3, '{}', now(), no
 INSERT INTO pointstore.balance (aggregate_id, version, balance) SELECT 'b-' || i, 9, 9 FROM generate_series(0, 2) i;
 RESET session_replication_role;
 SELECT setval('pointstore.event_store_id_seq', 29);
-UPDATE pointstore.feed_start SET unordered_below = 30;
+INSERT INTO pointstore.feed_start (unordered_below) VALUES (30);
 DO $$BEGIN FOR i IN 1 .. 20 LOOP PERFORM pointstore.append_event('b-0', 'Earned', 1); END LOOP; END$$;
 SELECT pointstore.sequence_feed();
 DO $$BEGIN FOR i IN 1 .. 20 LOOP PERFORM pointstore.sequence_feed(); COMMIT; END LOOP; END$$;

@@ -8,7 +8,7 @@ SELECT * FROM no_plan();
 
 SELECT tables_are('pointstore', ARRAY['account_kind', 'account_log', 'account_proof', 'balance', 'event_store', 'feed_block', 'feed_start', 'finding', 'hold', 'projection', 'pure_account',
     'reconciliation', 'reconciliation_checkpoint', 'snapshot', 'subscription', 'subscription_account', 'subscription_log', 'subscription_slot', 'upcaster']);
-SELECT views_are('pointstore', ARRAY['account', 'pg_stat_pointstore', 'reconcile_progress', 'reconciliation_run', 'reconciliation_status', 'store_version',
+SELECT views_are('pointstore', ARRAY['account', 'feed_status', 'pg_stat_pointstore', 'reconcile_progress', 'reconciliation_run', 'reconciliation_status', 'store_version',
     'subscription_retry', 'subscription_status', 'projection_status']);
 SELECT has_sequence('pointstore', 'event_store_id_seq', 'event_store_id_seq');
 
@@ -47,6 +47,12 @@ SELECT results_eq($$SELECT * FROM pg_temp.columns_of('hold')$$, ARRAY[
     'hold_id text C not null', 'aggregate_id text C not null', 'amount bigint not null', 'captured bigint not null', 'status text not null',
     'created_at timestamp with time zone not null', 'expires_at timestamp with time zone', 'closed_at timestamp with time zone',
     'event_id bigint'], 'columns of hold');
+SELECT results_eq($$SELECT * FROM pg_temp.columns_of('feed_block')$$, ARRAY[
+    'first_position bigint not null', 'last_position bigint not null', 'ids int8multirange not null', 'sealed boolean not null default false',
+    'settled_below bigint not null', 'at timestamp with time zone not null default clock_timestamp()'], 'columns of feed_block');
+SELECT col_is_pk('pointstore', 'feed_block', ARRAY['first_position'], 'key of feed_block');
+SELECT columns_are('pointstore', 'feed_status', ARRAY['head', 'sequenced_at', 'unsequenced', 'oldest_unsequenced', 'gaps', 'gaps_open_since', 'gaps_open_pid',
+    'gaps_open_gid', 'sequencer_alive']);
 SELECT columns_are('pointstore', 'account', ARRAY['aggregate_id', 'kind', 'mode', 'unit', 'version', 'balance', 'held', 'available', 'status', 'updated_at']);
 SELECT columns_are('pointstore', 'pg_stat_pointstore', ARRAY['database', 'appends', 'replays', 'version_conflicts', 'request_mismatches', 'insufficient_balance',
     'balance_limit', 'account_frozen', 'account_closed', 'account_missing', 'not_allowed', 'combined_batches', 'combined_events', 'avg_batch', 'avg_wait',
@@ -118,6 +124,12 @@ SELECT is(pg_temp.signature(name), signature, name) FROM (VALUES
     ('get_balance', 'aggregate_id text -> SETOF account_state'),
     ('balance_at', 'aggregate_id text, at timestamp with time zone -> bigint'),
     ('balance_as_of', 'aggregate_id text, version bigint -> bigint'),
+    ('feed_head', ' -> bigint'),
+    ('read_feed', 'after bigint DEFAULT 0, max_events integer DEFAULT 1000, event_types text[] DEFAULT NULL::text[], aggregate_prefix text DEFAULT NULL::text -> SETOF feed_event'),
+    ('position_of', 'event_id bigint -> bigint'),
+    ('sequence_feed', ' -> bigint'),
+    ('feed_incarnation', ' -> text'),
+    ('feed_check', 'OUT code text, OUT "position" bigint, OUT event_id bigint -> SETOF record'),
     ('check_version', ' -> trigger'),
     ('pg_stat_pointstore_reset', ' -> void'),
     ('grant_access', 'role regrole, level text -> void')) f(name, signature);

@@ -37,6 +37,7 @@ export PG_CONFIG
 #   make, make install    builds the library, and installs it into the PostgreSQL of PG_CONFIG=...
 #   make installcheck     regression and isolation tests, in a running server (PGHOST, PGUSER: a superuser)
 #   make check            every test, on clusters of its own; SUITES="regress isolation pgtap tap": some
+#   make check-examples   the examples, against brokers of their own; EXAMPLES="relay": some
 #   make coverage         the same with gcov
 #   make demo, demo-stop  a week of a loyalty programme on one screen, on a cluster of its own
 #   make bench            against functions written by hand, in an hour; BENCH_PARTS="clients reconcile": some
@@ -45,7 +46,7 @@ export PG_CONFIG
 #   make clean            removes what was built
 
 # What installs its packages itself, and runs clusters of its own.
-scripts = help check coverage demo demo-stop bench bench-quick
+scripts = help check check-examples coverage demo demo-stop bench bench-quick
 .PHONY: $(scripts)
 ifneq (,$(filter $(scripts),$(MAKECMDGOALS)))
 
@@ -53,6 +54,8 @@ help:
 	@awk -F ' *# ' '/^# targets:/ { list = 1; next } !/^# / { list = 0 } list { print $$2 }' $(firstword $(MAKEFILE_LIST))
 check:
 	@test/env/check $(SUITES)
+check-examples:
+	@test/env/check-examples $(EXAMPLES)
 coverage:
 	@test/env/coverage
 demo:

@@ -27,9 +27,9 @@
 
 static Datum multirange_of(const IdRange *ranges, int n);
 static RangeType *make_id_range(TypeCacheEntry *type, const IdRange *range);
-static bool grow(Block *block, int64 id);
-static void seal(Block *block);
-static void write_block(Block *block, int64 settled_below);
+static bool grow(FeedBlock *block, int64 id);
+static void seal(FeedBlock *block);
+static void write_block(FeedBlock *block, int64 settled_below);
 
 /* Ranges, ascending and apart, as an int8multirange. */
 static Datum
@@ -81,7 +81,7 @@ pointstore_read_multirange(Datum multirange, IdRange *ranges, int room)
 
 /* The last block, and below which id everything has a position or never will. */
 void
-pointstore_read_last_block(Block *block, int64 *settled_below)
+pointstore_read_last_block(FeedBlock *block, int64 *settled_below)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT coalesce(CAST(first_position AS pg_catalog.int8), 0), coalesce(CAST(last_position AS pg_catalog.int8), 0),"
@@ -110,7 +110,7 @@ pointstore_read_last_block(Block *block, int64 *settled_below)
 
 /* Gives these ids, ascending, the next positions; block is the last one, and becomes what is then the last one. */
 void
-pointstore_write_positions(Block *block, const Ids *ids, int64 settled_below)
+pointstore_write_positions(FeedBlock *block, const Ids *ids, int64 settled_below)
 {
 	int			i;
 
@@ -134,7 +134,7 @@ pointstore_write_positions(Block *block, const Ids *ids, int64 settled_below)
 
 /* Puts an id at the end of a block; false: it does not go there. */
 static bool
-grow(Block *block, int64 id)
+grow(FeedBlock *block, int64 id)
 {
 	IdRange    *last = block->nranges > 0 ? &block->ranges[block->nranges - 1] : NULL;
 
@@ -153,13 +153,13 @@ grow(Block *block, int64 id)
 }
 
 static void
-seal(Block *block)
+seal(FeedBlock *block)
 {
 	block->sealed = block->nranges == BLOCK_RANGES || block->last - block->first + 1 >= BLOCK_EVENTS;
 }
 
 static void
-write_block(Block *block, int64 settled_below)
+write_block(FeedBlock *block, int64 settled_below)
 {
 	static PointstorePlan insert = {
 		.sql = "INSERT INTO pointstore.feed_block (first_position, last_position, ids, sealed, settled_below, at)"
@@ -187,7 +187,7 @@ write_block(Block *block, int64 settled_below)
 
 /* Notes how far the feed is settled, where no position is given. */
 void
-pointstore_write_settled(const Block *block, int64 settled_below)
+pointstore_write_settled(const FeedBlock *block, int64 settled_below)
 {
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.feed_block SET settled_below = $2 WHERE first_position" EQ "$1",

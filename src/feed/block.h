@@ -21,11 +21,11 @@ typedef struct Block
 	IdRange		ranges[BLOCK_RANGES];
 	bool		sealed;
 	bool		stored;			/* it has a row */
-} Block;
+} FeedBlock;
 
 extern int	pointstore_read_multirange(Datum multirange, IdRange *ranges, int room);
-extern void pointstore_read_last_block(Block *block, int64 *settled_below);
-extern void pointstore_write_positions(Block *block, const Ids *ids, int64 settled_below);
-extern void pointstore_write_settled(const Block *block, int64 settled_below);
+extern void pointstore_read_last_block(FeedBlock *block, int64 *settled_below);
+extern void pointstore_write_positions(FeedBlock *block, const Ids *ids, int64 settled_below);
+extern void pointstore_write_settled(const FeedBlock *block, int64 settled_below);
 
 #endif							/* POINTSTORE_BLOCK_H */

@@ -48,7 +48,7 @@ typedef struct Stretch
 } Stretch;
 
 static bool read_stretch(const FeedPage *page, int64 after, int64 most, Stretch *stretch);
-static void add_block(Stretch *stretch, const Block *block, int64 after, int64 upto);
+static void add_block(Stretch *stretch, const FeedBlock *block, int64 after, int64 upto);
 static bool read_stretch_events(FeedPage *page, const Stretch *stretch, MemoryContext context);
 static TupleDesc describe_rows(TupleDesc found, MemoryContext context);
 static Portal open_cursor(const FeedPage *page, const Stretch *stretch);
@@ -173,7 +173,7 @@ read_stretch(const FeedPage *page, int64 after, int64 most, Stretch *stretch)
 	stretch->positions = palloc(sizeof(int64) * BLOCK_RANGES * BLOCKS_AT_ONCE);
 	for (i = 0; i < SPI_processed; i++)
 	{
-		Block		block;
+		FeedBlock	block;
 		bool		isnull;
 
 		block.first = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
@@ -187,7 +187,7 @@ read_stretch(const FeedPage *page, int64 after, int64 most, Stretch *stretch)
 
 /* The part of a block that is between two positions. */
 static void
-add_block(Stretch *stretch, const Block *block, int64 after, int64 upto)
+add_block(Stretch *stretch, const FeedBlock *block, int64 after, int64 upto)
 {
 	int64		position = block->first;
 	int			i;

@@ -61,7 +61,7 @@ typedef struct Sequencer
 	Oid			events;			/* whose it is */
 	bool		valid;			/* of what is committed, or in this transaction */
 	bool		under_way;
-	Block		block;			/* the last */
+	FeedBlock	block;			/* the last */
 	int64		settled_below;	/* as it is stored */
 	int64		highest;		/* up to there every id has a position, or is in a gap, or is given up */
 	int64		unordered_below;	/* ids below it may fall within an account */
@@ -177,7 +177,7 @@ static bool
 is_up_to_date(const Drawn *drawn)
 {
 	Oid			events = pointstore_store()->table[TABLE_EVENT_STORE].relid;
-	Block		last;
+	FeedBlock	last;
 	int64		settled_below;
 	bool		result;
 

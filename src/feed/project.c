@@ -260,7 +260,7 @@ pointstore_take_turn(text *name)
 	}
 	PG_END_TRY();
 	/* a handler may have given back all locks of the session */
-	if (LockHeldByMe(&tag, ExclusiveLock))
+	if (pointstore_holds_lock(&tag, ExclusiveLock))
 		(void) LockRelease(&tag, ExclusiveLock, true);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(turn.context);

@@ -311,6 +311,14 @@ pointstore_timeline(void)
 	return timeline;
 }
 
+/* Whether this process holds a lock in just this mode; since 17 a stronger one may count too */
+#include "storage/lock.h"
+#if PG_VERSION_NUM >= 170000
+#define pointstore_holds_lock(tag, mode) LockHeldByMe(tag, mode, false)
+#else
+#define pointstore_holds_lock(tag, mode) LockHeldByMe(tag, mode)
+#endif
+
 /* A range; may report an error softly since 16. */
 #include "utils/rangetypes.h"
 static inline RangeType *

@@ -288,9 +288,49 @@ INSERT INTO pointstore.upcaster VALUES (NULL, NULL, NULL), ('Counted', 2, 'st_up
 SELECT version, payload FROM pointstore.load_events('st-u', 2, 1);
 ROLLBACK;
 DELETE FROM pointstore.upcaster;
+SELECT pointstore.drop_snapshots() > 0;
+
+-- verify_replay: another reducer, and snapshots
+CREATE FUNCTION st_new(state jsonb, event pointstore.event) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    IF event.aggregate_id = 'st-v3' AND event.version = 2 THEN RAISE division_by_zero; END IF;
+    RETURN public.st_sum(state, event) || CASE WHEN event.aggregate_id = 'st-v2' AND event.version >= 3 THEN '{"more": 1}'::jsonb ELSE '{}' END;
+END $$;
+INSERT INTO pointstore.account_kind (kind, reducer) VALUES ('st-v', 'public.st_sum');
+SELECT count(*) FROM generate_series(1, 5) a, generate_series(1, 4) i, pointstore.append_event('st-v' || a, 'Earned', i, kind => 'st-v');
+DO $$ DECLARE r bigint; BEGIN CALL pointstore.verify_replay('st-v', 'st_new(jsonb,pointstore.event)', 1, r); RAISE NOTICE '%', r; END $$;
+CALL pointstore.verify_replay('st-v', 'st_new(jsonb,pointstore.event)');
+SELECT d.run, d.aggregate_id, d.version, d.before, d.after, left(d.error, 5) AS error FROM pointstore.replay_difference d ORDER BY run, aggregate_id;
+SELECT run, kind, reducer, sample, finished_at IS NOT NULL AS finished, accounts, accounts_total, events, differences FROM pointstore.replay_run ORDER BY run;
+-- the same accounts each time
+CALL pointstore.verify_replay('st-v', 'st_new(jsonb,pointstore.event)', 0.5);
+CALL pointstore.verify_replay('st-v', 'st_new(jsonb,pointstore.event)', 0.5);
+SELECT count(DISTINCT (accounts, events, differences)), max(accounts) < 5 AS fewer FROM pointstore.replay_run WHERE sample < 1;
+-- snapshots that are what the events come to, and one that is not
+SELECT pointstore.take_snapshot('st-v' || a) FROM generate_series(1, 4) a;
+CALL pointstore.verify_replay('st-v');
+UPDATE pointstore.snapshot SET state = '{"sum": 0}' WHERE aggregate_id = 'st-v4';
+CALL pointstore.verify_replay('st-v');
+SELECT run, aggregate_id, version, before, after, error FROM pointstore.replay_difference WHERE run > 4 ORDER BY run;
+-- what it refuses
+CALL pointstore.verify_replay('st-none');
+CALL pointstore.verify_replay(NULL);
+CALL pointstore.verify_replay('st-v', NULL, 0);
+CALL pointstore.verify_replay('st-v', NULL, 'NaN');
+CALL pointstore.verify_replay('st-v', NULL, 1, 1);
+CALL pointstore.verify_replay('default');
+CALL pointstore.verify_replay('st-v', 'pg_catalog.jsonb_pretty(jsonb)');
+BEGIN;
+CALL pointstore.verify_replay('st-v');
+ROLLBACK;
+-- one that was interrupted goes on
+UPDATE pointstore.replay_run SET finished_at = NULL, upto = 'st-v2' WHERE run = 1;
+DELETE FROM pointstore.replay_difference WHERE run = 1;
+CALL pointstore.verify_replay('st-v', 'st_new(jsonb,pointstore.event)', 1, 1);
+SELECT aggregate_id, version FROM pointstore.replay_difference WHERE run = 1;
 SELECT pointstore.drop_snapshots();
 UPDATE pointstore.account_kind SET reducer = NULL;
 DROP SCHEMA st CASCADE;
 DROP OWNED BY regress_st_owner, regress_st_reader, regress_st_author;
-DROP FUNCTION st_sum, st_who, st_up1, st_up2, st_try, st_tell;
+DROP FUNCTION st_new, st_sum, st_who, st_up1, st_up2, st_try, st_tell;
 DROP ROLE regress_st_owner, regress_st_reader, regress_st_author;

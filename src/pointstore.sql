@@ -38,6 +38,7 @@ BEGIN
     PERFORM pointstore.comment_on_upcasters();
     PERFORM pointstore.comment_on_snapshots();
     PERFORM pointstore.comment_on_projections();
+    PERFORM pointstore.comment_on_replays();
 END
 $$;
 COMMENT ON FUNCTION pointstore.comment_on_store() IS
@@ -97,6 +98,7 @@ BEGIN
     PERFORM pointstore.create_upcasters();
     PERFORM pointstore.create_snapshots();
     PERFORM pointstore.create_projections();
+    PERFORM pointstore.create_replays();
     PERFORM pointstore.comment_on_store();
     PERFORM pointstore.create_store_views();
     PERFORM pointstore.create_store_triggers();
@@ -195,6 +197,9 @@ BEGIN
     END IF;
     IF to_regclass('pointstore.projection') IS NULL THEN
         PERFORM pointstore.create_projections();
+    END IF;
+    IF to_regclass('pointstore.replay_run') IS NULL THEN
+        PERFORM pointstore.create_replays();
     END IF;
 END
 $$;
@@ -335,7 +340,7 @@ BEGIN
             pointstore.create_projection(text, regprocedure, bigint, text[], text, smallint, integer, text),
             pointstore.drop_projection(text), pointstore.rebuild_projection(text, regprocedure),
             pointstore.pg_stat_pointstore_reset() TO %s', role);
-        EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.sweep_holds(), pointstore.reconcile(text, bigint), pointstore.run_projection(text) TO %s', role);
+        EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.sweep_holds(), pointstore.verify_replay(text, regprocedure, double precision, bigint), pointstore.reconcile(text, bigint), pointstore.run_projection(text) TO %s', role);
     END IF;
 END
 $$;

@@ -46,12 +46,12 @@ PG_FUNCTION_INFO_V1(pointstore_aggregate_state);
 
 #define EVENTS_AT_ONCE 100
 
-static void put_event(Datum *values, bool *nulls, void *arg);
+static bool put_event(Datum *values, bool *nulls, void *arg);
 static void refuse_negative(const char *what, int64 value);
 static int64 version_asked(FunctionCallInfo fcinfo, const StateAccount *account);
 static Portal open_events(const EventRange *range);
 static char *stamp_of(const StateAccount *account, const char *definition);
-static void fold_one(Datum *values, bool *nulls, void *arg);
+static bool fold_one(Datum *values, bool *nulls, void *arg);
 static void tell_fold(void *arg);
 
 /* load_events(aggregate_id, after_version, max_events, raw) */
@@ -82,12 +82,13 @@ pointstore_load_events(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-static void
+static bool
 put_event(Datum *values, bool *nulls, void *arg)
 {
 	ReturnSetInfo *rsinfo = arg;
 
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	return true;
 }
 
 static void
@@ -265,15 +266,16 @@ pointstore_fold_upto(Fold *fold, text *aggregate_id, int64 upto, const Upcasters
 	pointstore_read_events(&range, fold_one, fold);
 }
 
-static void
+static bool
 fold_one(Datum *values, bool *nulls, void *arg)
 {
-	pointstore_fold_event(arg, values, nulls, pointstore_event_datum(values, nulls));
+	pointstore_fold_event(arg, values, pointstore_event_datum(values, nulls));
+	return true;
 }
 
 /* Passes a state through the reducer with one event, which is there twice: as columns, and as pointstore.event. */
 void
-pointstore_fold_event(Fold *fold, Datum *values, bool *nulls, Datum event)
+pointstore_fold_event(Fold *fold, Datum *values, Datum event)
 {
 	Datum		arguments[2] = {fold->state, event};
 	void	   *told[2] = {fold, values};
@@ -319,19 +321,20 @@ pointstore_event_datum(Datum *values, bool *nulls)
 	return event;
 }
 
-/* Hands over an account's events, one by one, in order of version. */
+/* Hands over an account's events, one by one, in order of version, until false is the answer. */
 void
-pointstore_read_events(const EventRange *range, void (*take) (Datum *values, bool *nulls, void *arg), void *arg)
+pointstore_read_events(const EventRange *range, bool (*take) (Datum *values, bool *nulls, void *arg), void *arg)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pointstore event", ALLOCSET_DEFAULT_SIZES);
 	Portal		cursor = open_events(range);
+	bool		more = true;
 
-	for (SPI_cursor_fetch(cursor, true, EVENTS_AT_ONCE); SPI_processed > 0; SPI_cursor_fetch(cursor, true, EVENTS_AT_ONCE))
+	for (SPI_cursor_fetch(cursor, true, EVENTS_AT_ONCE); more && SPI_processed > 0; SPI_cursor_fetch(cursor, true, EVENTS_AT_ONCE))
 	{
 		SPITupleTable *rows = SPI_tuptable;
 		uint64		i;
 
-		for (i = 0; i < rows->numvals; i++)
+		for (i = 0; more && i < rows->numvals; i++)
 		{
 			MemoryContext old = MemoryContextSwitchTo(scratch);
 			Datum		values[N_EVENT_COLUMNS];
@@ -340,7 +343,7 @@ pointstore_read_events(const EventRange *range, void (*take) (Datum *values, boo
 			CHECK_FOR_INTERRUPTS();
 			heap_deform_tuple(rows->vals[i], rows->tupdesc, values, nulls);
 			pointstore_upcast_columns(range->upcasters, values, nulls, 0);
-			take(values, nulls, arg);
+			more = take(values, nulls, arg);
 			MemoryContextSwitchTo(old);
 			MemoryContextReset(scratch);
 		}

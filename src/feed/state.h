@@ -57,8 +57,8 @@ extern Reducer *pointstore_load_reducer(const StateAccount *account);
 extern void pointstore_begin_fold(Fold *fold, Oid reducer);
 extern bool pointstore_find_snapshot(Fold *fold, text *aggregate_id, int64 upto, const char *stamp);
 extern void pointstore_fold_upto(Fold *fold, text *aggregate_id, int64 upto, const Upcasters *upcasters);
-extern void pointstore_fold_event(Fold *fold, Datum *values, bool *nulls, Datum event);
+extern void pointstore_fold_event(Fold *fold, Datum *values, Datum event);
 extern Datum pointstore_event_datum(Datum *values, bool *nulls);
-extern void pointstore_read_events(const EventRange *range, void (*take) (Datum *values, bool *nulls, void *arg), void *arg);
+extern void pointstore_read_events(const EventRange *range, bool (*take) (Datum *values, bool *nulls, void *arg), void *arg);
 
 #endif							/* POINTSTORE_STATE_H */

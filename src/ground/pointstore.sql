@@ -32,6 +32,8 @@ AS $$
     ('upcaster',                  'r', '1.3'),
     ('snapshot',                  'r', '1.3'),
     ('projection',                'r', '1.3'),
+    ('replay_run',                'r', '1.3'),
+    ('replay_difference',         'r', '1.3'),
     ('store_version',             'v', '0.9'),
     ('account',                   'v', '0.9'),
     ('reconciliation_run',        'v', '1.0'),

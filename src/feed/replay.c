@@ -1,0 +1,391 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/feed/replay.c
+ *		verify_replay(): whether other logic makes other states, or a snapshot is not what the events come to.
+ *
+ * Accounts are gone through in the order of their ids, in slices of so many accounts or events, each a step of its own with
+ * one snapshot. What a slice has found, and how far it has come, commit together: a run that was interrupted goes on from there.
+ * No lock is taken: events do not change.
+ *
+ * Each account is a subtransaction, so that a reducer that fails, or writes, leaves nothing behind but what is noted.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "feed/state.h"
+#include "ground/function.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
+#include "ground/sql.h"
+#include "ground/step.h"
+#include "ground/store.h"
+
+PG_FUNCTION_INFO_V1(pointstore_verify_replay);
+
+/* A slice ends at so many accounts or, on the way, events. */
+#define SLICE_ACCOUNTS	500
+#define SLICE_EVENTS	20000
+
+/* Whether an account is in a sample, by its hash: always the same ones, and those of a smaller sample too. */
+#define IN_SAMPLE(id, limit) "(" HASH_OF(id) " OPERATOR(pg_catalog.&) 9223372036854775807)" LE limit
+
+typedef struct Replay
+{
+	int64		run;
+	char	   *kind;
+	Oid			reducer;		/* InvalidOid: snapshots are compared */
+	double		sample;
+	char	   *upto;
+	/* of this slice */
+	int64		accounts;
+	int64		events;
+	int64		differences;
+	/* of the account under way */
+	text	   *id;
+	Fold		before;
+	Fold		after;
+	int64		version;
+	bool		reading;		/* its events */
+	bool		in_event;		/* of that version, else between it and the next */
+	bool		before_done;	/* of that version */
+	bool		differs;
+	SPITupleTable *snapshots;
+	uint64		nsnapshots;
+	uint64		next;
+} Replay;
+
+static void read_arguments(FunctionCallInfo fcinfo, Replay *replay);
+static void begin_run(Replay *replay, bool goes_on);
+static void refuse_run(const Replay *replay);
+static bool replay_slice(Replay *replay);
+static int64 sample_limit(double sample);
+static void replay_account(Replay *replay);
+static bool compare_account(void *arg);
+static bool read_snapshots(Replay *replay, const char *stamp);
+static bool compare_reducers(Datum *values, bool *nulls, void *arg);
+static bool compare_snapshots(Datum *values, bool *nulls, void *arg);
+static bool differ(Datum a, Datum b);
+static void note_difference(Replay *replay, const ErrorData *error);
+static void note_progress(const Replay *replay, bool finished);
+
+/* verify_replay(kind, reducer, sample, run): the number of the run. */
+Datum
+pointstore_verify_replay(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Replay		replay = {0};
+	TupleDesc	desc;
+	Datum		run;
+	bool		isnull = false;
+
+	pointstore_begin_procedure(fcinfo, "verify_replay()");
+	read_arguments(fcinfo, &replay);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	desc = BlessTupleDesc(desc);
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	pointstore_next_step();
+	begin_run(&replay, !PG_ARGISNULL(3));
+	pointstore_next_step();
+	while (replay_slice(&replay))
+		pointstore_next_step();
+	pointstore_last_step();
+	SPI_finish();
+	MemoryContextSwitchTo(context);
+	run = Int64GetDatum(replay.run);
+	return HeapTupleGetDatum(heap_form_tuple(desc, &run, &isnull));
+}
+
+static void
+read_arguments(FunctionCallInfo fcinfo, Replay *replay)
+{
+	replay->kind = text_to_cstring(pointstore_name(fcinfo, 0, "kind"));
+	replay->reducer = PG_ARGISNULL(1) ? InvalidOid : PG_GETARG_OID(1);
+	if (PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("sample must not be null")));
+	replay->sample = PG_GETARG_FLOAT8(2);
+	if (!(replay->sample > 0 && replay->sample <= 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("sample must be above 0 and not above 1, is %g", replay->sample)));
+	replay->run = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3);
+	if (OidIsValid(replay->reducer))
+		pointstore_require_function(replay->reducer, FUNCTION_REDUCER, GetUserId());
+}
+
+/* Begins a run, or goes on with one: 22023, 55000. */
+static void
+begin_run(Replay *replay, bool goes_on)
+{
+	static PointstorePlan insert = {
+		.sql = "INSERT INTO pointstore.replay_run (kind, reducer, sample, accounts_total)"
+		" SELECT k.kind, $2, $3, (SELECT pg_catalog.count(*) FROM pointstore.balance b WHERE b.kind" EQ "$1 AND " IN_SAMPLE("b.aggregate_id", "$4") ")"
+		PLUS "(SELECT pg_catalog.count(*) FROM pointstore.pure_account p WHERE p.kind" EQ "$1 AND " IN_SAMPLE("p.aggregate_id", "$4") ")"
+		"  FROM pointstore.account_kind k WHERE k.kind" EQ "$1 RETURNING CAST(run AS pg_catalog.int8), upto",
+		.nargs = 4, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID, INT8OID}
+	};
+	static PointstorePlan find = {
+		.sql = "SELECT CAST(r.run AS pg_catalog.int8), CAST(r.upto AS pg_catalog.text) FROM pointstore.replay_run r"
+		" WHERE r.run" EQ "$5 AND r.kind" EQ "$1 AND coalesce(r.reducer, '')" EQ "coalesce($2, '') AND r.sample" EQ "$3 AND $4 IS NOT NULL"
+		" AND r.finished_at IS NULL AND r.upto IS NOT NULL",
+		.nargs = 5, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID, INT8OID, INT8OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	bool		given = OidIsValid(replay->reducer);
+	Datum		values[5] = {CStringGetTextDatum(replay->kind), 0, Float8GetDatum(replay->sample), Int64GetDatum(sample_limit(replay->sample)), Int64GetDatum(replay->run)};
+	PointstoreScope scope;
+	bool		isnull;
+
+	if (given)
+		values[1] = CStringGetTextDatum(pointstore_function_text(replay->reducer, FUNCTION_REDUCER));
+	pointstore_act_as_reader(&scope);
+	pointstore_execute(goes_on ? &find : &insert, values, given ? NULL : " n   ", false);
+	if (SPI_processed == 0)
+		refuse_run(replay);
+	replay->run = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	MemoryContextSwitchTo(context);
+	replay->upto = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+	pointstore_act_as_caller(&scope);
+}
+
+/* 22023 */
+static void
+refuse_run(const Replay *replay)
+{
+	if (replay->run == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no kind \"%s\"", replay->kind)));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("there is no run %lld of kind \"%s\" with these arguments that has not ended", (long long) replay->run, replay->kind)));
+}
+
+/* Goes through the next accounts. False: there are none. */
+static bool
+replay_slice(Replay *replay)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT a.aggregate_id FROM ("
+		" SELECT b.aggregate_id FROM pointstore.balance b WHERE b.kind" EQ "$1 AND b.aggregate_id" GT "$2"
+		" UNION ALL SELECT p.aggregate_id FROM pointstore.pure_account p WHERE p.kind" EQ "$1 AND p.aggregate_id" GT "$2) a"
+		" WHERE " IN_SAMPLE("a.aggregate_id", "$3") " ORDER BY a.aggregate_id LIMIT $4",
+		.nargs = 4, .argtypes = {TEXTOID, TEXTOID, INT8OID, INT8OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(context, "pointstore replay", ALLOCSET_DEFAULT_SIZES);
+	Datum		values[4] = {
+		CStringGetTextDatum(replay->kind), CStringGetTextDatum(replay->upto), Int64GetDatum(sample_limit(replay->sample)), Int64GetDatum(SLICE_ACCOUNTS)
+	};
+	PointstoreScope scope;
+	SPITupleTable *accounts;
+	uint64		i;
+
+	pointstore_act_as_reader(&scope);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	replay->accounts = replay->events = replay->differences = 0;
+	pointstore_execute(&plan, values, NULL, true);
+	accounts = SPI_tuptable;
+	for (i = 0; i < accounts->numvals && replay->events < SLICE_EVENTS; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(context);
+		replay->upto = SPI_getvalue(accounts->vals[i], accounts->tupdesc, 1);
+		MemoryContextSwitchTo(scratch);
+		replay->id = cstring_to_text(replay->upto);
+		replay_account(replay);
+		MemoryContextSwitchTo(context);
+		MemoryContextReset(scratch);
+	}
+	note_progress(replay, i == 0);
+	PopActiveSnapshot();
+	pointstore_act_as_caller(&scope);
+	MemoryContextDelete(scratch);
+	return i > 0;
+}
+
+/* The highest of the hashes that are in the sample. */
+static int64
+sample_limit(double sample)
+{
+	double		limit = sample * (double) PG_INT64_MAX;
+
+	return limit >= (double) PG_INT64_MAX ? PG_INT64_MAX : (int64) limit;
+}
+
+/* Compares one account, and notes what differs. */
+static void
+replay_account(Replay *replay)
+{
+	ErrorData  *error;
+
+	replay->before = replay->after = (Fold) {.context = CurrentMemoryContext};
+	replay->version = 0;
+	replay->differs = replay->before_done = replay->reading = replay->in_event = false;
+	replay->accounts++;
+	error = pointstore_attempt(compare_account, replay);
+	/* what fails before the first event fails for every account */
+	if (error != NULL && !replay->reading)
+		ReThrowError(error);
+	if (error != NULL && !replay->in_event)
+	{
+		/* an upcaster */
+		replay->version++;
+		replay->before_done = false;
+	}
+	if (error != NULL || replay->differs)
+		note_difference(replay, error);
+}
+
+/* In a subtransaction, of which nothing is to stay. */
+static bool
+compare_account(void *arg)
+{
+	Replay	   *replay = arg;
+	EventRange	range = {.aggregate_id = replay->id, .upto = PG_INT64_MAX, .most = PG_INT64_MAX};
+	StateAccount account;
+	Reducer    *reducer;
+
+	SPI_connect();
+	MemoryContextSwitchTo(replay->before.context);
+	pointstore_read_state_account(&account, replay->id);
+	reducer = pointstore_load_reducer(&account);
+	range.upcasters = reducer->upcasters;
+	if (OidIsValid(replay->reducer))
+	{
+		pointstore_begin_fold(&replay->before, reducer->function);
+		pointstore_begin_fold(&replay->after, replay->reducer);
+		replay->reading = true;
+		pointstore_read_events(&range, compare_reducers, replay);
+	}
+	else if (read_snapshots(replay, reducer->stamp))
+	{
+		pointstore_begin_fold(&replay->after, reducer->function);
+		replay->reading = true;
+		pointstore_read_events(&range, compare_snapshots, replay);
+	}
+	SPI_finish();
+	return false;
+}
+
+/* The snapshots of the account that aggregate_state() would go on from. False: there are none. */
+static bool
+read_snapshots(Replay *replay, const char *stamp)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT CAST(s.version AS pg_catalog.int8), CAST(s.state AS pg_catalog.jsonb)"
+		"  FROM pointstore.snapshot s JOIN pointstore.event_store e ON e.aggregate_id" EQ "s.aggregate_id AND e.version" EQ "s.version"
+		" WHERE s.aggregate_id" EQ "$1 AND s.state IS NOT NULL AND s.stamp" EQ STAMP_WITH("$2", "e.id") " ORDER BY s.version",
+		.nargs = 2, .argtypes = {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {PointerGetDatum(replay->id), CStringGetTextDatum(stamp)};
+
+	pointstore_execute(&plan, values, NULL, true);
+	replay->snapshots = SPI_tuptable;
+	replay->nsnapshots = SPI_processed;
+	replay->next = 0;
+	return replay->nsnapshots > 0;
+}
+
+/* One event by both reducers. */
+static bool
+compare_reducers(Datum *values, bool *nulls, void *arg)
+{
+	Replay	   *replay = arg;
+	Datum		event = pointstore_event_datum(values, nulls);
+
+	replay->version = DatumGetInt64(values[EV_VERSION]);
+	replay->events++;
+	replay->in_event = true;
+	replay->before_done = false;
+	pointstore_fold_event(&replay->before, values, event);
+	replay->before_done = true;
+	pointstore_fold_event(&replay->after, values, event);
+	replay->differs = differ(replay->before.state, replay->after.state);
+	replay->in_event = false;
+	return !replay->differs;
+}
+
+/* One event, and the snapshot at it, if there is one. */
+static bool
+compare_snapshots(Datum *values, bool *nulls, void *arg)
+{
+	Replay	   *replay = arg;
+	HeapTuple	row = replay->snapshots->vals[replay->next];
+	bool		isnull;
+	MemoryContext old;
+
+	replay->version = DatumGetInt64(values[EV_VERSION]);
+	replay->events++;
+	replay->in_event = true;
+	pointstore_fold_event(&replay->after, values, pointstore_event_datum(values, nulls));
+	replay->in_event = false;
+	if (DatumGetInt64(SPI_getbinval(row, replay->snapshots->tupdesc, 1, &isnull)) != replay->version)
+		return true;
+	old = MemoryContextSwitchTo(replay->after.context);
+	replay->before.state = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(row, replay->snapshots->tupdesc, 2, &isnull)));
+	MemoryContextSwitchTo(old);
+	replay->differs = replay->before_done = differ(replay->before.state, replay->after.state);
+	return !replay->differs && ++replay->next < replay->nsnapshots;
+}
+
+static bool
+differ(Datum a, Datum b)
+{
+	return compareJsonbContainers(&DatumGetJsonbP(a)->root, &DatumGetJsonbP(b)->root) != 0;
+}
+
+/* Notes the first version at which an account differs, or at which a reducer has failed. */
+static void
+note_difference(Replay *replay, const ErrorData *error)
+{
+	static PointstorePlan plan = {
+		.sql = "INSERT INTO pointstore.replay_difference (run, aggregate_id, version, before, after, error) VALUES ($1, $2, $3, $4, $5, $6)",
+		.nargs = 6, .argtypes = {INT8OID, TEXTOID, INT8OID, JSONBOID, JSONBOID, TEXTOID}
+	};
+	Datum		values[6] = {
+		Int64GetDatum(replay->run), PointerGetDatum(replay->id), Int64GetDatum(replay->version), replay->before.state, replay->after.state
+	};
+	char		nulls[] = "      ";
+
+	nulls[3] = replay->before_done ? ' ' : 'n';
+	nulls[4] = error == NULL ? ' ' : 'n';
+	nulls[5] = error != NULL ? ' ' : 'n';
+	if (error != NULL)
+		values[5] = CStringGetTextDatum(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message ? error->message : ""));
+	replay->differences++;
+	pointstore_execute(&plan, values, nulls, false);
+}
+
+/* What the slice has come to. */
+static void
+note_progress(const Replay *replay, bool finished)
+{
+	static PointstorePlan plan = {
+		.sql = "UPDATE pointstore.replay_run SET upto = $2, accounts = accounts" PLUS "$3, events = events" PLUS "$4, differences = differences" PLUS "$5,"
+		" finished_at = CASE WHEN $6 THEN pg_catalog.clock_timestamp() END WHERE run" EQ "$1",
+		.nargs = 6, .argtypes = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID}
+	};
+	Datum		values[6] = {
+		Int64GetDatum(replay->run), CStringGetTextDatum(replay->upto), Int64GetDatum(replay->accounts), Int64GetDatum(replay->events),
+		Int64GetDatum(replay->differences), BoolGetDatum(finished)
+	};
+
+	pointstore_execute(&plan, values, NULL, false);
+}

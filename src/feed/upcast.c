@@ -51,6 +51,7 @@ typedef struct Upcasting
 	int64		position;
 } Upcasting;
 
+static HeapTuple upcast(const Upcasters *upcasters, HeapTuple row, TupleDesc desc, int64 position);
 static Upcaster *find_upcaster(const Upcasters *upcasters, const Datum *values, const bool *nulls);
 static Datum call_upcaster(const Upcasters *upcasters, Upcaster *upcaster, const Datum *values, int64 position);
 static void tell_event(void *arg);
@@ -90,8 +91,9 @@ pointstore_read_upcasters(void)
 	return upcasters;
 }
 
-HeapTuple
-pointstore_upcast(const Upcasters *upcasters, HeapTuple row, TupleDesc desc, int64 position)
+/* An event's row with the newest form of its payload; the row itself where it has that. */
+static HeapTuple
+upcast(const Upcasters *upcasters, HeapTuple row, TupleDesc desc, int64 position)
 {
 	Datum		values[N_EVENT_COLUMNS];
 	bool		nulls[N_EVENT_COLUMNS];
@@ -114,7 +116,7 @@ pointstore_upcast_page(FeedPage *page)
 	for (i = 0; upcasters != NULL && i < page->nevents; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		page->events[i].row = pointstore_upcast(upcasters, page->events[i].row, page->desc, page->events[i].position);
+		page->events[i].row = upcast(upcasters, page->events[i].row, page->desc, page->events[i].position);
 	}
 }
 

@@ -27,7 +27,6 @@ extern Upcasters *pointstore_read_upcasters(void);
  * current memory context. The row has the store's columns, in their order (FeedEvent). upcasters may be NULL.
  * What an upcaster raises is raised; the DETAIL says position, where it is not 0, aggregate_id, version and event_type.
  */
-extern HeapTuple pointstore_upcast(const Upcasters *upcasters, HeapTuple row, TupleDesc desc, int64 position);
 
 /* The same of all events of a page, where the memory context of the page is current. */
 extern void pointstore_upcast_page(FeedPage *page);

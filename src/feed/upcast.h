@@ -23,12 +23,9 @@ typedef struct Upcasters Upcasters;
 extern Upcasters *pointstore_read_upcasters(void);
 
 /*
- * An event in the newest form of its payload: the row itself, where that is stored, else another one, in the
- * current memory context. The row has the store's columns, in their order (FeedEvent). upcasters may be NULL.
+ * Brings all events of a page to the newest form of their payloads, where the memory context of the page is current.
  * What an upcaster raises is raised; the DETAIL says position, where it is not 0, aggregate_id, version and event_type.
  */
-
-/* The same of all events of a page, where the memory context of the page is current. */
 extern void pointstore_upcast_page(FeedPage *page);
 
 /* The same of an event's columns, of which payload and payload_version are replaced. */

@@ -41,7 +41,8 @@ sub feed_faults
 {
 	my ($server, $db) = @_;
 	return $server->safe_psql($db // 'postgres', <<'END');
-WITH feed AS MATERIALIZED (SELECT * FROM pointstore.read_feed(0, 10000000))
+WITH feed AS MATERIALIZED (SELECT b.first_position + row_number() OVER (PARTITION BY b.first_position ORDER BY i.id) - 1 AS position, i.id, e.aggregate_id, e.version
+  FROM pointstore.feed_block b, unnest(b.ids) r, LATERAL generate_series(lower(r), upper(r) - 1) AS i(id) LEFT JOIN pointstore.event_store e USING (id))
 SELECT 'position ' || p.position FROM feed f FULL JOIN generate_series(1, pointstore.feed_head()) p(position) USING (position) WHERE f.id IS NULL OR p.position IS NULL
 UNION ALL SELECT 'event ' || e.id FROM pointstore.event_store e LEFT JOIN feed f USING (id) WHERE f.id IS NULL
 UNION ALL SELECT 'twice ' || id FROM feed GROUP BY id HAVING count(*) > 1

@@ -16,7 +16,6 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -43,7 +42,6 @@ PG_FUNCTION_INFO_V1(pointstore_sequencer_alive);
 
 static int64 read_head(void);
 static void put_events(ReturnSetInfo *rsinfo, const FeedPage *page);
-static TimestampTz end_of_wait(Interval *timeout);
 static int64 await_head(int64 after, TimestampTz until);
 
 /* feed_head(): the last position given. */
@@ -144,10 +142,7 @@ pointstore_wait_for_feed(PG_FUNCTION_ARGS)
 	bool		isnull = false;
 	Datum		head;
 
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) || castNode(CallContext, fcinfo->context)->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("wait_for_feed() waits without a snapshot, and cannot run inside a transaction block")));
+	pointstore_check_wait(fcinfo, "wait_for_feed()");
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -155,20 +150,9 @@ pointstore_wait_for_feed(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	desc = BlessTupleDesc(desc);
-	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	/* whatever snapshot the call itself has taken goes */
-	pointstore_last_step();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	head = Int64GetDatum(await_head(PG_GETARG_INT64(0), end_of_wait(PG_GETARG_INTERVAL_P(1))));
+	head = Int64GetDatum(await_head(PG_GETARG_INT64(0), pointstore_begin_wait(PG_GETARG_INTERVAL_P(1))));
 	SPI_finish();
 	return HeapTupleGetDatum(heap_form_tuple(desc, &head, &isnull));
-}
-
-static TimestampTz
-end_of_wait(Interval *timeout)
-{
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
-												   IntervalPGetDatum(timeout)));
 }
 
 /* Waits until the head is above a position, or it is that late. Returns the head. */

@@ -14,7 +14,6 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -42,7 +41,6 @@ static void begin_member_verb(PointstoreScope *scope, Subscription *subscription
 static bool claim_or_wait(Subscription *subscription, text *member, int max_events, TimestampTz until, Claim *claim);
 static void wait_until(int64 head, TimestampTz next_look, TimestampTz until);
 static void put_delivery(ReturnSetInfo *rsinfo, const Claim *claim);
-static TimestampTz end_of(Interval *timeout);
 static bool await_work(text *name, TimestampTz until);
 static int64 slot_argument(FunctionCallInfo fcinfo, int16 *slot);
 
@@ -66,7 +64,7 @@ pointstore_claim(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(2) ? "max_events" : "wait")));
 	max_events = PG_GETARG_INT32(2);
-	until = end_of(PG_GETARG_INTERVAL_P(3));
+	until = pointstore_wait_ends(PG_GETARG_INTERVAL_P(3));
 	if (max_events < 1 || until > TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LONGEST_CLAIM))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -141,13 +139,6 @@ put_delivery(ReturnSetInfo *rsinfo, const Claim *claim)
 	}
 }
 
-static TimestampTz
-end_of(Interval *timeout)
-{
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
-												   IntervalPGetDatum(timeout)));
-}
-
 /* wait_for_work(subscription, timeout, ready): a procedure, which holds no snapshot while it waits. */
 Datum
 pointstore_wait_for_work(PG_FUNCTION_ARGS)
@@ -157,10 +148,7 @@ pointstore_wait_for_work(PG_FUNCTION_ARGS)
 	text	   *name;
 	Datum		ready;
 
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) || castNode(CallContext, fcinfo->context)->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("wait_for_work() waits without a snapshot, and cannot run inside a transaction block")));
+	pointstore_check_wait(fcinfo, "wait_for_work()");
 	name = pointstore_name(fcinfo, 0, "subscription");
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -169,11 +157,7 @@ pointstore_wait_for_work(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	desc = BlessTupleDesc(desc);
-	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	/* whatever snapshot the call itself has taken goes */
-	pointstore_last_step();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	ready = BoolGetDatum(await_work(name, end_of(PG_GETARG_INTERVAL_P(1))));
+	ready = BoolGetDatum(await_work(name, pointstore_begin_wait(PG_GETARG_INTERVAL_P(1))));
 	SPI_finish();
 	return HeapTupleGetDatum(heap_form_tuple(desc, &ready, &isnull));
 }

@@ -28,15 +28,19 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "utils/fmgrprotos.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "ground/identity.h"
 #include "ground/step.h"
 #include "ground/store.h"
 
+static bool is_called_alone(FunctionCallInfo fcinfo);
+
 /* of the session, while a step is under way */
-static Oid	session_user;
+static Oid	session_role;
 static int	session_security;
 static bool under_way = false;
 
@@ -51,7 +55,7 @@ pointstore_begin_step(void)
 	Oid			owner = pointstore_store_owner();
 
 	Assert(!under_way);
-	GetUserIdAndSecContext(&session_user, &session_security);
+	GetUserIdAndSecContext(&session_role, &session_security);
 	under_way = true;
 	SetUserIdAndSecContext(owner, session_security | POINTSTORE_RESTRICTED);
 	AfterTriggerSetState(&immediate);
@@ -62,8 +66,15 @@ void
 pointstore_step_ended(bool committed)
 {
 	if (under_way && committed)
-		SetUserIdAndSecContext(session_user, session_security);
+		SetUserIdAndSecContext(session_role, session_security);
 	under_way = false;
+}
+
+/* Whether a procedure is called where it may end the transaction. */
+static bool
+is_called_alone(FunctionCallInfo fcinfo)
+{
+	return fcinfo->context != NULL && IsA(fcinfo->context, CallContext) && !castNode(CallContext, fcinfo->context)->atomic;
 }
 
 /* A procedure of that name commits as it goes: 25006 where it must not write, 2D000 in a transaction block. */
@@ -71,11 +82,43 @@ void
 pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name)
 {
 	PreventCommandIfReadOnly(name);
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic)
+	if (!is_called_alone(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 				 errmsg("%s commits and cannot run inside a transaction block", name)));
+}
+
+/* A procedure of that name waits without a snapshot: 25001 in a transaction block. */
+void
+pointstore_check_wait(FunctionCallInfo fcinfo, const char *name)
+{
+	if (!is_called_alone(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s waits without a snapshot, and cannot run inside a transaction block", name)));
+}
+
+/*
+ * Opens a non-atomic SPI connection to wait in and ends the transaction of the call, which may have a
+ * snapshot; the one that begins is READ COMMITTED. Returns when the wait ends.
+ */
+TimestampTz
+pointstore_begin_wait(Interval *timeout)
+{
+	TimestampTz until = pointstore_wait_ends(timeout);
+
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	pointstore_last_step();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	return until;
+}
+
+/* When a wait that begins now ends. */
+TimestampTz
+pointstore_wait_ends(Interval *timeout)
+{
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
+												   IntervalPGetDatum(timeout)));
 }
 
 /*

@@ -8,12 +8,16 @@
 #ifndef POINTSTORE_STEP_H
 #define POINTSTORE_STEP_H
 
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "utils/snapshot.h"
 
 extern void pointstore_begin_step(void);
 extern void pointstore_step_ended(bool committed);
 extern void pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name);
+extern void pointstore_check_wait(FunctionCallInfo fcinfo, const char *name);
+extern TimestampTz pointstore_begin_wait(Interval *timeout);
+extern TimestampTz pointstore_wait_ends(Interval *timeout);
 extern void pointstore_next_step(void);
 extern void pointstore_last_step(void);
 extern ErrorData *pointstore_attempt(bool (*what) (void *), void *arg);

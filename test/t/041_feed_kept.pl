@@ -24,22 +24,6 @@ $node->start;
 my $subscriber = new_cluster('subscriber', allows_streaming => 'logical', conf => "pointstore.databases = 'whole, events_only'\npointstore.sweep_interval = 0\npointstore.reconcile_interval = 0");
 $subscriber->start;
 
-# What is wrong with the feed: everything committed has one position, 1..n, in the order of versions.
-sub feed_faults
-{
-	my ($server, $db) = @_;
-	return $server->safe_psql($db, <<'END');
-WITH feed AS MATERIALIZED (SELECT b.first_position + row_number() OVER (PARTITION BY b.first_position ORDER BY i.id) - 1 AS position, i.id, e.aggregate_id, e.version
-  FROM pointstore.feed_block b, unnest(b.ids) r, LATERAL generate_series(lower(r), upper(r) - 1) AS i(id) LEFT JOIN pointstore.event_store e USING (id))
-SELECT 'position ' || p.position FROM feed f FULL JOIN generate_series(1, pointstore.feed_head()) p(position) USING (position) WHERE f.id IS NULL OR p.position IS NULL
-UNION ALL SELECT 'event ' || e.id FROM pointstore.event_store e LEFT JOIN feed f USING (id) WHERE f.id IS NULL
-UNION ALL SELECT 'no event ' || id FROM feed WHERE aggregate_id IS NULL
-UNION ALL SELECT 'twice ' || id FROM feed GROUP BY id HAVING count(*) > 1
-UNION ALL SELECT format('order %s %s', aggregate_id, version) FROM (SELECT aggregate_id, version, lag(version, 1, 0::bigint) OVER (PARTITION BY aggregate_id ORDER BY position) AS before FROM feed) f WHERE version <> before + 1
- LIMIT 10
-END
-}
-
 my $positions = q{SELECT md5(string_agg(position || ':' || id, ',' ORDER BY position)), count(*) FROM pointstore.read_feed(0, 10000000)};
 
 sub sequencer

@@ -9,7 +9,7 @@ use warnings FATAL => 'all';
 use Exporter qw(import);
 use PostgreSQL::Test::Cluster;
 
-our @EXPORT = qw(new_cluster create_store sqlstate faults);
+our @EXPORT = qw(new_cluster create_store sqlstate faults feed_faults);
 
 # A cluster that is initialised but not started, ready for clients and prepared
 # transactions. Parameters as for init(); conf: more lines of postgresql.conf.
@@ -88,6 +88,25 @@ SELECT format('request %s leg %s stands %s times', request_id, leg, count(*))
 UNION ALL
 SELECT format('id %s stands %s times', id, count(*)) FROM pointstore.event_store GROUP BY id HAVING count(*) > 1
  ORDER BY 1
+END
+}
+
+# What is wrong with the feed of a store: what feed_check() finds and, by SQL of our own, positions
+# that are missing, given twice or not in the order of versions, and events without one.
+sub feed_faults
+{
+	my ($node, $db) = @_;
+	return $node->safe_psql($db, <<'END');
+WITH feed AS MATERIALIZED (SELECT b.first_position + row_number() OVER (PARTITION BY b.first_position ORDER BY i.id) - 1 AS position, i.id, e.aggregate_id, e.version
+  FROM pointstore.feed_block b, unnest(b.ids) r, LATERAL generate_series(lower(r), upper(r) - 1) AS i(id) LEFT JOIN pointstore.event_store e USING (id))
+SELECT format('check %s %s %s', code, position, event_id) FROM pointstore.feed_check()
+UNION ALL SELECT 'position ' || p.position FROM feed f FULL JOIN generate_series(1, pointstore.feed_head()) p(position) USING (position) WHERE f.id IS NULL OR p.position IS NULL
+UNION ALL SELECT 'no position ' || e.id FROM pointstore.event_store e LEFT JOIN feed f USING (id) WHERE f.id IS NULL
+UNION ALL SELECT 'no event ' || id FROM feed WHERE aggregate_id IS NULL
+UNION ALL SELECT 'twice ' || id FROM feed GROUP BY id HAVING count(*) > 1
+UNION ALL SELECT format('order %s %s', aggregate_id, version) FROM (SELECT aggregate_id, version, lag(version, 1, 0::bigint) OVER (PARTITION BY aggregate_id ORDER BY position) AS before FROM feed) f WHERE version <> before + 1
+UNION ALL SELECT 'position_of ' || id FROM feed WHERE position % 97 = 0 AND pointstore.position_of(id) IS DISTINCT FROM position
+ LIMIT 10
 END
 }
 

@@ -150,7 +150,7 @@ COMMENT ON FUNCTION pointstore.grant_owner(regrole) IS
 -- table has its own function above, and its line in store_relations(). Run by a superuser
 -- on tables of somebody else: so nothing here may make PostgreSQL evaluate what the owner has put
 -- on them. Columns are added with constant defaults, indexes are created and dropped; no row is
--- written, no constraint is validated, no view is read.
+-- written, no constraint is validated but that of a column just added, no view is read.
 CREATE FUNCTION pointstore.upgrade_tables(from_version text)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp

@@ -49,7 +49,7 @@ typedef struct Replay
 	char	   *kind;
 	Oid			reducer;		/* InvalidOid: snapshots are compared */
 	double		sample;
-	char	   *upto;
+	char	   *upto;			/* the last account that was gone through */
 	/* of this slice */
 	int64		accounts;
 	int64		events;
@@ -63,7 +63,8 @@ typedef struct Replay
 	bool		in_event;		/* of that version, else between it and the next */
 	bool		before_done;	/* of that version */
 	bool		differs;
-	SPITupleTable *snapshots;
+	const char *stamp;			/* of the snapshots that are compared */
+	int64	   *snapshots;		/* their versions */
 	uint64		nsnapshots;
 	uint64		next;
 } Replay;
@@ -137,7 +138,7 @@ begin_run(Replay *replay, bool goes_on)
 		.sql = "INSERT INTO pointstore.replay_run (kind, reducer, sample, accounts_total)"
 		" SELECT k.kind, $2, $3, (SELECT pg_catalog.count(*) FROM pointstore.balance b WHERE b.kind" EQ "$1 AND " IN_SAMPLE("b.aggregate_id", "$4") ")"
 		PLUS "(SELECT pg_catalog.count(*) FROM pointstore.pure_account p WHERE p.kind" EQ "$1 AND " IN_SAMPLE("p.aggregate_id", "$4") ")"
-		"  FROM pointstore.account_kind k WHERE k.kind" EQ "$1 RETURNING CAST(run AS pg_catalog.int8), upto",
+		"  FROM pointstore.account_kind k WHERE k.kind" EQ "$1 RETURNING coalesce(CAST(run AS pg_catalog.int8), 0), coalesce(CAST(upto AS pg_catalog.text), '')",
 		.nargs = 4, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID, INT8OID}
 	};
 	static PointstorePlan find = {
@@ -202,20 +203,24 @@ replay_slice(Replay *replay)
 	replay->accounts = replay->events = replay->differences = 0;
 	pointstore_execute(&plan, values, NULL, true);
 	accounts = SPI_tuptable;
+	MemoryContextSwitchTo(scratch);
 	for (i = 0; i < accounts->numvals && replay->events < SLICE_EVENTS; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		MemoryContextSwitchTo(context);
-		replay->upto = SPI_getvalue(accounts->vals[i], accounts->tupdesc, 1);
-		MemoryContextSwitchTo(scratch);
-		replay->id = cstring_to_text(replay->upto);
-		replay_account(replay);
-		MemoryContextSwitchTo(context);
 		MemoryContextReset(scratch);
+		replay->id = cstring_to_text(SPI_getvalue(accounts->vals[i], accounts->tupdesc, 1));
+		replay_account(replay);
 	}
 	note_progress(replay, i == 0);
+	MemoryContextSwitchTo(context);
+	if (i > 0)
+	{
+		pfree(replay->upto);
+		replay->upto = text_to_cstring(replay->id);
+	}
 	PopActiveSnapshot();
 	pointstore_act_as_caller(&scope);
+	SPI_freetuptable(accounts);
 	MemoryContextDelete(scratch);
 	return i > 0;
 }
@@ -276,6 +281,7 @@ compare_account(void *arg)
 	}
 	else if (read_snapshots(replay, reducer->stamp))
 	{
+		pointstore_begin_fold(&replay->before, InvalidOid);
 		pointstore_begin_fold(&replay->after, reducer->function);
 		replay->reading = true;
 		pointstore_read_events(&range, compare_snapshots, replay);
@@ -284,22 +290,28 @@ compare_account(void *arg)
 	return false;
 }
 
-/* The snapshots of the account that aggregate_state() would go on from. False: there are none. */
+/* Which snapshots of the account aggregate_state() would go on from: their versions alone, for there may be many. False: none. */
 static bool
 read_snapshots(Replay *replay, const char *stamp)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT CAST(s.version AS pg_catalog.int8), CAST(s.state AS pg_catalog.jsonb)"
+		.sql = "SELECT CAST(s.version AS pg_catalog.int8)"
 		"  FROM pointstore.snapshot s JOIN pointstore.event_store e ON e.aggregate_id" EQ "s.aggregate_id AND e.version" EQ "s.version"
 		" WHERE s.aggregate_id" EQ "$1 AND s.state IS NOT NULL AND s.stamp" EQ STAMP_WITH("$2", "e.id") " ORDER BY s.version",
 		.nargs = 2, .argtypes = {TEXTOID, TEXTOID}
 	};
 	Datum		values[2] = {PointerGetDatum(replay->id), CStringGetTextDatum(stamp)};
+	bool		isnull;
+	uint64		i;
 
 	pointstore_execute(&plan, values, NULL, true);
-	replay->snapshots = SPI_tuptable;
+	replay->stamp = stamp;
+	replay->snapshots = MemoryContextAlloc(replay->before.context, sizeof(int64) * (SPI_processed + 1));
 	replay->nsnapshots = SPI_processed;
 	replay->next = 0;
+	for (i = 0; i < SPI_processed; i++)
+		replay->snapshots[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
 	return replay->nsnapshots > 0;
 }
 
@@ -327,21 +339,16 @@ static bool
 compare_snapshots(Datum *values, bool *nulls, void *arg)
 {
 	Replay	   *replay = arg;
-	HeapTuple	row = replay->snapshots->vals[replay->next];
-	bool		isnull;
-	MemoryContext old;
 
 	replay->version = DatumGetInt64(values[EV_VERSION]);
 	replay->events++;
 	replay->in_event = true;
 	pointstore_fold_event(&replay->after, values, pointstore_event_datum(values, nulls));
 	replay->in_event = false;
-	if (DatumGetInt64(SPI_getbinval(row, replay->snapshots->tupdesc, 1, &isnull)) != replay->version)
+	if (replay->snapshots[replay->next] != replay->version)
 		return true;
-	old = MemoryContextSwitchTo(replay->after.context);
-	replay->before.state = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(row, replay->snapshots->tupdesc, 2, &isnull)));
-	MemoryContextSwitchTo(old);
-	replay->differs = replay->before_done = differ(replay->before.state, replay->after.state);
+	if (pointstore_find_snapshot(&replay->before, replay->id, replay->version, replay->stamp))
+		replay->differs = replay->before_done = differ(replay->before.state, replay->after.state);
 	return !replay->differs && ++replay->next < replay->nsnapshots;
 }
 
@@ -373,19 +380,23 @@ note_difference(Replay *replay, const ErrorData *error)
 	pointstore_execute(&plan, values, nulls, false);
 }
 
-/* What the slice has come to. */
+/* What the slice has come to: 55000 where the run is not any more where it began. */
 static void
 note_progress(const Replay *replay, bool finished)
 {
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.replay_run SET upto = $2, accounts = accounts" PLUS "$3, events = events" PLUS "$4, differences = differences" PLUS "$5,"
-		" finished_at = CASE WHEN $6 THEN pg_catalog.clock_timestamp() END WHERE run" EQ "$1",
-		.nargs = 6, .argtypes = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID}
+		" finished_at = CASE WHEN $6 THEN pg_catalog.clock_timestamp() END WHERE run" EQ "$1 AND upto" EQ "$7",
+		.nargs = 7, .argtypes = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID, TEXTOID}
 	};
-	Datum		values[6] = {
-		Int64GetDatum(replay->run), CStringGetTextDatum(replay->upto), Int64GetDatum(replay->accounts), Int64GetDatum(replay->events),
-		Int64GetDatum(replay->differences), BoolGetDatum(finished)
+	Datum		values[7] = {
+		Int64GetDatum(replay->run), finished ? CStringGetTextDatum(replay->upto) : PointerGetDatum(replay->id), Int64GetDatum(replay->accounts), Int64GetDatum(replay->events),
+		Int64GetDatum(replay->differences), BoolGetDatum(finished), CStringGetTextDatum(replay->upto)
 	};
 
 	pointstore_execute(&plan, values, NULL, false);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("run %lld has gone on elsewhere, or was dropped", (long long) replay->run)));
 }

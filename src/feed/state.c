@@ -181,7 +181,7 @@ pointstore_read_state_account(StateAccount *account, text *aggregate_id)
 		pointstore_raise_stray_events(aggregate_id, account->last);
 }
 
-/* The reducer of an account's kind, and the stamp of what it makes: 55000 where it has none, 42883 where that is not there. */
+/* The reducer of an account's kind, and the stamp of what it makes: 55000 where it has none; 42883, 42501. */
 Reducer *
 pointstore_load_reducer(const StateAccount *account)
 {
@@ -197,7 +197,7 @@ pointstore_load_reducer(const StateAccount *account)
 				 errhint("UPDATE pointstore.account_kind SET reducer = 'schema.function' names one.")));
 	initStringInfo(&definition);
 	initStringInfo(&rows);
-	reducer->function = pointstore_find_function(account->reducer, FUNCTION_REDUCER, false);
+	reducer->function = pointstore_named_function(account->reducer, FUNCTION_REDUCER);
 	reducer->upcasters = pointstore_read_upcasters();
 	pointstore_describe_function(reducer->function, &definition, &rows);
 	pointstore_describe_upcasters(reducer->upcasters, &definition, &rows);
@@ -248,10 +248,12 @@ pointstore_find_snapshot(Fold *fold, text *aggregate_id, int64 upto, const char 
 	pointstore_execute(&plan, values, NULL, true);
 	if (SPI_processed == 0)
 		return false;
+	pfree(DatumGetPointer(fold->state));
 	fold->version = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	old = MemoryContextSwitchTo(fold->context);
 	fold->state = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)));
 	MemoryContextSwitchTo(old);
+	SPI_freetuptable(SPI_tuptable);
 	return true;
 }
 

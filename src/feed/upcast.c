@@ -163,7 +163,7 @@ call_upcaster(const Upcasters *upcasters, Upcaster *upcaster, const Datum *value
 	{
 		MemoryContext old = MemoryContextSwitchTo(upcasters->context);
 
-		upcaster->function = pointstore_load_function(pointstore_find_function(upcaster->name, FUNCTION_UPCASTER, false));
+		upcaster->function = pointstore_load_function(pointstore_named_function(upcaster->name, FUNCTION_UPCASTER));
 		MemoryContextSwitchTo(old);
 	}
 	payload = pointstore_call_function(upcaster->function, &values[EV_PAYLOAD], 1);

@@ -5,7 +5,8 @@
  *
  * They are kept as text, schema and name: what a table keeps by number stops pg_upgrade and dies in a
  * dump. Who puts a name there must be allowed to call the function, and to act as whom it is called as
- * (guard/function.c); what a restore brings was asked before.
+ * (guard/function.c). So must the store's owner, which may put anything there past all triggers: that is asked
+ * again when a name is read from there.
  *
  * As whom. A function is called as its owner: who may read a state needs no rights on what its reducer
  * reads. But none is called as a superuser, since who calls is somebody else, and what the function
@@ -38,8 +39,10 @@
 static const char *const signatures[] = {"(pg_catalog.jsonb, pointstore.event)", "(pg_catalog.jsonb)"};
 
 static bool fits(Oid function);
+static char *qualified_name(Oid function);
 static Oid	role_of_call(Oid function);
 static Oid	role_meant(Oid function);
+static void pin_formats(void);
 
 /* A function by its name, with or without its arguments; 42883 or, where that is no error, InvalidOid when there is none that fits. */
 Oid
@@ -62,6 +65,16 @@ pointstore_find_function(const char *name, UserFunctionSort sort, bool missing_o
 	return InvalidOid;
 }
 
+/* The function that a table of the store names: 42883, and 42501 where the table's owner may not have it called. */
+Oid
+pointstore_named_function(const char *name, UserFunctionSort sort)
+{
+	Oid			function = pointstore_find_function(name, sort, false);
+
+	pointstore_require_function(function, sort, pointstore_store_owner());
+	return function;
+}
+
 /* Whether it is a plain function that returns one jsonb. */
 static bool
 fits(Oid function)
@@ -70,12 +83,24 @@ fits(Oid function)
 		!get_func_retset(function);
 }
 
-/* The function as it is kept: schema, name and arguments. */
+/* The function as it is kept: schema, name and arguments; 42883 where there is none. */
 char *
 pointstore_function_text(Oid function, UserFunctionSort sort)
 {
-	return psprintf("%s%s", quote_qualified_identifier(get_namespace_name(get_func_namespace(function)), get_func_name(function)),
-					sort == FUNCTION_REDUCER ? "(jsonb,pointstore.event)" : "(jsonb)");
+	return psprintf("%s%s", qualified_name(function), sort == FUNCTION_REDUCER ? "(jsonb,pointstore.event)" : "(jsonb)");
+}
+
+/* A number may be any: what is one of a function that was dropped, and regprocedure takes those that never were. */
+static char *
+qualified_name(Oid function)
+{
+	char	   *name = get_func_name(function);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function with OID %u does not exist", function)));
+	return quote_qualified_identifier(get_namespace_name(get_func_namespace(function)), name);
 }
 
 /* 42501 unless a role may have the function called for others; 22023 where it has other arguments. */
@@ -125,7 +150,7 @@ pointstore_load_function(Oid function)
 	UserFunction *result = palloc0(sizeof(UserFunction));
 
 	result->role = role_of_call(function);
-	result->name = quote_qualified_identifier(get_namespace_name(get_func_namespace(function)), get_func_name(function));
+	result->name = qualified_name(function);
 	if (!pointstore_may_execute(function, result->role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -151,9 +176,7 @@ pointstore_call_function(UserFunction *function, const Datum *arguments, int n)
 		fcinfo->args[i].isnull = false;
 	}
 	pointstore_act_as_restricted(function->role, &scope);
-	pointstore_set_option("TimeZone", "UTC");
-	pointstore_set_option("DateStyle", "ISO, YMD");
-	pointstore_set_option("IntervalStyle", "postgres");
+	pin_formats();
 	result = FunctionCallInvoke(fcinfo);
 	pointstore_act_as_caller(&scope);
 	if (fcinfo->isnull)
@@ -163,16 +186,32 @@ pointstore_call_function(UserFunction *function, const Datum *arguments, int n)
 	return result;
 }
 
+/* Until the caller acts as the caller again values, in definitions too, become text in one way. */
+static void
+pin_formats(void)
+{
+	pointstore_set_option("TimeZone", "UTC");
+	pointstore_set_option("DateStyle", "ISO, YMD");
+	pointstore_set_option("IntervalStyle", "postgres");
+	pointstore_set_option("extra_float_digits", "1");
+	pointstore_set_option("bytea_output", "hex");
+}
+
 /* What a function says, by which it can be told whether it says the same elsewhere and later, and the row in which it does. */
 void
 pointstore_describe_function(Oid function, StringInfo definition, StringInfo row)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	PointstoreScope scope;
 
 	if (!HeapTupleIsValid(tuple))
 		return;
 	appendStringInfo(row, "%u %u %u %u,", function, HeapTupleHeaderGetRawXmin(tuple->t_data),
 					 ItemPointerGetBlockNumber(&tuple->t_self), ItemPointerGetOffsetNumber(&tuple->t_self));
 	ReleaseSysCache(tuple);
+	pointstore_act_as_restricted(GetUserId(), &scope);
+	pin_formats();
+	pointstore_set_option("quote_all_identifiers", "off");
 	appendStringInfoString(definition, TextDatumGetCString(OidFunctionCall1(F_PG_GET_FUNCTIONDEF, ObjectIdGetDatum(function))));
+	pointstore_act_as_caller(&scope);
 }

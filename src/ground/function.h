@@ -26,6 +26,7 @@ typedef struct UserFunction
 } UserFunction;
 
 extern Oid	pointstore_find_function(const char *name, UserFunctionSort sort, bool missing_ok);
+extern Oid	pointstore_named_function(const char *name, UserFunctionSort sort);
 extern char *pointstore_function_text(Oid function, UserFunctionSort sort);
 extern void pointstore_require_function(Oid function, UserFunctionSort sort, Oid role);
 extern UserFunction *pointstore_load_function(Oid function);

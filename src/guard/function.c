@@ -4,7 +4,7 @@
  *		The guard of functions that the store calls for others: account_kind.reducer and
  *		upcaster.function.
  *
- * A name is looked up as whoever writes it would call it, and kept with its schema. Who writes it must be allowed to
+ * A name is looked up as whoever writes it would call it, and kept with its schema. Who writes it, and the store's owner, must be allowed to
  * have it called as whom it will be (ground/function.c). A name that stays as it was is left alone, whatever has
  * become of the function.
  *
@@ -23,6 +23,7 @@
 
 #include "ground/function.h"
 #include "ground/name.h"
+#include "ground/store.h"
 #include "guard/trigger.h"
 
 PG_FUNCTION_INFO_V1(pointstore_guard_function);
@@ -61,6 +62,7 @@ pointstore_guard_function(PG_FUNCTION_ARGS)
 		return PointerGetDatum(row);
 	function = pointstore_find_function(text_to_cstring(name), sort, false);
 	pointstore_require_function(function, sort, GetUserId());
+	pointstore_require_function(function, sort, pointstore_store_owner());
 	value = CStringGetTextDatum(pointstore_function_text(function, sort));
 	column = att;
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, RelationGetDescr(trigger->tg_relation), 1, &column, &value, &isnull));

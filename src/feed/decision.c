@@ -68,7 +68,8 @@ prune(void)
 {
 	static PointstorePlan plan = {
 		.sql = "DELETE FROM pointstore.subscription_log WHERE id" EQ "ANY (ARRAY(SELECT l.id FROM pointstore.subscription_log l"
-		" ORDER BY l.id LIMIT 20 FOR UPDATE SKIP LOCKED)) AND at" LT "$1",
+		" WHERE l.id" EQ "ANY (ARRAY(SELECT o.id FROM pointstore.subscription_log o ORDER BY o.id LIMIT 20)) AND l.at" LT "$1"
+		" FOR UPDATE SKIP LOCKED))",
 		.nargs = 1, .argtypes = {TIMESTAMPTZOID}
 	};
 	Datum		value = TimestampTzGetDatum(GetCurrentTimestamp() - (TimestampTz) log_retention * USECS_PER_SEC);

@@ -128,6 +128,9 @@ fill_slots(Slot *slots, int first, int n, text *subscription, MemoryContext cont
 
 			fill_slot(&slot, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 			MemoryContextSwitchTo(old);
+			/* of another type by now it may have been rounded */
+			if (slot.number < first || slot.number >= first + n)
+				continue;
 			found += !ItemPointerIsValid(&slots[slot.number - first].place);
 			slots[slot.number - first] = slot;
 			remember(&slot, subscription);
@@ -143,10 +146,14 @@ find_places(text *subscription, int first, int n, Datum *places)
 {
 	Oid			relid = get_relname_relid("subscription_slot", get_namespace_oid("pointstore", false));
 	Relation	heap = table_open(relid, AccessShareLock);
-	Snapshot	snapshot = GetActiveSnapshot();
-	TableScanDesc scan = table_beginscan_tid(heap, snapshot);
+	TableScanDesc scan;
 	int			known = 0;
 
+	if (heap->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"pointstore.subscription_slot\" is not an ordinary table")));
+	scan = table_beginscan_tid(heap, GetActiveSnapshot());
 	for (; known < n; known++)
 	{
 		Memo	   *memo = memo_of(subscription, first + known);

@@ -49,8 +49,9 @@ static void set_filter(Subscription *subscription, FunctionCallInfo fcinfo, int 
 static void check_definition(const Subscription *subscription);
 static void set_status(FunctionCallInfo fcinfo, const char *status, const char *action);
 static void update_status(const Subscription *subscription, const char *status, text *error);
-static void alter(const Subscription *subscription, const Subscription *former);
-static void divide_anew(const Subscription *subscription, const Subscription *former);
+static void alter(const Subscription *subscription);
+static void rewrite_slots(const Subscription *subscription, Slot *slots);
+static void divide_anew(const Subscription *subscription, const Subscription *former, const Slot *slots);
 static Slot *lock_slots(const Subscription *subscription);
 static void forget_accounts(text *name);
 static void insert_slots(text *name, int16 slots, int64 checkpoint);
@@ -327,21 +328,28 @@ pointstore_delete_subscription(const Subscription *subscription)
 	log_action("drop", subscription, 0, NULL);
 }
 
-/* The slots of a subscription, locked in their order. */
+/* The slots of a subscription, locked in their order. 40001 where they are others by then. */
 static Slot *
 lock_slots(const Subscription *subscription)
 {
+	Subscription found;
 	Slot	   *slots;
+	bool		stands = true;
 	int			i;
 
 	(void) pointstore_push_snapshot();
 	slots = pointstore_read_slots(subscription->name, subscription->slots);
 	PopActiveSnapshot();
-	for (i = 0; i < subscription->slots; i++)
-		if (ItemPointerIsValid(&slots[i].place) && !pointstore_lock_slot(&slots[i], subscription->name))
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("subscription \"%s\" was dropped or divided anew concurrently", text_to_cstring(subscription->name))));
+	for (i = 0; stands && i < subscription->slots; i++)
+		stands = !ItemPointerIsValid(&slots[i].place) || pointstore_lock_slot(&slots[i], subscription->name);
+	/* it was waited for them, perhaps, and those of the same numbers may be another division's */
+	(void) pointstore_push_snapshot();
+	stands = stands && pointstore_find_subscription(&found, subscription->name) && found.slots == subscription->slots;
+	PopActiveSnapshot();
+	if (!stands)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("subscription \"%s\" was dropped or divided anew concurrently", text_to_cstring(subscription->name))));
 	return slots;
 }
 
@@ -408,9 +416,15 @@ pointstore_alter_subscription(PG_FUNCTION_ARGS)
 	Subscription former;
 	Subscription subscription;
 	PointstoreScope scope;
+	Slot	   *slots;
 
 	pointstore_check_arguments(fcinfo, 8);
 	pointstore_begin_verb(&scope, &former, pointstore_name(fcinfo, 0, "name"), "alter_subscription()");
+	slots = lock_slots(&former);
+	/* what others have altered while it was waited for them stays */
+	(void) pointstore_push_snapshot();
+	(void) pointstore_find_subscription(&former, former.name);
+	PopActiveSnapshot();
 	subscription = former;
 	set_filter(&subscription, fcinfo, 1, 2);
 	if (!PG_ARGISNULL(3))
@@ -424,14 +438,18 @@ pointstore_alter_subscription(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(7))
 		subscription.max_retrying = PG_GETARG_INT32(7);
 	check_definition(&subscription);
-	alter(&subscription, &former);
+	if (subscription.slots != former.slots)
+		divide_anew(&subscription, &former, slots);
+	else
+		rewrite_slots(&former, slots);
+	alter(&subscription);
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_VOID();
 }
 
 /* Writes a definition. Claims stand, and what they have read by the former filter. */
 static void
-alter(const Subscription *subscription, const Subscription *former)
+alter(const Subscription *subscription)
 {
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.subscription SET event_types = $2, aggregate_prefix = $3, lease = $4, max_attempts = $5, on_failure = $6,"
@@ -443,18 +461,6 @@ alter(const Subscription *subscription, const Subscription *former)
 		Int16GetDatum(subscription->slots), Int32GetDatum(subscription->max_retrying)};
 	char		nulls[] = "        ";
 
-	if (subscription->slots != former->slots)
-		divide_anew(subscription, former);
-	else
-	{
-		Slot	   *slots = lock_slots(former);
-		int			i;
-
-		/* what was left out by the former filter is forgotten with the version of the row */
-		for (i = 0; i < former->slots; i++)
-			if (ItemPointerIsValid(&slots[i].place))
-				pointstore_write_slot(&slots[i], former->name);
-	}
 	nulls[1] = subscription->event_types == 0 ? 'n' : ' ';
 	nulls[2] = subscription->prefix == 0 ? 'n' : ' ';
 	SPI_connect();
@@ -463,15 +469,25 @@ alter(const Subscription *subscription, const Subscription *former)
 	log_action("alter", subscription, 0, NULL);
 }
 
+/* What was left out by the former filter is forgotten with the versions of the rows. */
+static void
+rewrite_slots(const Subscription *subscription, Slot *slots)
+{
+	int			i;
+
+	for (i = 0; i < subscription->slots; i++)
+		if (ItemPointerIsValid(&slots[i].place))
+			pointstore_write_slot(&slots[i], subscription->name);
+}
+
 /* Other slots: an account's events would change theirs in the middle, were not all slots at one position and nobody's. */
 static void
-divide_anew(const Subscription *subscription, const Subscription *former)
+divide_anew(const Subscription *subscription, const Subscription *former, const Slot *slots)
 {
 	static PointstorePlan plan = {
 		.sql = "DELETE FROM pointstore.subscription_slot WHERE subscription" EQ "$1",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
-	Slot	   *slots = lock_slots(former);
 	Datum		value = PointerGetDatum(former->name);
 	int			i;
 

@@ -42,13 +42,12 @@ PG_FUNCTION_INFO_V1(pointstore_skip_parked);
 
 static bool find_account(SetAside *account, PointstorePlan *plan, Datum *values);
 static bool stops(const Subscription *subscription, const char **action, int attempts);
-static int	count_retrying(const Subscription *subscription);
+static bool is_outage(const Subscription *subscription);
 static TimestampTz next_try(const Failure *failure, int attempts);
-static void insert_account(const Subscription *subscription, const Slot *slot, const SetAside *account);
+static void insert_account(const Subscription *subscription, Slot *slot, const SetAside *account);
 static void write_account(const Subscription *subscription, const Slot *slot, const SetAside *account);
-static void delete_account(const Subscription *subscription, const Slot *slot, text *id);
+static void delete_account(const Subscription *subscription, Slot *slot, text *id);
 static void account_values(const Subscription *subscription, const Slot *slot, const SetAside *account, Datum *values, char *nulls);
-static void count_set_aside(const Subscription *subscription, Slot *slot);
 static void log_failure(const Subscription *subscription, const Slot *slot, const SetAside *account, const char *action);
 static int	replay_slot(const Subscription *subscription, int16 number, text *id);
 static void lock_slot(const Subscription *subscription, Slot *slot, int16 number);
@@ -127,7 +126,7 @@ pointstore_set_aside(const Subscription *subscription, Slot *slot, SetAside *acc
 	account->attempts++;
 	account->alone_upto = account->position;
 	if (strcmp(action, "retry") == 0 && !stops(subscription, &action, account->attempts) &&
-		strcmp(action, "retry") == 0 && count_retrying(subscription) >= subscription->max_retrying)
+		strcmp(action, "retry") == 0 && is_outage(subscription))
 		action = "stop";
 	set_aside = strcmp(action, "retry") == 0 || strcmp(action, "park") == 0;
 	slot->checkpoint = strcmp(action, "stop") == 0 ? account->position - 1 : account->position;
@@ -137,7 +136,7 @@ pointstore_set_aside(const Subscription *subscription, Slot *slot, SetAside *acc
 		account->parked = strcmp(action, "park") == 0;
 		account->next_try = next_try(failure, account->attempts);
 		insert_account(subscription, slot, account);
-		count_set_aside(subscription, slot);
+		pointstore_note_due(subscription, slot);
 	}
 	log_failure(subscription, slot, account, action);
 	return strcmp(action, "stop") == 0;
@@ -152,23 +151,23 @@ stops(const Subscription *subscription, const char **action, int attempts)
 	return strcmp(*action, "stop") == 0;
 }
 
-/* How many accounts are retried. */
-static int
-count_retrying(const Subscription *subscription)
+/* Whether as many accounts are retried as may be. */
+static bool
+is_outage(const Subscription *subscription)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT pg_catalog.count(*) FROM pointstore.subscription_account a WHERE a.subscription" EQ "$1 AND a.state" EQ "'retrying'",
-		.nargs = 1, .argtypes = {TEXTOID}
+		.sql = "SELECT FROM pointstore.subscription_account a WHERE a.subscription" EQ "$1 AND a.state" EQ "'retrying' LIMIT $2",
+		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
 	};
-	Datum		value = PointerGetDatum(subscription->name);
-	bool		isnull;
-	int			count;
+	uint64		most = Max(subscription->max_retrying, 0);
+	Datum		values[2] = {PointerGetDatum(subscription->name), Int64GetDatum(most)};
+	bool		result;
 
 	SPI_connect();
-	pointstore_execute(&plan, &value, NULL, false);
-	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	pointstore_execute(&plan, values, NULL, false);
+	result = SPI_processed >= most;
 	SPI_finish();
-	return count;
+	return result;
 }
 
 /* When an event is tried again that has failed so often: as was asked for, or after a pause that grows, give or take a fifth. */
@@ -186,7 +185,7 @@ next_try(const Failure *failure, int attempts)
 }
 
 static void
-insert_account(const Subscription *subscription, const Slot *slot, const SetAside *account)
+insert_account(const Subscription *subscription, Slot *slot, const SetAside *account)
 {
 	static PointstorePlan plan = {
 		.sql = "INSERT INTO pointstore.subscription_account (subscription, slot, aggregate_id, position, version, state, attempts, alone_upto,"
@@ -200,6 +199,7 @@ insert_account(const Subscription *subscription, const Slot *slot, const SetAsid
 	SPI_connect();
 	pointstore_execute(&plan, values, nulls, false);
 	SPI_finish();
+	slot->blocked++;
 }
 
 static void
@@ -237,7 +237,7 @@ account_values(const Subscription *subscription, const Slot *slot, const SetAsid
 }
 
 static void
-delete_account(const Subscription *subscription, const Slot *slot, text *id)
+delete_account(const Subscription *subscription, Slot *slot, text *id)
 {
 	static PointstorePlan plan = {
 		.sql = "DELETE FROM pointstore.subscription_account WHERE subscription" EQ "$1 AND slot" EQ "$2 AND aggregate_id" EQ "$3",
@@ -247,27 +247,17 @@ delete_account(const Subscription *subscription, const Slot *slot, text *id)
 
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, false);
+	slot->blocked = Max(slot->blocked - (int) SPI_processed, 0);
 	SPI_finish();
 }
 
-/* What the slot says of its accounts that are set aside. */
-static void
-count_set_aside(const Subscription *subscription, Slot *slot)
+/* When the first of a slot's accounts is to be retried. */
+void
+pointstore_note_due(const Subscription *subscription, Slot *slot)
 {
-	static PointstorePlan plan = {
-		.sql = "SELECT CAST(pg_catalog.count(*) AS pg_catalog.int4),"
-		" coalesce(pg_catalog.min(a.next_try) FILTER (WHERE a.state" EQ "'retrying'), 'infinity')"
-		" FROM pointstore.subscription_account a WHERE a.subscription" EQ "$1 AND a.slot" EQ "$2",
-		.nargs = 2, .argtypes = {TEXTOID, INT2OID}
-	};
-	Datum		values[2] = {PointerGetDatum(subscription->name), Int16GetDatum(slot->number)};
-	bool		isnull;
+	SetAside	first;
 
-	SPI_connect();
-	pointstore_execute(&plan, values, NULL, false);
-	slot->blocked = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	slot->retry_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-	SPI_finish();
+	slot->retry_at = pointstore_find_due(&first, subscription, slot, DT_NOEND) ? first.next_try : DT_NOEND;
 }
 
 /* Logs what was decided about an event, and stops the subscription where it was that. */
@@ -303,7 +293,7 @@ pointstore_retry_failed(const Subscription *subscription, Slot *slot, SetAside *
 	account->parked = strcmp(action, "park") == 0;
 	account->next_try = strcmp(action, "stop") == 0 ? GetCurrentTimestamp() : next_try(failure, account->attempts);
 	write_account(subscription, slot, account);
-	count_set_aside(subscription, slot);
+	pointstore_note_due(subscription, slot);
 	return strcmp(action, "stop") == 0;
 }
 
@@ -314,7 +304,7 @@ pointstore_retry_later(const Subscription *subscription, Slot *slot, SetAside *a
 	account->parked = false;
 	account->next_try = when;
 	write_account(subscription, slot, account);
-	count_set_aside(subscription, slot);
+	pointstore_note_due(subscription, slot);
 }
 
 /*
@@ -353,7 +343,7 @@ pointstore_retry_done(const Subscription *subscription, Slot *slot, SetAside *ac
 	else
 	{
 		delete_account(subscription, slot, account->id);
-		count_set_aside(subscription, slot);
+		pointstore_note_due(subscription, slot);
 	}
 	return left;
 }
@@ -404,7 +394,7 @@ replay_slot(const Subscription *subscription, int16 number, text *id)
 	SPI_finish();
 	if (count > 0)
 	{
-		count_set_aside(subscription, &slot);
+		pointstore_note_due(subscription, &slot);
 		pointstore_write_slot(&slot, subscription->name);
 	}
 	return count;

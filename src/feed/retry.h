@@ -34,6 +34,7 @@ typedef struct Failure
 } Failure;
 
 extern bool pointstore_find_due(SetAside *account, const Subscription *subscription, const Slot *slot, TimestampTz now);
+extern void pointstore_note_due(const Subscription *subscription, Slot *slot);
 extern bool pointstore_find_set_aside(SetAside *account, const Subscription *subscription, int16 slot, text *id);
 extern bool pointstore_set_aside(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure);
 extern bool pointstore_retry_failed(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure);

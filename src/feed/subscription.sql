@@ -60,6 +60,7 @@ BEGIN
         error        text,
         PRIMARY KEY (subscription, slot, aggregate_id)
     ) WITH (fillfactor = 50);
+    CREATE INDEX subscription_account_due_idx ON pointstore.subscription_account (subscription, slot, next_try) WHERE state = 'retrying';
 
     CREATE TABLE pointstore.subscription_log (
         id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -273,7 +274,7 @@ COMMENT ON FUNCTION pointstore.skip_parked(text, text, bigint, text) IS
 'Passes over the event at which an account is parked; the account goes on with the next one. PS008: it is not parked; 22023: not at that position; 22004: null; 42704: there is no such subscription; 42501: it is another''s.';
 
 CREATE FUNCTION pointstore.subscription_lag(name text, OUT slot smallint, OUT events bigint, OUT since timestamptz)
-RETURNS SETOF record LANGUAGE c STABLE PARALLEL SAFE ROWS 4
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL SAFE COST 100000 ROWS 4
 AS 'MODULE_PATHNAME', 'pointstore_subscription_lag';
 COMMENT ON FUNCTION pointstore.subscription_lag(text) IS
 'How far the slots of a subscription are behind: their events after the checkpoint, and created_at of the first of them. More than 100,000 positions are estimated by those. Nothing where there is no such subscription.';
@@ -306,8 +307,8 @@ BEGIN
            l.member, l.epoch, l.leased_until, coalesce(a.blocked, 0) AS accounts_blocked, coalesce(a.parked, 0) AS events_parked,
            s.last_error
       FROM pointstore.subscription s
-      JOIN pointstore.subscription_slot l ON l.subscription = s.name
-      LEFT JOIN LATERAL pointstore.subscription_lag(s.name) g ON g.slot = l.slot
+      CROSS JOIN LATERAL pointstore.subscription_lag(s.name) g
+      JOIN pointstore.subscription_slot l ON l.subscription = s.name AND l.slot = g.slot
       LEFT JOIN (SELECT r.subscription, r.slot, count(*) AS blocked, sum(r.waiting) FILTER (WHERE r.state = 'parked')::bigint AS parked
                    FROM pointstore.subscription_retry r GROUP BY r.subscription, r.slot) a
         ON a.subscription = s.name AND a.slot = l.slot

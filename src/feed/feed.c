@@ -169,6 +169,7 @@ await_head(int64 after, TimestampTz until)
 		PopActiveSnapshot();
 		if (head > after || left <= 0)
 			return head;
+		pointstore_let_go();
 		pointstore_await_head(after, Min(left, LONGEST_WAIT));
 	}
 }

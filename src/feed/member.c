@@ -15,6 +15,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -102,10 +103,6 @@ claim_or_wait(Subscription *subscription, text *member, int max_events, Timestam
 		if (GetCurrentTimestamp() >= until || IsolationUsesXactSnapshot() || !subscription->running)
 			return false;
 		wait_until(head, claim->next_look, until);
-		(void) pointstore_push_snapshot();
-		if (!pointstore_find_subscription(subscription, subscription->name))
-			subscription->running = false;
-		PopActiveSnapshot();
 	}
 }
 
@@ -166,8 +163,11 @@ pointstore_wait_for_work(PG_FUNCTION_ARGS)
 static bool
 await_work(text *name, TimestampTz until)
 {
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pointstore wait for work", ALLOCSET_DEFAULT_SIZES);
+
 	for (;;)
 	{
+		MemoryContext old;
 		int64		head = pointstore_published_head();
 		PointstoreScope scope;
 		Subscription subscription;
@@ -175,12 +175,16 @@ await_work(text *name, TimestampTz until)
 		bool		ready;
 
 		PushActiveSnapshot(GetTransactionSnapshot());
+		old = MemoryContextSwitchTo(context);
 		begin_member_verb(&scope, &subscription, name, "wait_for_work()");
 		ready = pointstore_is_claimable(&subscription, &next_look);
 		pointstore_act_as_caller(&scope);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
 		PopActiveSnapshot();
 		if (ready || GetCurrentTimestamp() >= until)
 			return ready;
+		pointstore_let_go();
 		wait_until(head, next_look, until);
 	}
 }

@@ -108,9 +108,16 @@ pointstore_begin_wait(Interval *timeout)
 	TimestampTz until = pointstore_wait_ends(timeout);
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	pointstore_let_go();
+	return until;
+}
+
+/* To be called between a look and the wait that follows it, so that nobody waits for who waits: the locks of tables go. */
+void
+pointstore_let_go(void)
+{
 	pointstore_last_step();
 	XactIsoLevel = XACT_READ_COMMITTED;
-	return until;
 }
 
 /* When a wait that begins now ends. */

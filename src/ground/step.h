@@ -17,6 +17,7 @@ extern void pointstore_step_ended(bool committed);
 extern void pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name);
 extern void pointstore_check_wait(FunctionCallInfo fcinfo, const char *name);
 extern TimestampTz pointstore_begin_wait(Interval *timeout);
+extern void pointstore_let_go(void);
 extern TimestampTz pointstore_wait_ends(Interval *timeout);
 extern void pointstore_next_step(void);
 extern void pointstore_last_step(void);

@@ -38,13 +38,14 @@
 #include "ground/step.h"
 
 #define IDLE_STEP 1000			/* positions in which nothing was found, until the checkpoint moves over them */
+#define GUARDED_PAUSE 100		/* ms, until another look at a slot that another session looks at */
 #define LOOKS 3					/* where slots were another's when they were to be locked */
 #define CLAIM_LOCK_KIND 14		/* field of an advisory lock tag, which users' numbers do not reach */
 
 /* A look for something to claim. */
 typedef struct Look
 {
-	const Subscription *subscription;
+	Subscription *subscription;
 	text	   *member;			/* null: only to see whether there is something */
 	int			max_events;
 	Slot	   *slots;
@@ -62,6 +63,7 @@ typedef struct Look
 
 static void begin_look(Look *look);
 static bool look_at_slots(Look *look);
+static bool read_definition(Look *look);
 static Slot *longest_waiting(Look *look, bool *tried);
 static bool is_eligible(Look *look, Slot *slot);
 static bool is_later(Look *look, TimestampTz at);
@@ -88,7 +90,7 @@ static void nack_retry(const Subscription *subscription, Slot *slot, int64 posit
 
 /* Claims what waits longest. */
 bool
-pointstore_claim_events(const Subscription *subscription, text *member, int max_events, Claim *claim)
+pointstore_claim_events(Subscription *subscription, text *member, int max_events, Claim *claim)
 {
 	Look		look;
 	bool		found;
@@ -115,7 +117,7 @@ pointstore_claim_events(const Subscription *subscription, text *member, int max_
 
 /* Whether there is something that could be claimed; else when the next look is worth it. */
 bool
-pointstore_is_claimable(const Subscription *subscription, TimestampTz *next_look)
+pointstore_is_claimable(Subscription *subscription, TimestampTz *next_look)
 {
 	Claim		claim;
 	bool		found = pointstore_claim_events(subscription, NULL, 1, &claim);
@@ -148,16 +150,35 @@ static bool
 look_at_slots(Look *look)
 {
 	bool	   *tried = palloc0(sizeof(bool) * look->subscription->slots);
+	bool		first = true;
 	Slot	   *slot;
 
-	while (!look->stopped && look->looked_at < PAGE_POSITIONS && (slot = longest_waiting(look, tried)) != NULL)
+	for (; !look->stopped && look->looked_at < PAGE_POSITIONS && (slot = longest_waiting(look, tried)) != NULL; first = false)
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (first && !read_definition(look))
+			return false;
 		tried[slot->number] = true;
 		if (look_at_slot(look, slot))
 			return true;
 	}
 	return false;
+}
+
+/*
+ * Reads the definition by the snapshot that the slots were read by: who changes it changes them, so it stands where one of
+ * them can be locked as it was read. False: the subscription is gone, or does not run, or has other slots.
+ */
+static bool
+read_definition(Look *look)
+{
+	Subscription *subscription = look->subscription;
+	int			slots = subscription->slots;
+
+	if (!pointstore_find_subscription(subscription, subscription->name))
+		subscription->running = false;
+	look->moved = subscription->slots != slots;
+	return subscription->running && !look->moved;
 }
 
 /* The slot that waits longest of those that may have something and were not tried; null: none. */
@@ -182,9 +203,12 @@ longest_waiting(Look *look, bool *tried)
 static bool
 is_eligible(Look *look, Slot *slot)
 {
+	bool		retries;
+
 	if ((slot->claimed && is_later(look, slot->leased_until)) || is_later(look, slot->not_before))
 		return false;
-	return slot->claimed || look->after[slot->number] < look->head || !is_later(look, slot->retry_at);
+	retries = !is_later(look, slot->retry_at);
+	return retries || slot->claimed || look->after[slot->number] < look->head;
 }
 
 /* Whether a time is still to come, and then is a reason to look again. */
@@ -204,23 +228,34 @@ look_at_slot(Look *look, Slot *slot)
 	LOCKTAG		tag;
 	bool		found;
 
+	if (!take_guard(look, slot, &tag))
+	{
+		/* nobody tells when that one is done */
+		(void) is_later(look, TimestampTzPlusMilliseconds(look->now, GUARDED_PAUSE));
+		return false;
+	}
 	if (look->member == NULL)
 		return slot->claimed || slot->retry_at <= look->now || claim_new(look, slot);
-	if (!take_guard(look, slot, &tag))
-		return false;
 	found = look_guarded(look, slot);
 	if (!found)
 		(void) LockRelease(&tag, ExclusiveLock, false);
 	return found;
 }
 
+/* Only to see whether there is something the lock is looked at, and not taken. */
 static bool
 take_guard(const Look *look, const Slot *slot, LOCKTAG *tag)
 {
 	text	   *name = look->subscription->name;
+	int			others = 0;
 	uint32		hash = hash_bytes((const unsigned char *) VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, hash, (uint32) slot->number, CLAIM_LOCK_KIND);
+	if (look->member == NULL)
+	{
+		pfree(GetLockConflicts(tag, ExclusiveLock, &others));
+		return others == 0;
+	}
 	return LockAcquire(tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
@@ -270,6 +305,8 @@ lost_claim(Look *look, Slot *slot)
 	else
 		lost_new(look, slot);
 	look->after[slot->number] = slot->checkpoint;
+	/* who comes late has lost it, whether or not there is something to claim for who has taken over */
+	pointstore_new_epoch(slot);
 	pointstore_end_claim(slot);
 }
 
@@ -348,6 +385,8 @@ claim_retry(Look *look, Slot *slot)
 		if (pointstore_retry_done(subscription, slot, &account, account.position - 1))
 			elog(ERROR, "events of account \"%s\" at position %lld were there, and are not", text_to_cstring(account.id), (long long) account.position);
 	}
+	/* it may have been altered what the slot says: not to look in vain again */
+	pointstore_note_due(subscription, slot);
 	look->after[slot->number] = slot->checkpoint;
 	return false;
 }
@@ -367,7 +406,12 @@ claim_new(Look *look, Slot *slot)
 	page->upto = PG_INT64_MAX;
 	page->max_events = again ? 1 : look->max_events;
 	memset(look->have_some, false, sizeof(bool) * look->subscription->slots);
+	/* on the way here an account was set aside, perhaps, or is not any more */
+	if (look->locked)
+		(void) pointstore_push_snapshot();
 	pointstore_read_new(look->subscription, slot, page, &others);
+	if (look->locked)
+		PopActiveSnapshot();
 	look->looked_at += page->read_to - page->after;
 	if (page->nevents == 0)
 	{

@@ -36,11 +36,11 @@ typedef struct Nack
 	Interval   *retry_in;		/* null: growing pauses */
 } Nack;
 
-/* Claims what there is; false: nothing, now. Waits for nobody. */
-extern bool pointstore_claim_events(const Subscription *subscription, text *member, int max_events, Claim *claim);
+/* Claims what there is, by the definition as it is by then; false: nothing, now. Waits for nobody. */
+extern bool pointstore_claim_events(Subscription *subscription, text *member, int max_events, Claim *claim);
 
 /* Whether there is something to claim, else when it is worth another look; DT_NOEND: when the head has moved. */
-extern bool pointstore_is_claimable(const Subscription *subscription, TimestampTz *next_look);
+extern bool pointstore_is_claimable(Subscription *subscription, TimestampTz *next_look);
 
 /* Done up to a position. Returns the checkpoint. PS014: the slot has passed to another; 22023: that was not delivered. */
 extern int64 pointstore_ack_claim(const Subscription *subscription, int16 slot, int64 epoch, int64 position);

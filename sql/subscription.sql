@@ -90,6 +90,14 @@ CALL pointstore.wait_for_work('subs', '10 s');
 BEGIN; CALL pointstore.wait_for_work('subs', '0'); ROLLBACK;
 CALL pointstore.wait_for_work('subs', NULL);
 SELECT slot, lag_events, lag_seconds >= 0, member, accounts_blocked FROM pointstore.subscription_status WHERE subscription = 'subs';
+-- the feed is read once, however many slots there are
+SELECT pointstore.create_subscription('slots', :base, 9::smallint);
+BEGIN;
+SET LOCAL track_functions = 'all';
+SELECT count(*), sum(lag_events) FROM pointstore.subscription_status WHERE subscription = 'slots';
+SELECT calls FROM pg_stat_xact_user_functions WHERE funcname = 'subscription_lag';
+COMMIT;
+SELECT pointstore.drop_subscription('slots');
 SET ROLE subs_member;
 SELECT * FROM pg_temp.take('subs', 'm1', 3);
 -- it is nobody else's, the same member included
@@ -222,6 +230,40 @@ SELECT pg_temp.ack('subs', 18);
 SELECT * FROM pg_temp.take('subs', 'm5', 3);
 SELECT pg_temp.ack('subs', 21);
 
+-- lost by a lease that ended: parked, and what comes of that account waits, however it is looked for
+SELECT pointstore.create_subscription('lost', :base + 16, 1::smallint, NULL, 'subs-2', max_attempts => 1);
+SELECT * FROM pg_temp.take('lost', 'm1', 1);
+SELECT pg_temp.epoch() AS late \gset
+UPDATE pointstore.subscription_slot SET leased_until = now() - interval '1 s' WHERE subscription = 'lost';
+SELECT * FROM pg_temp.take('lost', 'm2', 10);
+SELECT aggregate_id, position - :base AS pos, state FROM pointstore.subscription_retry WHERE subscription = 'lost';
+SELECT checkpoint, member, blocked FROM pg_temp.slots WHERE subscription = 'lost';
+-- who had it is too late, though nobody has the slot: it would be done, and done again when it is replayed
+SELECT pointstore.ack('lost', 0::smallint, :late, :base + 17);
+SELECT pointstore.drop_subscription('lost');
+-- an account of which nothing is left is set aside no more, and what comes of it is new in the same claim
+SELECT pointstore.create_subscription('left', :base, 1::smallint, NULL, 'subs-', max_attempts => 3);
+SELECT * FROM pg_temp.take('left', 'm1', 3);
+SELECT pg_temp.nack('left', 1, 'park');
+SELECT * FROM pg_temp.take('left', 'm1', 3);
+SELECT pg_temp.nack('left', 2, 'park');
+SELECT * FROM pg_temp.take('left', 'm1', 4);
+-- with a claim under way the account waits at the next one that that has come past; then the claim is given back
+SELECT pointstore.skip_parked('left', 'subs-1', :base + 1, 'known');
+SELECT pointstore.release('left', 0::smallint, pg_temp.epoch());
+SELECT aggregate_id, position - :base AS pos, state FROM pointstore.subscription_retry WHERE subscription = 'left' ORDER BY 1;
+SELECT * FROM pg_temp.take('left', 'm1', 4);
+SELECT aggregate_id, position - :base AS pos, state FROM pointstore.subscription_retry WHERE subscription = 'left' ORDER BY 1;
+SELECT pointstore.drop_subscription('left');
+-- nothing is to be retried, whatever the slot says: it is written once
+SELECT pointstore.create_subscription('stale', NULL, 1::smallint);
+UPDATE pointstore.subscription_slot SET retry_at = now() WHERE subscription = 'stale';
+SELECT count(*) FROM pointstore.claim('stale', 'm1');
+SELECT ctid AS place FROM pointstore.subscription_slot WHERE subscription = 'stale' \gset
+SELECT count(*) FROM pointstore.claim('stale', 'm1');
+SELECT ctid = :'place' AS kept FROM pointstore.subscription_slot WHERE subscription = 'stale';
+SELECT pointstore.drop_subscription('stale');
+
 -- moved back and forth
 SELECT pointstore.move_subscription('subs', :base + 2);
 SELECT * FROM pg_temp.slots WHERE subscription = 'subs';
@@ -289,13 +331,31 @@ SELECT pg_temp.ack('subs', 1);
 -- whatever has been altered about the tables
 UPDATE pointstore.subscription SET slots = 3 WHERE name = 'subs';
 SELECT count(*) > 0 FROM pointstore.claim('subs', 'm1');
+-- numbers that are rounded
+BEGIN;
+DROP VIEW pg_temp.slots, pointstore.subscription_status, pointstore.projection_status;
+ALTER TABLE pointstore.subscription_slot ALTER slot TYPE numeric;
+UPDATE pointstore.subscription_slot SET slot = slot + 0.6 WHERE subscription = 'subs';
+SELECT count(*) FROM pointstore.subscription_lag('subs');
+SELECT count(*) >= 0 FROM pointstore.claim('subs', 'm1');
+ROLLBACK;
 DELETE FROM pointstore.subscription_slot WHERE subscription = 'subs';
+-- a view in its place
+BEGIN;
+ALTER TABLE pointstore.subscription_slot RENAME TO was;
+CREATE VIEW pointstore.subscription_slot AS SELECT * FROM pointstore.was;
+SELECT count(*) FROM pointstore.claim('subs', 'm1');
+ROLLBACK;
 SELECT count(*) FROM pointstore.claim('subs', 'm1');
 SELECT pointstore.move_subscription('subs', 0);
 SELECT count(*) FROM pointstore.subscription_status WHERE subscription = 'subs';
 SELECT pointstore.drop_subscription('subs');
 
 -- the log is pruned
+-- the oldest ones are only looked at, where they are not old
+SELECT string_agg(l::text || l.xmax, ',') AS oldest FROM (SELECT *, xmax FROM pointstore.subscription_log ORDER BY id LIMIT 20) l \gset
+SELECT pointstore.create_subscription('subs-kept'), pointstore.drop_subscription('subs-kept');
+SELECT string_agg(l::text || l.xmax, ',') = :'oldest' AS kept FROM (SELECT *, xmax FROM pointstore.subscription_log ORDER BY id LIMIT 20) l;
 SELECT set_config('subs.n', count(*)::text, false) <> '' FROM pointstore.subscription_log;
 UPDATE pointstore.subscription_log SET at = now() - interval '31 days';
 SELECT pointstore.create_subscription('subs');

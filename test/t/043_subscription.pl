@@ -201,6 +201,27 @@ sequenced();
 is(value("SELECT count(*) FROM pointstore.claim('nothing', 'm')"), 0, 'nothing passes, still');
 is(value("SELECT string_agg(ctid::text, ',' ORDER BY slot) FROM pointstore.subscription_slot WHERE subscription = 'nothing'"), $place, 'and nothing is written');
 
+# who waits for work: a retry that is due wakes him, whatever comes in between that is not his; and he holds no table
+value("SELECT pointstore.create_subscription('due', NULL, 1::smallint, ARRAY['Due'])");
+append(1, 'Due');
+sequenced();
+value("SELECT pointstore.nack('due', slot, epoch, position, 'later', 'retry', '1 s') FROM pointstore.claim('due', 'm')");
+append(10);
+sequenced();
+is(value("SELECT clock_timestamp() AS begun \\gset\nCALL pointstore.wait_for_work('due', '9 s');\nSELECT clock_timestamp() < :'begun'::timestamptz + '6 s'"), "t\nt", 'a retry that is due');
+value("SELECT pointstore.ack('due', slot, epoch, position) FROM pointstore.claim('due', 'm')");
+foreach my $call ("work('due', '180 s')", "feed(pointstore.feed_head(), '180 s')")
+{
+	my ($in, $said, $why) = ('', '', '');
+	my $waiting = IPC::Run::start([ "$bin/psql", '-XAtq', '-d', $node->connstr('postgres'), '-c', "CALL pointstore.wait_for_$call" ], \$in, \$said, \$why);
+	my $waiter = "FROM pg_stat_activity WHERE query LIKE 'CALL pointstore.wait_for_%' AND pid <> pg_backend_pid()";
+	ok($node->poll_query_until('postgres', "SELECT count(*) = 1 $waiter AND wait_event_type = 'Extension'"), "wait_for_$call waits");
+	is(value("SELECT count(*) FROM pg_locks l JOIN (SELECT pid $waiter) a USING (pid) WHERE l.locktype = 'relation'"), 0, 'and has locked no table');
+	append(1, 'Due');
+	$waiting->finish;
+	like($said, qr/^(t|[0-9]+)$/, 'and is woken');
+}
+
 # a crash: what was acknowledged is done, what was claimed is claimed
 my $before = value("SELECT epoch FROM pointstore.claim('poison', 'crash', 5) LIMIT 1");
 $node->stop('immediate');

@@ -554,17 +554,19 @@ refuse_overtaken(const ProposedEvent *event)
  * its own id before: so whoever sees an event's id drawn sees its transaction running (passes.c).
  * An id above all that this server knew of before it was drawn is above the
  * account's; where that is not so, or nothing is known, the account's last event is asked. One that the feed
- * has come past before it was drawn would have no position ever: 55000 as well.
+ * has come past before it was drawn would have no position ever: 55000 as well. How far the feed is we ask when we
+ * have a transaction id: it waits for those that have one, after it has told how far it reads.
  */
 int64
 pointstore_draw_id(Account *account)
 {
 	int64		highest = pointstore_stat_highest_id();
-	int64		settled = settled_ids();
+	int64		settled;
 	int64		id;
 
-	has_drawn = true;
 	(void) GetCurrentTransactionId();
+	settled = settled_ids();
+	has_drawn = true;
 	if (highest == 0)
 		pointstore_stat_raise_id(pointstore_highest_id());
 	id = nextval_internal(pointstore_store()->id_sequence, false);

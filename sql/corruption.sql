@@ -207,50 +207,56 @@ BEGIN
         EXECUTE format(CASE WHEN guarded THEN 'ALTER TABLE %s ALTER %I SET NOT NULL' ELSE 'ALTER TABLE %s ALTER %I DROP NOT NULL' END, k.tab, k.attname);
     END LOOP;
 END$$;
-CREATE PROCEDURE cor_all(scope text) LANGUAGE plpgsql AS $$
+-- what a way needs; then the way itself. In between the feed is sequenced, which is a statement of its own
+CREATE PROCEDURE cor_begin(way text) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM cor_make();
+    COMMIT;
+    IF way ~ '^feed' THEN
+        PERFORM cor_make_feed();
+    END IF;
+END$$;
+CREATE PROCEDURE cor_go(way text, scope text) LANGUAGE plpgsql AS $$
 DECLARE
-    w record;
+    w cor_way;
+    unguarded boolean;
     healthy text[];
     run bigint;
 BEGIN
-    IF scope = 'sliced' THEN
-        SET pointstore.reconcile_max_transaction = 1;
+    SELECT * INTO w FROM cor_way c WHERE c.way = cor_go.way;
+    unguarded := w.corrupt ~ 'NULL|INSERT INTO pointstore.(balance|pure_account|event_store)|request_id';
+    IF way ~ '^feed' THEN
+        -- it comes after all that is given
+        PERFORM pointstore.append_event('cor-late', 'Earned', 1);
+        COMMIT;
     END IF;
-    FOR w IN SELECT *, corrupt ~ 'NULL|INSERT INTO pointstore.(balance|pure_account|event_store)|request_id' AS unguarded FROM cor_way
-              WHERE cor_all.scope <> 'incremental' OR incremental ORDER BY way COLLATE "C" LOOP
-        PERFORM cor_make();
-        COMMIT;
-        IF w.way ~ '^feed' THEN
-            PERFORM cor_make_feed();
-            COMMIT;
-            PERFORM pointstore.sequence_feed();
-            COMMIT;
-            -- it comes after all that is given
-            PERFORM pointstore.append_event('cor-late', 'Earned', 1);
-            COMMIT;
-        END IF;
-        IF scope <> 'incremental' THEN
-            CALL pointstore.reconcile('incremental', run);
-        END IF;
-        healthy := cor_found('');
-        IF w.unguarded THEN
-            CALL cor_guard(false);
-        END IF;
-        PERFORM cor_corrupt(w.corrupt);
-        IF scope = 'sliced' THEN
-            UPDATE pg_class SET reltuples = 7000 WHERE oid = 'pointstore.event_store'::regclass;
-        END IF;
-        COMMIT;
-        CALL pointstore.reconcile(CASE scope WHEN 'sliced' THEN 'full' ELSE scope END, run);
-        INSERT INTO cor_result VALUES (w.way, scope, healthy, cor_found(w.account), CASE WHEN w.account <> '' THEN cor_said(w.account) END);
-        PERFORM cor_unmake();
-        IF w.unguarded THEN
-            CALL cor_guard(true);
-        END IF;
-        COMMIT;
-    END LOOP;
-    RESET pointstore.reconcile_max_transaction;
+    IF scope <> 'incremental' THEN
+        CALL pointstore.reconcile('incremental', run);
+    END IF;
+    healthy := cor_found('');
+    IF unguarded THEN
+        CALL cor_guard(false);
+    END IF;
+    PERFORM cor_corrupt(w.corrupt);
+    IF scope = 'sliced' THEN
+        UPDATE pg_class SET reltuples = 7000 WHERE oid = 'pointstore.event_store'::regclass;
+    END IF;
+    COMMIT;
+    CALL pointstore.reconcile(CASE scope WHEN 'sliced' THEN 'full' ELSE scope END, run);
+    INSERT INTO cor_result VALUES (way, scope, healthy, cor_found(w.account), CASE WHEN w.account <> '' THEN cor_said(w.account) END);
+    PERFORM cor_unmake();
+    IF unguarded THEN
+        CALL cor_guard(true);
+    END IF;
 END$$;
+-- the statements of a scope, for \gexec
+CREATE FUNCTION cor_all(scope text) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT s.statement FROM cor_way w, LATERAL (VALUES
+        (1, format('CALL cor_begin(%L)', way)),
+        (2, CASE WHEN way ~ '^feed' THEN 'SELECT FROM pointstore.sequence_feed() head WHERE head < 230' END),
+        (3, format('CALL cor_go(%L, %L)', way, scope))) s(step, statement)
+     WHERE scope <> 'incremental' OR incremental ORDER BY way COLLATE "C", step
+$$;
 SELECT cor_make();
 SELECT cor_make_feed();
 SELECT pointstore.sequence_feed() > 230 AS sequenced;
@@ -275,10 +281,24 @@ CALL pointstore.reconcile('full') \gset
 SELECT cor_found(''), status FROM pointstore.reconciliation_run ORDER BY id DESC LIMIT 1;
 SELECT action, resolved_by = 'reconcile' AS by_itself FROM pointstore.finding WHERE code = 'feed_mismatch' ORDER BY id;
 SELECT cor_unmake();
-CALL cor_all('full');
-CALL cor_all('sliced');
+\t
+\a
+\set ECHO none
+SELECT cor_all('full') \gexec
+SET pointstore.reconcile_max_transaction = 1;
+SELECT cor_all('sliced') \gexec
+RESET pointstore.reconcile_max_transaction;
+\set ECHO all
+\t
+\a
 SELECT slices > 3 AND slices = slices_done AS in_slices FROM pointstore.reconciliation_run ORDER BY id DESC LIMIT 1;
-CALL cor_all('incremental');
+\t
+\a
+\set ECHO none
+SELECT cor_all('incremental') \gexec
+\set ECHO all
+\t
+\a
 SELECT scope, count(*), count(DISTINCT way) FROM cor_result GROUP BY scope ORDER BY scope;
 SELECT r.way, r.scope, r.healthy, w.findings AS wanted, r.found, r.said FROM cor_result r JOIN cor_way w USING (way)
  WHERE r.healthy <> '{}' OR r.found <> w.findings OR r.said <> w.findings ORDER BY r.scope, r.way COLLATE "C";
@@ -297,6 +317,6 @@ SELECT pointstore.repair(-1);
 SELECT cor_unmake();
 DELETE FROM pointstore.finding WHERE id < 0;
 ALTER TABLE pointstore.finding ALTER aggregate_id SET NOT NULL, ALTER code SET NOT NULL;
-DROP PROCEDURE cor_all(text), cor_guard(boolean);
-DROP FUNCTION cor_make(), cor_make_feed(), cor_unmake(), cor_corrupt(text), cor_found(text), cor_said(text);
+DROP PROCEDURE cor_begin(text), cor_go(text, text), cor_guard(boolean);
+DROP FUNCTION cor_all(text), cor_make(), cor_make_feed(), cor_unmake(), cor_corrupt(text), cor_found(text), cor_said(text);
 DROP TABLE cor_way, cor_result;

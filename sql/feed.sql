@@ -90,6 +90,12 @@ CREATE FUNCTION caught() RETURNS bigint LANGUAGE plpgsql AS $$BEGIN RETURN point
 SELECT caught();
 CREATE FUNCTION plain() RETURNS bigint LANGUAGE plpgsql AS $$BEGIN RETURN pointstore.sequence_feed(); END$$;
 SELECT plain();
+-- nor where something may go on after it, and would keep all others from giving positions
+DO $$BEGIN PERFORM pointstore.sequence_feed(); END$$;
+DO $$BEGIN PERFORM plain(); END$$;
+DO $$DECLARE r record; BEGIN FOR r IN SELECT pointstore.sequence_feed() LOOP NULL; END LOOP; END$$;
+CREATE PROCEDURE goes_on(INOUT head bigint) LANGUAGE plpgsql AS $$BEGIN head := pointstore.sequence_feed(); COMMIT; END$$;
+CALL goes_on(NULL);
 SELECT pointstore.append_event('f-1', 'Earned', 1) IS NOT NULL AND pointstore.sequence_feed() > 0;
 CREATE TABLE noted (head bigint);
 INSERT INTO noted SELECT pointstore.sequence_feed();
@@ -277,6 +283,23 @@ SELECT id FROM pointstore.read_feed();
 SELECT head, unsequenced, gaps FROM pointstore.feed_status;
 -- 7 is of its class, and beyond what it has drawn
 SELECT * FROM pointstore.feed_check();
+-- the first id of all is waited for as any other
+DROP EXTENSION pointstore CASCADE;
+DROP SCHEMA pointstore CASCADE;
+CREATE EXTENSION pointstore;
+SELECT pointstore.create_store();
+ALTER SEQUENCE pointstore.event_store_id_seq INCREMENT 1024 RESTART 5;
+BEGIN;
+SELECT id FROM pointstore.append_event('n-1', 'Earned', 1);
+PREPARE TRANSACTION 'feed-first';
+SELECT pointstore.sequence_feed();
+SELECT id FROM pointstore.append_event('n-2', 'Earned', 1);
+SELECT pointstore.sequence_feed();
+COMMIT PREPARED 'feed-first';
+SELECT pointstore.sequence_feed();
+SELECT id FROM pointstore.read_feed();
+SELECT head, unsequenced, gaps FROM pointstore.feed_status;
+SELECT * FROM pointstore.feed_check();
 
 -- events of before there was a feed, whose ids fall within an account: in order all the same
 DROP EXTENSION pointstore CASCADE;
@@ -292,7 +315,13 @@ SELECT setval('pointstore.event_store_id_seq', 29);
 INSERT INTO pointstore.feed_start (unordered_below) VALUES (30);
 DO $$BEGIN FOR i IN 1 .. 20 LOOP PERFORM pointstore.append_event('b-0', 'Earned', 1); END LOOP; END$$;
 SELECT pointstore.sequence_feed();
-DO $$BEGIN FOR i IN 1 .. 20 LOOP PERFORM pointstore.sequence_feed(); COMMIT; END LOOP; END$$;
+\t
+\a
+\set ECHO none
+SELECT 'SELECT FROM pointstore.sequence_feed() head WHERE head < 0' FROM generate_series(1, 20) \gexec
+\set ECHO all
+\t
+\a
 SELECT pointstore.feed_head();
 SELECT aggregate_id, array_agg(version ORDER BY "position") = array_agg(version ORDER BY version) AS in_order FROM pointstore.read_feed() GROUP BY aggregate_id ORDER BY 1;
 SELECT * FROM pointstore.feed_check();

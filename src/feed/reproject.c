@@ -78,7 +78,7 @@ pointstore_rebuild_projection(PG_FUNCTION_ARGS)
 static void
 require_own_transaction(void)
 {
-	if (IsTransactionBlock() || IsSubTransaction() || (MyXactFlags & XACT_FLAGS_PIPELINING) || pointstore_has_written())
+	if (pointstore_in_block() || pointstore_has_written())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("rebuild_projection() is a transaction of its own, and cannot run inside a transaction block, nor after a write")));

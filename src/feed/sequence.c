@@ -26,11 +26,14 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 #include "storage/lock.h"
+#include "tcop/pquery.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
 #include "utils/snapmgr.h"
 
 #include "feed/block.h"
@@ -92,7 +95,7 @@ static Sequencer sequencer;
 static void lock_sequencing(void);
 static bool is_up_to_date(const Drawn *drawn);
 static void restore(const Drawn *drawn, const Writers *writers);
-static void restore_gaps(Horizon *horizon);
+static void restore_gaps(const Drawn *drawn, Horizon *horizon);
 static void read_drawn(Drawn *drawn);
 static void read_events(Run *run);
 static void read_gaps(Run *run);
@@ -104,9 +107,12 @@ static void withhold(Run *run);
 static bool has_come(const Run *run, const bool *refused, int64 id, int64 before);
 static int	find_id(const Ids *ids, int64 id);
 static void note_gaps(Run *run, Horizon *horizon);
+static void note_gap(const Drawn *drawn, Horizon *horizon, int64 lower, int64 upper);
 static void note_withheld(const Ids *withheld);
 static Horizon *withheld_horizon(void);
 static void store_positions(const Ids *ids);
+static void require_own_transaction(void);
+static bool goes_on_after_us(void);
 static void await_writers(void);
 
 /* Whether this store gives positions itself: not where its events come by a subscription. As the owner. */
@@ -213,12 +219,12 @@ restore(const Drawn *drawn, const Writers *writers)
 	/* what has come in the meantime was seen by nobody */
 	horizon = pointstore_add_horizon(&sequencer.gaps, writers, false);
 	horizon->look = true;
-	restore_gaps(horizon);
+	restore_gaps(drawn, horizon);
 }
 
 /* What is between the ranges of the blocks. However many blocks there are, gaps alone are kept. */
 static void
-restore_gaps(Horizon *horizon)
+restore_gaps(const Drawn *drawn, Horizon *horizon)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT pg_catalog.lower(r.ids), pg_catalog.upper(r.ids) FROM"
@@ -243,7 +249,7 @@ restore_gaps(Horizon *horizon)
 			bool		isnull;
 			int64		lower = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 
-			pointstore_add_gap(&sequencer.gaps, horizon, sequencer.highest + 1, lower);
+			note_gap(drawn, horizon, sequencer.highest + 1, lower);
 			sequencer.highest = Max(sequencer.highest,
 									DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)) - 1);
 		}
@@ -462,13 +468,26 @@ note_gaps(Run *run, Horizon *horizon)
 	{
 		if (run->seen.id[i] < next)
 			continue;
-		if (run->seen.id[i] - next >= run->drawn.increment)
-			pointstore_add_gap(&sequencer.gaps, horizon, next, run->seen.id[i]);
+		note_gap(&run->drawn, horizon, next, run->seen.id[i]);
 		next = run->seen.id[i] + 1;
 	}
-	if (run->upto + 1 - next >= run->drawn.increment)
-		pointstore_add_gap(&sequencer.gaps, horizon, next, run->upto + 1);
+	note_gap(&run->drawn, horizon, next, run->upto + 1);
 	sequencer.highest = run->upto;
+}
+
+/* The ids from lower to below upper, if some of them are of the sequence's class. */
+static void
+note_gap(const Drawn *drawn, Horizon *horizon, int64 lower, int64 upper)
+{
+	uint64		step = drawn->increment;
+	uint64		above;			/* how far the last id is above the class's last in there, or before */
+
+	if (lower >= upper)
+		return;
+	above = drawn->last < upper ? ((uint64) upper - 1 - (uint64) drawn->last) % step :
+		(step - ((uint64) drawn->last - ((uint64) upper - 1)) % step) % step;
+	if ((uint64) upper - 1 - (uint64) lower >= above)
+		pointstore_add_gap(&sequencer.gaps, horizon, lower, upper);
 }
 
 /* The events that are withheld. */
@@ -516,10 +535,7 @@ pointstore_sequence_feed(PG_FUNCTION_ARGS)
 	PointstoreScope scope;
 
 	PreventCommandIfReadOnly("sequence_feed()");
-	if (IsTransactionBlock() || IsSubTransaction() || (MyXactFlags & XACT_FLAGS_PIPELINING) || pointstore_has_written())
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("sequence_feed() gives positions to what is committed, and cannot run inside a transaction block, nor after a write")));
+	require_own_transaction();
 	(void) pointstore_store();
 	/* it reads what is committed now, whatever the session's default */
 	XactIsoLevel = XACT_READ_COMMITTED;
@@ -536,6 +552,31 @@ pointstore_sequence_feed(PG_FUNCTION_ARGS)
 	pointstore_sequence(&run);
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_INT64(run.head);
+}
+
+/*
+ * 25001 unless the transaction is that of one statement and ends with it: while it goes on nobody else
+ * gives positions. So in a pipeline it ends too.
+ */
+static void
+require_own_transaction(void)
+{
+	if (pointstore_in_block() || pointstore_has_written() || goes_on_after_us())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("sequence_feed() gives positions to what is committed, and cannot run inside a transaction block, a DO block or a procedure, nor after a write"),
+				 errhint("Have it in a statement of its own: SELECT pointstore.sequence_feed();")));
+	MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT;
+}
+
+/* Whether a DO block or a procedure has called us, however deep. */
+static bool
+goes_on_after_us(void)
+{
+	PlannedStmt *statement = ActivePortal != NULL ? PortalGetPrimaryStmt(ActivePortal) : NULL;
+	Node	   *utility = statement != NULL ? statement->utilityStmt : NULL;
+
+	return SPI_inside_nonatomic_context() || (utility != NULL && (IsA(utility, DoStmt) || IsA(utility, CallStmt)));
 }
 
 /*

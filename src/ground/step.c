@@ -196,6 +196,13 @@ pointstore_push_snapshot(void)
 	return GetActiveSnapshot();
 }
 
+/* Whether the transaction is not of one statement: a block, a subtransaction, a pipeline. */
+bool
+pointstore_in_block(void)
+{
+	return IsTransactionBlock() || IsSubTransaction() || (MyXactFlags & XACT_FLAGS_PIPELINING) != 0;
+}
+
 /*
  * Whether this transaction has written rows, or a statement under way is one that writes or locks
  * some: the executor then marks the command's id as used before the first row, whatever

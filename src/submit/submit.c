@@ -22,7 +22,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "replication/syncrep.h"
@@ -141,8 +140,7 @@ static void
 begin_submit(const char *function)
 {
 	PreventCommandIfReadOnly(function);
-	if (pointstore_is_combiner() || appending || IsTransactionBlock() || IsSubTransaction() ||
-		(MyXactFlags & XACT_FLAGS_PIPELINING) || (!appended_plainly && pointstore_has_written()))
+	if (pointstore_is_combiner() || appending || pointstore_in_block() || (!appended_plainly && pointstore_has_written()))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("%s commits by itself and cannot run inside a transaction block, nor after a write", function),

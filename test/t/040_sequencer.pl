@@ -151,6 +151,27 @@ is(sqlstate($node, 'postgres', q{DO $$BEGIN PERFORM pointstore.sequence_feed(); 
 is(sqlstate($node, 'postgres', q{SELECT pointstore.append_event('b', 'Earned', 1), pointstore.sequence_feed()}), '25001', 'not after a write');
 is(sqlstate($node, 'postgres', q{SET default_transaction_read_only = on; SELECT pointstore.sequence_feed()}), '25006', 'not read-only');
 is($node->safe_psql('postgres', q{SET default_transaction_isolation = 'repeatable read'; SELECT pointstore.sequence_feed()}), $head, 'whatever the isolation');
+# nor does it hold on to its turn where a pipeline goes on
+my $pipeline = $node->basedir . '/pipeline.sql';
+append_to_file($pipeline, <<'END');
+\startpipeline
+SELECT pointstore.sequence_feed();
+SELECT 1 / (count(*) = 0)::integer FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+\endpipeline
+END
+$node->command_ok([ 'pgbench', '-n', '-M', 'extended', '-t', 1, '-f', $pipeline, $node->connstr('postgres') ], 'in a pipeline it ends at once');
+
+# who waits for the feed is in nobody's way
+{
+	my $waiting = $node->background_psql('postgres');
+	$waiting->query_until(qr/waits/, "\\echo waits\nCALL pointstore.wait_for_feed($head, '1 min');\n\\echo done\n");
+	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'CALL pointstore.wait_for_feed%' AND wait_event_type = 'Extension'}) or die;
+	is(sqlstate($node, 'postgres', q{BEGIN; SET LOCAL lock_timeout = '10 s'; LOCK TABLE pointstore.feed_block IN ACCESS EXCLUSIVE MODE; COMMIT}), '00000', 'who waits for the feed holds no lock');
+	$node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)});
+	is($node->safe_psql('postgres', 'SELECT pointstore.sequence_feed()'), ++$head, 'and what it waits for comes');
+	like($waiting->query_until(qr/done/, ''), qr/^$head\s/m, 'which it says');
+	$waiting->quit;
+}
 
 # the sequence set back: an id that the feed has come past is refused
 $node->safe_psql('postgres', q{BEGIN; SELECT pointstore.append_event('gone', 'Earned', 1); ROLLBACK});

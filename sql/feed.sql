@@ -134,6 +134,7 @@ PREPARE TRANSACTION 'feed-late';
 SELECT outcome FROM pointstore.append_event('f-6', 'Earned', 1);
 SELECT pointstore.sequence_feed();
 \c -
+SELECT pointstore.sequence_feed();
 COMMIT PREPARED 'feed-late';
 SELECT outcome FROM pointstore.append_event('f-7', 'Earned', 1);
 SELECT pointstore.sequence_feed();
@@ -300,6 +301,16 @@ SELECT pointstore.sequence_feed();
 SELECT id FROM pointstore.read_feed();
 SELECT head, unsequenced, gaps FROM pointstore.feed_status;
 SELECT * FROM pointstore.feed_check();
+-- more than one run gives come into a gap
+BEGIN;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) SELECT 'n-3', 'Earned', 1 FROM generate_series(1, 100005);
+PREPARE TRANSACTION 'feed-many';
+SELECT version FROM pointstore.append_event('n-2', 'Earned', 1);
+SELECT pointstore.sequence_feed();
+COMMIT PREPARED 'feed-many';
+SELECT pointstore.sequence_feed();
+SELECT pointstore.sequence_feed();
+SELECT head, unsequenced, gaps FROM pointstore.feed_status;
 
 -- events of before there was a feed, whose ids fall within an account: in order all the same
 DROP EXTENSION pointstore CASCADE;

@@ -28,6 +28,7 @@
 #include "feed/sequencer.h"
 #include "feed/signal.h"
 #include "ground/compat.h"
+#include "ground/identity.h"
 #include "ground/owner.h"
 #include "ground/row.h"
 #include "ground/stat.h"
@@ -57,6 +58,7 @@ void
 _PG_init(void)
 {
 	pointstore_by_hand_init();
+	pointstore_identity_init();
 	pointstore_queue_init();
 	pointstore_combiner_init();
 	pointstore_reconcile_init();

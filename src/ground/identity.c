@@ -10,18 +10,86 @@
  * LEVEL SECURITY. Nothing needs undoing on error: the end of a (sub)transaction
  * restores user and settings.
  *
+ * In a security-restricted operation PostgreSQL refuses temporary tables, but no types, functions or
+ * operators in pg_temp. A session finds a type there before any other of that name: so what a
+ * user's code has made there, a domain with a check, would run as the session's role
+ * when that next writes 'x'::text. We refuse it.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
 
 #include "ground/compat.h"
 #include "ground/identity.h"
+
+static object_access_hook_type earlier_access_hook = NULL;
+
+static void at_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg);
+static bool is_temporary(Oid class, Oid object);
+
+/* Called once when the library is loaded. */
+void
+pointstore_identity_init(void)
+{
+	earlier_access_hook = object_access_hook;
+	object_access_hook = at_access;
+}
+
+/* 42501 where something is created in pg_temp while we act as another in a security-restricted operation. */
+static void
+at_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg)
+{
+	Oid			user;
+	int			security;
+
+	if (earlier_access_hook != NULL)
+		earlier_access_hook(access, class, object, part, arg);
+	if (access != OAT_POST_CREATE)
+		return;
+	GetUserIdAndSecContext(&user, &security);
+	if ((security & POINTSTORE_RESTRICTED) == POINTSTORE_RESTRICTED && is_temporary(class, object))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot create temporary objects within security-restricted operation")));
+}
+
+/* Whether an object that was just created is in this session's pg_temp. */
+static bool
+is_temporary(Oid class, Oid object)
+{
+	AttrNumber	att = is_objectclass_supported(class) ? get_object_attnum_namespace(class) : InvalidAttrNumber;
+	bool		result = false;
+	bool		isnull;
+	Relation	catalog;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	row;
+
+	if (att == InvalidAttrNumber)
+		return false;
+	catalog = table_open(class, AccessShareLock);
+	ScanKeyInit(&key, get_object_attnum_oid(class), BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(object));
+	scan = systable_beginscan(catalog, get_object_oid_index(class), true, SnapshotSelf, 1, &key);
+	row = systable_getnext(scan);
+	if (HeapTupleIsValid(row))
+		result = isTempNamespace(DatumGetObjectId(heap_getattr(row, att, RelationGetDescr(catalog), &isnull)));
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return result;
+}
 
 /*
  * Takes on a role's identity and a pinned search_path. Plainly: the search_path stays,

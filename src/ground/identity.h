@@ -20,6 +20,7 @@ typedef struct PointstoreScope
 #define POINTSTORE_AS_OWNER (SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS)
 #define POINTSTORE_RESTRICTED (POINTSTORE_AS_OWNER | SECURITY_RESTRICTED_OPERATION)
 
+extern void pointstore_identity_init(void);
 extern void pointstore_act_as(Oid role, PointstoreScope *scope, bool plainly);
 extern void pointstore_act_as_restricted(Oid role, PointstoreScope *scope);
 extern void pointstore_act_as_caller(const PointstoreScope *scope);

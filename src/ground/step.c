@@ -10,7 +10,9 @@
  * security-restricted operation, from before the first of the owner's objects is looked at
  * until it has committed. There nothing can be left behind that would run later: a
  * deferred trigger, a cursor WITH HOLD, a temporary table, LISTEN are refused or, the
- * triggers, fired at the end of the statement that queued them.
+ * triggers, fired at the end of the statement that queued them. A cursor that a language has pinned and
+ * left open, as PL/Perl's spi_query() does, would be run to its end when the procedure commits: it is
+ * closed before.
  *
  * PostgreSQL wants a transaction to begin without restrictions, and an aborted one goes
  * back to the identity that it began with. One that commits does not: our callback gives
@@ -29,11 +31,13 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "utils/fmgrprotos.h"
+#include "utils/portal.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "ground/identity.h"
+#include "ground/plan.h"
 #include "ground/step.h"
 #include "ground/store.h"
 
@@ -43,6 +47,8 @@ static bool is_called_alone(FunctionCallInfo fcinfo);
 static Oid	session_role;
 static int	session_security;
 static bool under_way = false;
+
+static void close_pinned_cursors(void);
 
 /*
  * Makes the transaction a step; to be called where it has only begun. 55000 where
@@ -146,7 +152,30 @@ pointstore_next_step(void)
 void
 pointstore_last_step(void)
 {
+	if (under_way && !ThereAreNoReadyPortals())
+		close_pinned_cursors();
 	SPI_commit();
+}
+
+/* Those that this step has left behind: what was pinned before it began is held by now. */
+static void
+close_pinned_cursors(void)
+{
+	static PointstorePlan plan = {.sql = "SELECT c.name FROM pg_catalog.pg_cursors c"};
+	uint64		i;
+
+	SPI_connect();
+	pointstore_execute(&plan, NULL, NULL, true);
+	for (i = 0; i < SPI_processed; i++)
+	{
+		Portal		portal = SPI_cursor_find(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+
+		if (portal == NULL || !portal->portalPinned || portal->autoHeld)
+			continue;
+		UnpinPortal(portal);
+		SPI_cursor_close(portal);
+	}
+	SPI_finish();
 }
 
 /*

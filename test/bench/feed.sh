@@ -59,7 +59,7 @@ measure_sequencer()
 # 1,000 events a second, and one who follows them
 measure_delivery()
 {
-	local round how
+	local round how found=0
 	progress 'delivery'
 	for ((round = 1; round <= rounds; round++)); do
 		for how in $(in_turn "$round" claim wait_for_feed poll_by_xmin); do
@@ -67,6 +67,9 @@ measure_delivery()
 			run_sql -c "CALL bench.follow_by_$how($((seconds + 1)))" >/dev/null &
 			pgbench_run append_event 4 "$accounts" '' -T "$seconds" -R 1000 >/dev/null
 			wait $!
+			# the rival goes by id, in which order a position is not the last word
+			[[ $how == poll_by_xmin ]] || { await_sequencer; found=$(run_sql -c 'SELECT bench.wrongly_delivered()'); }
+			[[ $found == 0 ]] || fail "$how: $found events were not delivered just once"
 			run_sql -c "INSERT INTO bench.result (workload, contender, unit, round, value)
 				SELECT 'delivery, 1,000 events/s', '$how', unit, $round, value
 				  FROM (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) AS median, percentile_cont(0.99) WITHIN GROUP (ORDER BY ms) AS p99 FROM bench.delivered) d,
@@ -80,6 +83,8 @@ measure_catching_up()
 {
 	local round how found
 	progress 'catching up'
+	found=$(run_sql -c 'SELECT pointstore.feed_head()')
+	((found >= catch_up_events)) || fail "feed: there are $found events to catch up with, not $catch_up_events"
 	for ((round = 1; round <= rounds; round++)); do
 		for how in $(in_turn "$round" read_feed claim queue); do
 			found=$(run_sql -c "SELECT bench.prepare_$how()" -c '\timing on' -c "CALL bench.work_off_$how($catch_up_events)" | awk '/^Time:/ { ms += $2 } END { print ms }')

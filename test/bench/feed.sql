@@ -1,13 +1,11 @@
 -- test/bench/feed.sql
 -- Who follows the feed, and who follows the events without it.
 
-CREATE TABLE bench.delivered (ms float8);
+CREATE TABLE bench.delivered (id bigint, ms float8);
 
 -- The rivals' ways: a queue with a row for each event, and polling by id up to where every
 -- transaction has ended.
 CREATE TABLE bench.queue (id bigint PRIMARY KEY);
-CREATE TABLE bench.cursor (last bigint NOT NULL);
-INSERT INTO bench.cursor VALUES (0);
 
 CREATE PROCEDURE bench.follow_by_wait_for_feed(seconds float8) LANGUAGE plpgsql AS $$
 DECLARE
@@ -18,8 +16,8 @@ BEGIN
     SET synchronous_commit = off;
     WHILE clock_timestamp() < finish LOOP
         CALL pointstore.wait_for_feed(done, '100 ms', head);
-        WITH page AS (SELECT f.read_feed_to, extract(epoch FROM clock_timestamp() - f.created_at) * 1000 AS ms FROM pointstore.read_feed(done) f),
-             kept AS (INSERT INTO bench.delivered SELECT p.ms FROM page p)
+        WITH page AS (SELECT f.id, f.read_feed_to, extract(epoch FROM clock_timestamp() - f.created_at) * 1000 AS ms FROM pointstore.read_feed(done) f),
+             kept AS (INSERT INTO bench.delivered SELECT p.id, p.ms FROM page p)
         SELECT coalesce(max(p.read_feed_to), done) INTO done FROM page p;
         COMMIT;
     END LOOP;
@@ -33,9 +31,9 @@ DECLARE
 BEGIN
     SET synchronous_commit = off;
     WHILE clock_timestamp() < finish LOOP
-        WITH page AS (SELECT d.slot, d.epoch, d."position", extract(epoch FROM clock_timestamp() - d.created_at) * 1000 AS ms
+        WITH page AS (SELECT d.id, d.slot, d.epoch, d."position", extract(epoch FROM clock_timestamp() - d.created_at) * 1000 AS ms
                         FROM pointstore.claim('bench', 'follower', 500, '100 ms') d),
-             kept AS (INSERT INTO bench.delivered SELECT p.ms FROM page p)
+             kept AS (INSERT INTO bench.delivered SELECT p.id, p.ms FROM page p)
         SELECT p.slot, p.epoch, max(p."position") AS last INTO got FROM page p GROUP BY p.slot, p.epoch;
         IF FOUND THEN
             PERFORM pointstore.ack('bench', got.slot, got.epoch, got.last);
@@ -57,7 +55,7 @@ BEGIN
                         FROM pointstore.event_store e
                        WHERE e.id > done AND e.xmin::text::bigint < (pg_snapshot_xmin(pg_current_snapshot())::text::bigint & 4294967295)
                        ORDER BY e.id LIMIT 1000),
-             kept AS (INSERT INTO bench.delivered SELECT p.ms FROM page p)
+             kept AS (INSERT INTO bench.delivered SELECT p.id, p.ms FROM page p)
         SELECT coalesce(max(p.id), done) INTO done FROM page p;
         COMMIT;
         PERFORM pg_sleep(0.005);
@@ -74,6 +72,14 @@ END
 $$;
 CREATE FUNCTION bench.start_following(how text) RETURNS void LANGUAGE sql AS $$
     SELECT bench.subscribe(NULL) WHERE how = 'claim';
+$$;
+
+-- What was delivered twice, or not at all before something later was, by its position.
+CREATE FUNCTION bench.wrongly_delivered() RETURNS bigint LANGUAGE sql AS $$
+    WITH d AS (SELECT d.id, count(*) AS times FROM bench.delivered d GROUP BY 1),
+         e AS (SELECT e.id, pointstore.position_of(e.id) AS pos FROM pointstore.event_store e WHERE e.id >= (SELECT min(id) - 1000 FROM d)),
+         span AS (SELECT min(e.pos) AS first, max(e.pos) AS last FROM d JOIN e USING (id))
+    SELECT count(*) FILTER (WHERE d.times IS DISTINCT FROM 1) FROM span, e LEFT JOIN d USING (id) WHERE e.pos BETWEEN span.first AND span.last
 $$;
 
 CREATE FUNCTION bench.prepare_read_feed() RETURNS void LANGUAGE sql AS '';

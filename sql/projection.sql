@@ -156,7 +156,9 @@ BEGIN
         'SET LOCAL session_authorization = regress_pointstore_projector', 'CREATE TEMP TABLE mine (n int)', 'DECLARE c CURSOR WITH HOLD FOR SELECT 1', 'LISTEN hostile',
         'SET CONSTRAINTS ALL DEFERRED; INSERT INTO model.late VALUES (1)', 'INSERT INTO model.late VALUES (2)', 'COMMIT', 'SET pointstore.replaying = off',
         'UPDATE pointstore.subscription SET created_by = ''postgres''', 'DELETE FROM pointstore.event_store', 'SET search_path = nowhere', 'SELECT pg_advisory_unlock_all()',
-        'SET pointstore.projection_timeout = 0']
+        'SET pointstore.projection_timeout = 0',
+        'CREATE DOMAIN pg_temp.text AS pg_catalog.text', 'CREATE TYPE pg_temp.shell', 'CREATE FUNCTION pg_temp.later() RETURNS int LANGUAGE sql RETURN 1',
+        'CREATE TYPE pg_temp.colour AS ENUM (''red'')', 'CREATE DOMAIN model.text AS pg_catalog.text']
     LOOP
         BEGIN
             EXECUTE attempt;
@@ -175,6 +177,16 @@ RESET ROLE;
 CALL pointstore.run_projection('hostile');
 SELECT * FROM model.outcome;
 SELECT current_setting('search_path') = :'path' AS unchanged, current_user = session_user AS myself;
+CREATE DOMAIN pg_temp.mine AS text;
+DROP DOMAIN pg_temp.mine;
+
+-- nor does what the store's owner has put on the tables run later, as who creates or drops one
+CREATE CONSTRAINT TRIGGER late AFTER INSERT OR DELETE ON pointstore.subscription DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION model.as_whom();
+SET ROLE regress_pointstore_projector;
+SELECT pointstore.create_projection('late', 'model.hostile(pointstore.feed_event[])', NULL);
+RESET ROLE;
+SELECT pointstore.drop_projection('hostile');
+DROP TRIGGER late ON pointstore.subscription;
 
 -- what is gone stops it
 SELECT count(pointstore.append_event('pj-1', 'Earned', 0)) FROM generate_series(1, 2) n;
@@ -197,6 +209,33 @@ CALL pointstore.run_projection('hostile');
 SELECT status, last_error FROM pointstore.projection_status;
 ALTER ROLE regress_pointstore_renamed RENAME TO regress_pointstore_projector;
 SELECT pointstore.drop_projection('hostile');
+
+-- an error that blames no event: the next try is later, and of fewer events
+SET ROLE regress_pointstore_projector;
+CREATE SEQUENCE model.tried START 100;
+CREATE FUNCTION model.unlucky(events pointstore.feed_event[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM setval('model.tried', cardinality(events));
+    RAISE 'unlucky' USING ERRCODE = '40001';
+END $$;
+SELECT pointstore.create_projection('unlucky', 'model.unlucky(pointstore.feed_event[])', NULL, batch => 4);
+SELECT percent FROM pointstore.projection_status;
+SELECT pointstore.move_subscription('unlucky', 0);
+SELECT percent FROM pointstore.projection_status;
+SELECT pointstore.move_subscription('unlucky', pointstore.feed_head());
+SELECT count(pointstore.append_event('pj-1', 'Earned', 0)) FROM generate_series(1, 8) n;
+SELECT pointstore.sequence_feed() > 0 AS sequenced;
+CALL pointstore.run_projection('unlucky');
+SELECT last_value FROM model.tried;
+SELECT not_before - served_at BETWEEN '0.9 s' AND '1.9 s' AS a_second, attempt FROM pointstore.subscription_slot WHERE subscription = 'unlucky';
+CALL pointstore.run_projection('unlucky');
+SELECT last_value FROM model.tried;
+SELECT not_before - served_at BETWEEN '1.9 s' AND '3.5 s' AS two_seconds, attempt FROM pointstore.subscription_slot WHERE subscription = 'unlucky';
+CALL pointstore.run_projection('unlucky');
+SELECT last_value FROM model.tried;
+SELECT status, last_error FROM pointstore.projection_status;
+SELECT pointstore.drop_projection('unlucky');
+RESET ROLE;
 
 -- one that takes too long is cut down until the event that does is found
 SET ROLE regress_pointstore_projector;

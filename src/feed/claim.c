@@ -507,20 +507,20 @@ pointstore_ack_claim(const Subscription *subscription, int16 number, int64 epoch
 	return slot.retried != NULL ? ack_retry(subscription, &slot, position) : ack_new(subscription, &slot, position);
 }
 
-/* The slot by its claim, locked. PS014 where that has another epoch by now, or has ended and must not have. */
+/* The slot by its claim, locked. PS014 where that has another epoch by now, has ended and must not have, or is gone with its subscription. */
 static void
 require_claim(const Subscription *subscription, Slot *slot, int16 number, int64 epoch, bool claimed)
 {
 	bool		found;
 
-	(void) pointstore_push_snapshot();
-	found = number >= 0 && number < subscription->slots && pointstore_find_slot(slot, subscription->name, number);
-	PopActiveSnapshot();
-	if (!found || !pointstore_lock_slot(slot, subscription->name))
+	if (number < 0 || number >= subscription->slots)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("subscription \"%s\" has no slot %d", text_to_cstring(subscription->name), number)));
-	if (slot->epoch != epoch || (claimed && !slot->claimed))
+	(void) pointstore_push_snapshot();
+	found = pointstore_find_slot(slot, subscription->name, number);
+	PopActiveSnapshot();
+	if (!found || !pointstore_lock_slot(slot, subscription->name) || slot->epoch != epoch || (claimed && !slot->claimed))
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_LEASE_LOST),
 				 errmsg("slot %d of subscription \"%s\" is not claimed by epoch %lld any more", number, text_to_cstring(subscription->name), (long long) epoch),
@@ -659,9 +659,12 @@ pointstore_renew_claim(const Subscription *subscription, int16 number, int64 epo
 	return slot.leased_until;
 }
 
-/* Gives the slot back without blame: what was delivered comes again as if it had not been, after delay. */
+/*
+ * Gives the slot back without blame: what was delivered comes again, after delay, as if it had not been or, where
+ * that counts, once more.
+ */
 void
-pointstore_release_claim(const Subscription *subscription, int16 number, int64 epoch, Interval *delay)
+pointstore_release_claim(const Subscription *subscription, int16 number, int64 epoch, Interval *delay, bool counts)
 {
 	TimestampTz until = GetCurrentTimestamp();
 	SetAside	account;
@@ -672,7 +675,7 @@ pointstore_release_claim(const Subscription *subscription, int16 number, int64 e
 		until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(until), IntervalPGetDatum(delay)));
 	if (slot.retried == NULL)
 	{
-		slot.attempt = Max(slot.attempt - 1, 0);
+		slot.attempt = Max(slot.attempt - (counts ? 0 : 1), 0);
 		slot.not_before = delay != NULL ? until : DT_NOBEGIN;
 	}
 	else if (pointstore_find_set_aside(&account, subscription, number, slot.retried))

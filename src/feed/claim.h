@@ -49,6 +49,6 @@ extern void pointstore_nack_claim(const Subscription *subscription, const Nack *
 extern TimestampTz pointstore_renew_claim(const Subscription *subscription, int16 slot, int64 epoch);
 
 /* Gives the slot back without blame; it is not claimed again before delay is over (null: at once). */
-extern void pointstore_release_claim(const Subscription *subscription, int16 slot, int64 epoch, Interval *delay);
+extern void pointstore_release_claim(const Subscription *subscription, int16 slot, int64 epoch, Interval *delay, bool counts);
 
 #endif							/* POINTSTORE_CLAIM_H */

@@ -286,7 +286,7 @@ pointstore_release(PG_FUNCTION_ARGS)
 	pointstore_check_arguments(fcinfo, 4);
 	epoch = slot_argument(fcinfo, &slot);
 	begin_member_verb(&scope, &subscription, PG_GETARG_TEXT_PP(0), "release()");
-	pointstore_release_claim(&subscription, slot, epoch, PG_ARGISNULL(3) ? NULL : PG_GETARG_INTERVAL_P(3));
+	pointstore_release_claim(&subscription, slot, epoch, PG_ARGISNULL(3) ? NULL : PG_GETARG_INTERVAL_P(3), false);
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_VOID();
 }

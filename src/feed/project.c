@@ -13,8 +13,8 @@
  * that come of other sessions or of a shortage (40001, 40P01, 55P03, classes 57, 53 and 08) blame no event: the
  * slot is given back for a while, longer each time, and then the batches are smaller. A batch that
  * takes longer than pointstore.projection_timeout is cancelled, and cut down to find the event that takes so
- * long. A worker's session ends where the handler does not heed that. What is left of a claim after a
- * second is given back: so the others get their turns.
+ * long; where it waits for a lock by then, that blames no event either. A worker's session ends where the
+ * handler does not heed that. What is left of a claim after a second is given back: so the others get their turns.
  *
  * Who has a claim holds a lock of a number that stands in the claim's member. Where that can be had the claim is
  * nobody's any more, for its session has ended, and the slot is free at once.
@@ -32,6 +32,7 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -85,6 +86,7 @@ typedef struct Turn
 	bool		over;
 	Nack		nack;
 	Interval	delay;			/* until it is claimed again */
+	text	   *error;			/* that is noted */
 } Turn;
 
 static int	projection_timeout = 60000;	/* ms */
@@ -92,6 +94,7 @@ static TimeoutId cancel_timeout;
 static TimeoutId end_timeout;
 static bool has_timeouts = false;
 static volatile sig_atomic_t timed_out = false;
+static volatile sig_atomic_t held_up = false;	/* by a lock, when its time was over */
 
 static void run_up_to_head(text *name);
 static int64 lowest_checkpoint(text *name, bool *at_rest);
@@ -99,6 +102,7 @@ static void raise_if_stopped(text *name);
 static void pause_for_others(void);
 static TurnResult run_turn(Turn *turn);
 static void begin_membership(Turn *turn, LOCKTAG *tag);
+static void end_membership(const LOCKTAG *tag);
 static void set_tag(LOCKTAG *tag, uint32 number);
 static void free_dead_claims(text *name);
 static bool is_dead(const char *member);
@@ -106,6 +110,7 @@ static TurnResult claim(Turn *turn);
 static void measure(text *name);
 static void run_claim(Turn *turn);
 static bool is_fit(Turn *turn);
+static bool stop_unfit(void *arg);
 static void run_batch(Turn *turn);
 static int	next_batch(const Turn *turn, bool *replaying);
 static ErrorData *try_batch(Turn *turn);
@@ -118,7 +123,8 @@ static bool is_taken(const ErrorData *error);
 static bool blames_nobody(int sqlerrcode);
 static void give_back(Turn *turn, const ErrorData *error);
 static bool release(void *arg);
-static void note_error(const Turn *turn, const char *error);
+static bool note_error(void *arg);
+static void attempt(bool (*what) (void *), Turn *turn);
 static void fail(Turn *turn, const ErrorData *error);
 static bool nack(void *arg);
 static text *describe(const ErrorData *error);
@@ -255,13 +261,11 @@ pointstore_take_turn(text *name)
 	}
 	PG_CATCH();
 	{
-		(void) LockRelease(&tag, ExclusiveLock, true);
+		end_membership(&tag);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	/* a handler may have given back all locks of the session */
-	if (pointstore_holds_lock(&tag, ExclusiveLock))
-		(void) LockRelease(&tag, ExclusiveLock, true);
+	end_membership(&tag);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(turn.context);
 	return result;
@@ -278,6 +282,14 @@ begin_membership(Turn *turn, LOCKTAG *tag)
 	turn->member = cstring_to_text(psprintf(MEMBER "%u", number));
 	set_tag(tag, number);
 	(void) LockAcquire(tag, ExclusiveLock, true, false);
+}
+
+/* A handler may have given back all locks of the session. */
+static void
+end_membership(const LOCKTAG *tag)
+{
+	if (pointstore_holds_lock(tag, ExclusiveLock))
+		(void) LockRelease(tag, ExclusiveLock, true);
 }
 
 static void
@@ -390,6 +402,7 @@ measure(text *name)
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.projection SET measured_at = pg_catalog.clock_timestamp(), measured_position = c.position,"
 		" rate = CASE WHEN c.position" GE "measured_position AND measured_at" GT "(pg_catalog.clock_timestamp()" MINUS "CAST('10 s' AS pg_catalog.interval))"
+		"   AND measured_at" LT "pg_catalog.clock_timestamp()"
 		"  THEN (c.position" MINUS "measured_position) OPERATOR(pg_catalog./)"
 		"   CAST(EXTRACT(epoch FROM pg_catalog.clock_timestamp()" MINUS "measured_at) AS pg_catalog.float8) END"
 		" FROM (SELECT pg_catalog.min(k.checkpoint) AS position FROM pointstore.subscription_slot k WHERE k.subscription" EQ "$1) c"
@@ -406,17 +419,24 @@ measure(text *name)
 static bool
 is_fit(Turn *turn)
 {
-	Projection *projection = &turn->projection;
-	FeedDecision why = {.action = "stop", .subscription = turn->name};
-
-	if (projection->unfit == NULL)
+	if (turn->projection.unfit == NULL)
 		return true;
-	why.error = cstring_to_text(projection->unfit);
+	attempt(stop_unfit, turn);
+	return false;
+}
+
+static bool
+stop_unfit(void *arg)
+{
+	Turn	   *turn = arg;
+	Projection *projection = &turn->projection;
+	FeedDecision why = {.action = "stop", .subscription = turn->name, .error = cstring_to_text(projection->unfit)};
+
 	pointstore_stop_subscription(&projection->subscription, &why);
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("projection \"%s\" is stopped: %s", pointstore_cstring(turn->name), projection->unfit)));
-	return false;
+	return true;
 }
 
 /* What was claimed, batch by batch. */
@@ -496,7 +516,7 @@ try_batch(Turn *turn)
 	ResourceOwner resources = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
 
-	timed_out = false;
+	timed_out = held_up = false;
 	turn->now = 1;
 	turn->acknowledged = false;
 	PG_TRY();
@@ -516,6 +536,9 @@ try_batch(Turn *turn)
 	{
 		disable_timeout(cancel_timeout, false);
 		disable_timeout(end_timeout, false);
+		/* one that came too late for this batch is not for what comes next */
+		if (timed_out || held_up)
+			QueryCancelPending = false;
 	}
 	return error;
 }
@@ -580,7 +603,10 @@ set_timeouts(void)
 static void
 cancel_batch(void)
 {
-	timed_out = true;
+	if (MyProc->waitStatus == PROC_WAIT_STATUS_WAITING)
+		held_up = true;
+	else
+		timed_out = true;
 	(void) kill(MyProcPid, SIGINT);
 }
 
@@ -617,17 +643,15 @@ static void
 give_back(Turn *turn, const ErrorData *error)
 {
 	int64		delay = Min(LONGEST_PAUSE, (int64) FIRST_PAUSE << Min(Max(turn->claim.attempt, 1) - 1, 20));
-	ErrorData  *failure;
 
 	turn->over = true;
 	if (error != NULL)
 		turn->delay.time = (delay + delay / 4 * (random() % 1000) / 1000) * 1000;
-	failure = pointstore_attempt(release, turn);
-	if (failure != NULL && !is_taken(failure))
-		ThrowErrorData(failure);
+	attempt(release, turn);
 	if (error == NULL)
 		return;
-	note_error(turn, text_to_cstring(describe(error)));
+	turn->error = describe(error);
+	attempt(note_error, turn);
 	if (!AmBackgroundWorkerProcess())
 	{
 		pointstore_next_step();
@@ -637,35 +661,49 @@ give_back(Turn *turn, const ErrorData *error)
 			(errmsg("projection \"%s\" waits for %lld ms after an error: %s", pointstore_cstring(turn->name), (long long) turn->delay.time / 1000, error->message)));
 }
 
+/*
+ * Writes what became of a turn, as the store's owner, or leaves it where that would wait for somebody who is at the
+ * projection, or the claim is another's.
+ */
+static void
+attempt(bool (*what) (void *), Turn *turn)
+{
+	PointstoreScope scope;
+	ErrorData  *failure;
+
+	pointstore_act_as_verifier(&scope);
+	pointstore_set_option("lock_timeout", SLOT_TIMEOUT);
+	failure = pointstore_attempt(what, turn);
+	pointstore_act_as_caller(&scope);
+	if (failure != NULL && !is_taken(failure))
+		ThrowErrorData(failure);
+}
+
 static bool
 release(void *arg)
 {
 	Turn	   *turn = arg;
-	PointstoreScope scope;
+	bool		failed = turn->delay.time > 0;
 
-	pointstore_act_as_verifier(&scope);
-	pointstore_set_option("lock_timeout", SLOT_TIMEOUT);
-	pointstore_release_claim(&turn->subscription, turn->claim.slot, turn->claim.epoch, turn->delay.time > 0 ? &turn->delay : NULL);
-	pointstore_act_as_caller(&scope);
+	pointstore_release_claim(&turn->subscription, turn->claim.slot, turn->claim.epoch, failed ? &turn->delay : NULL, failed);
 	return true;
 }
 
 /* The last error of a projection, for its status. */
-static void
-note_error(const Turn *turn, const char *error)
+static bool
+note_error(void *arg)
 {
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.subscription SET last_error = $2 WHERE name" EQ "$1",
 		.nargs = 2, .argtypes = {TEXTOID, TEXTOID}
 	};
-	Datum		values[2] = {PointerGetDatum(turn->name), CStringGetTextDatum(error)};
-	PointstoreScope scope;
+	const Turn *turn = arg;
+	Datum		values[2] = {PointerGetDatum(turn->name), PointerGetDatum(turn->error)};
 
-	pointstore_act_as_verifier(&scope);
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, false);
 	SPI_finish();
-	pointstore_act_as_caller(&scope);
+	return true;
 }
 
 /* An event has failed alone: the projection stops, or goes on without its account, which is retried and parked. */
@@ -674,16 +712,13 @@ fail(Turn *turn, const ErrorData *error)
 {
 	bool		stops = strcmp(text_to_cstring(turn->subscription.on_failure), "stop") == 0;
 	int64		position = turn->claim.page.events[turn->done].position;
-	ErrorData  *failure;
 
 	turn->over = true;
 	turn->nack = (Nack) {
 		.slot = turn->claim.slot, .epoch = turn->claim.epoch, .position = position,
 		.error = describe(error), .action = stops ? "stop" : "retry"
 	};
-	failure = pointstore_attempt(nack, turn);
-	if (failure != NULL && !is_taken(failure))
-		ThrowErrorData(failure);
+	attempt(nack, turn);
 	ereport(WARNING,
 			(errcode(error->sqlerrcode),
 			 errmsg("projection \"%s\" failed at position %lld: %s", pointstore_cstring(turn->name), (long long) position, error->message),
@@ -694,12 +729,8 @@ static bool
 nack(void *arg)
 {
 	Turn	   *turn = arg;
-	PointstoreScope scope;
 
-	pointstore_act_as_verifier(&scope);
-	pointstore_set_option("lock_timeout", SLOT_TIMEOUT);
 	pointstore_nack_claim(&turn->subscription, &turn->nack);
-	pointstore_act_as_caller(&scope);
 	return true;
 }
 
@@ -708,5 +739,6 @@ static text *
 describe(const ErrorData *error)
 {
 	return cstring_to_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
-									timed_out ? "it took longer than pointstore.projection_timeout" : error->message));
+									timed_out ? "it took longer than pointstore.projection_timeout" :
+									held_up ? "it waited for a lock when pointstore.projection_timeout was over" : error->message));
 }

@@ -48,7 +48,6 @@ PG_FUNCTION_INFO_V1(pointstore_create_projection);
 PG_FUNCTION_INFO_V1(pointstore_drop_projection);
 
 #define MAX_BATCH 10000
-#define MAX_SLOTS 1024
 /* a claim ends by its worker's death, which others see (project.c), and by no clock */
 #define PROJECTION_LEASE "1 day"
 #define PROJECTION_ATTEMPTS 5
@@ -58,8 +57,6 @@ PG_FUNCTION_INFO_V1(pointstore_drop_projection);
 static bool is_replaying = false;
 
 static void read_definition(FunctionCallInfo fcinfo, Subscription *subscription);
-static void check_range(const char *what, int64 value, int64 most);
-static text *argument_of(FunctionCallInfo fcinfo, int argno, const char *what);
 static void store_definition(Subscription *subscription, Oid handler, bool from_now, int64 start_after);
 static void insert_projection(text *name, int64 start_after, int64 replay_upto);
 static void delete_projection(text *name);
@@ -91,7 +88,7 @@ pointstore_create_projection(PG_FUNCTION_ARGS)
 				 errmsg("a superuser creates no projection, for its handler would run as one"),
 				 errhint("SET ROLE to an operator who owns the handler and the tables that it writes.")));
 	subscription.created_by = cstring_to_text(GetUserNameFromId(GetUserId(), false));
-	pointstore_act_as_owner(&scope);
+	pointstore_act_as_reader(&scope);
 	SPI_connect();
 	store_definition(&subscription, PG_GETARG_OID(1), PG_ARGISNULL(2), PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2));
 	SPI_finish();
@@ -103,52 +100,24 @@ pointstore_create_projection(PG_FUNCTION_ARGS)
 static void
 read_definition(FunctionCallInfo fcinfo, Subscription *subscription)
 {
-	static const char *const policies[] = {"park", "stop"};
-
 	subscription->name = pointstore_name(fcinfo, 0, "name");
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(5) || PG_ARGISNULL(6))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(1) ? "handler" : PG_ARGISNULL(5) ? "slots" : "batch")));
-	subscription->event_types = PG_ARGISNULL(3) ? 0 : PG_GETARG_DATUM(3);
-	if (!PG_ARGISNULL(3) && array_contains_nulls(PG_GETARG_ARRAYTYPE_P(3)))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("event_types must not contain nulls")));
-	subscription->prefix = PG_ARGISNULL(4) ? 0 : PointerGetDatum(argument_of(fcinfo, 4, "aggregate_prefix"));
+	pointstore_set_filter(subscription, fcinfo, 3, 4);
 	subscription->slots = PG_GETARG_INT16(5);
 	subscription->batch = PG_GETARG_INT32(6);
 	subscription->on_failure = pointstore_name(fcinfo, 7, "on_failure");
-	check_range("slots", subscription->slots, MAX_SLOTS);
-	check_range("batch", subscription->batch, MAX_BATCH);
-	if (pointstore_place(subscription->on_failure, policies, lengthof(policies)) < 0)
+	if (subscription->batch < 1 || subscription->batch > MAX_BATCH)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("on_failure must be park or stop, is \"%s\"", pointstore_cstring(subscription->on_failure))));
+				 errmsg("batch must be 1 to %d, not %d", MAX_BATCH, subscription->batch)));
 	subscription->status = cstring_to_text("running");
 	subscription->running = true;
 	subscription->lease = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(PROJECTION_LEASE), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	subscription->max_attempts = PROJECTION_ATTEMPTS;
 	subscription->max_retrying = MAX_RETRYING;
-}
-
-static void
-check_range(const char *what, int64 value, int64 most)
-{
-	if (value < 1 || value > most)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be between 1 and %lld, is %lld", what, (long long) most, (long long) value)));
-}
-
-static text *
-argument_of(FunctionCallInfo fcinfo, int argno, const char *what)
-{
-	text	   *value = PG_GETARG_TEXT_PP(argno);
-
-	if (VARSIZE_ANY_EXHDR(value) > POINTSTORE_MAX_NAME)
-		pointstore_check_name(what, value);
-	return value;
 }
 
 /* The rows of a new one: 42710, 42501, 22023. What came before it was created counts as delivered. */
@@ -158,16 +127,8 @@ store_definition(Subscription *subscription, Oid handler, bool from_now, int64 s
 	Projection	projection = {0};
 	int64		head = pointstore_head();
 
-	if (pointstore_find_subscription(&projection.subscription, subscription->name))
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("subscription \"%s\" already exists", pointstore_cstring(subscription->name))));
 	if (from_now)
 		start_after = head;
-	if (start_after < 0 || start_after > head)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("start_after must be between 0 and the head of the feed, %lld, is %lld", (long long) head, (long long) start_after)));
 	projection.role = get_role_oid(text_to_cstring(subscription->created_by), false);
 	(void) pointstore_function_of(&projection, handler, true, &subscription->handler);
 	pointstore_insert_subscription(subscription, start_after);
@@ -215,7 +176,7 @@ pointstore_drop_projection(PG_FUNCTION_ARGS)
 	PointstoreScope scope;
 
 	PreventCommandIfReadOnly("drop_projection()");
-	pointstore_act_as_owner(&scope);
+	pointstore_act_as_reader(&scope);
 	SPI_connect();
 	pointstore_require_projection(&projection, name);
 	pointstore_delete_subscription(&projection.subscription);
@@ -405,6 +366,11 @@ pointstore_call_as_creator(const Projection *projection, Oid function, ArrayType
 	PointstoreScope scope;
 	FmgrInfo	info;
 
+	/* while a projection is rebuilt its role may become one */
+	if (superuser_arg(projection->role))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the projection's role is a superuser")));
 	pointstore_act_as_restricted(projection->role, &scope);
 	(void) pointstore_push_snapshot();
 	fmgr_info(function, &info);

@@ -76,7 +76,7 @@ BEGIN
            k.blocked, s.last_error,
            CASE WHEN p.measured_at > clock_timestamp() - interval '10 s' THEN round(p.rate::numeric, 1) END AS rate,
            CASE WHEN k.checkpoint >= h.head THEN 100.0
-                ELSE trunc(100.0 * (k.checkpoint - p.start_after) / (h.head - p.start_after), 1) END AS percent,
+                ELSE trunc(100.0 * greatest(k.checkpoint - p.start_after, 0) / (h.head - least(p.start_after, k.checkpoint)), 1) END AS percent,
            CASE WHEN k.checkpoint >= h.head THEN interval '0'
                 WHEN p.measured_at > clock_timestamp() - interval '10 s' AND p.rate > 0
                 THEN make_interval(secs => ceil((h.head - k.checkpoint) / p.rate)) END AS time_left

@@ -6,12 +6,14 @@
  *
  * Each goes round the projections that have something to do, and gives each of them a turn (project.c). What
  * one of them is at, another finds claimed and passes over. So a handler that is slow holds up one worker,
- * for pointstore.projection_timeout at a time, and then it is the next one's turn.
+ * for pointstore.projection_timeout at a time, and then it is the next one's turn. One whose turn fails by an
+ * error that is not its handler's pauses, and no other does.
  * Where there is nothing to do they wait for the feed to move, and look once a second whether something
  * has become due or was created, moved or resumed.
  *
- * The first worker is started by the launcher, and starts the others when there are slots for them. For a turn the session is the
- * projection's role: whatever its handler finds a way back to is that role.
+ * The first worker is started by the launcher, and starts the others when there are slots for them. One that finds
+ * another of its number ends: who starts them forgets those that are there when he is started anew. For a turn the
+ * session is the projection's role: whatever its handler finds a way back to is that role.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,13 +24,16 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/prepare.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "feed/page.h"
 #include "feed/project.h"
@@ -46,6 +51,7 @@
 #define LOOK_INTERVAL 1000		/* ms, between two looks while the feed does not move */
 #define FIRST_PAUSE 1000		/* ms, after an error of our own; twice as long after each further one */
 #define LONGEST_PAUSE 60000
+#define PROJECTOR_LOCK_KIND 16	/* field of an advisory lock tag, which users' numbers do not reach */
 
 /* What a look has found. */
 typedef struct Round
@@ -57,13 +63,24 @@ typedef struct Round
 	Oid		   *roles;
 } Round;
 
-static int	workers = 2;
+/* A projection whose turns fail. */
+typedef struct Failing
+{
+	uint32		name;			/* by its hash */
+	int			times;			/* in a row */
+	TimestampTz until;
+} Failing;
 
+static int	workers = 2;
+static Failing failing[64];		/* by the name, too */
+
+static bool is_only(int number);
 static bool look(Round *round, bool *failed);
 static bool look_in_transaction(Round *round);
 static void read_round(Round *round);
-static bool go_round(const Round *round, int number, bool *failed);
-static TurnResult take_turn(text *name, bool *failed);
+static bool go_round(const Round *round, int number);
+static TurnResult take_turn(text *name);
+static void note_turn(Failing *turn, uint32 name, bool failed);
 static void log_error(void);
 static void rest(int64 head);
 static void pause_for(long timeout);
@@ -95,17 +112,16 @@ pointstore_run_projector(int number, void (*start_others) (int n))
 	{
 		Round		round = {0};
 		bool		failed = false;
-		bool		moved = false;
 
 		(void) pointstore_worker_reload();
 		MemoryContextReset(context);
 		MemoryContextSwitchTo(context);
+		if (!is_only(number))
+			return;
 		if (number >= workers || (!look(&round, &failed) && !failed) || (!failed && round.slots <= number))
 			return;
 		if (number == 0 && Min(round.slots, workers) > 1)
 			start_others(Min(round.slots, workers));
-		if (!failed)
-			moved = go_round(&round, number, &failed);
 		if (failed)
 		{
 			pause_for(pause);
@@ -113,10 +129,20 @@ pointstore_run_projector(int number, void (*start_others) (int n))
 			continue;
 		}
 		pause = FIRST_PAUSE;
-		if (!moved)
+		if (!go_round(&round, number))
 			rest(round.head);
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/* Whether no other worker of the database has that number. After a turn it is asked again: the session's locks end with that. */
+static bool
+is_only(int number)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, number, PROJECTOR_LOCK_KIND);
+	return pointstore_holds_lock(&tag, ExclusiveLock) || LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /* What there is to do. False: there is no store here, or not all of it. An error is logged. */
@@ -208,7 +234,7 @@ read_round(Round *round)
 
 /* A turn for each, workers beginning in different places. Whether anything was done. */
 static bool
-go_round(const Round *round, int number, bool *failed)
+go_round(const Round *round, int number)
 {
 	bool		moved = false;
 	int			i;
@@ -221,7 +247,7 @@ go_round(const Round *round, int number, bool *failed)
 		/* a projection without a role is stopped by its turn */
 		if (OidIsValid(round->roles[place]))
 			SetSessionAuthorization(round->roles[place], false);
-		moved |= take_turn(round->names[place], failed) == TURN_ON;
+		moved |= take_turn(round->names[place]) == TURN_ON;
 		SetSessionAuthorization(BOOTSTRAP_SUPERUSERID, true);
 	}
 	return moved;
@@ -229,11 +255,16 @@ go_round(const Round *round, int number, bool *failed)
 
 /* A turn, and nothing is left of it in the session. An error of it is logged. */
 static TurnResult
-take_turn(text *name, bool *failed)
+take_turn(text *name)
 {
 	MemoryContext context = CurrentMemoryContext;
+	uint32		hash = hash_bytes((const unsigned char *) VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	Failing    *failures = &failing[hash % lengthof(failing)];
 	volatile TurnResult result = TURN_OFF;
+	volatile bool failed = false;
 
+	if (failures->name == hash && failures->times > 0 && GetCurrentTimestamp() < failures->until)
+		return TURN_OFF;
 	pgstat_report_activity(STATE_RUNNING, psprintf("pointstore: projection %s", text_to_cstring(name)));
 	PG_TRY();
 	{
@@ -249,15 +280,27 @@ take_turn(text *name, bool *failed)
 	{
 		MemoryContextSwitchTo(context);
 		log_error();
-		*failed = true;
+		failed = true;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
+	note_turn(failures, hash, failed);
 	pointstore_worker_clean_up();
 	DropAllPreparedStatements();
 	(void) pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return result;
+}
+
+/* What fails again pauses twice as long. */
+static void
+note_turn(Failing *turn, uint32 name, bool failed)
+{
+	int			before = turn->name == name ? turn->times : 0;
+
+	turn->name = name;
+	turn->times = failed ? before + 1 : 0;
+	turn->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(LONGEST_PAUSE, (int64) FIRST_PAUSE << Min(before, 20)));
 }
 
 static void

@@ -45,7 +45,6 @@ static void fill_subscription(Subscription *subscription, HeapTuple row, TupleDe
 static text *text_column(HeapTuple row, TupleDesc desc, int column);
 static Datum copied_column(HeapTuple row, TupleDesc desc, int column, bool by_value, int length);
 static void require_own(const Subscription *subscription, Oid caller);
-static void set_filter(Subscription *subscription, FunctionCallInfo fcinfo, int types, int prefix);
 static void check_definition(const Subscription *subscription);
 static void set_status(FunctionCallInfo fcinfo, const char *status, const char *action);
 static void update_status(const Subscription *subscription, const char *status, text *error);
@@ -70,7 +69,7 @@ pointstore_find_subscription(Subscription *subscription, text *name)
 		" CAST(s.aggregate_prefix AS pg_catalog.text), coalesce(CAST(s.lease AS pg_catalog.interval), '30 s'),"
 		" coalesce(CAST(s.max_attempts AS pg_catalog.int4), 5), coalesce(CAST(s.on_failure AS pg_catalog.text), 'stop'),"
 		" coalesce(CAST(s.max_retrying AS pg_catalog.int4), 100), CAST(s.handler AS pg_catalog.text),"
-		" coalesce(CAST(s.batch AS pg_catalog.int4), 0), coalesce(CAST(s.replay_upto AS pg_catalog.int8), 0)"
+		" greatest(least(coalesce(CAST(s.batch AS pg_catalog.int4), 1), 10000), 1), coalesce(CAST(s.replay_upto AS pg_catalog.int8), 0)"
 		" FROM pointstore.subscription s WHERE s.name" EQ "$1",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
@@ -188,7 +187,7 @@ pointstore_create_subscription(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("slots, lease, max_attempts and on_failure must not be null")));
 	subscription.slots = PG_GETARG_INT16(2);
-	set_filter(&subscription, fcinfo, 3, 4);
+	pointstore_set_filter(&subscription, fcinfo, 3, 4);
 	subscription.lease = PG_GETARG_INTERVAL_P(5);
 	subscription.max_attempts = PG_GETARG_INT32(6);
 	subscription.on_failure = PG_GETARG_TEXT_PP(7);
@@ -201,8 +200,8 @@ pointstore_create_subscription(PG_FUNCTION_ARGS)
 }
 
 /* Arguments that say what is delivered: null leaves it as it is, an empty one is for all. */
-static void
-set_filter(Subscription *subscription, FunctionCallInfo fcinfo, int types, int prefix)
+void
+pointstore_set_filter(Subscription *subscription, FunctionCallInfo fcinfo, int types, int prefix)
 {
 	if (!PG_ARGISNULL(types))
 	{
@@ -426,7 +425,7 @@ pointstore_alter_subscription(PG_FUNCTION_ARGS)
 	(void) pointstore_find_subscription(&former, former.name);
 	PopActiveSnapshot();
 	subscription = former;
-	set_filter(&subscription, fcinfo, 1, 2);
+	pointstore_set_filter(&subscription, fcinfo, 1, 2);
 	if (!PG_ARGISNULL(3))
 		subscription.lease = PG_GETARG_INTERVAL_P(3);
 	if (!PG_ARGISNULL(4))

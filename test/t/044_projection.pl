@@ -153,6 +153,36 @@ ok($node->poll_query_until('app', q{SELECT lost > 0 FROM pointstore.subscription
 $node->safe_psql('app', "SELECT pointstore.drop_projection('loops'); SELECT pointstore.drop_projection('slow'); SELECT pointstore.drop_projection('fails')");
 pass('and these can be dropped');
 
+# one that waits for another's lock blames no event, and goes on when it has it
+my $in = '';
+my $lock = IPC::Run::start([ 'psql', '-X', '-q', '-A', '-t', '-h', $node->host, '-p', $node->port, '-U', 'postgres', 'app' ], '<', \$in, '>', \my $lock_out, '2>', \my $lock_err,
+	IPC::Run::timeout(180));
+$in .= "BEGIN; LOCK TABLE model.counter IN ACCESS EXCLUSIVE MODE; SELECT 'locked';\n";
+$lock->pump until $lock_out =~ /locked/;
+write_events('app', 5)->finish;
+ok($node->poll_query_until('app', q{SELECT bool_and(last_error LIKE '57014%') FROM pointstore.projection_status WHERE name LIKE 'c_'}), 'those that wait for a lock say so');
+is($node->safe_psql('app', q{SELECT count(*), min(status), max(status) FROM pointstore.projection_status WHERE name LIKE 'c_'}), '4|running|running', 'and are not stopped by it');
+$in .= "ROLLBACK;\n\\q\n";
+$lock->finish;
+caught_up($node, 'app', "c$_", "without the lock c$_ goes on") foreach 1 .. 4;
+
+# those that are there are not started once more by a first one that is started anew
+sub workers
+{
+	return "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pointstore projector' AND datname = 'app'";
+}
+ok($node->poll_query_until('app', workers(), '2'), 'two workers take turns');
+foreach (1 .. 3)
+{
+	my ($first, $second) = split /\n/, $node->safe_psql('app', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'pointstore projector' AND datname = 'app' ORDER BY backend_start});
+	$node->safe_psql('app', "SELECT pg_terminate_backend($first)");
+	ok($node->poll_query_until('app', "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'pointstore projector' AND datname = 'app' AND wait_event IS NOT NULL AND pid NOT IN ($first, $second)"),
+		'another comes');
+}
+write_events('app', 50)->finish;
+caught_up($node, 'app', "c$_", "c$_ goes on") foreach 1 .. 4;
+ok($node->poll_query_until('app', workers(), '2'), 'there are still two');
+
 # a function that is dropped, and comes back
 $node->safe_psql('app', 'DROP FUNCTION model.c1(pointstore.feed_event[])');
 write_events('app', 20)->finish;

@@ -132,6 +132,7 @@ SELECT pg_temp.nack('subs', 10);
 SELECT pg_temp.nack('subs', 3);
 SELECT pg_temp.nack('subs', 5, 'retry', '1 h');
 SELECT pg_temp.nack('subs', 5);
+SELECT pg_temp.ack('subs', 5);
 SELECT * FROM pg_temp.take('subs', 'm1', 10);
 SELECT aggregate_id, position - :base AS pos, state, attempts, next_try > now() + '50 min' AS later, error, waiting FROM pointstore.subscription_retry WHERE subscription = 'subs';
 SELECT pg_temp.ack('subs', 9);

@@ -295,6 +295,10 @@ SELECT st_tell($$SELECT * FROM pointstore.aggregate_state('st-p', 1)$$), left(st
 GRANT regress_st_author TO regress_st_owner;
 SELECT state FROM pointstore.aggregate_state('st-p', 1);
 SELECT payload FROM pointstore.load_events('st-u', 3, 1);
+-- a superuser's function is called as that owner, and by a superuser too
+UPDATE pointstore.account_kind SET reducer = 'public.st_who(jsonb,pointstore.event)' WHERE kind = 'st-pure';
+GRANT EXECUTE ON FUNCTION st_who TO regress_st_owner;
+SELECT state FROM pointstore.aggregate_state('st-p', 1);
 ROLLBACK;
 -- who may what
 UPDATE pointstore.account_kind SET reducer = 'public.st_sum' WHERE kind = 'st-pure';

@@ -10,10 +10,9 @@
  * LEVEL SECURITY. Nothing needs undoing on error: the end of a (sub)transaction
  * restores user and settings.
  *
- * In a security-restricted operation PostgreSQL refuses temporary tables, but no types, functions or
- * operators in pg_temp. A session finds a type there before any other of that name: so what a
- * user's code has made there, a domain with a check, would run as the session's role
- * when that next writes 'x'::text. We refuse it.
+ * In a security-restricted operation PostgreSQL refuses temporary tables, but not all that can be made in
+ * pg_temp: functions are let through. What a user's code has left there would be the session's
+ * for as long as that lasts, whoever it is for by then. We refuse it.
  *
  *-------------------------------------------------------------------------
  */

@@ -262,7 +262,7 @@ static void
 read_drawn(Drawn *drawn)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT q.last_value, q.is_called, s.seqincrement, s.seqmin FROM pointstore.event_store_id_seq q, pg_catalog.pg_sequence s"
+		.sql = "SELECT q.last_value, " LAST_DRAWN ", s.seqincrement, s.seqmin FROM pointstore.event_store_id_seq q, pg_catalog.pg_sequence s"
 		" WHERE s.seqrelid" EQ "CAST('pointstore.event_store_id_seq' AS pg_catalog.regclass)"
 	};
 	HeapTuple	row;
@@ -274,11 +274,11 @@ read_drawn(Drawn *drawn)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("pointstore.event_store_id_seq is no sequence")));
 	row = SPI_tuptable->vals[0];
-	drawn->last = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
 	drawn->increment = Max(DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull)), 1);
 	drawn->lowest = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 4, &isnull));
-	if (!DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull)))
-		drawn->last -= drawn->increment;
+	drawn->last = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
+	if (isnull)
+		drawn->last = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull)) - drawn->increment;
 	SPI_freetuptable(SPI_tuptable);
 	pointstore_stat_settle(pointstore_store()->id_sequence, drawn->last);
 }

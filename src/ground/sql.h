@@ -43,6 +43,12 @@
 " AND " e ".payload OPERATOR(pg_catalog.?) 'version' THEN " e ".payload END"
 
 /*
+ * The last id that was drawn; null: none was since the sequence was made or set. Not last_value as a SELECT from
+ * the sequence sees it: while one is drawn that may be the one logged beforehand, 32 ahead, which nobody has drawn.
+ */
+#define LAST_DRAWN "pg_catalog.pg_sequence_last_value(CAST('pointstore.event_store_id_seq' AS pg_catalog.regclass))"
+
+/*
  * Whether an id was drawn after the last one then was: one beyond the sequence was not. Those of events that a
  * subscription brings have nothing to do with it.
  */

@@ -379,7 +379,7 @@ read_horizon(Run *run)
 {
 	static PointstorePlan sequence = {
 		.sql = "SELECT coalesce(c.safe_id, 0), coalesce(c.pending_id, 0), CAST(coalesce(c.pending_xmax, '0') AS pg_catalog.text),"
-		" CASE WHEN f.fed THEN GREATEST(s.last_value, (SELECT pg_catalog.max(id) FROM pointstore.event_store)) ELSE s.last_value END, f.fed"
+		" CASE WHEN f.fed THEN GREATEST(s.last_value, (SELECT pg_catalog.max(id) FROM pointstore.event_store)) ELSE coalesce(" LAST_DRAWN ", s.last_value) END, f.fed"
 		"  FROM pointstore.event_store_id_seq s LEFT JOIN pointstore.reconciliation_checkpoint c ON true,"
 		"       (SELECT EXISTS (SELECT " IS_SUBSCRIBED " AND c.relname" EQ "'event_store') AS fed) f"
 	};

@@ -315,6 +315,18 @@ foreach my $round (1 .. 3)
 	is(feed_faults($node, 'postgres'), '', "round $round: the feed is whole");
 }
 
+# Who reads the sequence while an id is drawn may see the one that is logged beforehand, 32 ahead: runs in quick succession
+# beside appends take none for drawn that was not.
+my $tmp = PostgreSQL::Test::Utils::tempdir;
+append_to_file("$tmp/sequence", "SELECT pointstore.sequence_feed();\n");
+append_to_file("$tmp/append", "SELECT pointstore.append_event('quick-' || :client_id, 'Earned', 1);\n");
+my @pgbench = ('pgbench', '-n', '-T', 4, $node->connstr('postgres'));
+my $runs = IPC::Run::start([ @pgbench, '-c', 1, '-f', "$tmp/sequence" ], '>&', \my $ran);
+$node->command_ok([ @pgbench, '-c', 4, '-f', "$tmp/append" ], 'no append is refused beside many runs');
+ok($runs->finish, 'nor a run');
+$node->poll_query_until('postgres', 'SELECT pointstore.feed_head() = count(*) FROM pointstore.event_store');
+is(feed_faults($node, 'postgres'), '', 'and the feed is whole');
+
 # on the standby, and after it was promoted
 $head = $node->safe_psql('postgres', 'SELECT pointstore.feed_head()');
 $node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));

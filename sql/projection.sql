@@ -156,6 +156,8 @@ BEGIN
         'SET LOCAL session_authorization = regress_pointstore_projector', 'CREATE TEMP TABLE mine (n int)', 'DECLARE c CURSOR WITH HOLD FOR SELECT 1', 'LISTEN hostile',
         'SET CONSTRAINTS ALL DEFERRED; INSERT INTO model.late VALUES (1)', 'INSERT INTO model.late VALUES (2)', 'COMMIT', 'SET pointstore.replaying = off',
         'UPDATE pointstore.subscription SET created_by = ''postgres''', 'DELETE FROM pointstore.event_store', 'SET search_path = nowhere', 'SELECT pg_advisory_unlock_all()',
+        'SELECT pg_try_advisory_lock(1)', 'SELECT pg_advisory_lock_shared(1, 2)', 'SELECT pg_advisory_unlock(7)', 'DO $x$ BEGIN PERFORM pg_advisory_lock(3); END $x$',
+        'SELECT pg_advisory_xact_lock(4)', 'INSERT INTO model.guarded VALUES (1)', 'SET timezone = ''Asia/Seoul''',
         'SET pointstore.projection_timeout = 0',
         'CREATE DOMAIN pg_temp.text AS pg_catalog.text', 'CREATE TYPE pg_temp.shell', 'CREATE FUNCTION pg_temp.later() RETURNS int LANGUAGE sql RETURN 1',
         'CREATE TYPE pg_temp.colour AS ENUM (''red'')', 'CREATE DOMAIN model.text AS pg_catalog.text']
@@ -169,12 +171,31 @@ BEGIN
     END LOOP;
     INSERT INTO model.outcome VALUES ('current_user', current_user);
 END $$;
+-- how values become text is not the session's affair, and policies bind the role where its table has them forced
+CREATE TABLE model.guarded (n int);
+ALTER TABLE model.guarded ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE TABLE model.setting (name text, value text);
+CREATE FUNCTION model.settings(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO model.setting SELECT s, current_setting(s) FROM unnest(ARRAY['TimeZone', 'DateStyle', 'IntervalStyle', 'search_path']) s
+$$;
 RESET ROLE;
 SELECT current_setting('search_path') AS path \gset
 SET ROLE regress_pointstore_projector;
 SELECT pointstore.create_projection('hostile', 'model.hostile(pointstore.feed_event[])', pointstore.feed_head() - 1);
+SELECT pointstore.create_projection('settings', 'model.settings(pointstore.feed_event[])', pointstore.feed_head() - 1);
 RESET ROLE;
+SELECT pg_advisory_lock(7);
+SET timezone = 'Asia/Seoul';
+SET datestyle = 'SQL, DMY';
+CALL pointstore.run_projection('settings');
+RESET datestyle;
 CALL pointstore.run_projection('hostile');
+SHOW timezone;
+RESET timezone;
+SELECT * FROM model.setting;
+SELECT pointstore.drop_projection('settings');
+SELECT classid, objid, objsubid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+SELECT pg_advisory_unlock(7);
 SELECT * FROM model.outcome;
 SELECT current_setting('search_path') = :'path' AS unchanged, current_user = session_user AS myself;
 CREATE DOMAIN pg_temp.mine AS text;
@@ -207,8 +228,81 @@ SELECT pointstore.resume_subscription('hostile');
 ALTER ROLE regress_pointstore_projector RENAME TO regress_pointstore_renamed;
 CALL pointstore.run_projection('hostile');
 SELECT status, last_error FROM pointstore.projection_status;
+-- nor is it of another role that has the name now
+CREATE ROLE regress_pointstore_projector;
+SELECT pointstore.grant_access('regress_pointstore_projector', 'operator');
+SELECT pointstore.resume_subscription('hostile');
+SET ROLE regress_pointstore_renamed;
+CREATE FUNCTION model.hostile(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS 'SELECT 1 / 0';
+RESET ROLE;
+CALL pointstore.run_projection('hostile');
+SELECT status, last_error FROM pointstore.projection_status;
+DROP OWNED BY regress_pointstore_projector;
+DROP ROLE regress_pointstore_projector;
 ALTER ROLE regress_pointstore_renamed RENAME TO regress_pointstore_projector;
+-- who is no operator any more
+SELECT pointstore.resume_subscription('hostile');
+REVOKE EXECUTE ON FUNCTION pointstore.freeze_account(text, text) FROM regress_pointstore_projector;
+CALL pointstore.run_projection('hostile');
+SELECT status, last_error FROM pointstore.projection_status;
+SELECT pointstore.grant_access('regress_pointstore_projector', 'operator');
+-- a handler that does not return void any more, and one whose name makes no sense
+SELECT pointstore.resume_subscription('hostile');
+DROP FUNCTION model.hostile(pointstore.feed_event[]);
+CREATE FUNCTION model.hostile(events pointstore.feed_event[]) RETURNS int LANGUAGE sql AS 'SELECT 1';
+ALTER FUNCTION model.hostile(pointstore.feed_event[]) OWNER TO regress_pointstore_projector;
+CALL pointstore.run_projection('hostile');
+SELECT status, last_error FROM pointstore.projection_status;
+SELECT pointstore.resume_subscription('hostile');
+UPDATE pointstore.subscription SET handler = '"model.(' WHERE name = 'hostile';
+CALL pointstore.run_projection('hostile');
+SELECT status, last_error FROM pointstore.projection_status;
 SELECT pointstore.drop_projection('hostile');
+
+-- a handler that is at its own projection: drops it, pauses it, moves it, has it rebuilt
+SET ROLE regress_pointstore_projector;
+CREATE TABLE model.tried_self (n int GENERATED ALWAYS AS IDENTITY, verb text, outcome text);
+CREATE FUNCTION model.myself(events pointstore.feed_event[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    verb text;
+BEGIN
+    FOR verb IN SELECT v.verb FROM model.verb v LOOP
+        BEGIN
+            EXECUTE verb;
+            INSERT INTO model.tried_self (verb, outcome) VALUES (verb, 'ok');
+        EXCEPTION WHEN others THEN
+            INSERT INTO model.tried_self (verb, outcome) VALUES (verb, SQLSTATE);
+        END;
+    END LOOP;
+END $$;
+CREATE TABLE model.verb (verb text);
+INSERT INTO model.verb VALUES ('SELECT pointstore.rebuild_projection(''self'', ''model.reset()'')'), ('CALL pointstore.run_projection(''self'')'),
+    ('SELECT pointstore.alter_subscription(''self'', max_attempts => 3)'), ('SELECT * FROM pointstore.claim(''self'', ''me'')'),
+    ('SELECT pointstore.pause_subscription(''self'')');
+SELECT pointstore.create_projection('self', 'model.myself(pointstore.feed_event[])', pointstore.feed_head() - 2, batch => 1);
+CALL pointstore.run_projection('self');
+SELECT verb, outcome FROM model.tried_self ORDER BY n;
+SELECT status, checkpoint - pointstore.feed_head() AS checkpoint FROM pointstore.projection_status;
+DELETE FROM model.tried_self;
+UPDATE model.verb SET verb = 'SELECT pointstore.drop_projection(''self'')';
+SELECT pointstore.resume_subscription('self');
+CALL pointstore.run_projection('self');
+SELECT verb, outcome FROM model.tried_self ORDER BY n LIMIT 1;
+SELECT count(*) FROM pointstore.projection_status;
+DELETE FROM model.tried_self;
+UPDATE model.verb SET verb = format('SELECT pointstore.move_subscription(''self'', %s) WHERE NOT EXISTS (SELECT FROM model.tried_self)', pointstore.feed_head() - 2);
+SELECT pointstore.create_projection('self', 'model.myself(pointstore.feed_event[])', pointstore.feed_head() - 2);
+CALL pointstore.run_projection('self');
+SELECT count(*) AS times FROM model.tried_self;
+SELECT pointstore.drop_projection('self');
+
+-- of a long error message the beginning is kept
+CREATE FUNCTION model.talks(events pointstore.feed_event[]) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE '%', repeat('ä', 1000000); END $$;
+SELECT pointstore.create_projection('talks', 'model.talks(pointstore.feed_event[])', pointstore.feed_head() - 2);
+CALL pointstore.run_projection('talks');
+SELECT left(last_error, 10) AS error, octet_length(last_error) < 1010 AS short FROM pointstore.projection_status;
+SELECT pointstore.drop_projection('talks');
+RESET ROLE;
 
 -- an error that blames no event: the next try is later, and of fewer events
 SET ROLE regress_pointstore_projector;

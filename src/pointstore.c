@@ -19,9 +19,9 @@
 #include "account/kind.h"
 #include "account/pair.h"
 #include "append/write.h"
+#include "feed/blame.h"
 #include "feed/check.h"
 #include "feed/decision.h"
-#include "feed/project.h"
 #include "feed/projection.h"
 #include "feed/projector.h"
 #include "feed/sequence.h"
@@ -66,7 +66,7 @@ _PG_init(void)
 	pointstore_sequencer_init();
 	pointstore_decisions_init();
 	pointstore_projection_init();
-	pointstore_project_init();
+	pointstore_blame_init();
 	pointstore_projector_init();
 	pointstore_launcher_init();
 	MarkGUCPrefixReserved("pointstore");

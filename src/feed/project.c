@@ -13,8 +13,10 @@
  * that come of other sessions or of a shortage (40001, 40P01, 55P03, classes 57, 53 and 08) blame no event: the
  * slot is given back for a while, longer each time, and then the batches are smaller. A batch that
  * takes longer than pointstore.projection_timeout is cancelled, and cut down to find the event that takes so
- * long; where it waits for a lock by then, that blames no event either. A worker's session ends where the
- * handler does not heed that. What is left of a claim after a second is given back: so the others get their turns.
+ * long (blame.c). A worker that is cancelled to make way for another session has not failed: it waits
+ * for a second, and its batches are smaller then. An event that fails alone by what it did not find, or found to be
+ * another, is tried once more: the handler was replaced meanwhile, perhaps, or its tables were exchanged.
+ * What is left of a claim after a second is given back: so the others get their turns.
  *
  * Who has a claim holds a lock of a number that stands in the claim's member. Where that can be had the claim is
  * nobody's any more, for its session has ended, and the slot is free at once.
@@ -23,8 +25,6 @@
  */
 #include "postgres.h"
 
-#include <signal.h>
-
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -32,14 +32,13 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
-#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "feed/blame.h"
 #include "feed/claim.h"
 #include "feed/decision.h"
 #include "feed/page.h"
@@ -63,7 +62,6 @@ PG_FUNCTION_INFO_V1(pointstore_run_projection);
 
 #define BATCHES_AT_ONCE 8		/* of a claim */
 #define LONGEST_TURN 1000		/* ms, after which a turn claims nothing and gives back what it has */
-#define GRACE 5000				/* ms, in which a handler heeds that it is cancelled */
 #define FIRST_PAUSE 1000		/* ms, after an error that blames no event */
 #define LONGEST_PAUSE 300000
 #define SLOT_TIMEOUT "1s"		/* who moves or drops the projection has its slots locked for longer */
@@ -82,19 +80,13 @@ typedef struct Turn
 	int			size;			/* of the next batch, at most */
 	int			suspects;		/* up to there smaller batches look for the event that fails */
 	int			now;			/* events that are being tried */
-	bool		acknowledged;		/* the claim stands, what fails now is the handler's */
+	bool		acknowledged;	/* the claim stands, what fails now is the handler's */
+	bool		again;			/* the next event has failed alone, and is tried once more */
 	bool		over;
 	Nack		nack;
 	Interval	delay;			/* until it is claimed again */
 	text	   *error;			/* that is noted */
 } Turn;
-
-static int	projection_timeout = 60000;	/* ms */
-static TimeoutId cancel_timeout;
-static TimeoutId end_timeout;
-static bool has_timeouts = false;
-static volatile sig_atomic_t timed_out = false;
-static volatile sig_atomic_t held_up = false;	/* by a lock, when its time was over */
 
 static void run_up_to_head(text *name);
 static int64 lowest_checkpoint(text *name, bool *at_rest);
@@ -116,27 +108,13 @@ static int	next_batch(const Turn *turn, bool *replaying);
 static ErrorData *try_batch(Turn *turn);
 static bool project_batch(void *arg);
 static void acknowledge(Turn *turn, int64 position);
-static void set_timeouts(void);
-static void cancel_batch(void);
-static void end_session(void);
 static bool is_taken(const ErrorData *error);
-static bool blames_nobody(int sqlerrcode);
 static void give_back(Turn *turn, const ErrorData *error);
 static bool release(void *arg);
 static bool note_error(void *arg);
 static void attempt(bool (*what) (void *), Turn *turn);
 static void fail(Turn *turn, const ErrorData *error);
 static bool nack(void *arg);
-static text *describe(const ErrorData *error);
-
-/* Called once when the library is loaded. */
-void
-pointstore_project_init(void)
-{
-	DefineCustomIntVariable("pointstore.projection_timeout",
-							"How long a batch of a projection may take before it is cancelled and cut down; 0 turns it off.",
-							NULL, &projection_timeout, 60000, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
-}
 
 /* run_projection(name): up to the head. 42704, 55000: it does not run. */
 Datum
@@ -464,6 +442,7 @@ static void
 run_batch(Turn *turn)
 {
 	ErrorData  *error = try_batch(turn);
+	Blame		blame;
 
 	if (turn->over)
 	{
@@ -474,21 +453,25 @@ run_batch(Turn *turn)
 	if (error == NULL)
 	{
 		turn->done += turn->now;
+		turn->again = false;
 		if (turn->done >= turn->suspects)
 			turn->size = turn->subscription.batch;
 		return;
 	}
+	blame = pointstore_blame(error);
 	if (!turn->acknowledged && is_taken(error))
 		turn->over = true;
-	else if (!turn->acknowledged && !blames_nobody(error->sqlerrcode))
-		ThrowErrorData(error);	/* one of ours */
-	else if (!timed_out && blames_nobody(error->sqlerrcode))
+	else if (blame == BLAME_NOBODY || blame == BLAME_HASTE)
 		give_back(turn, error);
+	else if (!turn->acknowledged)
+		ThrowErrorData(error);	/* one of ours */
 	else if (turn->now > 1)
 	{
 		turn->suspects = Max(turn->suspects, turn->done + turn->now);
-		turn->size = Max(1, turn->now / (timed_out ? 8 : 2));
+		turn->size = Max(1, turn->now / (blame == BLAME_LENGTH ? 8 : 2));
 	}
+	else if (blame == BLAME_CHANGE && !turn->again)
+		turn->again = true;
 	else
 		fail(turn, error);
 }
@@ -516,7 +499,7 @@ try_batch(Turn *turn)
 	ResourceOwner resources = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
 
-	timed_out = held_up = false;
+	pointstore_begin_batch();
 	turn->now = 1;
 	turn->acknowledged = false;
 	PG_TRY();
@@ -532,14 +515,7 @@ try_batch(Turn *turn)
 		FlushErrorState();
 	}
 	PG_END_TRY();
-	if (has_timeouts)
-	{
-		disable_timeout(cancel_timeout, false);
-		disable_timeout(end_timeout, false);
-		/* one that came too late for this batch is not for what comes next */
-		if (timed_out || held_up)
-			QueryCancelPending = false;
-	}
+	pointstore_end_batch();
 	return error;
 }
 
@@ -561,7 +537,7 @@ project_batch(void *arg)
 	{
 		turn->now = next_batch(turn, &replaying);
 		acknowledge(turn, claim->page.events[turn->done + turn->now - 1].position);
-		set_timeouts();
+		pointstore_limit_batch();
 		pointstore_call_handler(projection, turn->events + turn->done, turn->now, replaying);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -582,57 +558,12 @@ acknowledge(Turn *turn, int64 position)
 	turn->acknowledged = true;
 }
 
-/* From now on the handler may take so long; a worker's session ends soon after that. */
-static void
-set_timeouts(void)
-{
-	if (projection_timeout == 0)
-		return;
-	if (!has_timeouts)
-	{
-		cancel_timeout = RegisterTimeout(USER_TIMEOUT, cancel_batch);
-		end_timeout = RegisterTimeout(USER_TIMEOUT, end_session);
-		has_timeouts = true;
-	}
-	enable_timeout_after(cancel_timeout, projection_timeout);
-	if (AmBackgroundWorkerProcess())
-		enable_timeout_after(end_timeout, Min((int64) projection_timeout + GRACE, INT_MAX));
-}
-
-/* Signal handlers: as a statement's timeout does it. */
-static void
-cancel_batch(void)
-{
-	if (MyProc->waitStatus == PROC_WAIT_STATUS_WAITING)
-		held_up = true;
-	else
-		timed_out = true;
-	(void) kill(MyProcPid, SIGINT);
-}
-
-static void
-end_session(void)
-{
-	(void) kill(MyProcPid, SIGTERM);
-}
-
 /* Whether an error says that the claim does not stand, or that somebody is about to end it: moves or drops the projection. */
 static bool
 is_taken(const ErrorData *error)
 {
 	return error->sqlerrcode == ERRCODE_POINTSTORE_LEASE_LOST || error->sqlerrcode == ERRCODE_UNDEFINED_OBJECT ||
 		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
-}
-
-/* Whether an error comes of other sessions, or of a shortage. */
-static bool
-blames_nobody(int sqlerrcode)
-{
-	int			class = ERRCODE_TO_CATEGORY(sqlerrcode);
-
-	return sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE || sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
-		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || class == ERRCODE_OPERATOR_INTERVENTION ||
-		class == ERRCODE_INSUFFICIENT_RESOURCES || class == ERRCODE_CONNECTION_EXCEPTION;
 }
 
 /*
@@ -642,15 +573,16 @@ blames_nobody(int sqlerrcode)
 static void
 give_back(Turn *turn, const ErrorData *error)
 {
-	int64		delay = Min(LONGEST_PAUSE, (int64) FIRST_PAUSE << Min(Max(turn->claim.attempt, 1) - 1, 20));
+	bool		makes_way = error != NULL && pointstore_blame(error) == BLAME_HASTE;
+	int64		delay = makes_way ? FIRST_PAUSE : Min(LONGEST_PAUSE, (int64) FIRST_PAUSE << Min(Max(turn->claim.attempt, 1) - 1, 20));
 
 	turn->over = true;
 	if (error != NULL)
 		turn->delay.time = (delay + delay / 4 * (random() % 1000) / 1000) * 1000;
 	attempt(release, turn);
-	if (error == NULL)
+	if (error == NULL || makes_way)
 		return;
-	turn->error = describe(error);
+	turn->error = pointstore_describe_error(error);
 	attempt(note_error, turn);
 	if (!AmBackgroundWorkerProcess())
 	{
@@ -716,7 +648,7 @@ fail(Turn *turn, const ErrorData *error)
 	turn->over = true;
 	turn->nack = (Nack) {
 		.slot = turn->claim.slot, .epoch = turn->claim.epoch, .position = position,
-		.error = describe(error), .action = stops ? "stop" : "retry"
+		.error = pointstore_describe_error(error), .action = stops ? "stop" : "retry"
 	};
 	attempt(nack, turn);
 	ereport(WARNING,
@@ -732,13 +664,4 @@ nack(void *arg)
 
 	pointstore_nack_claim(&turn->subscription, &turn->nack);
 	return true;
-}
-
-/* An error in a line: its SQLSTATE and its message. */
-static text *
-describe(const ErrorData *error)
-{
-	return cstring_to_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
-									timed_out ? "it took longer than pointstore.projection_timeout" :
-									held_up ? "it waited for a lock when pointstore.projection_timeout was over" : error->message));
 }

@@ -18,7 +18,6 @@ typedef enum TurnResult
 	TURN_OFF					/* it is gone, or does not run */
 } TurnResult;
 
-extern void pointstore_project_init(void);
 extern TurnResult pointstore_take_turn(text *name);
 
 #endif							/* POINTSTORE_PROJECT_H */

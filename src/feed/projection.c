@@ -18,6 +18,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -31,6 +32,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
+#include "utils/varlena.h"
 
 #include "feed/page.h"
 #include "feed/projection.h"
@@ -48,6 +50,7 @@ PG_FUNCTION_INFO_V1(pointstore_create_projection);
 PG_FUNCTION_INFO_V1(pointstore_drop_projection);
 
 #define MAX_BATCH 10000
+#define HANDLER_ARGUMENTS "(pointstore.feed_event[])"
 /* a claim ends by its worker's death, which others see (project.c), and by no clock */
 #define PROJECTION_LEASE "1 day"
 #define PROJECTION_ATTEMPTS 5
@@ -62,6 +65,11 @@ static void insert_projection(text *name, int64 start_after, int64 replay_upto);
 static void delete_projection(text *name);
 static int64 read_start(text *name);
 static void look_up(Projection *projection);
+static Oid	find_handler(char *name);
+static const char *unfit_handler(const Projection *projection);
+static bool fits(Form_pg_proc function, bool handles);
+static Oid	event_type(void);
+static Oid	event_array(void);
 
 /* Called once when the library is loaded. */
 void
@@ -235,31 +243,73 @@ read_start(text *name)
 static void
 look_up(Projection *projection)
 {
-	static PointstorePlan plan = {
-		.sql = "SELECT r.oid, f.oid, CASE WHEN r.oid IS NULL THEN 'its role does not exist'"
-		"  WHEN r.rolsuper THEN 'its role is a superuser'"
-		"  WHEN NOT pg_catalog.has_function_privilege(r.oid, 'pointstore.feed_head()', 'EXECUTE') THEN 'its role may not read the feed'"
-		"  WHEN f.oid IS NULL THEN 'its handler does not exist'"
-		"  WHEN f.proowner" NE "r.oid THEN 'its handler is not its role''s'"
-		"  WHEN f.prokind" NE "'f' OR f.proretset OR f.prorettype" NE "CAST('pg_catalog.void' AS pg_catalog.regtype) THEN 'its handler is no function that returns void'"
-		"  WHEN NOT pg_catalog.has_function_privilege(r.oid, f.oid, 'EXECUTE') THEN 'its role may not call its handler' END"
-		" FROM (SELECT $1 AS role, $2 AS handler) d"
-		" LEFT JOIN pg_catalog.pg_roles r ON CAST(r.rolname AS pg_catalog.text)" EQ "d.role"
-		" LEFT JOIN pg_catalog.pg_proc f ON f.oid" EQ "pg_catalog.to_regprocedure(d.handler)",
-		.nargs = 2, .argtypes = {TEXTOID, TEXTOID}
-	};
-	Datum		values[2] = {PointerGetDatum(projection->subscription.created_by), PointerGetDatum(projection->subscription.handler)};
-	MemoryContext context = CurrentMemoryContext;
-	char	   *unfit;
-	bool		isnull;
+	projection->role = get_role_oid(text_to_cstring(projection->subscription.created_by), true);
+	projection->handler = find_handler(text_to_cstring(projection->subscription.handler));
+	projection->unfit = !OidIsValid(projection->role) ? "its role does not exist" :
+		superuser_arg(projection->role) ? "its role is a superuser" :
+		!pointstore_is_operator(projection->role) ? "its role is no operator" : unfit_handler(projection);
+}
 
-	SPI_connect();
-	pointstore_execute(&plan, values, NULL, true);
-	projection->role = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	projection->handler = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-	unfit = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3);
-	projection->unfit = unfit == NULL ? NULL : MemoryContextStrdup(context, unfit);
-	SPI_finish();
+/* A handler by its name, as pointstore_function_of() gives it. No right to its schema is asked: the store's owner has none, perhaps. */
+static Oid
+find_handler(char *name)
+{
+	Oid			argument = event_array();
+	char	   *arguments = strrchr(name, '(');
+	List	   *parts = NIL;
+	Oid			namespace;
+
+	if (arguments == NULL || strcmp(arguments, HANDLER_ARGUMENTS) != 0)
+		return InvalidOid;
+	*arguments = '\0';
+	if (!SplitIdentifierString(name, '.', &parts) || list_length(parts) != 2)
+		return InvalidOid;
+	namespace = get_namespace_oid(linitial(parts), true);
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, PointerGetDatum(lsecond(parts)),
+						   PointerGetDatum(buildoidvector(&argument, 1)), ObjectIdGetDatum(namespace));
+}
+
+/* Why the handler may not be called as the role; null: it may. */
+static const char *
+unfit_handler(const Projection *projection)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(projection->handler));
+	const char *unfit = NULL;
+	Form_pg_proc handler;
+
+	if (!HeapTupleIsValid(tuple))
+		return "its handler does not exist";
+	handler = (Form_pg_proc) GETSTRUCT(tuple);
+	if (handler->proowner != projection->role)
+		unfit = "its handler is not its role's";
+	else if (!fits(handler, true))
+		unfit = "its handler is no function that returns void";
+	else if (!pointstore_may_execute(projection->handler, projection->role))
+		unfit = "its role may not call its handler";
+	ReleaseSysCache(tuple);
+	return unfit;
+}
+
+/* Whether a function takes the events of the feed, or nothing, and returns void. */
+static bool
+fits(Form_pg_proc function, bool handles)
+{
+	return function->prokind == PROKIND_FUNCTION && !function->proretset && function->prorettype == VOIDOID &&
+		function->pronargs == (handles ? 1 : 0) && (!handles || function->proargtypes.values[0] == event_array());
+}
+
+/* The types feed_event and feed_event[]. */
+static Oid
+event_type(void)
+{
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("feed_event"),
+						   ObjectIdGetDatum(LookupExplicitNamespace("pointstore", false)));
+}
+
+static Oid
+event_array(void)
+{
+	return get_array_type(event_type());
 }
 
 /*
@@ -269,41 +319,27 @@ look_up(Projection *projection)
 Oid
 pointstore_function_of(const Projection *projection, Oid function, bool handles, text **name)
 {
-	static PointstorePlan plan = {
-		.sql = "SELECT d.name, p.proowner, p.prokind" EQ "'f' AND NOT p.proretset"
-		" AND p.prorettype" EQ "CAST('pg_catalog.void' AS pg_catalog.regtype) AND p.oid" EQ "pg_catalog.to_regprocedure(d.name)"
-		" FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid" EQ "p.pronamespace,"
-		" LATERAL (SELECT pg_catalog.format('%I.%I(%s)', n.nspname, p.proname, CASE WHEN $2 THEN 'pointstore.feed_event[]' ELSE '' END)) d(name)"
-		" WHERE p.oid" EQ "$1",
-		.nargs = 2, .argtypes = {OIDOID, BOOLOID}
-	};
-	Datum		values[2] = {ObjectIdGetDatum(function), BoolGetDatum(handles)};
-	MemoryContext context = CurrentMemoryContext;
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	const char *what = handles ? "handler" : "reset function";
-	Datum		fits;
-	bool		isnull;
-	Oid			owner;
+	Form_pg_proc form;
 
-	SPI_connect();
-	pointstore_execute(&plan, values, NULL, true);
-	if (SPI_processed == 0)
+	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("%s with OID %u does not exist", what, function)));
-	MemoryContextSwitchTo(context);
-	*name = cstring_to_text(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
-	owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-	fits = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull);
-	SPI_finish();
-	if (isnull || !DatumGetBool(fits))
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	if (!fits(form, handles))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a %s takes %s and returns void, %s does not", what, handles ? "pointstore.feed_event[]" : "no argument",
 						format_procedure(function))));
-	if (owner != projection->role)
+	*name = cstring_to_text(psprintf("%s%s", quote_qualified_identifier(get_namespace_name(form->pronamespace), NameStr(form->proname)),
+									 handles ? HANDLER_ARGUMENTS : "()"));
+	if (form->proowner != projection->role)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("%s is not owned by the role of the projection", text_to_cstring(*name))));
+	ReleaseSysCache(tuple);
 	return function;
 }
 
@@ -311,9 +347,7 @@ pointstore_function_of(const Projection *projection, Oid function, bool handles,
 Datum *
 pointstore_feed_events(const FeedPage *page)
 {
-	Oid			type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("feed_event"),
-									   ObjectIdGetDatum(LookupExplicitNamespace("pointstore", false)));
-	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
+	TupleDesc	desc = lookup_rowtype_tupdesc(event_type(), -1);
 	Datum	   *events = palloc(sizeof(Datum) * Max(page->nevents, 1));
 	Datum		values[N_EVENT_COLUMNS + 2];
 	bool		nulls[N_EVENT_COLUMNS + 2] = {false};
@@ -371,7 +405,7 @@ pointstore_call_as_creator(const Projection *projection, Oid function, ArrayType
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the projection's role is a superuser")));
-	pointstore_act_as_restricted(projection->role, &scope);
+	pointstore_act_for_others(projection->role, &scope);
 	(void) pointstore_push_snapshot();
 	fmgr_info(function, &info);
 	InitFunctionCallInfoData(*fcinfo, &info, array == NULL ? 0 : 1, InvalidOid, NULL, NULL);

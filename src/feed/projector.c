@@ -35,6 +35,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "feed/blame.h"
 #include "feed/page.h"
 #include "feed/project.h"
 #include "feed/projector.h"
@@ -108,6 +109,7 @@ pointstore_run_projector(int number, void (*start_others) (int n))
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pointstore projector", ALLOCSET_DEFAULT_SIZES);
 	long		pause = FIRST_PAUSE;
 
+	pointstore_heed_cancels();
 	for (;;)
 	{
 		Round		round = {0};

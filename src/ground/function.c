@@ -42,7 +42,6 @@ static bool fits(Oid function);
 static char *qualified_name(Oid function);
 static Oid	role_of_call(Oid function);
 static Oid	role_meant(Oid function);
-static void pin_formats(void);
 
 /* A function by its name, with or without its arguments; 42883 or, where that is no error, InvalidOid when there is none that fits. */
 Oid
@@ -175,8 +174,7 @@ pointstore_call_function(UserFunction *function, const Datum *arguments, int n)
 		fcinfo->args[i].value = arguments[i];
 		fcinfo->args[i].isnull = false;
 	}
-	pointstore_act_as_restricted(function->role, &scope);
-	pin_formats();
+	pointstore_act_for_others(function->role, &scope);
 	result = FunctionCallInvoke(fcinfo);
 	pointstore_act_as_caller(&scope);
 	if (fcinfo->isnull)
@@ -184,17 +182,6 @@ pointstore_call_function(UserFunction *function, const Datum *arguments, int n)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("function %s returned null", function->name)));
 	return result;
-}
-
-/* Until the caller acts as the caller again values, in definitions too, become text in one way. */
-static void
-pin_formats(void)
-{
-	pointstore_set_option("TimeZone", "UTC");
-	pointstore_set_option("DateStyle", "ISO, YMD");
-	pointstore_set_option("IntervalStyle", "postgres");
-	pointstore_set_option("extra_float_digits", "1");
-	pointstore_set_option("bytea_output", "hex");
 }
 
 /* What a function says, by which it can be told whether it says the same elsewhere and later, and the row in which it does. */
@@ -210,7 +197,7 @@ pointstore_describe_function(Oid function, StringInfo definition, StringInfo row
 					 ItemPointerGetBlockNumber(&tuple->t_self), ItemPointerGetOffsetNumber(&tuple->t_self));
 	ReleaseSysCache(tuple);
 	pointstore_act_as_restricted(GetUserId(), &scope);
-	pin_formats();
+	pointstore_pin_formats();
 	pointstore_set_option("quote_all_identifiers", "off");
 	appendStringInfoString(definition, TextDatumGetCString(OidFunctionCall1(F_PG_GET_FUNCTIONDEF, ObjectIdGetDatum(function))));
 	pointstore_act_as_caller(&scope);

@@ -12,7 +12,8 @@
  *
  * In a security-restricted operation PostgreSQL refuses temporary tables, but not all that can be made in
  * pg_temp: functions are let through. What a user's code has left there would be the session's
- * for as long as that lasts, whoever it is for by then. We refuse it.
+ * for as long as that lasts, whoever it is for by then. We refuse it. So we do with advisory locks of the session, to a
+ * function that it has called for somebody else: one of handlers, reducers and upcasters.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,9 +35,13 @@
 #include "ground/compat.h"
 #include "ground/identity.h"
 
+/* A bit of the security context that is ours: a user's function runs, on behalf of others. */
+#define FOR_OTHERS 0x10000
+
 static object_access_hook_type earlier_access_hook = NULL;
 
 static void at_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg);
+static bool is_session_lock(Oid function);
 static bool is_temporary(Oid class, Oid object);
 
 /* Called once when the library is loaded. */
@@ -47,7 +52,10 @@ pointstore_identity_init(void)
 	object_access_hook = at_access;
 }
 
-/* 42501 where something is created in pg_temp while we act as another in a security-restricted operation. */
+/*
+ * 42501 where something is created in pg_temp while we act as another in a security-restricted operation, or a lock of the
+ * session is taken or given back by a function that runs on behalf of others.
+ */
 static void
 at_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg)
 {
@@ -56,13 +64,37 @@ at_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg)
 
 	if (earlier_access_hook != NULL)
 		earlier_access_hook(access, class, object, part, arg);
-	if (access != OAT_POST_CREATE)
+	if (access != OAT_POST_CREATE && access != OAT_FUNCTION_EXECUTE)
 		return;
 	GetUserIdAndSecContext(&user, &security);
-	if ((security & POINTSTORE_RESTRICTED) == POINTSTORE_RESTRICTED && is_temporary(class, object))
+	if (access == OAT_FUNCTION_EXECUTE && (security & FOR_OTHERS) != 0 && is_session_lock(object))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot take or give back advisory locks of the session within a function that is called on behalf of others"),
+				 errhint("Take those of the transaction, by pg_advisory_xact_lock().")));
+	if (access == OAT_POST_CREATE && ((security & POINTSTORE_RESTRICTED) == POINTSTORE_RESTRICTED || (security & FOR_OTHERS) != 0) &&
+		is_temporary(class, object))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("cannot create temporary objects within security-restricted operation")));
+}
+
+/* Whether a function takes or gives back advisory locks that outlast the transaction. */
+static bool
+is_session_lock(Oid function)
+{
+	static const Oid functions[] = {
+		F_PG_ADVISORY_LOCK_INT8, F_PG_ADVISORY_LOCK_SHARED_INT8, F_PG_TRY_ADVISORY_LOCK_INT8, F_PG_TRY_ADVISORY_LOCK_SHARED_INT8,
+		F_PG_ADVISORY_UNLOCK_INT8, F_PG_ADVISORY_UNLOCK_SHARED_INT8, F_PG_ADVISORY_LOCK_INT4_INT4, F_PG_ADVISORY_LOCK_SHARED_INT4_INT4,
+		F_PG_TRY_ADVISORY_LOCK_INT4_INT4, F_PG_TRY_ADVISORY_LOCK_SHARED_INT4_INT4, F_PG_ADVISORY_UNLOCK_INT4_INT4,
+		F_PG_ADVISORY_UNLOCK_SHARED_INT4_INT4, F_PG_ADVISORY_UNLOCK_ALL
+	};
+	int			i;
+
+	for (i = 0; i < lengthof(functions); i++)
+		if (function == functions[i])
+			return true;
+	return false;
 }
 
 /* Whether an object that was just created is in this session's pg_temp. */
@@ -113,6 +145,29 @@ pointstore_act_as_restricted(Oid role, PointstoreScope *scope)
 {
 	pointstore_act_as(role, scope, false);
 	SetUserIdAndSecContext(role, scope->security | POINTSTORE_RESTRICTED);
+}
+
+/*
+ * The same to call a function of a user's on behalf of whoever the session is for: its locks are not the function's, policies bind
+ * the role as in a session of its own, and how values become text does not depend on the session.
+ */
+void
+pointstore_act_for_others(Oid role, PointstoreScope *scope)
+{
+	pointstore_act_as(role, scope, false);
+	SetUserIdAndSecContext(role, (scope->security | POINTSTORE_RESTRICTED | FOR_OTHERS) & ~SECURITY_NOFORCE_RLS);
+	pointstore_pin_formats();
+}
+
+/* Until the caller acts as the caller again values, in definitions too, become text in one way. */
+void
+pointstore_pin_formats(void)
+{
+	pointstore_set_option("TimeZone", "UTC");
+	pointstore_set_option("DateStyle", "ISO, YMD");
+	pointstore_set_option("IntervalStyle", "postgres");
+	pointstore_set_option("extra_float_digits", "1");
+	pointstore_set_option("bytea_output", "hex");
 }
 
 /* Goes back to the caller's. Not needed on error. */

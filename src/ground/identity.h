@@ -23,6 +23,8 @@ typedef struct PointstoreScope
 extern void pointstore_identity_init(void);
 extern void pointstore_act_as(Oid role, PointstoreScope *scope, bool plainly);
 extern void pointstore_act_as_restricted(Oid role, PointstoreScope *scope);
+extern void pointstore_act_for_others(Oid role, PointstoreScope *scope);
+extern void pointstore_pin_formats(void);
 extern void pointstore_act_as_caller(const PointstoreScope *scope);
 extern void pointstore_set_option(const char *name, const char *value);
 extern char *pointstore_role_name(Oid role);

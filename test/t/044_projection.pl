@@ -22,13 +22,15 @@ pointstore.sweep_interval = 0
 pointstore.projection_timeout = 500ms
 END
 $node->start;
+$node->safe_psql('postgres', 'CREATE ROLE keeper');
 
 # A database with a read model by day, and what keeps it.
 sub set_up
 {
 	my ($db) = @_;
 	$node->safe_psql('postgres', "CREATE DATABASE $db");
-	create_store($node, $db);
+	# that of one is a plain role, which has no right to the models
+	$node->safe_psql($db, "CREATE EXTENSION pointstore; SELECT pointstore.create_store(CAST(@{[$db eq 'two' ? q('keeper') : 'current_user::text']} AS regrole))");
 	$node->safe_psql($db, <<'END');
 DO $$ BEGIN CREATE ROLE modeller LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 SELECT pointstore.grant_access('modeller', 'operator');
@@ -120,10 +122,10 @@ is(differences($node, 'two', 'model.day'), '', 'and it is right');
 $node->safe_psql('app', <<'END');
 SET ROLE modeller;
 CREATE TABLE model.counter (name text PRIMARY KEY, n bigint NOT NULL);
-INSERT INTO model.counter SELECT 'c' || g, 0 FROM generate_series(1, 4) g;
+INSERT INTO model.counter SELECT 'c' || g, 0 FROM generate_series(1, 7) g;
 DO $do$
 BEGIN
-    FOR g IN 1 .. 4 LOOP
+    FOR g IN 1 .. 7 LOOP
         EXECUTE format('CREATE FUNCTION model.c%s(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS %L', g,
             format('UPDATE model.counter SET n = n + cardinality(events) WHERE name = %L', 'c' || g));
     END LOOP;
@@ -142,10 +144,10 @@ CREATE FUNCTION model.fails(events pointstore.feed_event[]) RETURNS void LANGUAG
 SELECT pointstore.create_projection('loops', 'model.loops(pointstore.feed_event[])');
 SELECT pointstore.create_projection('slow', 'model.slow(pointstore.feed_event[])', batch => 10);
 SELECT pointstore.create_projection('fails', 'model.fails(pointstore.feed_event[])');
-SELECT count(pointstore.create_projection('c' || g, format('model.c%s(pointstore.feed_event[])', g)::regprocedure)) FROM generate_series(1, 4) g;
+SELECT count(pointstore.create_projection('c' || g, format('model.c%s(pointstore.feed_event[])', g)::regprocedure)) FROM generate_series(1, 7) g;
 END
-caught_up($node, 'app', "c$_", "the turn of c$_ comes") foreach 1 .. 4;
-is($node->safe_psql('app', 'SELECT count(*) FROM model.counter WHERE n = (SELECT count(*) FROM pointstore.event_store)'), 4, 'each was given all events');
+caught_up($node, 'app', "c$_", "the turn of c$_ comes") foreach 1 .. 7;
+is($node->safe_psql('app', 'SELECT count(*) FROM model.counter WHERE n = (SELECT count(*) FROM pointstore.event_store)'), 7, 'each was given all events');
 ok($node->poll_query_until('app', q{SELECT status = 'stopped' AND last_error LIKE '22012%' FROM pointstore.projection_status WHERE name = 'fails'}), 'the one that fails stops');
 is($node->safe_psql('app', q{SELECT checkpoint < (SELECT min(pointstore.position_of(id)) FROM pointstore.event_store WHERE version = 3) FROM pointstore.projection_status WHERE name = 'fails'}),
 	't', 'before the event that fails');
@@ -161,10 +163,10 @@ $in .= "BEGIN; LOCK TABLE model.counter IN ACCESS EXCLUSIVE MODE; SELECT 'locked
 $lock->pump until $lock_out =~ /locked/;
 write_events('app', 5)->finish;
 ok($node->poll_query_until('app', q{SELECT bool_and(last_error LIKE '57014%') FROM pointstore.projection_status WHERE name LIKE 'c_'}), 'those that wait for a lock say so');
-is($node->safe_psql('app', q{SELECT count(*), min(status), max(status) FROM pointstore.projection_status WHERE name LIKE 'c_'}), '4|running|running', 'and are not stopped by it');
+is($node->safe_psql('app', q{SELECT count(*), min(status), max(status) FROM pointstore.projection_status WHERE name LIKE 'c_'}), '7|running|running', 'and are not stopped by it');
 $in .= "ROLLBACK;\n\\q\n";
 $lock->finish;
-caught_up($node, 'app', "c$_", "without the lock c$_ goes on") foreach 1 .. 4;
+caught_up($node, 'app', "c$_", "without the lock c$_ goes on") foreach 1 .. 7;
 
 # those that are there are not started once more by a first one that is started anew
 sub workers
@@ -180,7 +182,7 @@ foreach (1 .. 3)
 		'another comes');
 }
 write_events('app', 50)->finish;
-caught_up($node, 'app', "c$_", "c$_ goes on") foreach 1 .. 4;
+caught_up($node, 'app', "c$_", "c$_ goes on") foreach 1 .. 7;
 ok($node->poll_query_until('app', workers(), '2'), 'there are still two');
 
 # a function that is dropped, and comes back
@@ -213,7 +215,7 @@ END $$;
 SELECT pointstore.create_projection('whoami', 'model.whoami(pointstore.feed_event[])', pointstore.feed_head() - 1);
 END
 caught_up($node, 'app', 'whoami', 'one that would be somebody else');
-is($node->safe_psql('app', 'SELECT string_agg(who, $$ $$) FROM model.whoami'), '42501 42501 42501 modeller modeller off', 'is its creator');
+is($node->safe_psql('app', 'SELECT string_agg(who, $$ $$) FROM model.whoami'), '42501 42501 42501 42501 modeller modeller off', 'is its creator');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid < 3}), 0, 'and leaves no lock');
 $node->safe_psql('app', "SELECT pointstore.drop_projection('whoami')");
 

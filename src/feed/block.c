@@ -104,6 +104,7 @@ pointstore_read_last_block(FeedBlock *block, int64 *settled_below)
 	block->sealed = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull)) ||
 		block->nranges == BLOCK_RANGES;
 	block->stored = true;
+	block->stored_last = block->last;
 	*settled_below = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 5, &isnull));
 	SPI_freetuptable(SPI_tuptable);
 }
@@ -158,6 +159,7 @@ seal(FeedBlock *block)
 	block->sealed = block->nranges == BLOCK_RANGES || block->last - block->first + 1 >= BLOCK_EVENTS;
 }
 
+/* A row that is not as it was left is not written. */
 static void
 write_block(FeedBlock *block, int64 settled_below)
 {
@@ -169,20 +171,22 @@ write_block(FeedBlock *block, int64 settled_below)
 	};
 	static PointstorePlan update = {
 		.sql = "UPDATE pointstore.feed_block SET last_position = $2, ids = $3, sealed = $4, settled_below = $5,"
-		" at = pg_catalog.clock_timestamp() WHERE first_position" EQ "$1",
-		.nargs = 5, .argtypes = {INT8OID, INT8OID, INT8MULTIRANGEOID, BOOLOID, INT8OID},
+		" at = pg_catalog.clock_timestamp() WHERE first_position" EQ "$1 AND last_position" EQ "$6",
+		.nargs = 6, .argtypes = {INT8OID, INT8OID, INT8MULTIRANGEOID, BOOLOID, INT8OID, INT8OID},
 		.generic = true
 	};
-	Datum		values[5] = {Int64GetDatum(block->first), Int64GetDatum(block->last),
-	multirange_of(block->ranges, block->nranges), BoolGetDatum(block->sealed), Int64GetDatum(settled_below)};
+	Datum		values[6] = {Int64GetDatum(block->first), Int64GetDatum(block->last),
+		multirange_of(block->ranges, block->nranges), BoolGetDatum(block->sealed), Int64GetDatum(settled_below),
+	Int64GetDatum(block->stored_last)};
 
 	pointstore_execute(block->stored ? &update : &insert, values, NULL, false);
 	if (SPI_processed != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("block %lld of the feed could not be written", (long long) block->first),
-				 errhint("What is on table pointstore.feed_block keeps its rows from being written.")));
+				 errhint("What is on table pointstore.feed_block keeps its rows from being written, or they were changed by hand.")));
 	block->stored = true;
+	block->stored_last = block->last;
 }
 
 /* Notes how far the feed is settled, where no position is given. */

@@ -21,6 +21,7 @@ typedef struct Block
 	IdRange		ranges[BLOCK_RANGES];
 	bool		sealed;
 	bool		stored;			/* it has a row */
+	int64		stored_last;	/* and its last position there */
 } FeedBlock;
 
 extern int	pointstore_read_multirange(Datum multirange, IdRange *ranges, int room);

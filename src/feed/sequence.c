@@ -16,33 +16,52 @@
  * Who sequences holds a lock of the database's to the end of its transaction, which never commits
  * asynchronously. What it knows of gaps it keeps in memory, for the next run of its session; where
  * another session has sequenced meanwhile, or nobody has yet, that is made up from the blocks:
- * what is in none of them, from settled_below on, is a gap.
+ * what is in none of them, from settled_below on, is a gap. Whether another has, signal.c tells; the
+ * last block is read once a second all the same, and each run that writes it finds it as it was left, or fails.
+ *
+ * Where a sequencer is alive sequence_feed() has it work, and holds no lock. A session that
+ * has begun before there was one might go on with its statement for ever: the sequencer waits for the lock for
+ * five times deadlock_timeout, and then cancels that statement. What it has given is
+ * not committed, and given anew.
+ *
+ * A run reads ids by the index itself: it is short, and a statement costs more than what it finds.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_sequence.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
+#include "storage/latch.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "tcop/pquery.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "feed/block.h"
 #include "feed/gap.h"
+#include "feed/page.h"
 #include "feed/sequence.h"
 #include "feed/signal.h"
+#include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/owner.h"
 #include "ground/plan.h"
+#include "ground/scan.h"
 #include "ground/sql.h"
 #include "ground/stat.h"
 #include "ground/step.h"
@@ -55,6 +74,7 @@ PG_FUNCTION_INFO_V1(pointstore_sequence_feed);
 #define SEQUENCE_LOCK_KIND 13
 #define RUN_EVENTS 100000		/* positions that one run gives at most */
 #define SETTLED_STEP 10000		/* ids that settled_below advances without a position given, before it is written */
+#define LOCK_INTERVAL 10		/* ms, between two tries of a worker to be the one who sequences */
 #define SETTLE_TRIES 10			/* looks of sequence_feed() for writers that end, 10 ms apart */
 
 /* What a session knows of the feed while nobody else sequences. */
@@ -64,6 +84,8 @@ typedef struct Sequencer
 	Oid			events;			/* whose it is */
 	bool		valid;			/* of what is committed, or in this transaction */
 	bool		under_way;
+	uint64		change;			/* of the feed, that has made this; 0: nobody tells */
+	TimestampTz read_at;		/* when the last block was read */
 	FeedBlock	block;			/* the last */
 	int64		settled_below;	/* as it is stored */
 	int64		highest;		/* up to there every id has a position, or is in a gap, or is given up */
@@ -93,14 +115,20 @@ typedef struct Run
 static Sequencer sequencer;
 
 static void lock_sequencing(void);
+static bool try_lock(bool wait);
+static void cancel_holder(void);
 static bool is_up_to_date(const Drawn *drawn);
+static bool is_unchanged(Oid events);
 static void restore(const Drawn *drawn, const Writers *writers);
 static void restore_gaps(const Drawn *drawn, Horizon *horizon);
 static void read_drawn(Drawn *drawn);
+static bool read_last_drawn(Oid sequence, int64 *last);
 static void read_events(Run *run);
 static void read_gaps(Run *run);
 static void read_new(Run *run);
-static void take_ids(Ids *ids);
+static void read_ids(Run *run, const IdRange *ranges, int n);
+static void key_of(RowKey *key, const IdRange *range);
+static bool is_of_class(const Drawn *drawn, int64 id);
 static void add_id(Ids *ids, int64 id);
 static Datum id_array(const int64 *ids, int n, int step);
 static void withhold(Run *run);
@@ -111,6 +139,7 @@ static void note_gap(const Drawn *drawn, Horizon *horizon, int64 lower, int64 up
 static void note_withheld(const Ids *withheld);
 static Horizon *withheld_horizon(void);
 static void store_positions(const Ids *ids);
+static int64 read_head(void);
 static void require_own_transaction(void);
 static bool goes_on_after_us(void);
 static void await_writers(void);
@@ -165,14 +194,63 @@ pointstore_sequence(SequenceRun *result)
 	SPI_finish();
 }
 
-/* One sequencer at a time; the lock goes with the transaction. */
+/* One sequencer at a time; the lock goes with the transaction. A worker does not wait for a session that keeps it. */
 static void
 lock_sequencing(void)
+{
+	static uint32 wait_event = 0;
+	TimestampTz since = GetCurrentTimestamp();
+	bool		cancelled = false;
+
+	if (try_lock(!IsBackgroundWorker))
+		return;
+	while (!try_lock(false))
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOCK_INTERVAL,
+						 pointstore_wait_event(&wait_event, "PointstoreSequencerLock"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (!cancelled && TimestampDifferenceExceeds(since, GetCurrentTimestamp(), 5 * DeadlockTimeout))
+		{
+			cancel_holder();
+			cancelled = true;
+		}
+	}
+}
+
+static bool
+try_lock(bool wait)
 {
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, SEQUENCE_LOCK, 0, SEQUENCE_LOCK_KIND);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Cancels the statement of the session that has the lock, whoever's it is. */
+static void
+cancel_holder(void)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT pg_catalog.pg_cancel_backend(l.pid), l.pid FROM pg_catalog.pg_locks l"
+		" WHERE l.locktype" EQ "'advisory' AND l.granted AND l.pid IS NOT NULL AND l.classid" EQ "CAST($1 AS pg_catalog.oid)"
+		"   AND l.objid" EQ "CAST(0 AS pg_catalog.oid) AND l.objsubid" EQ "CAST($2 AS pg_catalog.int2)"
+		"   AND l.database" EQ "(SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname" EQ "pg_catalog.current_database())",
+		.nargs = 2, .argtypes = {INT8OID, INT4OID}
+	};
+	Datum		values[2] = {Int64GetDatum(SEQUENCE_LOCK), Int32GetDatum(SEQUENCE_LOCK_KIND)};
+	PointstoreScope scope;
+	bool		isnull;
+
+	pointstore_act_as_restricted(BOOTSTRAP_SUPERUSERID, &scope);
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, true);
+	if (SPI_processed > 0)
+		ereport(LOG,
+				(errmsg("process %d has given positions in a statement that goes on: cancelled",
+						DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)))));
+	SPI_finish();
+	pointstore_act_as_caller(&scope);
 }
 
 /*
@@ -187,6 +265,8 @@ is_up_to_date(const Drawn *drawn)
 	int64		settled_below;
 	bool		result;
 
+	if (is_unchanged(events))
+		return sequencer.highest <= drawn->last;
 	pointstore_read_last_block(&last, &settled_below);
 	result = sequencer.valid && sequencer.events == events && sequencer.highest <= drawn->last &&
 		sequencer.block.first == last.first && sequencer.block.last == last.last;
@@ -195,7 +275,16 @@ is_up_to_date(const Drawn *drawn)
 	sequencer.events = events;
 	sequencer.block = last;
 	sequencer.settled_below = settled_below;
+	sequencer.read_at = GetCurrentTransactionStartTimestamp();
 	return result;
+}
+
+/* Whether nobody else can have changed the feed since, as far as is told, for a second. */
+static bool
+is_unchanged(Oid events)
+{
+	return sequencer.valid && sequencer.events == events && sequencer.change != 0 && sequencer.change == pointstore_feed_change() &&
+		!TimestampDifferenceExceeds(sequencer.read_at, GetCurrentTransactionStartTimestamp(), 1000);
 }
 
 /* Makes up from the blocks what the session has to know. */
@@ -258,29 +347,48 @@ restore_gaps(const Drawn *drawn, Horizon *horizon)
 	SPI_cursor_close(cursor);
 }
 
+/* The last id drawn comes first: it locks the sequence, whose settings are then those that it was drawn by. */
 static void
 read_drawn(Drawn *drawn)
 {
-	static PointstorePlan plan = {
-		.sql = "SELECT q.last_value, " LAST_DRAWN ", s.seqincrement, s.seqmin FROM pointstore.event_store_id_seq q, pg_catalog.pg_sequence s"
-		" WHERE s.seqrelid" EQ "CAST('pointstore.event_store_id_seq' AS pg_catalog.regclass)"
-	};
-	HeapTuple	row;
-	bool		isnull;
+	Oid			sequence = pointstore_store()->id_sequence;
+	bool		called = read_last_drawn(sequence, &drawn->last);
+	HeapTuple	settings = SearchSysCache1(SEQRELID, ObjectIdGetDatum(sequence));
 
-	pointstore_execute(&plan, NULL, NULL, false);
-	if (SPI_processed == 0)
+	if (!HeapTupleIsValid(settings))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("pointstore.event_store_id_seq is no sequence")));
-	row = SPI_tuptable->vals[0];
-	drawn->increment = Max(DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull)), 1);
-	drawn->lowest = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 4, &isnull));
-	drawn->last = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
-	if (isnull)
-		drawn->last = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull)) - drawn->increment;
-	SPI_freetuptable(SPI_tuptable);
-	pointstore_stat_settle(pointstore_store()->id_sequence, drawn->last);
+	drawn->increment = Max(((Form_pg_sequence) GETSTRUCT(settings))->seqincrement, 1);
+	drawn->lowest = ((Form_pg_sequence) GETSTRUCT(settings))->seqmin;
+	ReleaseSysCache(settings);
+	if (!called)
+		drawn->last -= drawn->increment;
+	pointstore_stat_settle(sequence, drawn->last);
+}
+
+/* The last id drawn. False: none was since the sequence was made or set, and it is the first to come. See LAST_DRAWN. */
+static bool
+read_last_drawn(Oid sequence, int64 *last)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT last_value FROM pointstore.event_store_id_seq"
+	};
+	LOCAL_FCINFO(fcinfo, 1);
+	Datum		value;
+	bool		isnull;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = ObjectIdGetDatum(sequence);
+	fcinfo->args[0].isnull = false;
+	value = pg_sequence_last_value(fcinfo);
+	if (fcinfo->isnull)
+	{
+		pointstore_execute(&plan, NULL, NULL, false);
+		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	}
+	*last = DatumGetInt64(value);
+	return !fcinfo->isnull;
 }
 
 /* Reads the events that have no position, from the lowest id on, and decides which are given one. All by one snapshot. */
@@ -307,26 +415,10 @@ read_events(Run *run)
 static void
 read_gaps(Run *run)
 {
-	static PointstorePlan plan = {
-		.sql = "SELECT e.id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS g(lower, upper),"
-		" LATERAL (SELECT s.id FROM pointstore.event_store s WHERE s.id" GE "g.lower AND s.id" LT "g.upper"
-		"   AND ($4" EQ "1 OR (s.id" MINUS "$3) OPERATOR(pg_catalog.%) $4" EQ "0) ORDER BY s.id LIMIT $5) AS e LIMIT $5",
-		.nargs = 5, .argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8OID, INT8OID, INT8OID},
-		.generic = true
-	};
 	IdRange    *ranges;
 	int			n = pointstore_gaps_to_look_at(&sequencer.gaps, &ranges);
-	Datum		values[5];
 
-	if (n == 0)
-		return;
-	values[0] = id_array(&ranges->lower, n, 2);
-	values[1] = id_array(&ranges->upper, n, 2);
-	values[2] = Int64GetDatum(run->drawn.last);
-	values[3] = Int64GetDatum(run->drawn.increment);
-	values[4] = Int64GetDatum(run->limit);
-	pointstore_execute(&plan, values, NULL, true);
-	take_ids(&run->seen);
+	read_ids(run, ranges, n);
 	pfree(ranges);
 }
 
@@ -334,37 +426,65 @@ read_gaps(Run *run)
 static void
 read_new(Run *run)
 {
-	static PointstorePlan plan = {
-		.sql = "SELECT s.id FROM pointstore.event_store s WHERE s.id" GT "$1 AND s.id" LE "$2"
-		"   AND ($3" EQ "1 OR (s.id" MINUS "$2) OPERATOR(pg_catalog.%) $3" EQ "0) ORDER BY s.id LIMIT $4",
-		.nargs = 4, .argtypes = {INT8OID, INT8OID, INT8OID, INT8OID},
-		.generic = true
-	};
-	Datum		values[4] = {Int64GetDatum(sequencer.highest), Int64GetDatum(run->drawn.last),
-	Int64GetDatum(run->drawn.increment), Int64GetDatum(run->limit - run->seen.n)};
+	IdRange		range = {sequencer.highest + 1, run->drawn.last};
 
 	run->upto = Max(run->drawn.last, sequencer.highest);
 	if (run->drawn.last <= sequencer.highest)
 		return;
-	pointstore_execute(&plan, values, NULL, true);
-	take_ids(&run->seen);
+	/* the last one itself may be the highest there is */
+	range.upper += range.upper < PG_INT64_MAX;
+	read_ids(run, &range, 1);
 	if (run->seen.n == run->limit)
 		run->upto = run->seen.id[run->seen.n - 1];
 }
 
-/* The ids that a statement has found. */
+/* The ids in these ranges, ascending, that the active snapshot sees, and are of the sequence, up to the limit. */
 static void
-take_ids(Ids *ids)
+read_ids(Run *run, const IdRange *ranges, int n)
 {
-	uint64		i;
+	AttrNumber	att = pointstore_store()->table[TABLE_EVENT_STORE].att[EV_ID];
+	RowScan		scan;
+	int			i;
 
-	for (i = 0; i < SPI_processed; i++)
+	for (i = 0; i < n && run->seen.n < run->limit; i++)
 	{
-		bool		isnull;
+		RowKey		key;
 
-		add_id(ids, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)));
+		key_of(&key, &ranges[i]);
+		if (i == 0)
+			pointstore_scan_begin_reading(&scan, INDEX_EVENT_ID, GetActiveSnapshot(), &key);
+		else
+			pointstore_scan_again(&scan, &key);
+		while (run->seen.n < run->limit && pointstore_scan_next(&scan, ForwardScanDirection))
+		{
+			bool		isnull;
+			int64		id = DatumGetInt64(slot_getattr(scan.slot, att, &isnull));
+
+			CHECK_FOR_INTERRUPTS();
+			if (!isnull && is_of_class(&run->drawn, id))
+				add_id(&run->seen, id);
+		}
 	}
-	SPI_freetuptable(SPI_tuptable);
+	if (i > 0)
+		pointstore_scan_end(&scan);
+}
+
+static void
+key_of(RowKey *key, const IdRange *range)
+{
+	key->n = 2;
+	ScanKeyInit(&key->columns[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(range->lower));
+	ScanKeyInit(&key->columns[1], 1, range->upper == PG_INT64_MAX ? BTLessEqualStrategyNumber : BTLessStrategyNumber,
+				range->upper == PG_INT64_MAX ? F_INT8LE : F_INT8LT, Int64GetDatum(range->upper));
+}
+
+/* Whether an id is one that the sequence draws, or has drawn: another is of another store's. */
+static bool
+is_of_class(const Drawn *drawn, int64 id)
+{
+	uint64		distance = id < drawn->last ? (uint64) drawn->last - (uint64) id : (uint64) id - (uint64) drawn->last;
+
+	return id <= drawn->last && distance % (uint64) drawn->increment == 0;
 }
 
 static void
@@ -527,7 +647,7 @@ store_positions(const Ids *ids)
 	ForceSyncCommit();
 }
 
-/* sequence_feed(): one run, in the transaction of the statement that calls it. Returns the head. */
+/* sequence_feed(): a run of the sequencer's, or one in the transaction of the statement that calls it. Returns the head. */
 Datum
 pointstore_sequence_feed(PG_FUNCTION_ARGS)
 {
@@ -546,12 +666,30 @@ pointstore_sequence_feed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the events of this store come by a subscription, and it gives no positions itself"),
 				 errhint("Let the publication have pointstore.feed_block too.")));
-	pointstore_sequence(&run);
-	if (!pointstore_sequencer_is_alive())
+	if (!pointstore_sequencer_ask())
+	{
+		pointstore_sequence(&run);
 		await_writers();
-	pointstore_sequence(&run);
+		pointstore_sequence(&run);
+	}
+	else
+		run.head = read_head();
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_INT64(run.head);
+}
+
+/* What others have given meanwhile. */
+static int64
+read_head(void)
+{
+	int64		head;
+
+	SPI_connect();
+	PushActiveSnapshot(GetLatestSnapshot());
+	head = pointstore_head();
+	PopActiveSnapshot();
+	SPI_finish();
+	return head;
 }
 
 /*
@@ -601,7 +739,11 @@ void
 pointstore_sequence_ended(bool committed)
 {
 	if (sequencer.under_way && committed)
+	{
+		/* the lock is kept a moment longer: who has it next knows of it */
+		sequencer.change = pointstore_change_feed();
 		pointstore_publish_head(sequencer.block.last);
+	}
 	else if (sequencer.under_way)
 		sequencer.valid = false;
 	sequencer.under_way = false;

@@ -5,9 +5,9 @@
  *		as long as that has a store which gives positions itself.
  *
  * It sleeps until a backend commits events (signal.c). A run costs some tenths of a millisecond
- * of CPU and a flush, whether it gives one position or a thousand: so after a run it
- * pauses, a millisecond where there is little to do and up to 25 under load, before it takes
- * what has come meanwhile.
+ * of CPU and a flush, whether it gives one position or a hundred: so after a run it
+ * pauses before it takes what has come meanwhile, a millisecond where events are few and up to 40
+ * where there are many. How many there are is measured over a tenth of a second, so that a burst is no load.
  *
  * What fails is logged, and tried again with growing pauses. The process may be ended at any point.
  *
@@ -16,13 +16,15 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "commands/async.h"
-#include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "feed/sequence.h"
@@ -40,6 +42,7 @@
 #define PREPARED_PAUSE 10		/* ms, between two runs while a prepared transaction is known */
 #define FIRST_PAUSE 1000		/* ms, after an error; twice as long after each further one */
 #define LONGEST_PAUSE 15000
+#define RATE_WINDOW 100			/* ms, over which the rate of events is measured */
 
 static bool is_on = true;
 static bool notify = false;
@@ -49,7 +52,8 @@ static bool sequence_in_transaction(SequenceRun *run);
 static bool is_sequenced_still(void);
 static void wait_for_commits(const SequenceRun *run);
 static void heed_signals(void);
-static int	pause_after(int64 given);
+static int	pause_at_rate(int64 given);
+static bool has_extension(void);
 static void rest(long timeout);
 
 /* Called once when the library is loaded. */
@@ -93,6 +97,7 @@ pointstore_run_sequencer(void)
 		pointstore_sequencer_take();
 		if (!sequence_guarded(&run, &failed))
 			return;
+		pointstore_sequencer_run_ended(failed);
 		if (failed)
 		{
 			rest(pause);
@@ -115,7 +120,7 @@ static void
 wait_for_commits(const SequenceRun *run)
 {
 	if (run->given > 0 || run->prepared)
-		rest(run->prepared ? PREPARED_PAUSE : pause_after(run->given));
+		rest(run->prepared ? PREPARED_PAUSE : pause_at_rate(run->given));
 	(void) pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	pointstore_sequencer_sleep(IDLE_TIMEOUT);
@@ -162,7 +167,7 @@ sequence_in_transaction(SequenceRun *run)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, "pointstore: giving positions");
-	result = OidIsValid(get_extension_oid("pointstore", true)) && pointstore_store_exists();
+	result = has_extension() && pointstore_store_exists();
 	if (result)
 	{
 		pointstore_begin_step();
@@ -179,6 +184,15 @@ sequence_in_transaction(SequenceRun *run)
 	return result;
 }
 
+/* Whether the extension is there, by a function of it: a look that costs nothing. */
+static bool
+has_extension(void)
+{
+	Oid			schema = get_namespace_oid("pointstore", true);
+
+	return OidIsValid(schema) && SearchSysCacheExists3(PROCNAMEARGSNSP, CStringGetDatum("sequence_feed"), PointerGetDatum(buildoidvector(NULL, 0)), ObjectIdGetDatum(schema));
+}
+
 /* Whether the store gives positions itself, which is asked once a second. */
 static bool
 is_sequenced_still(void)
@@ -192,15 +206,25 @@ is_sequenced_still(void)
 	return pointstore_is_sequenced();
 }
 
-/* Milliseconds until the next run: the more there is to do, the more it takes at once. */
+/* Milliseconds until the next run: the more events there are in a second, the more it takes at once. */
 static int
-pause_after(int64 given)
+pause_at_rate(int64 given)
 {
-	if (given < 8)
-		return 1;
-	if (given < 32)
-		return 5;
-	return given < 100 ? 15 : 25;
+	static TimestampTz since = 0;
+	static int64 sum = 0;
+	static int	pause = 1;
+	long		passed = TimestampDifferenceMilliseconds(since, GetCurrentTimestamp());
+	int64		rate;
+
+	sum += given;
+	if (passed < RATE_WINDOW)
+		return pause;
+	/* after a sleep nothing is known */
+	rate = passed > 2 * RATE_WINDOW ? 0 : sum * 1000 / passed;
+	pause = rate < 1500 ? 1 : rate < 2500 ? 15 : rate < 5000 ? 30 : 40;
+	since = GetCurrentTimestamp();
+	sum = 0;
+	return pause;
 }
 
 /* Waits, whatever is committed meanwhile. */

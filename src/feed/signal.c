@@ -15,6 +15,12 @@
  * that was prepared nobody knows at its end what it had written: while the sequencer knows of
  * one, every commit in the database counts, and after it has said so it looks once more.
  *
+ * Who wants a run of its own asks for one, and waits for the end of one that has begun after that: runs are
+ * counted as they begin and as they end. Of one that has failed he is told, to look himself for what is wrong.
+ *
+ * Each commit of a run, by whomever, changes a number that was never had before: by it a session knows whether
+ * another has sequenced since. It is changed under the lock of those who sequence.
+ *
  * The head that is published is one that has been committed. It is for comparing: what is
  * read is read from the table.
  *
@@ -48,7 +54,12 @@ typedef struct FeedSignal
 	pg_atomic_uint32 every_commit;	/* may be one that it waits for */
 	pg_atomic_uint64 latch;		/* the sequencer's; 0: none is alive */
 	pg_atomic_uint64 head;		/* last position that is known to be given */
+	pg_atomic_uint64 change;	/* the last that was committed to the feed */
+	pg_atomic_uint64 begun;		/* runs of the sequencer */
+	pg_atomic_uint64 ended;		/* the last of them that has ended */
+	pg_atomic_uint64 failures;
 	ConditionVariable moved;
+	ConditionVariable run_ended;
 } FeedSignal;
 
 /* no two databases in one cache line */
@@ -63,6 +74,8 @@ static FeedSignal *own = NULL;
 
 static FeedSignal *own_signal(void);
 static FeedSignal *claim_signal(void);
+static void wake_sequencer(FeedSignal *signal);
+static bool await_run(uint64 run, uint64 failures);
 static void sequencer_ended(int code, Datum arg);
 
 /* What it needs of shared memory. */
@@ -90,7 +103,12 @@ pointstore_feed_set_up(void)
 		pg_atomic_init_u32(&signal->every_commit, 0);
 		pg_atomic_init_u64(&signal->latch, 0);
 		pg_atomic_init_u64(&signal->head, 0);
+		pg_atomic_init_u64(&signal->change, 0);
+		pg_atomic_init_u64(&signal->begun, 0);
+		pg_atomic_init_u64(&signal->ended, 0);
+		pg_atomic_init_u64(&signal->failures, 0);
 		ConditionVariableInit(&signal->moved);
+		ConditionVariableInit(&signal->run_ended);
 	}
 }
 
@@ -127,6 +145,8 @@ claim_signal(void)
 
 		if (pg_atomic_read_u64(&signal->latch) != 0)
 			continue;
+		/* what another database's sessions know, or ours before, is no number of this one's: they rise slower than the clock */
+		pg_atomic_write_u64(&signal->change, (uint64) GetCurrentTimestamp());
 		pg_atomic_write_u32(&signal->database, MyDatabaseId);
 	}
 	return own_signal();
@@ -137,10 +157,17 @@ void
 pointstore_feed_commit(bool events_written)
 {
 	FeedSignal *signal = own_signal();
+
+	if (signal != NULL && (events_written || pg_atomic_read_u32(&signal->every_commit)))
+		wake_sequencer(signal);
+}
+
+/* There is something for it to do. */
+static void
+wake_sequencer(FeedSignal *signal)
+{
 	uint64		latch;
 
-	if (signal == NULL || !(events_written || pg_atomic_read_u32(&signal->every_commit)))
-		return;
 	if (pg_atomic_read_u32(&signal->pending) == 0)
 		pg_atomic_write_u32(&signal->pending, 1);
 	pg_memory_barrier();
@@ -181,6 +208,7 @@ sequencer_ended(int code, Datum arg)
 	pg_memory_barrier();
 	pg_atomic_write_u64(&own->latch, 0);
 	ConditionVariableBroadcast(&own->moved);
+	ConditionVariableBroadcast(&own->run_ended);
 }
 
 /* Whether it wants to hear of every commit in the database. True: it did not until now, and has to look at what it missed. */
@@ -192,12 +220,74 @@ pointstore_sequencer_watch(bool every_commit)
 	return every_commit && !before;
 }
 
-/* It takes what has been committed: to be called before it reads. */
+/* It takes what has been committed, and asked for: a run begins. To be called before it reads. */
 void
 pointstore_sequencer_take(void)
 {
 	pg_atomic_write_u32(&own->pending, 0);
 	pg_memory_barrier();
+	pg_atomic_fetch_add_u64(&own->begun, 1);
+}
+
+/* Its run has ended, and was committed or has failed. */
+void
+pointstore_sequencer_run_ended(bool failed)
+{
+	if (failed)
+		pg_atomic_fetch_add_u64(&own->failures, 1);
+	pg_atomic_write_u64(&own->ended, pg_atomic_read_u64(&own->begun));
+	ConditionVariableBroadcast(&own->run_ended);
+}
+
+/*
+ * Has the sequencer of this database make a run, and waits until one that has begun since has been
+ * committed. False: there is none alive, or it has failed.
+ */
+bool
+pointstore_sequencer_ask(void)
+{
+	uint64		run;
+	uint64		failures;
+
+	if (!pointstore_sequencer_is_alive())
+		return false;
+	failures = pg_atomic_read_u64(&own->failures);
+	run = pg_atomic_read_u64(&own->begun) + 1;
+	pg_memory_barrier();
+	wake_sequencer(own);
+	return await_run(run, failures);
+}
+
+static bool
+await_run(uint64 run, uint64 failures)
+{
+	static uint32 wait_event = 0;
+	uint32		event = pointstore_wait_event(&wait_event, "PointstoreSequencerRun");
+	bool		alive;
+
+	ConditionVariablePrepareToSleep(&own->run_ended);
+	while ((alive = pointstore_sequencer_is_alive()) && pg_atomic_read_u64(&own->ended) < run)
+		ConditionVariableSleep(&own->run_ended, event);
+	ConditionVariableCancelSleep();
+	return alive && pg_atomic_read_u64(&own->failures) == failures;
+}
+
+/* The number of the feed's last change that was told; 0 where none is. */
+uint64
+pointstore_feed_change(void)
+{
+	FeedSignal *signal = own_signal();
+
+	return signal != NULL ? pg_atomic_read_u64(&signal->change) : 0;
+}
+
+/* The feed has changed: its new number. */
+uint64
+pointstore_change_feed(void)
+{
+	FeedSignal *signal = own_signal();
+
+	return signal != NULL ? pg_atomic_add_fetch_u64(&signal->change, 1) : 0;
 }
 
 /* Waits until something is committed, not longer than timeout (ms). */

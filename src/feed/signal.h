@@ -15,7 +15,11 @@ extern void pointstore_feed_commit(bool events_written);
 extern bool pointstore_sequencer_begin(void);
 extern bool pointstore_sequencer_watch(bool every_commit);
 extern void pointstore_sequencer_take(void);
+extern void pointstore_sequencer_run_ended(bool failed);
 extern void pointstore_sequencer_sleep(long timeout);
+extern bool pointstore_sequencer_ask(void);
+extern uint64 pointstore_feed_change(void);
+extern uint64 pointstore_change_feed(void);
 extern void pointstore_publish_head(int64 head);
 extern void pointstore_forget_head(void);
 

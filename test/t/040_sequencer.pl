@@ -138,6 +138,30 @@ $node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)}
 is(await_head(++$head), $head, 'a new launcher leaves the sequencer alone');
 is($node->safe_psql('postgres', "SELECT $pid"), $before, 'there is still that one');
 
+# sequence_feed() has it make a run, which takes what was committed before the call. Whoever goes on with his
+# statement afterwards keeps nobody waiting
+sub ask_and_stay
+{
+	my @psql = ('psql', '-XqAt', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('postgres'), '-c', 'SELECT pointstore.sequence_feed(), pg_sleep(3600)');
+	my $psql = IPC::Run::start(\@psql, '>', '/dev/null', '2>', \$_[0]);
+	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pointstore.sequence_feed()%' AND wait_event = 'PgSleep'}) or die;
+	return $psql;
+}
+my $told = '';
+my $asking = ask_and_stay($told);
+foreach my $try (1 .. 3)
+{
+	$node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)});
+	is($node->safe_psql('postgres', 'SELECT pointstore.sequence_feed()'), ++$head, "sequence_feed() where a sequencer is alive, $try");
+}
+$node->safe_psql('postgres', q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pointstore.sequence_feed()%'});
+$asking->finish;
+# where it cannot, the error is his who asks
+$node->safe_psql('postgres', q{ALTER TABLE pointstore.feed_block ADD CONSTRAINT no CHECK (at IS NULL) NOT VALID; SELECT pointstore.append_event('b', 'Earned', 1)});
+is(sqlstate($node, 'postgres', 'SELECT pointstore.sequence_feed()'), '23514', 'its error is told');
+$node->safe_psql('postgres', q{ALTER TABLE pointstore.feed_block DROP CONSTRAINT no});
+is(await_head(++$head), $head, 'it goes on');
+
 # off and on
 $node->append_conf('postgresql.conf', 'pointstore.sequencer = off');
 $node->reload;
@@ -201,10 +225,27 @@ is(sqlstate($node, 'postgres', 'SELECT pointstore.sequence_feed()'), 'XX001', 'a
 $node->safe_psql('postgres', 'DROP TRIGGER nothing ON pointstore.feed_block');
 is($node->safe_psql('postgres', 'SELECT pointstore.sequence_feed()'), ++$head, 'gone');
 
-# NOTIFY, on
-$node->append_conf('postgresql.conf', "pointstore.sequencer = on\npointstore.notify_feed = on");
+# a block that was changed behind its back is not written over: what it knew is made up anew
+$node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)});
+{
+	my $knowing = $node->background_psql('postgres');
+	is($knowing->query_safe('SELECT pointstore.sequence_feed()'), ++$head, 'a session that knows the feed');
+	$node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)});
+	is($node->safe_psql('postgres', 'SELECT pointstore.sequence_feed()'), ++$head, 'another gives a position');
+	$node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)});
+	is($knowing->query_safe('SELECT pointstore.sequence_feed()'), ++$head, 'which it sees');
+	$knowing->quit;
+}
+
+# NOTIFY, on; a session that has given positions before and does not end is cancelled, for it would keep the sequencer waiting
+$asking = ask_and_stay($told = '');
+$node->append_conf('postgresql.conf', "deadlock_timeout = 200ms\npointstore.sequencer = on\npointstore.notify_feed = on");
 $node->reload;
 sequencer();
+$node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)});
+is(await_head(++$head), $head, 'nobody keeps a sequencer waiting for ever');
+$asking->finish;
+like($told, qr/57014/, 'he is cancelled');
 my ($rc, $out, $err) = $node->psql('postgres', <<'END');
 LISTEN pointstore_feed;
 SELECT pointstore.append_event('b', 'Earned', 1);

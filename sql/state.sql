@@ -161,6 +161,8 @@ SELECT * FROM pointstore.aggregate_state('st-u', 3);
 SELECT pointstore.take_snapshot('st-u');
 SELECT pointstore.sequence_feed() > 0;
 SELECT version, payload, payload_version FROM pointstore.read_feed(0, 10, aggregate_prefix => 'st-u');
+SELECT version, payload, payload_version FROM pointstore.read_feed(0, 10, aggregate_prefix => 'st-u', raw => true);
+SELECT pointstore.read_feed(raw => NULL);
 -- of the stored type
 SELECT version, payload FROM pointstore.read_feed(0, 10, ARRAY['Other'], 'st-u');
 -- a change of an upcaster makes snapshots stale
@@ -175,7 +177,7 @@ CREATE FUNCTION st_tell(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE d text; BEGIN EXECUTE statement; RETURN 'none'; EXCEPTION WHEN OTHERS OR query_canceled THEN GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL; RETURN SQLSTATE || ' ' || regexp_replace(d, 'position=\d+', 'position=N'); END $$;
 BEGIN;
 CREATE OR REPLACE FUNCTION st_up2(payload jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE division_by_zero USING DETAIL = 'its own'; END $$;
-SELECT st_tell($$SELECT * FROM pointstore.load_events('st-u')$$), st_tell($$SELECT * FROM pointstore.read_feed(aggregate_prefix => 'st-u')$$);
+SELECT st_tell($$SELECT * FROM pointstore.load_events('st-u')$$), st_tell($$SELECT * FROM pointstore.read_feed(aggregate_prefix => 'st-u')$$), st_tell($$SELECT * FROM pointstore.read_feed(aggregate_prefix => 'st-u', raw => true)$$);
 SELECT st_tell($$SELECT * FROM pointstore.load_events('st-u', 4)$$), st_tell($$SELECT * FROM pointstore.load_events('st-u', raw => true)$$), st_tell($$SELECT * FROM pointstore.aggregate_state('st-u', 1)$$);
 CREATE OR REPLACE FUNCTION st_up2(payload jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT NULL::jsonb $$;
 SELECT st_tell($$SELECT * FROM pointstore.load_events('st-u')$$);

@@ -352,6 +352,166 @@ SELECT pointstore.move_subscription('subs', 0);
 SELECT count(*) FROM pointstore.subscription_status WHERE subscription = 'subs';
 SELECT pointstore.drop_subscription('subs');
 
+-- upcasters: of an event whose upcaster fails the account is set aside, as by nack, and the rest comes
+CREATE FUNCTION subs_up(payload jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    CASE payload ->> 'do'
+        WHEN 'null' THEN RETURN NULL;
+        WHEN 'zero' THEN PERFORM 1 / 0;
+        WHEN 'busy' THEN RAISE EXCEPTION USING ERRCODE = current_setting('subs.state');
+        WHEN 'loop' THEN LOOP NULL; END LOOP;
+        WHEN 'append' THEN PERFORM pointstore.append_event('subs-by-upcaster', 'E', 1);
+        WHEN 'long' THEN RETURN jsonb_build_object('up', repeat('x', 1500000));
+        ELSE NULL;
+    END CASE;
+    RETURN jsonb_build_object('up', payload -> 'n');
+END $$;
+INSERT INTO pointstore.upcaster VALUES ('Up', 1, 'public.subs_up');
+SELECT pointstore.sequence_feed() AS base \gset
+SELECT set_config('subs.base', :'base', false) = :'base';
+CREATE FUNCTION pg_temp.add(accounts text, what text[]) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. length(accounts) LOOP
+        PERFORM pointstore.append_event('up-' || substr(accounts, i, 1), 'Up', payload => jsonb_build_object('n', i, 'do', what[i]));
+    END LOOP;
+    RETURN length(accounts);
+END $$;
+CREATE FUNCTION pg_temp.take_up(name text, n integer) RETURNS TABLE (attempt integer, pos bigint, aggregate_id text, version bigint, payload text, payload_version smallint)
+LANGUAGE plpgsql AS $$
+BEGIN
+    TRUNCATE got;
+    INSERT INTO got (d) SELECT d FROM pointstore.claim(name, 'm', n) d;
+    RETURN QUERY SELECT (g.d).attempt, (g.d).position - current_setting('subs.base')::bigint, (g.d).aggregate_id, (g.d).version, left((g.d).payload::text, 20), (g.d).payload_version FROM got g ORDER BY g.n;
+END $$;
+CREATE VIEW pg_temp.retry AS SELECT aggregate_id, position - current_setting('subs.base')::bigint AS pos, state, attempts, error, waiting
+  FROM pointstore.subscription_retry WHERE subscription = 'up' ORDER BY 1;
+CREATE FUNCTION pg_temp.due() RETURNS void LANGUAGE sql AS $$
+    UPDATE pointstore.subscription_account SET next_try = now() WHERE state = 'retrying'; UPDATE pointstore.subscription_slot SET retry_at = now() WHERE retry_at IS NOT NULL $$;
+--                        1      2      3     4     5     6     7      8
+SELECT pg_temp.add('abbcadbc', ARRAY[NULL, 'zero', NULL, NULL, 'null', NULL, NULL, NULL]);
+SELECT pointstore.sequence_feed() - :base;
+SELECT pointstore.create_subscription('up', :base, 1::smallint, NULL, 'up-', max_attempts => 2);
+SELECT * FROM pg_temp.take_up('up', 100);
+SELECT * FROM pg_temp.retry;
+SELECT checkpoint, attempt, blocked, retries FROM pg_temp.slots WHERE subscription = 'up';
+SELECT action, aggregate_id, position - :base AS pos, error FROM pointstore.subscription_log WHERE subscription = 'up' AND action <> 'create' ORDER BY id;
+-- they wait for the slot, though they are due: it may come back before them. Nothing of an account is lost, nor out of order
+SELECT pg_temp.due();
+SELECT pg_temp.nack('up', 1);
+SELECT * FROM pg_temp.retry;
+SELECT pg_temp.due();
+SELECT * FROM pg_temp.take_up('up', 100);
+SELECT pg_temp.ack('up', 1);
+SELECT * FROM pg_temp.retry;
+SELECT * FROM pg_temp.take_up('up', 100);
+SELECT checkpoint FROM pg_temp.slots WHERE subscription = 'up';
+UPDATE pointstore.subscription_slot SET leased_until = now() - interval '1 s' WHERE subscription = 'up';
+SELECT * FROM pg_temp.take_up('up', 100);
+SELECT pg_temp.ack('up', 4);
+SELECT * FROM pg_temp.take_up('up', 100);
+SELECT pg_temp.ack('up', 6);
+SELECT * FROM pg_temp.take_up('up', 100);
+SELECT pg_temp.ack('up', 8);
+SELECT * FROM pg_temp.retry;
+-- the next failure is the last: parked
+SELECT pg_temp.due();
+SELECT * FROM pg_temp.take_up('up', 100);
+SELECT * FROM pg_temp.retry;
+-- replayed in order, up to the next that fails; passed over by hand
+CREATE OR REPLACE FUNCTION subs_up_2(payload jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT payload || CASE WHEN payload @> '{"n": 7}' THEN NULL ELSE '{"two": 2}' END::jsonb $$;
+UPDATE pointstore.upcaster SET function = 'public.subs_up_2' WHERE event_type = 'Up';
+SELECT pointstore.replay_parked('up', 'up-b');
+SELECT * FROM pg_temp.take_up('up', 100);
+SELECT pg_temp.ack('up', 2);
+SELECT * FROM pg_temp.take_up('up', 100);
+SELECT pg_temp.ack('up', 3);
+SELECT * FROM pg_temp.take_up('up', 100);
+SELECT * FROM pg_temp.retry;
+SELECT pointstore.skip_parked('up', 'up-a', :base + 5, 'known');
+UPDATE pointstore.upcaster SET function = 'public.subs_up' WHERE event_type = 'Up';
+SELECT pg_temp.due();
+SELECT * FROM pg_temp.take_up('up', 100);
+SELECT pg_temp.ack('up', 7);
+SELECT * FROM pg_temp.retry;
+SELECT * FROM pg_temp.slots WHERE subscription = 'up';
+-- an event before the one that failed fails in the member's hands: its account waits at that
+SELECT pointstore.move_subscription('up', :base);
+SELECT * FROM pg_temp.take_up('up', 5);
+SELECT * FROM pg_temp.retry;
+SELECT pg_temp.nack('up', 1);
+SELECT * FROM pg_temp.retry;
+SELECT * FROM pg_temp.take_up('up', 3);
+-- not passed over while what was delivered before is not done
+SELECT pointstore.move_subscription('up', :base), pointstore.alter_subscription('up', max_attempts => 1);
+SELECT * FROM pg_temp.take_up('up', 5);
+SELECT * FROM pg_temp.retry;
+SELECT pointstore.skip_parked('up', 'up-b', :base + 2, 'known');
+SELECT pointstore.release('up', 0::smallint, pg_temp.epoch());
+SELECT pointstore.skip_parked('up', 'up-b', :base + 2, 'known');
+SELECT pg_temp.epoch() IS NOT NULL FROM pg_temp.take_up('up', 5) LIMIT 1;
+SELECT pg_temp.ack('up', 4);
+SELECT pointstore.skip_parked('up', 'up-b', :base + 2, 'known');
+-- stops where on_failure says so: after what comes before it was delivered
+SELECT pointstore.move_subscription('up', :base), pointstore.alter_subscription('up', on_failure => 'stop');
+SELECT * FROM pg_temp.take_up('up', 5);
+SELECT pg_temp.ack('up', 1);
+SELECT * FROM pg_temp.take_up('up', 5);
+SELECT status, checkpoint - :base AS checkpoint, accounts_blocked, last_error FROM pointstore.subscription_status WHERE subscription = 'up';
+SELECT pointstore.resume_subscription('up'), pointstore.alter_subscription('up', on_failure => 'park', max_attempts => 2, max_retrying => 1);
+SELECT * FROM pg_temp.take_up('up', 5);
+SELECT * FROM pg_temp.retry;
+SELECT pg_temp.ack('up', 4);
+SELECT * FROM pg_temp.take_up('up', 5);
+SELECT status, checkpoint - :base AS checkpoint, accounts_blocked, last_error FROM pointstore.subscription_status WHERE subscription = 'up';
+SELECT pointstore.resume_subscription('up'), pointstore.alter_subscription('up', max_retrying => 100);
+-- all that was found fails: what is after it comes in the same claim
+SELECT pointstore.move_subscription('up', :base + 1);
+SELECT * FROM pg_temp.take_up('up', 1);
+SELECT checkpoint, attempt, blocked FROM pg_temp.slots WHERE subscription = 'up';
+-- a failure that blames no event is raised, and nothing has happened
+SELECT pointstore.sequence_feed() AS base2 \gset
+SELECT pg_temp.add('eef', ARRAY['zero', 'busy', NULL]), pg_temp.add('g', ARRAY['busy']);
+SELECT pointstore.sequence_feed() > :base2;
+SELECT pointstore.move_subscription('up', :base2);
+CREATE FUNCTION pg_temp.with_state(state text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('subs.state', state, true);
+    PERFORM pointstore.claim('up', 'm');
+    RETURN 'ok';
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+    RETURN SQLSTATE || (SELECT count(*) FROM pg_temp.retry);
+END $$;
+SELECT state, pg_temp.with_state(state) FROM unnest(ARRAY['40001', '40P01', '55P03', '57014', '57P03', '53200', '08006']) state;
+UPDATE pointstore.subscription_slot SET leased_until = NULL, member = NULL WHERE subscription = 'up';
+BEGIN; SELECT pg_temp.with_state('40003'); SELECT aggregate_id, left(error, 6) AS error FROM pg_temp.retry; ROLLBACK;
+SELECT pg_temp.add('h', ARRAY['loop']);
+SELECT pointstore.sequence_feed() AS base3 \gset
+BEGIN; SET LOCAL statement_timeout = '50ms'; SELECT pointstore.move_subscription('up', :base3 - 1); SELECT * FROM pg_temp.take_up('up', 1); ROLLBACK;
+-- one that writes, before another fails: nothing of that stays; payloads that become long
+SELECT pg_temp.add('iji', ARRAY['append', 'zero', NULL]), pg_temp.add('klmn', ARRAY['long', 'long', 'long', 'long']);
+SELECT pointstore.sequence_feed() - :base3;
+SELECT pointstore.move_subscription('up', :base3);
+SELECT aggregate_id, payload FROM pg_temp.take_up('up', 100);
+SELECT count(*) FROM pointstore.event_store WHERE aggregate_id = 'subs-by-upcaster';
+SELECT pg_temp.ack('up', max((d).position) - :base) - :base3 + :base AS checkpoint FROM got;
+SELECT aggregate_id, payload FROM pg_temp.take_up('up', 100);
+SELECT count(*), max(read_feed_to) - :base3 AS read_to FROM pointstore.read_feed(:base3 + 3);
+SELECT count(*), max(read_feed_to) - :base3 AS read_to FROM pointstore.read_feed(:base3 + 3, raw => true);
+-- it is gone, or drops itself
+SELECT pointstore.move_subscription('up', :base3);
+DROP FUNCTION subs_up;
+SELECT count(*) FROM pg_temp.take_up('up', 1);
+SELECT left(error, 5) AS error, count(*) FROM pg_temp.retry GROUP BY 1;
+CREATE FUNCTION subs_up(payload jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN DROP FUNCTION public.subs_up; RETURN payload; END $$;
+SELECT pointstore.move_subscription('up', :base3);
+SELECT count(*) > 0 FROM pg_temp.take_up('up', 100);
+DELETE FROM pointstore.upcaster WHERE event_type = 'Up';
+SELECT pointstore.move_subscription('up', :base2);
+SELECT aggregate_id, payload, payload_version FROM pg_temp.take_up('up', 1);
+SELECT pointstore.drop_subscription('up');
+DROP FUNCTION pg_temp.take_up(text, integer);
+DROP FUNCTION subs_up_2; DROP FUNCTION IF EXISTS subs_up;
+
 -- the log is pruned
 -- the oldest ones are only looked at, where they are not old
 SELECT string_agg(l::text || l.xmax, ',') AS oldest FROM (SELECT *, xmax FROM pointstore.subscription_log ORDER BY id LIMIT 20) l \gset

@@ -290,7 +290,7 @@ BEGIN
                FROM pointstore.store_relations() r WHERE r.kind <> 'S');
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
         pointstore.balance_as_of(text, bigint), pointstore.statement(text, timestamptz, timestamptz), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive(),
-        pointstore.feed_head(), pointstore.read_feed(bigint, integer, text[], text), pointstore.position_of(bigint), pointstore.feed_incarnation(),
+        pointstore.feed_head(), pointstore.read_feed(bigint, integer, text[], text, boolean), pointstore.position_of(bigint), pointstore.feed_incarnation(),
         pointstore.load_events(text, bigint, integer, boolean), pointstore.aggregate_state(text, bigint),
         pointstore.sequence_feed(), pointstore.sequencer_alive(), pointstore.feed_check(), pointstore.feed_state(),
         pointstore.create_subscription(text, bigint, smallint, text[], text, interval, integer, text),

@@ -23,6 +23,7 @@
 #include "utils/timeout.h"
 
 #include "feed/blame.h"
+#include "feed/decision.h"
 #include "ground/compat.h"
 
 #define GRACE 5000				/* ms, in which a handler heeds that it is cancelled */
@@ -39,7 +40,6 @@ static volatile sig_atomic_t cancelled = false; /* a worker, by whomever */
 static void heed_cancel(SIGNAL_ARGS);
 static void cancel_batch(void);
 static void end_session(void);
-static bool is_of_others(int sqlerrcode);
 static bool is_of_definitions(int sqlerrcode);
 
 /* Called once when the library is loaded. */
@@ -126,20 +126,9 @@ pointstore_blame(const ErrorData *error)
 		return BLAME_LENGTH;
 	if (cancelled && !held_up && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		return BLAME_HASTE;
-	if (is_of_others(error->sqlerrcode))
+	if (!pointstore_blames_event(error->sqlerrcode))
 		return BLAME_NOBODY;
 	return is_of_definitions(error->sqlerrcode) ? BLAME_CHANGE : BLAME_EVENT;
-}
-
-/* Whether an error comes of other sessions, or of a shortage. */
-static bool
-is_of_others(int sqlerrcode)
-{
-	int			class = ERRCODE_TO_CATEGORY(sqlerrcode);
-
-	return sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE || sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
-		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || class == ERRCODE_OPERATOR_INTERVENTION ||
-		class == ERRCODE_INSUFFICIENT_RESOURCES || class == ERRCODE_CONNECTION_EXCEPTION;
 }
 
 /* Whether it may come of a function, or a table, that was exchanged while it was used. */

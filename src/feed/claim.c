@@ -12,6 +12,9 @@
  *
  * Up to where nothing was found the session remembers; into the table that goes when it has become far.
  *
+ * Upcasters are called before the slot's row is locked, where that can be: they are users' code. Accounts whose events
+ * they fail on are set aside ahead of the slot, and what is left is claimed; those before the first of that are passed.
+ *
  * A claim that was lost, by a lease that ended and somebody else who claims, blames an event only
  * where that was delivered alone. So what was delivered together comes one by one after that.
  *
@@ -76,7 +79,11 @@ static void lost_new(Look *look, Slot *slot);
 static Failure lost_failure(int times);
 static void lost_retry(Look *look, Slot *slot);
 static bool claim_retry(Look *look, Slot *slot);
+static bool upcast_waiting(Look *look, Slot *slot, SetAside *account);
 static bool claim_new(Look *look, Slot *slot);
+static bool read_new(Look *look, Slot *slot);
+static bool set_failed_aside(Look *look, Slot *slot, const FailedEvents *failed);
+static void end_before(FeedPage *page, int64 position);
 static void found_nothing(Look *look, Slot *slot, const FeedPage *page);
 static bool is_idle_for_long(Look *look, Slot *slot, int64 position);
 static void lease(Look *look, Slot *slot, text *retried);
@@ -367,7 +374,7 @@ claim_retry(Look *look, Slot *slot)
 
 	if (!lock_slot(look, slot))
 		return false;
-	while (pointstore_find_due(&account, subscription, slot, look->now))
+	while (!look->stopped && pointstore_find_due(&account, subscription, slot, look->now, slot->checkpoint))
 	{
 		FeedPage   *page = &look->claim->page;
 
@@ -377,6 +384,8 @@ claim_retry(Look *look, Slot *slot)
 		pointstore_read_waiting(subscription, account.id, account.version, page);
 		if (page->nevents > 0)
 		{
+			if (!upcast_waiting(look, slot, &account))
+				continue;
 			look->claim->attempt = account.attempts + 1;
 			slot->read_to = 0;
 			lease(look, slot, account.id);
@@ -391,20 +400,66 @@ claim_retry(Look *look, Slot *slot)
 	return false;
 }
 
-/* Claims new events. */
+/* Brings what waits of an account to the newest form, up to where that fails. False: at once, which is a further attempt. */
+static bool
+upcast_waiting(Look *look, Slot *slot, SetAside *account)
+{
+	Failure		failure = {.action = "retry"};
+	FailedEvents failed;
+
+	if (look->subscription->handler != NULL)
+		return true;
+	pointstore_upcast_delivery(&look->claim->page, &failed);
+	if (look->claim->page.nevents > 0)
+		return true;
+	failure.error = failed.events[0].error;
+	look->stopped = pointstore_retry_failed(look->subscription, slot, account, &failure);
+	return false;
+}
+
+/* Claims new events. Where the upcasters of all that were found fail, those after them. */
 static bool
 claim_new(Look *look, Slot *slot)
 {
+	const FeedPage *page = &look->claim->page;
+	FailedEvents failed = {0};
+
+	while (!look->gone && !look->stopped && look->after[slot->number] < look->head && look->looked_at < PAGE_POSITIONS)
+	{
+		bool		again = slot->checkpoint < slot->alone_upto;
+
+		if (!read_new(look, slot))
+			return false;
+		if (look->member == NULL)
+			return true;
+		/* a projection's are called with its handler */
+		if (look->subscription->handler == NULL)
+			pointstore_upcast_delivery(&look->claim->page, &failed);
+		if (!lock_slot(look, slot))
+			return false;
+		if (failed.n > 0 && !set_failed_aside(look, slot, &failed))
+			continue;
+		/* what came with others in a claim that was lost has come before */
+		slot->attempt = Max(slot->attempt, again && page->events[0].position <= slot->alone_upto ? 1 : 0) + 1;
+		look->claim->attempt = slot->attempt;
+		slot->read_to = page->read_to;
+		lease(look, slot, NULL);
+		return true;
+	}
+	return false;
+}
+
+/* Reads new events onto the page. False: there are none, which is noted. */
+static bool
+read_new(Look *look, Slot *slot)
+{
 	FeedPage   *page = &look->claim->page;
 	OtherSlots	others = {.after = look->after, .have_some = look->have_some};
-	bool		again = slot->checkpoint < slot->alone_upto;
 
-	if (look->gone || look->after[slot->number] >= look->head)
-		return false;
 	memset(page, 0, sizeof(FeedPage));
 	page->after = look->after[slot->number];
 	page->upto = PG_INT64_MAX;
-	page->max_events = again ? 1 : look->max_events;
+	page->max_events = slot->checkpoint < slot->alone_upto ? 1 : look->max_events;
 	memset(look->have_some, false, sizeof(bool) * look->subscription->slots);
 	/* on the way here an account was set aside, perhaps, or is not any more */
 	if (look->locked)
@@ -414,20 +469,50 @@ claim_new(Look *look, Slot *slot)
 		PopActiveSnapshot();
 	look->looked_at += page->read_to - page->after;
 	if (page->nevents == 0)
-	{
 		found_nothing(look, slot, page);
-		return false;
+	return page->nevents > 0;
+}
+
+/*
+ * Sets the accounts aside whose events have failed; where the subscription would stop of one, the page ends before it,
+ * and it stops when that comes first. Whether the page has events left to deliver; else the slot has passed it.
+ */
+static bool
+set_failed_aside(Look *look, Slot *slot, const FailedEvents *failed)
+{
+	FeedPage   *page = &look->claim->page;
+	int			i;
+
+	for (i = 0; i < failed->n; i++)
+	{
+		int64		position = failed->events[i].position;
+		Failure		failure = {.action = "retry", .error = failed->events[i].error};
+		SetAside	account = {.id = failed->events[i].id, .position = position, .version = failed->events[i].version};
+		bool		is_first = page->nevents == 0 || position < page->events[0].position;
+
+		if (!is_first && pointstore_would_stop(look->subscription, &failure))
+		{
+			end_before(page, position);
+			break;
+		}
+		if (is_first)
+			look->stopped = pointstore_set_aside(look->subscription, slot, &account, &failure);
+		else
+			(void) pointstore_set_aside_ahead(look->subscription, slot, &account, &failure);
+		if (look->stopped)
+			return false;
 	}
-	if (look->member == NULL)
-		return true;
-	if (!lock_slot(look, slot))
-		return false;
-	/* what came with others in a claim that was lost has come before */
-	slot->attempt = Max(slot->attempt, again && page->events[0].position <= slot->alone_upto ? 1 : 0) + 1;
-	look->claim->attempt = slot->attempt;
-	slot->read_to = page->read_to;
-	lease(look, slot, NULL);
-	return true;
+	if (page->nevents == 0)
+		look->after[slot->number] = slot->checkpoint = page->read_to;
+	return page->nevents > 0;
+}
+
+static void
+end_before(FeedPage *page, int64 position)
+{
+	while (page->nevents > 0 && page->events[page->nevents - 1].position > position)
+		page->nevents--;
+	page->read_to = position - 1;
 }
 
 /* There is nothing new of a slot on a page, nor of those others that were looked at on the way. */

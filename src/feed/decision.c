@@ -76,3 +76,14 @@ prune(void)
 
 	pointstore_execute(&plan, &value, NULL, false);
 }
+
+/* Whether an error says something of an event: not one that comes of other sessions, or of a shortage. */
+bool
+pointstore_blames_event(int sqlerrcode)
+{
+	int			class = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE && sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED &&
+		sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && class != ERRCODE_OPERATOR_INTERVENTION &&
+		class != ERRCODE_INSUFFICIENT_RESOURCES && class != ERRCODE_CONNECTION_EXCEPTION;
+}

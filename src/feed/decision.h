@@ -24,5 +24,6 @@ typedef struct FeedDecision
 
 extern void pointstore_decisions_init(void);
 extern void pointstore_log_decision(const FeedDecision *decision);
+extern bool pointstore_blames_event(int sqlerrcode);
 
 #endif							/* POINTSTORE_DECISION_H */

@@ -4,8 +4,11 @@
  *		Events as subscriptions deliver them: new ones of a slot, and those of an account that wait.
  *
  * New ones are read from the feed in order of position, and those left out that are of other
- * slots, or of accounts that are set aside. Those of an account that is set aside are found by its
- * versions, and each has its position looked up: there are few of them.
+ * slots, or of accounts that are set aside: from where they wait on, which may be ahead of the slot. Those of
+ * an account that is set aside are found by its versions, and each has its position looked up: there are few of them.
+ *
+ * Upcasters are called for a page as a whole, in a subtransaction; where one fails that is undone, the event left
+ * out with what the page has of its account, and the rest goes on in another one.
  *
  * What is here acts as the owner, by the active snapshot.
  *
@@ -20,19 +23,22 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 
+#include "feed/decision.h"
 #include "feed/delivery.h"
+#include "feed/upcast.h"
 #include "ground/name.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
+#include "ground/step.h"
 #include "ground/store.h"
 
 #define BLOCKED_AT_ONCE 1000	/* accounts set aside that are read beforehand; of more each is looked up */
 
-/* An account, by its id, and whether it is set aside. */
+/* An account, by its id, and from which position on it is set aside. */
 typedef struct KnownAccount
 {
 	char		id[POINTSTORE_MAX_NAME + 1];
-	bool		blocked;
+	int64		from;			/* PG_INT64_MAX: it is not */
 } KnownAccount;
 
 /* Which events are wanted. */
@@ -45,11 +51,27 @@ typedef struct Wanted
 	OtherSlots *others;			/* may be null */
 } Wanted;
 
+/* A page that is being upcast. */
+typedef struct Upcasting
+{
+	FeedPage   *page;
+	Upcasters  *upcasters;
+	FailedEvents *failed;
+	int			n;				/* events that the page ends after */
+	int			at;				/* the next one */
+	int			kept;			/* of those before that */
+	Size		bytes;			/* of these */
+} Upcasting;
+
 static HTAB *read_blocked(const Subscription *subscription, const Slot *slot, bool *complete);
 static bool is_wanted(const FeedEvent *event, TupleDesc desc, void *arg);
-static bool is_blocked(Wanted *wanted, text *id);
-static bool look_up_blocked(const Wanted *wanted, text *id);
+static int64 blocked_from(Wanted *wanted, text *id);
+static int64 look_up_blocked(const Wanted *wanted, text *id);
 static void add_waiting(FeedPage *page, HeapTuple row, TupleDesc desc, int64 position, MemoryContext context);
+static bool upcast_on(void *arg);
+static bool has_failed(const Upcasting *upcasting);
+static void note_failed(Upcasting *upcasting, const ErrorData *error);
+static void end_page(Upcasting *upcasting);
 
 /* Reads new events of a slot onto a page, which says after and up to which position, and how many. */
 void
@@ -75,7 +97,7 @@ static HTAB *
 read_blocked(const Subscription *subscription, const Slot *slot, bool *complete)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT CAST(a.aggregate_id AS pg_catalog.text) FROM pointstore.subscription_account a"
+		.sql = "SELECT CAST(a.aggregate_id AS pg_catalog.text), coalesce(CAST(a.position AS pg_catalog.int8), 0) FROM pointstore.subscription_account a"
 		" WHERE a.subscription" EQ "$1 AND a.slot" EQ "$2 AND a.aggregate_id IS NOT NULL LIMIT $3",
 		.nargs = 3, .argtypes = {TEXTOID, INT2OID, INT8OID}
 	};
@@ -90,14 +112,15 @@ read_blocked(const Subscription *subscription, const Slot *slot, bool *complete)
 	for (i = 0; i < SPI_processed; i++)
 	{
 		KnownAccount *account = hash_search(known, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1), HASH_ENTER, NULL);
+		bool		isnull;
 
-		account->blocked = true;
+		account->from = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
 	}
 	SPI_finish();
 	return known;
 }
 
-/* Whether an event is of the slot, and its account not set aside. */
+/* Whether an event is of the slot, and does not wait with its account. */
 static bool
 is_wanted(const FeedEvent *event, TupleDesc desc, void *arg)
 {
@@ -108,43 +131,46 @@ is_wanted(const FeedEvent *event, TupleDesc desc, void *arg)
 	int16		slot = pointstore_slot_of(id, wanted->subscription->slots);
 
 	if (slot == wanted->slot->number)
-		return !is_blocked(wanted, id);
+		return event->position < blocked_from(wanted, id);
 	if (wanted->others != NULL && event->position > wanted->others->after[slot])
 		wanted->others->have_some[slot] = true;
 	return false;
 }
 
-static bool
-is_blocked(Wanted *wanted, text *id)
+/* From which position on the events of an account wait. */
+static int64
+blocked_from(Wanted *wanted, text *id)
 {
 	KnownAccount *account;
 	char		key[POINTSTORE_MAX_NAME + 1];
 	bool		found;
 
 	if (wanted->known == NULL)
-		return false;
+		return PG_INT64_MAX;
 	text_to_cstring_buffer(id, key, sizeof(key));
 	account = hash_search(wanted->known, key, wanted->complete ? HASH_FIND : HASH_ENTER, &found);
 	if (!found && !wanted->complete)
-		account->blocked = look_up_blocked(wanted, id);
-	return account != NULL && account->blocked;
+		account->from = look_up_blocked(wanted, id);
+	return account == NULL ? PG_INT64_MAX : account->from;
 }
 
-static bool
+static int64
 look_up_blocked(const Wanted *wanted, text *id)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT FROM pointstore.subscription_account a WHERE a.subscription" EQ "$1 AND a.slot" EQ "$2 AND a.aggregate_id" EQ "$3",
+		.sql = "SELECT coalesce(CAST(a.position AS pg_catalog.int8), 0) FROM pointstore.subscription_account a WHERE a.subscription" EQ "$1 AND a.slot" EQ "$2 AND a.aggregate_id" EQ "$3",
 		.nargs = 3, .argtypes = {TEXTOID, INT2OID, TEXTOID}
 	};
 	Datum		values[3] = {PointerGetDatum(wanted->subscription->name), Int16GetDatum(wanted->slot->number), PointerGetDatum(id)};
-	bool		found;
+	int64		from = PG_INT64_MAX;
+	bool		isnull;
 
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, true);
-	found = SPI_processed > 0;
+	if (SPI_processed > 0)
+		from = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
-	return found;
+	return from;
 }
 
 /*
@@ -194,6 +220,95 @@ add_waiting(FeedPage *page, HeapTuple row, TupleDesc desc, int64 position, Memor
 		page->desc = CreateTupleDescCopy(desc);
 	pointstore_add_event(page, row, position);
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Brings the events of a page to the newest form of their payloads, and leaves out those that cannot be, with the later
+ * ones of their accounts. Where more would fail than is told at once, or what they are now is more than a page may be, the
+ * page ends before. Errors that blame no event are raised.
+ */
+void
+pointstore_upcast_delivery(FeedPage *page, FailedEvents *failed)
+{
+	Upcasting	upcasting = {.page = page, .failed = failed, .n = page->nevents};
+
+	failed->n = 0;
+	upcasting.upcasters = page->nevents > 0 ? pointstore_read_upcasters() : NULL;
+	if (!pointstore_wants_upcast(upcasting.upcasters, page))
+		return;
+	while (upcasting.at < upcasting.n)
+	{
+		ErrorData  *error = pointstore_attempt(upcast_on, &upcasting);
+
+		if (error == NULL)
+			continue;
+		if (!pointstore_blames_event(error->sqlerrcode))
+			ReThrowError(error);
+		note_failed(&upcasting, error);
+		FreeErrorData(error);
+	}
+	page->nevents = upcasting.kept;
+}
+
+/* The events that are left, until one fails. */
+static bool
+upcast_on(void *arg)
+{
+	Upcasting  *upcasting = arg;
+	FeedPage   *page = upcasting->page;
+
+	for (; upcasting->at < upcasting->n; upcasting->at++)
+	{
+		FeedEvent	event = page->events[upcasting->at];
+
+		CHECK_FOR_INTERRUPTS();
+		if (upcasting->failed->n > 0 && has_failed(upcasting))
+			continue;
+		event.row = pointstore_upcast_event(upcasting->upcasters, &event, page->desc);
+		page->events[upcasting->kept++] = event;
+		upcasting->bytes += pointstore_event_bytes(event.row, page->desc);
+		if (upcasting->bytes >= PAGE_BYTES)
+			end_page(upcasting);
+	}
+	return true;
+}
+
+/* Whether an earlier event of the same account has failed. */
+static bool
+has_failed(const Upcasting *upcasting)
+{
+	text	   *id = pointstore_delivered_account(upcasting->page, upcasting->at);
+	int			i;
+
+	for (i = 0; i < upcasting->failed->n; i++)
+		if (pointstore_same_text(upcasting->failed->events[i].id, id))
+			return true;
+	return false;
+}
+
+static void
+note_failed(Upcasting *upcasting, const ErrorData *error)
+{
+	FailedEvents *failed = upcasting->failed;
+	int			i = failed->n++;
+
+	failed->events[i].id = pointstore_delivered_account(upcasting->page, upcasting->at);
+	failed->events[i].position = upcasting->page->events[upcasting->at].position;
+	failed->events[i].version = pointstore_delivered_version(upcasting->page, upcasting->at);
+	failed->events[i].error = pointstore_upcast_error(upcasting->upcasters, error);
+	if (failed->n == FAILED_AT_ONCE)
+		end_page(upcasting);
+	upcasting->at++;
+}
+
+/* The page ends after the event that it is at. */
+static void
+end_page(Upcasting *upcasting)
+{
+	if (upcasting->at + 1 == upcasting->n)
+		return;
+	upcasting->n = upcasting->at + 1;
+	upcasting->page->read_to = upcasting->page->events[upcasting->at].position;
 }
 
 /* Whose event it is. */

@@ -19,8 +19,24 @@ typedef struct OtherSlots
 	bool	   *have_some;
 } OtherSlots;
 
+#define FAILED_AT_ONCE 100		/* events that fail: what comes after so many waits for the next claim */
+
+/* Events whose upcasters have failed, in order of position: the first of an account. */
+typedef struct FailedEvents
+{
+	int			n;
+	struct
+	{
+		text	   *id;
+		int64		position;
+		int64		version;
+		text	   *error;
+	}			events[FAILED_AT_ONCE];
+} FailedEvents;
+
 extern void pointstore_read_new(const Subscription *subscription, const Slot *slot, FeedPage *page, OtherSlots *others);
 extern void pointstore_read_waiting(const Subscription *subscription, text *aggregate_id, int64 version, FeedPage *page);
+extern void pointstore_upcast_delivery(FeedPage *page, FailedEvents *failed);
 extern text *pointstore_delivered_account(const FeedPage *page, int event);
 extern int64 pointstore_delivered_version(const FeedPage *page, int event);
 

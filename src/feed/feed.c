@@ -26,6 +26,7 @@
 #include "feed/upcast.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
+#include "ground/name.h"
 #include "ground/owner.h"
 #include "ground/step.h"
 #include "ground/store.h"
@@ -87,17 +88,18 @@ pointstore_position_of(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(position);
 }
 
-/* read_feed(after, max_events, event_types, aggregate_prefix) */
+/* read_feed(after, max_events, event_types, aggregate_prefix, raw) */
 Datum
 pointstore_read_feed(PG_FUNCTION_ARGS)
 {
 	FeedPage	page = {.upto = PG_INT64_MAX, .until_one = true};
 	PointstoreScope scope;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	pointstore_check_arguments(fcinfo, 5);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(4))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "after" : "max_events")));
+				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "after" : PG_ARGISNULL(1) ? "max_events" : "raw")));
 	page.after = PG_GETARG_INT64(0);
 	page.max_events = PG_GETARG_INT32(1);
 	if (page.after < 0 || page.max_events < 0)
@@ -110,7 +112,8 @@ pointstore_read_feed(PG_FUNCTION_ARGS)
 	pointstore_act_as_reader(&scope);
 	pointstore_use_indexes();
 	pointstore_read_page(&page);
-	pointstore_upcast_page(&page);
+	if (!PG_GETARG_BOOL(4))
+		pointstore_upcast_page(&page);
 	pointstore_act_as_caller(&scope);
 	put_events((ReturnSetInfo *) fcinfo->resultinfo, &page);
 	return (Datum) 0;

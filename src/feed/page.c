@@ -55,7 +55,6 @@ static Portal open_cursor(const FeedPage *page, const Stretch *stretch);
 static Datum number_array(Datum *numbers, int n);
 static int64 position_in(const Stretch *stretch, int *range, int64 id);
 static bool keep(FeedPage *page, MemoryContext context, HeapTuple row, int64 position);
-static Size stored_elsewhere(HeapTuple row, TupleDesc desc);
 
 /* The last position given, as far as the active snapshot sees; 0: none. */
 int64
@@ -344,20 +343,18 @@ pointstore_add_event(FeedPage *page, HeapTuple row, int64 position)
 	}
 	page->events[page->nevents].row = heap_copytuple(row);
 	page->events[page->nevents++].position = position;
-	page->bytes += row->t_len;
-	if (HeapTupleHasExternal(row))
-		page->bytes += stored_elsewhere(row, page->desc);
+	page->bytes += pointstore_event_bytes(row, page->desc);
 }
 
-/* Bytes of a row that are not in it. */
-static Size
-stored_elsewhere(HeapTuple row, TupleDesc desc)
+/* Bytes of an event, with those that are not in its row. */
+Size
+pointstore_event_bytes(HeapTuple row, TupleDesc desc)
 {
 	static const int columns[] = {EV_PAYLOAD, EV_METADATA};
-	Size		bytes = 0;
+	Size		bytes = row->t_len;
 	int			i;
 
-	for (i = 0; i < lengthof(columns); i++)
+	for (i = 0; HeapTupleHasExternal(row) && i < lengthof(columns); i++)
 	{
 		bool		isnull;
 		Datum		value = heap_getattr(row, columns[i] + 1, desc, &isnull);

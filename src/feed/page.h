@@ -53,5 +53,6 @@ extern int64 pointstore_read_head(void);
 extern int64 pointstore_position(int64 event_id);
 extern void pointstore_read_page(FeedPage *page);
 extern void pointstore_add_event(FeedPage *page, HeapTuple row, int64 position);
+extern Size pointstore_event_bytes(HeapTuple row, TupleDesc desc);
 
 #endif							/* POINTSTORE_PAGE_H */

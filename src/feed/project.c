@@ -9,6 +9,8 @@
  * come are committed together; and who moves, pauses or drops the projection waits for a batch, and
  * needs nothing that a handler may have locked.
  *
+ * The payloads of a batch are upcast before the handler is called, and what fails of that is a failure of the batch.
+ *
  * A batch that fails is halved until an event fails alone; that one is dealt with as on_failure says. Errors
  * that come of other sessions or of a shortage (40001, 40P01, 55P03, classes 57, 53 and 08) blame no event: the
  * slot is given back for a while, longer each time, and then the batches are smaller. A batch that
@@ -36,6 +38,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "feed/blame.h"
@@ -45,6 +48,7 @@
 #include "feed/project.h"
 #include "feed/projection.h"
 #include "feed/subscription.h"
+#include "feed/upcast.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/name.h"
@@ -75,7 +79,9 @@ typedef struct Turn
 	Projection	projection;		/* as it is for the batch */
 	Subscription subscription;	/* as it was claimed */
 	Claim		claim;
-	Datum	   *events;			/* of the claim */
+	Datum	   *events;			/* of the claim, as they are stored */
+	MemoryContext batch;		/* lives as long as a batch */
+	Upcasters  *upcasters;		/* of the batch */
 	int			done;			/* of those */
 	int			size;			/* of the next batch, at most */
 	int			suspects;		/* up to there smaller batches look for the event that fails */
@@ -107,6 +113,7 @@ static void run_batch(Turn *turn);
 static int	next_batch(const Turn *turn, bool *replaying);
 static ErrorData *try_batch(Turn *turn);
 static bool project_batch(void *arg);
+static Datum *upcast_batch(Turn *turn);
 static void acknowledge(Turn *turn, int64 position);
 static bool is_taken(const ErrorData *error);
 static void give_back(Turn *turn, const ErrorData *error);
@@ -115,6 +122,7 @@ static bool note_error(void *arg);
 static void attempt(bool (*what) (void *), Turn *turn);
 static void fail(Turn *turn, const ErrorData *error);
 static bool nack(void *arg);
+static text *describe(Turn *turn, const ErrorData *error);
 
 /* run_projection(name): up to the head. 42704, 55000: it does not run. */
 Datum
@@ -140,11 +148,12 @@ run_up_to_head(text *name)
 {
 	int64		head = -1;
 	int64		before = -1;
+	bool		at_rest = false;
 
 	for (;;)
 	{
 		TurnResult	result;
-		bool		at_rest;
+		bool		was_at_rest = at_rest;
 		int64		checkpoint;
 
 		raise_if_stopped(name);
@@ -152,7 +161,7 @@ run_up_to_head(text *name)
 			head = pointstore_head();
 		result = pointstore_take_turn(name);
 		checkpoint = lowest_checkpoint(name, &at_rest);
-		if (checkpoint >= head || (result == TURN_IDLE && at_rest && checkpoint == before))
+		if (checkpoint >= head || (result == TURN_IDLE && was_at_rest && at_rest && checkpoint == before))
 			break;
 		if (result == TURN_IDLE && !at_rest)
 			pause_for_others();
@@ -230,6 +239,7 @@ pointstore_take_turn(text *name)
 	LOCKTAG		tag;
 
 	turn.context = AllocSetContextCreate(CurrentMemoryContext, "pointstore turn", ALLOCSET_DEFAULT_SIZES);
+	turn.batch = AllocSetContextCreate(turn.context, "pointstore batch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(turn.context);
 	free_dead_claims(name);
 	begin_membership(&turn, &tag);
@@ -502,6 +512,7 @@ try_batch(Turn *turn)
 	pointstore_begin_batch();
 	turn->now = 1;
 	turn->acknowledged = false;
+	turn->upcasters = NULL;
 	PG_TRY();
 	{
 		error = pointstore_attempt(project_batch, turn);
@@ -538,12 +549,30 @@ project_batch(void *arg)
 		turn->now = next_batch(turn, &replaying);
 		acknowledge(turn, claim->page.events[turn->done + turn->now - 1].position);
 		pointstore_limit_batch();
-		pointstore_call_handler(projection, turn->events + turn->done, turn->now, replaying);
+		pointstore_call_handler(projection, upcast_batch(turn), turn->now, replaying);
 		CHECK_FOR_INTERRUPTS();
 	}
 	SPI_finish();
 	pointstore_act_as_caller(&scope);
 	return !turn->over;
+}
+
+/* The next events with the newest forms of their payloads: an upcaster that fails is as a handler that does. */
+static Datum *
+upcast_batch(Turn *turn)
+{
+	MemoryContext old;
+	Datum	   *events;
+
+	MemoryContextReset(turn->batch);
+	old = MemoryContextSwitchTo(turn->batch);
+	(void) pointstore_push_snapshot();
+	turn->upcasters = pointstore_read_upcasters();
+	pointstore_upcast_as(turn->upcasters, turn->projection.role);
+	events = pointstore_upcast_feed_events(turn->upcasters, turn->events + turn->done, turn->now);
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(old);
+	return events;
 }
 
 /* Done up to a position, when this transaction commits. 55P03 where somebody has the slot's row for longer. */
@@ -582,7 +611,7 @@ give_back(Turn *turn, const ErrorData *error)
 	attempt(release, turn);
 	if (error == NULL || makes_way)
 		return;
-	turn->error = pointstore_describe_error(error);
+	turn->error = describe(turn, error);
 	attempt(note_error, turn);
 	if (!AmBackgroundWorkerProcess())
 	{
@@ -648,7 +677,7 @@ fail(Turn *turn, const ErrorData *error)
 	turn->over = true;
 	turn->nack = (Nack) {
 		.slot = turn->claim.slot, .epoch = turn->claim.epoch, .position = position,
-		.error = pointstore_describe_error(error), .action = stops ? "stop" : "retry"
+		.error = describe(turn, error), .action = stops ? "stop" : "retry"
 	};
 	attempt(nack, turn);
 	ereport(WARNING,
@@ -664,4 +693,15 @@ nack(void *arg)
 
 	pointstore_nack_claim(&turn->subscription, &turn->nack);
 	return true;
+}
+
+/* An error in a line: its SQLSTATE and its message, and which upcaster has raised it. */
+static text *
+describe(Turn *turn, const ErrorData *error)
+{
+	text	   *upcasting = pointstore_upcast_error(turn->upcasters, error);
+
+	if (upcasting == NULL || pointstore_blame(error) == BLAME_LENGTH || error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		return pointstore_describe_error(error);
+	return upcasting;
 }

@@ -369,6 +369,33 @@ pointstore_feed_events(const FeedPage *page)
 	return events;
 }
 
+/* Values of type feed_event with the newest forms of their payloads. What an upcaster raises is raised. */
+Datum *
+pointstore_upcast_feed_events(Upcasters *upcasters, const Datum *events, int n)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(DatumGetHeapTupleHeader(events[0])), -1);
+	Datum	   *result = palloc(sizeof(Datum) * n);
+	Datum		values[N_EVENT_COLUMNS + 2];
+	bool		nulls[N_EVENT_COLUMNS + 2];
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		HeapTupleData row = {.t_data = DatumGetHeapTupleHeader(events[i])};
+
+		result[i] = events[i];
+		if (upcasters == NULL)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		row.t_len = HeapTupleHeaderGetDatumLength(row.t_data);
+		heap_deform_tuple(&row, desc, values, nulls);
+		if (pointstore_upcast_columns(upcasters, values + 1, nulls + 1, DatumGetInt64(values[0])))
+			result[i] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+	}
+	ReleaseTupleDesc(desc);
+	return result;
+}
+
 /* Calls the handler with events. */
 void
 pointstore_call_handler(const Projection *projection, Datum *events, int n, bool replaying)

@@ -14,6 +14,7 @@
 
 #include "feed/page.h"
 #include "feed/subscription.h"
+#include "feed/upcast.h"
 
 typedef struct Projection
 {
@@ -29,6 +30,7 @@ extern bool pointstore_find_projection(Projection *projection, text *name);
 extern void pointstore_require_projection(Projection *projection, text *name);
 extern Oid	pointstore_function_of(const Projection *projection, Oid function, bool handles, text **name);
 extern Datum *pointstore_feed_events(const FeedPage *page);
+extern Datum *pointstore_upcast_feed_events(Upcasters *upcasters, const Datum *events, int n);
 extern void pointstore_call_handler(const Projection *projection, Datum *events, int n, bool replaying);
 extern void pointstore_call_as_creator(const Projection *projection, Oid function, ArrayType *array);
 

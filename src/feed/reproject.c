@@ -29,6 +29,7 @@
 #include "feed/page.h"
 #include "feed/projection.h"
 #include "feed/subscription.h"
+#include "feed/upcast.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/name.h"
@@ -184,8 +185,14 @@ static void
 project_page(const Projection *projection, const FeedPage *page)
 {
 	Datum	   *events = pointstore_feed_events(page);
+	Upcasters  *upcasters;
 	int			n = 0;
 
+	(void) pointstore_push_snapshot();
+	upcasters = pointstore_read_upcasters();
+	pointstore_upcast_as(upcasters, projection->role);
+	events = pointstore_upcast_feed_events(upcasters, events, page->nevents);
+	PopActiveSnapshot();
 	while (n < page->nevents && page->events[n].position <= projection->subscription.replay_upto)
 		n++;
 	if (n > 0)

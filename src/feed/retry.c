@@ -8,6 +8,10 @@
  * when nothing of the account is left up to where the slot was looked at: then what comes
  * later is new to the slot, and it was passed over by nobody.
  *
+ * An event whose upcaster has failed is not delivered with those before it, and so its account is set aside ahead of
+ * the slot: it is retried when the slot has come to where it waits, and what comes of it until then is
+ * delivered. Where one of those fails, the account waits there instead.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -41,6 +45,8 @@ PG_FUNCTION_INFO_V1(pointstore_replay_parked);
 PG_FUNCTION_INFO_V1(pointstore_skip_parked);
 
 static bool find_account(SetAside *account, PointstorePlan *plan, Datum *values);
+static const char *decide(const Subscription *subscription, const Failure *failure, int attempts);
+static void put_aside(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure, const char *action);
 static bool stops(const Subscription *subscription, const char **action, int attempts);
 static bool is_outage(const Subscription *subscription);
 static TimestampTz next_try(const Failure *failure, int attempts);
@@ -52,16 +58,20 @@ static void log_failure(const Subscription *subscription, const Slot *slot, cons
 static int	replay_slot(const Subscription *subscription, int16 number, text *id);
 static void lock_slot(const Subscription *subscription, Slot *slot, int16 number);
 
-/* The account of a slot that is to be retried first; false: none is yet. */
+/*
+ * The account of a slot that is to be retried first, of those that wait at a position not above upto, or at an event that
+ * has not failed; false: none is yet.
+ */
 bool
-pointstore_find_due(SetAside *account, const Subscription *subscription, const Slot *slot, TimestampTz now)
+pointstore_find_due(SetAside *account, const Subscription *subscription, const Slot *slot, TimestampTz now, int64 upto)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT " ACCOUNT_COLUMNS " FROM pointstore.subscription_account a WHERE a.subscription" EQ "$1 AND a.slot" EQ "$2"
-		" AND a.state" EQ "'retrying' AND a.next_try" LE "$3 ORDER BY a.next_try LIMIT 1",
-		.nargs = 3, .argtypes = {TEXTOID, INT2OID, TIMESTAMPTZOID}
+		" AND a.state" EQ "'retrying' AND a.next_try" LE "$3 AND (coalesce(CAST(a.position AS pg_catalog.int8), 0)" LE "$4"
+		"   OR coalesce(CAST(a.attempts AS pg_catalog.int4), 0)" EQ "0) ORDER BY a.next_try LIMIT 1",
+		.nargs = 4, .argtypes = {TEXTOID, INT2OID, TIMESTAMPTZOID, INT8OID}
 	};
-	Datum		values[3] = {PointerGetDatum(subscription->name), Int16GetDatum(slot->number), TimestampTzGetDatum(now)};
+	Datum		values[4] = {PointerGetDatum(subscription->name), Int16GetDatum(slot->number), TimestampTzGetDatum(now), Int64GetDatum(upto)};
 
 	return find_account(account, &plan, values);
 }
@@ -119,27 +129,63 @@ find_account(SetAside *account, PointstorePlan *plan, Datum *values)
 bool
 pointstore_set_aside(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure)
 {
+	const char *action = decide(subscription, failure, account->attempts + 1);
+
+	slot->checkpoint = strcmp(action, "stop") == 0 ? account->position - 1 : account->position;
+	slot->attempt = slot->lost = 0;
+	put_aside(subscription, slot, account, failure, action);
+	return strcmp(action, "stop") == 0;
+}
+
+/* The same where the slot has still to come to that event, and stays where it is. */
+bool
+pointstore_set_aside_ahead(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure)
+{
+	const char *action = decide(subscription, failure, account->attempts + 1);
+
+	put_aside(subscription, slot, account, failure, action);
+	return strcmp(action, "stop") == 0;
+}
+
+/* Whether the subscription would stop, of an event that fails for the first time. */
+bool
+pointstore_would_stop(const Subscription *subscription, const Failure *failure)
+{
+	return strcmp(decide(subscription, failure, 1), "stop") == 0;
+}
+
+/* What is done about a new event that has failed so often. */
+static const char *
+decide(const Subscription *subscription, const Failure *failure, int attempts)
+{
 	const char *action = failure->action;
-	bool		set_aside;
+
+	if (strcmp(action, "retry") == 0 && !stops(subscription, &action, attempts) &&
+		strcmp(action, "retry") == 0 && is_outage(subscription))
+		action = "stop";
+	return action;
+}
+
+/* Does it. An account may be set aside already, at a later event. */
+static void
+put_aside(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure, const char *action)
+{
+	SetAside	before;
 
 	account->error = failure->error;
 	account->attempts++;
 	account->alone_upto = account->position;
-	if (strcmp(action, "retry") == 0 && !stops(subscription, &action, account->attempts) &&
-		strcmp(action, "retry") == 0 && is_outage(subscription))
-		action = "stop";
-	set_aside = strcmp(action, "retry") == 0 || strcmp(action, "park") == 0;
-	slot->checkpoint = strcmp(action, "stop") == 0 ? account->position - 1 : account->position;
-	slot->attempt = slot->lost = 0;
-	if (set_aside)
+	if (strcmp(action, "retry") == 0 || strcmp(action, "park") == 0)
 	{
 		account->parked = strcmp(action, "park") == 0;
 		account->next_try = next_try(failure, account->attempts);
-		insert_account(subscription, slot, account);
+		if (slot->blocked > 0 && pointstore_find_set_aside(&before, subscription, slot->number, account->id))
+			write_account(subscription, slot, account);
+		else
+			insert_account(subscription, slot, account);
 		pointstore_note_due(subscription, slot);
 	}
 	log_failure(subscription, slot, account, action);
-	return strcmp(action, "stop") == 0;
 }
 
 /* Where an event has failed too often: what happens then. Whether the subscription stops. */
@@ -257,7 +303,7 @@ pointstore_note_due(const Subscription *subscription, Slot *slot)
 {
 	SetAside	first;
 
-	slot->retry_at = pointstore_find_due(&first, subscription, slot, DT_NOEND) ? first.next_try : DT_NOEND;
+	slot->retry_at = pointstore_find_due(&first, subscription, slot, DT_NOEND, PG_INT64_MAX) ? first.next_try : DT_NOEND;
 }
 
 /* Logs what was decided about an event, and stops the subscription where it was that. */
@@ -444,6 +490,13 @@ pointstore_skip_parked(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("account \"%s\" is parked at position %lld, not %lld", text_to_cstring(id),
 						(long long) account.position, (long long) PG_GETARG_INT64(2))));
+	if (account.position > slot.checkpoint)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("slot %d of subscription \"%s\" has not come to position %lld", slot.number, text_to_cstring(subscription.name),
+						(long long) account.position),
+				 errdetail("checkpoint=%lld", (long long) slot.checkpoint),
+				 errhint("What was delivered before it is to be acknowledged first.")));
 	account.error = PG_GETARG_TEXT_PP(3);
 	log_failure(&subscription, &slot, &account, "skip");
 	(void) pointstore_retry_done(&subscription, &slot, &account, account.position);

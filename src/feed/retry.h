@@ -33,10 +33,12 @@ typedef struct Failure
 	Interval   *retry_in;		/* null: growing pauses */
 } Failure;
 
-extern bool pointstore_find_due(SetAside *account, const Subscription *subscription, const Slot *slot, TimestampTz now);
+extern bool pointstore_find_due(SetAside *account, const Subscription *subscription, const Slot *slot, TimestampTz now, int64 upto);
 extern void pointstore_note_due(const Subscription *subscription, Slot *slot);
 extern bool pointstore_find_set_aside(SetAside *account, const Subscription *subscription, int16 slot, text *id);
 extern bool pointstore_set_aside(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure);
+extern bool pointstore_set_aside_ahead(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure);
+extern bool pointstore_would_stop(const Subscription *subscription, const Failure *failure);
 extern bool pointstore_retry_failed(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure);
 extern void pointstore_retry_later(const Subscription *subscription, Slot *slot, SetAside *account, TimestampTz next_try);
 extern bool pointstore_retry_done(const Subscription *subscription, Slot *slot, SetAside *account, int64 position);

@@ -259,7 +259,7 @@ pointstore_find_snapshot(Fold *fold, text *aggregate_id, int64 upto, const char 
 
 /* Brings a state up to a version. */
 void
-pointstore_fold_upto(Fold *fold, text *aggregate_id, int64 upto, const Upcasters *upcasters)
+pointstore_fold_upto(Fold *fold, text *aggregate_id, int64 upto, Upcasters *upcasters)
 {
 	EventRange	range = {
 		.aggregate_id = aggregate_id, .after = fold->version, .upto = upto, .most = PG_INT64_MAX, .upcasters = upcasters

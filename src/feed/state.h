@@ -20,7 +20,7 @@ typedef struct EventRange
 	int64		after;			/* versions */
 	int64		upto;
 	int64		most;
-	const Upcasters *upcasters; /* NULL: as stored */
+	Upcasters  *upcasters;		/* NULL: as stored */
 } EventRange;
 
 /* An account, as far as its state is concerned. */
@@ -56,7 +56,7 @@ extern void pointstore_read_state_account(StateAccount *account, text *aggregate
 extern Reducer *pointstore_load_reducer(const StateAccount *account);
 extern void pointstore_begin_fold(Fold *fold, Oid reducer);
 extern bool pointstore_find_snapshot(Fold *fold, text *aggregate_id, int64 upto, const char *stamp);
-extern void pointstore_fold_upto(Fold *fold, text *aggregate_id, int64 upto, const Upcasters *upcasters);
+extern void pointstore_fold_upto(Fold *fold, text *aggregate_id, int64 upto, Upcasters *upcasters);
 extern void pointstore_fold_event(Fold *fold, Datum *values, Datum event);
 extern Datum pointstore_event_datum(Datum *values, bool *nulls);
 extern void pointstore_read_events(const EventRange *range, bool (*take) (Datum *values, bool *nulls, void *arg), void *arg);

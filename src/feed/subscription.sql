@@ -125,13 +125,13 @@ BEGIN
     COMMENT ON COLUMN pointstore.subscription_account.subscription IS 'name of the subscription';
     COMMENT ON COLUMN pointstore.subscription_account.slot IS 'the account''s slot';
     COMMENT ON COLUMN pointstore.subscription_account.aggregate_id IS 'the account';
-    COMMENT ON COLUMN pointstore.subscription_account.position IS 'its first event that is not done';
+    COMMENT ON COLUMN pointstore.subscription_account.position IS 'its first event that is not done; above the slot''s checkpoint where its upcaster has failed and what was delivered before it is not acknowledged';
     COMMENT ON COLUMN pointstore.subscription_account.version IS 'the version of that event';
     COMMENT ON COLUMN pointstore.subscription_account.state IS 'retrying or parked';
     COMMENT ON COLUMN pointstore.subscription_account.attempts IS 'how often that event has failed';
     COMMENT ON COLUMN pointstore.subscription_account.alone_upto IS 'events up to this position are retried one at a time';
     COMMENT ON COLUMN pointstore.subscription_account.next_try IS 'clock when it is to be retried; null = it is parked';
-    COMMENT ON COLUMN pointstore.subscription_account.error IS 'the last error, as nack() was given it';
+    COMMENT ON COLUMN pointstore.subscription_account.error IS 'the last error, as nack() was given it or an upcaster raised it';
 
     COMMENT ON TABLE pointstore.subscription_log IS 'What was decided about subscriptions and events that failed; rows older than pointstore.log_retention go as others come';
     COMMENT ON COLUMN pointstore.subscription_log.id IS 'place in the log, with gaps';
@@ -229,7 +229,7 @@ CREATE FUNCTION pointstore.claim(subscription text, member text, max_events inte
 RETURNS SETOF pointstore.delivery LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_claim';
 COMMENT ON FUNCTION pointstore.claim(text, text, integer, interval) IS
-'Takes the slot that waits longest and is nobody''s, and returns its next events, or those of one account that is retried, in order of position: max_events at most, and fewer where they come to 4 MB or 100,000 positions were looked at. They are the caller''s until he calls ack(), nack() or release(), or his lease ends and another claims. Nothing: there is nothing now, or the subscription is paused or has stopped. member: a label. wait: waits so long for something, 1 s at most; wait_for_work() longer. 42704: there is no such subscription; 42501: it is another''s; 42809: it is a projection; 22004: null; 22023: a bad value.';
+'Takes the slot that waits longest and is nobody''s, and returns its next events, or those of one account that is retried, in order of position: max_events at most, and fewer where they come to 4 MB or 100,000 positions were looked at. Payloads in their newest form (see pointstore.upcaster): an event whose upcaster fails is not delivered, its account is set aside as by nack(), and the rest comes. They are the caller''s until he calls ack(), nack() or release(), or his lease ends and another claims. Nothing: there is nothing now, or the subscription is paused or has stopped. member: a label. wait: waits so long for something, 1 s at most; wait_for_work() longer. 42704: there is no such subscription; 42501: it is another''s; 42809: it is a projection; 22004: null; 22023: a bad value; what an upcaster raises that blames no event (40001, 40P01, 55P03, classes 57, 53 and 08).';
 
 CREATE PROCEDURE pointstore.wait_for_work(subscription text, timeout interval = '30 s', INOUT ready boolean = NULL)
 LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_wait_for_work';
@@ -271,7 +271,7 @@ CREATE FUNCTION pointstore.skip_parked(subscription text, aggregate_id text, "po
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_skip_parked';
 COMMENT ON FUNCTION pointstore.skip_parked(text, text, bigint, text) IS
-'Passes over the event at which an account is parked; the account goes on with the next one. PS008: it is not parked; 22023: not at that position; 22004: null; 42704: there is no such subscription; 42501: it is another''s.';
+'Passes over the event at which an account is parked; the account goes on with the next one. PS008: it is not parked; 22023: not at that position; 55000: what was delivered before it is not acknowledged; 22004: null; 42704: there is no such subscription; 42501: it is another''s.';
 
 CREATE FUNCTION pointstore.subscription_lag(name text, OUT slot smallint, OUT events bigint, OUT since timestamptz)
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL SAFE COST 100000 ROWS 4
@@ -298,7 +298,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.subscription_retry.state IS 'retrying or parked (until replay_parked() or skip_parked())';
     COMMENT ON COLUMN pointstore.subscription_retry.attempts IS 'how often that event has failed';
     COMMENT ON COLUMN pointstore.subscription_retry.next_try IS 'clock when it is to be retried; null = it is parked';
-    COMMENT ON COLUMN pointstore.subscription_retry.error IS 'the last error, as nack() was given it';
+    COMMENT ON COLUMN pointstore.subscription_retry.error IS 'the last error, as nack() was given it or an upcaster raised it';
     COMMENT ON COLUMN pointstore.subscription_retry.waiting IS 'events of the account from there on';
 
     CREATE OR REPLACE VIEW pointstore.subscription_status AS

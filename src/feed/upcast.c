@@ -9,12 +9,15 @@
  *
  * An upcaster that is not there any more is no error until an event needs it.
  *
+ * What an upcaster makes may be longer than what is stored: a page ends where that comes to as much as a page may.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -28,6 +31,8 @@
 #include "ground/sql.h"
 #include "ground/store.h"
 
+#define LONGEST_ERROR 1000		/* bytes of an error's message that are kept */
+
 typedef struct Upcaster
 {
 	text	   *event_type;
@@ -39,6 +44,8 @@ typedef struct Upcaster
 struct Upcasters
 {
 	MemoryContext context;
+	Oid			caller;			/* as whom those are called that may be called as the caller; InvalidOid: that one */
+	const Upcaster *called;		/* a call that has not returned */
 	int			n;
 	Upcaster	items[FLEXIBLE_ARRAY_MEMBER];
 };
@@ -51,9 +58,8 @@ typedef struct Upcasting
 	int64		position;
 } Upcasting;
 
-static HeapTuple upcast(const Upcasters *upcasters, HeapTuple row, TupleDesc desc, int64 position);
-static Upcaster *find_upcaster(const Upcasters *upcasters, const Datum *values, const bool *nulls);
-static Datum call_upcaster(const Upcasters *upcasters, Upcaster *upcaster, const Datum *values, int64 position);
+static Upcaster *find_upcaster(Upcasters *upcasters, const Datum *values, const bool *nulls);
+static Datum call_upcaster(Upcasters *upcasters, Upcaster *upcaster, const Datum *values, int64 position);
 static void tell_event(void *arg);
 
 Upcasters *
@@ -91,51 +97,80 @@ pointstore_read_upcasters(void)
 	return upcasters;
 }
 
-/* An event's row with the newest form of its payload; the row itself where it has that. */
-static HeapTuple
-upcast(const Upcasters *upcasters, HeapTuple row, TupleDesc desc, int64 position)
+void
+pointstore_upcast_as(Upcasters *upcasters, Oid caller)
 {
-	Datum		values[N_EVENT_COLUMNS];
-	bool		nulls[N_EVENT_COLUMNS];
-
-	if (upcasters == NULL)
-		return row;
-	heap_deform_tuple(row, desc, values, nulls);
-	if (find_upcaster(upcasters, values, nulls) == NULL)
-		return row;
-	pointstore_upcast_columns(upcasters, values, nulls, position);
-	return heap_form_tuple(desc, values, nulls);
+	if (upcasters != NULL)
+		upcasters->caller = caller;
 }
 
 void
 pointstore_upcast_page(FeedPage *page)
 {
 	Upcasters  *upcasters = page->nevents > 0 ? pointstore_read_upcasters() : NULL;
+	Size		bytes = 0;
 	int			i;
 
 	for (i = 0; upcasters != NULL && i < page->nevents; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		page->events[i].row = upcast(upcasters, page->events[i].row, page->desc, page->events[i].position);
+		page->events[i].row = pointstore_upcast_event(upcasters, &page->events[i], page->desc);
+		bytes += pointstore_event_bytes(page->events[i].row, page->desc);
+		if (bytes >= PAGE_BYTES && i + 1 < page->nevents)
+		{
+			page->nevents = i + 1;
+			page->read_to = page->events[i].position;
+		}
 	}
 }
 
-void
-pointstore_upcast_columns(const Upcasters *upcasters, Datum *values, bool *nulls, int64 position)
+bool
+pointstore_wants_upcast(Upcasters *upcasters, const FeedPage *page)
+{
+	Datum		values[N_EVENT_COLUMNS];
+	bool		nulls[N_EVENT_COLUMNS];
+	bool		wants = false;
+	int			i;
+
+	for (i = 0; upcasters != NULL && !wants && i < page->nevents; i++)
+	{
+		heap_deform_tuple(page->events[i].row, page->desc, values, nulls);
+		wants = find_upcaster(upcasters, values, nulls) != NULL;
+	}
+	return wants;
+}
+
+HeapTuple
+pointstore_upcast_event(Upcasters *upcasters, const FeedEvent *event, TupleDesc desc)
+{
+	Datum		values[N_EVENT_COLUMNS];
+	bool		nulls[N_EVENT_COLUMNS];
+
+	heap_deform_tuple(event->row, desc, values, nulls);
+	if (!pointstore_upcast_columns(upcasters, values, nulls, event->position))
+		return event->row;
+	return heap_form_tuple(desc, values, nulls);
+}
+
+bool
+pointstore_upcast_columns(Upcasters *upcasters, Datum *values, bool *nulls, int64 position)
 {
 	Upcaster   *upcaster;
+	bool		changed = false;
 
 	while (upcasters != NULL && (upcaster = find_upcaster(upcasters, values, nulls)) != NULL)
 	{
 		values[EV_PAYLOAD] = call_upcaster(upcasters, upcaster, values, position);
 		values[EV_PAYLOAD_VERSION] = Int16GetDatum(upcaster->form + 1);
 		nulls[EV_PAYLOAD_VERSION] = false;
+		changed = true;
 	}
+	return changed;
 }
 
 /* The upcaster that an event wants; NULL: its payload is of the newest form. The list is in order, and short. */
 static Upcaster *
-find_upcaster(const Upcasters *upcasters, const Datum *values, const bool *nulls)
+find_upcaster(Upcasters *upcasters, const Datum *values, const bool *nulls)
 {
 	int			form = nulls[EV_PAYLOAD_VERSION] ? 1 : DatumGetInt16(values[EV_PAYLOAD_VERSION]);
 	text	   *event_type;
@@ -146,27 +181,33 @@ find_upcaster(const Upcasters *upcasters, const Datum *values, const bool *nulls
 	event_type = DatumGetTextPP(values[EV_EVENT_TYPE]);
 	for (i = 0; i < upcasters->n; i++)
 		if (upcasters->items[i].form == form && pointstore_same_text(upcasters->items[i].event_type, event_type))
-			return unconstify(Upcaster *, &upcasters->items[i]);
+			return &upcasters->items[i];
 	return NULL;
 }
 
 /* The next form of an event's payload. */
 static Datum
-call_upcaster(const Upcasters *upcasters, Upcaster *upcaster, const Datum *values, int64 position)
+call_upcaster(Upcasters *upcasters, Upcaster *upcaster, const Datum *values, int64 position)
 {
 	Upcasting	upcasting = {.values = values, .upcaster = upcaster, .position = position};
 	ErrorContextCallback context = {.previous = error_context_stack, .callback = tell_event, .arg = &upcasting};
 	Datum		payload;
 
 	error_context_stack = &context;
+	upcasters->called = upcaster;
 	if (upcaster->function == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(upcasters->context);
+		Oid			function = pointstore_named_function(upcaster->name, FUNCTION_UPCASTER);
 
-		upcaster->function = pointstore_load_function(pointstore_named_function(upcaster->name, FUNCTION_UPCASTER));
+		upcaster->function = pointstore_load_function_for(function, OidIsValid(upcasters->caller) ? upcasters->caller : GetOuterUserId());
 		MemoryContextSwitchTo(old);
 	}
 	payload = pointstore_call_function(upcaster->function, &values[EV_PAYLOAD], 1);
+	/* it may be stored somewhere, by the upcaster itself, and not for long */
+	if (VARATT_IS_EXTERNAL(DatumGetPointer(payload)))
+		payload = PointerGetDatum(PG_DETOAST_DATUM_COPY(payload));
+	upcasters->called = NULL;
 	error_context_stack = context.previous;
 	return payload;
 }
@@ -191,6 +232,24 @@ tell_event(void *arg)
 	pointstore_detail_number(&detail, "version", DatumGetInt64(upcasting->values[EV_VERSION]));
 	pointstore_detail(&detail, "event_type", pointstore_cstring(upcasting->upcaster->event_type));
 	errdetail_internal("%s", detail.data);
+}
+
+text *
+pointstore_upcast_error(Upcasters *upcasters, const ErrorData *error)
+{
+	const Upcaster *upcaster = upcasters == NULL ? NULL : upcasters->called;
+	const char *message = error->message != NULL ? error->message : "";
+	int			i;
+
+	if (upcaster == NULL)
+		return NULL;
+	upcasters->called = NULL;
+	/* what it began is left in the middle */
+	for (i = 0; i < upcasters->n; i++)
+		upcasters->items[i].function = NULL;
+	return cstring_to_text(psprintf("%s: %.*s (upcaster %s of form %d)", unpack_sql_state(error->sqlerrcode),
+									pg_mbcliplen(message, strnlen(message, LONGEST_ERROR), LONGEST_ERROR), message,
+									upcaster->name, upcaster->form));
 }
 
 void

@@ -40,7 +40,7 @@ static const char *const signatures[] = {"(pg_catalog.jsonb, pointstore.event)",
 
 static bool fits(Oid function);
 static char *qualified_name(Oid function);
-static Oid	role_of_call(Oid function);
+static Oid	role_of_call(Oid function, Oid caller);
 static Oid	role_meant(Oid function);
 
 /* A function by its name, with or without its arguments; 42883 or, where that is no error, InvalidOid when there is none that fits. */
@@ -119,11 +119,11 @@ pointstore_require_function(Oid function, UserFunctionSort sort, Oid role)
 
 /* As whom a function is called. */
 static Oid
-role_of_call(Oid function)
+role_of_call(Oid function, Oid caller)
 {
 	Oid			role = role_meant(function);
 
-	return superuser_arg(role) ? GetOuterUserId() : role;
+	return superuser_arg(role) ? caller : role;
 }
 
 /* As whom it is called unless that is a superuser: its owner, or of a superuser's the store's. */
@@ -146,9 +146,16 @@ role_meant(Oid function)
 UserFunction *
 pointstore_load_function(Oid function)
 {
+	return pointstore_load_function_for(function, GetOuterUserId());
+}
+
+/* The same where the caller is another than the role of the session. */
+UserFunction *
+pointstore_load_function_for(Oid function, Oid caller)
+{
 	UserFunction *result = palloc0(sizeof(UserFunction));
 
-	result->role = role_of_call(function);
+	result->role = role_of_call(function, caller);
 	result->name = qualified_name(function);
 	if (!pointstore_may_execute(function, result->role))
 		ereport(ERROR,

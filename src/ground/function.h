@@ -30,6 +30,7 @@ extern Oid	pointstore_named_function(const char *name, UserFunctionSort sort);
 extern char *pointstore_function_text(Oid function, UserFunctionSort sort);
 extern void pointstore_require_function(Oid function, UserFunctionSort sort, Oid role);
 extern UserFunction *pointstore_load_function(Oid function);
+extern UserFunction *pointstore_load_function_for(Oid function, Oid caller);
 extern Datum pointstore_call_function(UserFunction *function, const Datum *arguments, int n);
 extern void pointstore_describe_function(Oid function, StringInfo definition, StringInfo row);
 

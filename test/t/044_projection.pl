@@ -168,6 +168,60 @@ $in .= "ROLLBACK;\n\\q\n";
 $lock->finish;
 caught_up($node, 'app', "c$_", "without the lock c$_ goes on") foreach 1 .. 7;
 
+# who makes way for another has not failed: the pause does not grow, the batches are smaller
+$node->safe_psql('app', <<'END');
+ALTER SYSTEM SET pointstore.projection_timeout = '1 min';
+SELECT pg_reload_conf();
+SET ROLE modeller;
+CREATE TABLE model.way (n int);
+CREATE FUNCTION model.way(events pointstore.feed_event[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO model.way VALUES (cardinality(events));
+    IF cardinality(events) >= 4 THEN
+        PERFORM pg_sleep(60);
+    END IF;
+END $$;
+SELECT pointstore.create_projection('way', 'model.way(pointstore.feed_event[])', pointstore.feed_head() - 8, batch => 8);
+END
+foreach my $time (1, 2)
+{
+	ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pointstore projector' AND wait_event = 'PgSleep'}), 'a batch takes long');
+	is($node->safe_psql('app', "BEGIN; LOCK TABLE model.way IN SHARE MODE; SELECT 'locked'; ROLLBACK"), 'locked', 'and makes way');
+}
+ok($node->poll_query_until('app', q{SELECT not_before - served_at < '1.5 s' FROM pointstore.subscription_slot WHERE subscription = 'way' AND attempt = 2 AND leased_until IS NULL}),
+	'it pauses as long as the first time');
+caught_up($node, 'app', 'way', 'and goes on');
+is($node->safe_psql('app', q{SELECT s.status, s.last_error IS NULL, (SELECT string_agg(n::text, ' ') FROM model.way) FROM pointstore.projection_status s WHERE name = 'way'}),
+	'running|t|2 2 2 2', 'in smaller batches, without an error');
+$node->safe_psql('app', "SELECT pointstore.drop_projection('way')");
+
+# tables that are exchanged under a batch of one event, with the handler, do not stop it
+$node->safe_psql('app', <<'END');
+SET ROLE modeller;
+CREATE TABLE model.exchanged (id bigint);
+CREATE FUNCTION model.exchanges(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS 'INSERT INTO model.exchanged SELECT id FROM unnest(events)';
+SELECT pointstore.create_projection('exchanges', 'model.exchanges(pointstore.feed_event[])', NULL, batch => 1);
+END
+($in, my $exchange_out) = ('', '');
+my $exchange = IPC::Run::start([ 'psql', '-X', '-q', '-A', '-t', '-h', $node->host, '-p', $node->port, '-U', 'postgres', 'app' ], '<', \$in, '>', \$exchange_out, '2>', \my $exchange_err,
+	IPC::Run::timeout(180));
+$in .= "BEGIN; SET ROLE modeller; LOCK TABLE model.exchanged; SELECT 'locked';\n";
+$exchange->pump until $exchange_out =~ /locked/;
+$node->safe_psql('app', q{SELECT pointstore.append_event('exchanged', 'Earned', 1)});
+ok($node->poll_query_until('app', q{SELECT count(*) = 1 FROM pg_locks WHERE relation = 'model.exchanged'::regclass AND NOT granted}), 'a batch waits for its table');
+$in .= <<'END';
+ALTER TABLE model.exchanged RENAME TO exchanged_v1;
+CREATE TABLE model.exchanged_v2 (id bigint);
+CREATE OR REPLACE FUNCTION model.exchanges(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS 'INSERT INTO model.exchanged_v2 SELECT id FROM unnest(events)';
+COMMIT;
+\q
+END
+$exchange->finish;
+caught_up($node, 'app', 'exchanges', 'which has another name by then');
+is($node->safe_psql('app', q{SELECT status, (SELECT count(*) FROM model.exchanged_v1), (SELECT count(*) FROM model.exchanged_v2) FROM pointstore.projection_status WHERE name = 'exchanges'}),
+	'running|0|1', 'and goes on with what there is now');
+$node->safe_psql('app', "SELECT pointstore.drop_projection('exchanges'); ALTER SYSTEM RESET pointstore.projection_timeout; SELECT pg_reload_conf()");
+
 # those that are there are not started once more by a first one that is started anew
 sub workers
 {

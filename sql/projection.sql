@@ -106,6 +106,11 @@ SELECT pointstore.rebuild_projection('pj', NULL);
 SELECT pointstore.rebuild_projection('pj', 'model.reset_not_mine()');
 SELECT pointstore.rebuild_projection('pj', 'model.add_up(pointstore.feed_event[])');
 SELECT pointstore.rebuild_projection('pj', 'model.truncate()');
+CREATE OR REPLACE FUNCTION model.truncate() RETURNS void LANGUAGE sql AS 'LOCK TABLE model.total';
+SELECT pointstore.rebuild_projection('pj', 'model.truncate()');
+CREATE OR REPLACE FUNCTION model.truncate() RETURNS void LANGUAGE plpgsql AS $$ BEGIN CREATE TABLE model.mine (n int); RAISE division_by_zero; END $$;
+SELECT pointstore.rebuild_projection('pj', 'model.truncate()');
+CREATE OR REPLACE FUNCTION model.truncate() RETURNS void LANGUAGE plpgsql AS $$ BEGIN CREATE TABLE model.mine (t text); END $$;
 SELECT pointstore.rebuild_projection('pj', 'model.reset()');
 BEGIN;
 SELECT pointstore.rebuild_projection('pj', 'model.reset()');
@@ -117,6 +122,8 @@ CREATE OR REPLACE FUNCTION model.add_up(events pointstore.feed_event[]) RETURNS 
     INSERT INTO model.total AS t SELECT e.aggregate_id, count(*), sum(e.amount) FROM unnest(events) e WHERE e.aggregate_id LIKE 'pj-%' GROUP BY 1
         ON CONFLICT (aggregate_id) DO UPDATE SET events = t.events + excluded.events, amount = t.amount + excluded.amount
 $$;
+-- a table that is made meanwhile locks nobody out
+SELECT pointstore.rebuild_projection('pj', 'model.truncate()') - :start AS head;
 DELETE FROM model.call;
 SELECT pointstore.rebuild_projection('pj', 'model.reset()') - :start AS head;
 SELECT * FROM model.total ORDER BY 1;
@@ -139,8 +146,10 @@ SELECT count(*) FROM pointstore.projection_status;
 -- a filter
 SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])', event_types => ARRAY['Poison'], aggregate_prefix => 'pj-', slots => 3::smallint);
 DELETE FROM model.call;
+SELECT slot, lag, lag_seconds > 0 AS since, percent FROM pointstore.projection_status ORDER BY slot;
 CALL pointstore.run_projection('pj');
 SELECT events, first - :start AS first, replaying FROM model.call;
+SELECT slot, lag, lag_seconds, percent, time_left FROM pointstore.projection_status ORDER BY slot;
 SELECT pointstore.drop_projection('pj');
 
 -- a hostile handler: it finds no way to another role, and leaves nothing behind

@@ -24,6 +24,7 @@
 #include "feed/decision.h"
 #include "feed/projection.h"
 #include "feed/projector.h"
+#include "feed/reproject.h"
 #include "feed/sequence.h"
 #include "feed/sequencer.h"
 #include "feed/signal.h"
@@ -68,6 +69,7 @@ _PG_init(void)
 	pointstore_projection_init();
 	pointstore_blame_init();
 	pointstore_projector_init();
+	pointstore_reproject_init();
 	pointstore_launcher_init();
 	MarkGUCPrefixReserved("pointstore");
 	RegisterXactCallback(at_transaction, NULL);

@@ -30,7 +30,7 @@ CREATE FUNCTION pointstore.rebuild_projection(name text, reset regprocedure)
 RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_rebuild_projection';
 COMMENT ON FUNCTION pointstore.rebuild_projection(text, regprocedure) IS
-'Builds a projection anew, in the transaction of the statement: calls reset(), which empties its tables as the projection''s role, then the handler with all events from where it began up to the head, which it returns. Readers see the old state until it commits; where anything fails, for good. A stopped one runs again. An operator''s. 42704: there is none of that name; 42501: reset is not owned by the projection''s role; 22023: it takes an argument or returns something; 0A000: it has locked a table in ACCESS EXCLUSIVE MODE, as TRUNCATE does; 54000: there are more than a million positions to go through: build another projection beside it; 25001: in a transaction block, a subtransaction, or after a write; 55000: its role or its handler is gone.';
+'Builds a projection anew, in the transaction of the statement: calls reset(), which empties its tables as the projection''s role, then the handler with all events from where it began up to the head, which it returns. Readers see the old state until it commits; where anything fails, for good. A stopped one runs again. An operator''s. 42704: there is none of that name; 42501: reset is not owned by the projection''s role; 22023: it takes an argument or returns something; 0A000: it or the handler would TRUNCATE, or has locked a table in ACCESS EXCLUSIVE MODE; 54000: there are more than a million positions to go through: build another projection beside it; 25001: in a transaction block, a subtransaction, or after a write; 55000: its role or its handler is gone.';
 
 CREATE FUNCTION pointstore.create_projections()
 RETURNS void LANGUAGE plpgsql
@@ -71,17 +71,19 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     CREATE OR REPLACE VIEW pointstore.projection_status AS
-    SELECT s.name, k.slot, s.status, s.created_by, s.handler, k.checkpoint, greatest(h.head - k.checkpoint, 0) AS lag,
+    SELECT s.name, k.slot, s.status, s.created_by, s.handler, k.checkpoint, g.events AS lag,
+           coalesce(greatest(extract(epoch FROM clock_timestamp() - g.since), 0), 0)::double precision AS lag_seconds,
            CASE WHEN k.leased_until IS NOT NULL THEN k.member END AS member,
            k.blocked, s.last_error,
            CASE WHEN p.measured_at > clock_timestamp() - interval '10 s' THEN round(p.rate::numeric, 1) END AS rate,
-           CASE WHEN k.checkpoint >= h.head THEN 100.0
-                ELSE trunc(100.0 * greatest(k.checkpoint - p.start_after, 0) / (h.head - least(p.start_after, k.checkpoint)), 1) END AS percent,
-           CASE WHEN k.checkpoint >= h.head THEN interval '0'
+           CASE WHEN g.events = 0 THEN 100.0
+                ELSE trunc(100.0 * greatest(k.checkpoint - p.start_after, 0) / greatest(h.head - least(p.start_after, k.checkpoint), 1), 1) END AS percent,
+           CASE WHEN g.events = 0 THEN interval '0'
                 WHEN p.measured_at > clock_timestamp() - interval '10 s' AND p.rate > 0
-                THEN make_interval(secs => ceil((h.head - k.checkpoint) / p.rate)) END AS time_left
+                THEN make_interval(secs => ceil(greatest(h.head - k.checkpoint, 0) / p.rate)) END AS time_left
       FROM pointstore.subscription s
-      JOIN pointstore.subscription_slot k ON k.subscription = s.name
+     CROSS JOIN LATERAL pointstore.subscription_lag(s.name) g
+      JOIN pointstore.subscription_slot k ON k.subscription = s.name AND k.slot = g.slot
       LEFT JOIN pointstore.projection p ON p.name = s.name
      CROSS JOIN (SELECT pointstore.feed_head() AS head OFFSET 0) h
      WHERE s.handler IS NOT NULL;
@@ -93,12 +95,13 @@ BEGIN
     COMMENT ON COLUMN pointstore.projection_status.created_by IS 'the role that its handler runs as';
     COMMENT ON COLUMN pointstore.projection_status.handler IS 'the function that it calls';
     COMMENT ON COLUMN pointstore.projection_status.checkpoint IS 'every event of the slot up to this position is done, passed over or set aside';
-    COMMENT ON COLUMN pointstore.projection_status.lag IS 'positions from there to the head of the feed; what the filter leaves out counts';
+    COMMENT ON COLUMN pointstore.projection_status.lag IS 'its events after that, those of its slot that the filter lets pass; estimated where that is more than 100,000 positions behind';
+    COMMENT ON COLUMN pointstore.projection_status.lag_seconds IS 'how long ago the first of them was created; 0 = there is none';
     COMMENT ON COLUMN pointstore.projection_status.member IS 'who is at it; null = nobody';
     COMMENT ON COLUMN pointstore.projection_status.blocked IS 'accounts that a failed event has set aside';
     COMMENT ON COLUMN pointstore.projection_status.last_error IS 'why it was stopped, or its last error';
     COMMENT ON COLUMN pointstore.projection_status.rate IS 'positions a second, of all its slots together, of late; null = it was not at it for 10 seconds';
-    COMMENT ON COLUMN pointstore.projection_status.percent IS 'how much of what there is from its start to the head is done';
+    COMMENT ON COLUMN pointstore.projection_status.percent IS 'how much of the feed from its start to the head is done; 100 = it has caught up';
     COMMENT ON COLUMN pointstore.projection_status.time_left IS 'until it has caught up, at that rate; null = unknown';
 END
 $$;

@@ -6,7 +6,8 @@
  * First the projection is moved back to where it began, which locks its slots and ends every claim: who is at
  * a batch has the slot's row locked before he writes (project.c), and has then ended, or will find that his claim
  * does not stand. Then the reset function empties the read model, and the handler gets every event up
- * to the head. Readers see the old state until that commits, so nothing may have locked them out.
+ * to the head. Readers see the old state until that commits, so nothing may lock them out: TRUNCATE is refused before it
+ * waits for them, whatever else has locked a table in ACCESS EXCLUSIVE MODE when a function returns.
  *
  * The transaction is that of the statement. Deferred triggers fire at once, in the security-restricted
  * operation in which the functions run.
@@ -16,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/objectaccess.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -24,10 +26,13 @@
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
 #include "utils/snapmgr.h"
 
 #include "feed/page.h"
 #include "feed/projection.h"
+#include "feed/reproject.h"
 #include "feed/subscription.h"
 #include "feed/upcast.h"
 #include "ground/compat.h"
@@ -42,13 +47,36 @@ PG_FUNCTION_INFO_V1(pointstore_rebuild_projection);
 
 #define MOST_EVENTS 1000000		/* positions that are gone through in one transaction */
 
+static object_access_hook_type earlier_access_hook = NULL;
+static bool rebuilding = false;
+
+static void at_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg);
 static void require_own_transaction(void);
 static int64 rebuild(text *name, Oid reset);
-static void call_reset(const Projection *projection, Oid reset);
+static void rebuild_all(const Projection *projection, Oid reset, int64 head);
 static int64 count_exclusive_locks(void);
-static void project_all(const Projection *projection, int64 head);
+static void refuse_lock(int64 before);
+static void project_all(const Projection *projection, int64 head, int64 locks);
 static void project_page(const Projection *projection, const FeedPage *page);
 static void run_again(text *name);
+
+/* Called once when the library is loaded. */
+void
+pointstore_reproject_init(void)
+{
+	earlier_access_hook = object_access_hook;
+	object_access_hook = at_access;
+}
+
+/* 0A000 where something is truncated while a projection is rebuilt: before its table is locked. */
+static void
+at_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg)
+{
+	if (earlier_access_hook != NULL)
+		earlier_access_hook(access, class, object, part, arg);
+	if (rebuilding && access == OAT_TRUNCATE)
+		refuse_lock(-1);
+}
 
 /* rebuild_projection(name, reset): the position up to which it was built. */
 Datum
@@ -110,16 +138,23 @@ rebuild(text *name, Oid reset)
 				 errmsg("projection \"%s\" has %lld events to go through, more than %d",
 						pointstore_cstring(name), (long long) (head - projection.start_after), MOST_EVENTS),
 				 errhint("Build another projection beside it, and exchange them.")));
-	call_reset(&projection, reset);
-	project_all(&projection, head);
+	rebuilding = true;
+	PG_TRY();
+	{
+		rebuild_all(&projection, reset, head);
+	}
+	PG_FINALLY();
+	{
+		rebuilding = false;
+	}
+	PG_END_TRY();
 	pointstore_move_subscription_to(&projection.subscription, head);
 	run_again(name);
 	return head;
 }
 
-/* Empties the read model, as the projection's role; 0A000 where that locks out its readers. */
 static void
-call_reset(const Projection *projection, Oid reset)
+rebuild_all(const Projection *projection, Oid reset, int64 head)
 {
 	int64		before = count_exclusive_locks();
 
@@ -128,31 +163,52 @@ call_reset(const Projection *projection, Oid reset)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the role of the projection may not call its reset function")));
 	pointstore_call_as_creator(projection, reset, NULL);
-	if (count_exclusive_locks() > before)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a reset function must not lock a table exclusively, as TRUNCATE does"),
-				 errdetail("Readers would wait until the projection is rebuilt."),
-				 errhint("DELETE the rows, or build another projection beside it.")));
+	refuse_lock(before);
+	project_all(projection, head, before);
 }
 
-/* Relations that this session has locked in ACCESS EXCLUSIVE MODE. */
+/* 0A000 where more relations are locked than before: readers would wait until the projection is rebuilt. */
+static void
+refuse_lock(int64 before)
+{
+	if (before >= 0 && count_exclusive_locks() <= before)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("while a projection is rebuilt its functions must not lock a table exclusively, as TRUNCATE does"),
+			 errdetail("Readers would wait until it is rebuilt."),
+			 errhint("DELETE the rows, or build another projection beside it.")));
+}
+
+/* Relations that this session has locked in ACCESS EXCLUSIVE MODE, those left out that nobody else can know. */
 static int64
 count_exclusive_locks(void)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks l WHERE l.pid" EQ "pg_catalog.pg_backend_pid()"
+		.sql = "SELECT l.relation FROM pg_catalog.pg_locks l WHERE l.pid" EQ "pg_catalog.pg_backend_pid()"
 		" AND l.locktype" EQ "'relation' AND l.mode" EQ "'AccessExclusiveLock' AND l.granted"
 	};
-	bool		isnull;
+	int64		count = 0;
+	uint64		i;
 
 	pointstore_execute(&plan, NULL, NULL, true);
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	for (i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Relation	rel = RelationIdGetRelation(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)));
+
+		/* one that this transaction has created */
+		count += rel == NULL || rel->rd_createSubid == InvalidSubTransactionId;
+		if (rel != NULL)
+			RelationClose(rel);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return count;
 }
 
-/* Every event up to a position, in batches. */
+/* Every event up to a position, in batches. Of the first it is asked whether it has locked readers out, and at the end. */
 static void
-project_all(const Projection *projection, int64 head)
+project_all(const Projection *projection, int64 head, int64 locks)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pointstore rebuild", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -171,6 +227,8 @@ project_all(const Projection *projection, int64 head)
 		PopActiveSnapshot();
 		if (page.nevents > 0)
 			project_page(projection, &page);
+		if (after == projection->start_after || page.read_to >= head)
+			refuse_lock(locks);
 		if (page.read_to <= after)
 			break;
 		after = page.read_to;

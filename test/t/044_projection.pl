@@ -283,6 +283,17 @@ foreach (1 .. 3)
 	ok($sum >= $seen && $sum >= $head, 'rebuilt under load, it is not behind');
 }
 
+# a reset function that truncates is refused before it waits for a reader, behind whom others would wait
+($in, my $reader_out) = ('', '');
+my $reader = IPC::Run::start([ 'psql', '-X', '-q', '-A', '-t', '-h', $node->host, '-p', $node->port, '-U', 'postgres', 'app' ], '<', \$in, '>', \$reader_out, '2>', \my $reader_err,
+	IPC::Run::timeout(180));
+$in .= "BEGIN; SELECT 'read' FROM model.day LIMIT 1;\n";
+$reader->pump until $reader_out =~ /read/;
+is(sqlstate($node, 'app', q{SET ROLE modeller; CREATE FUNCTION model.truncates() RETURNS void LANGUAGE sql AS 'TRUNCATE model.day_v1'; SET statement_timeout = '20s';
+	SELECT pointstore.rebuild_projection('day', 'model.truncates()')}), '0A000', 'one that truncates waits for nobody');
+$in .= "ROLLBACK;\n\\q\n";
+$reader->finish;
+
 # beside: v2 is built, then takes the name in one transaction
 $node->safe_psql('app', <<'END');
 SET ROLE modeller;
@@ -316,7 +327,7 @@ DO $$
 DECLARE
     head bigint := pointstore.feed_head();
 BEGIN
-    WHILE (SELECT min(checkpoint) < head FROM pointstore.projection_status WHERE name = 'day_v2') LOOP
+    WHILE EXISTS (SELECT FROM pointstore.projection_status WHERE name = 'day_v2' AND checkpoint < head AND lag > 0) LOOP
         PERFORM pg_sleep(0.01);
     END LOOP;
 END $$;

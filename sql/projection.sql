@@ -340,6 +340,46 @@ SELECT status, last_error FROM pointstore.projection_status;
 SELECT pointstore.drop_projection('unlucky');
 RESET ROLE;
 
+-- whom errors blame: nobody, or the event
+SET ROLE regress_pointstore_projector;
+CREATE TABLE model.raised (code text);
+INSERT INTO model.raised VALUES ('');
+CREATE FUNCTION model.raises(events pointstore.feed_event[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE 'raised' USING ERRCODE = (SELECT code FROM model.raised);
+END $$;
+SELECT format('UPDATE model.raised SET code = %L', code),
+       $$SELECT pointstore.create_projection('raises', 'model.raises(pointstore.feed_event[])', pointstore.feed_head() - 1)$$ AS create,
+       $$CALL pointstore.run_projection('raises')$$ AS run,
+       $$SELECT r.code, s.status, s.last_error FROM pointstore.projection_status s, model.raised r$$ AS status,
+       $$SELECT pointstore.drop_projection('raises')$$ AS drop
+  FROM unnest('{40001,40P01,55P03,57014,57P01,53200,08006,40003,55000,22012,23505,42P01,0A000,XX000,P0001,PS014,42704,PS010}'::text[]) code
+\gexec
+RESET ROLE;
+
+-- a change by hand that has no event fails with its batch, not at its commit
+GRANT INSERT ON pointstore.event_store TO regress_pointstore_projector;
+GRANT SELECT, UPDATE ON pointstore.balance TO regress_pointstore_projector;
+SET ROLE regress_pointstore_projector;
+CREATE FUNCTION model.by_hand(events pointstore.feed_event[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE pointstore.balance SET balance = balance + 1, version = version + 1 WHERE aggregate_id = 'pj-1';
+    IF events[1].event_type = 'Pair' THEN
+        INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('pj-1', 'Paired');
+    END IF;
+END $$;
+SELECT pointstore.create_projection('by_hand', 'model.by_hand(pointstore.feed_event[])', NULL, event_types => '{Pair,Single}', batch => 1);
+SELECT pointstore.append_event('pj-2', t, 0) IS NOT NULL AS appended FROM unnest('{Pair,Single}'::text[]) t;
+SELECT pointstore.sequence_feed() > 0 AS sequenced;
+SELECT balance FROM pointstore.balance WHERE aggregate_id = 'pj-1' \gset
+CALL pointstore.run_projection('by_hand');
+SELECT status, lag, last_error FROM pointstore.projection_status;
+SELECT balance - :balance AS paired FROM pointstore.balance WHERE aggregate_id = 'pj-1';
+SELECT pointstore.drop_projection('by_hand');
+RESET ROLE;
+REVOKE ALL ON pointstore.event_store, pointstore.balance FROM regress_pointstore_projector;
+SELECT pointstore.grant_access('regress_pointstore_projector', 'operator');
+
 -- one that takes too long is cut down until the event that does is found
 SET ROLE regress_pointstore_projector;
 CREATE FUNCTION model.slow(events pointstore.feed_event[]) RETURNS void LANGUAGE plpgsql AS $$

@@ -41,6 +41,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "account/pair.h"
 #include "feed/blame.h"
 #include "feed/claim.h"
 #include "feed/decision.h"
@@ -550,6 +551,8 @@ project_batch(void *arg)
 		acknowledge(turn, claim->page.events[turn->done + turn->now - 1].position);
 		pointstore_limit_batch();
 		pointstore_call_handler(projection, upcast_batch(turn), turn->now, replaying);
+		/* a commit that fails could blame no event */
+		pointstore_check_pairs();
 		CHECK_FOR_INTERRUPTS();
 	}
 	SPI_finish();

@@ -3,9 +3,22 @@
 
 CREATE TABLE bench.delivered (id bigint, ms float8);
 
--- The rivals' ways: a queue with a row for each event, and polling by id up to where every
--- transaction has ended.
+-- The rivals' ways: a queue with a row for each event, a notification of each (listen.c), and polling
+-- by id up to where every transaction has ended.
 CREATE TABLE bench.queue (id bigint PRIMARY KEY);
+
+CREATE FUNCTION bench.enqueue() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO bench.queue VALUES (new.id);
+    RETURN NULL;
+END
+$$;
+CREATE FUNCTION bench.notify() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('bench', new.id::text);
+    RETURN NULL;
+END
+$$;
 
 CREATE PROCEDURE bench.follow_by_wait_for_feed(seconds float8) LANGUAGE plpgsql AS $$
 DECLARE
@@ -63,15 +76,48 @@ BEGIN
 END
 $$;
 
--- The subscription begins where the feed is, or at its beginning.
-CREATE FUNCTION bench.subscribe(start_after bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- One worker of the queue, which looks every 5 ms when there was nothing.
+CREATE PROCEDURE bench.follow_by_queue(seconds float8) LANGUAGE plpgsql AS $$
+DECLARE
+    finish timestamptz := clock_timestamp() + make_interval(secs => seconds);
 BEGIN
-    PERFORM pointstore.drop_subscription(s.name) FROM pointstore.subscription s WHERE s.name = 'bench';
-    PERFORM pointstore.create_subscription('bench', start_after, 1::smallint);
+    SET synchronous_commit = off;
+    WHILE clock_timestamp() < finish LOOP
+        WITH mine AS (DELETE FROM bench.queue q
+                       WHERE q.id = ANY (ARRAY(SELECT n.id FROM bench.queue n ORDER BY n.id LIMIT 500 FOR UPDATE SKIP LOCKED))
+                      RETURNING q.id)
+        INSERT INTO bench.delivered SELECT e.id, extract(epoch FROM clock_timestamp() - e.created_at) * 1000
+                                      FROM mine m JOIN pointstore.event_store e ON e.id = m.id;
+        IF FOUND THEN
+            COMMIT;
+        ELSE
+            COMMIT;
+            PERFORM pg_sleep(0.005);
+        END IF;
+    END LOOP;
 END
 $$;
-CREATE FUNCTION bench.start_following(how text) RETURNS void LANGUAGE sql AS $$
-    SELECT bench.subscribe(NULL) WHERE how = 'claim';
+
+-- The subscription begins where the feed is, or at its beginning.
+CREATE FUNCTION bench.subscribe(start_after bigint, slots smallint = 1) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pointstore.drop_subscription(s.name) FROM pointstore.subscription s WHERE s.name = 'bench';
+    PERFORM pointstore.create_subscription('bench', start_after, slots);
+END
+$$;
+
+-- What an append does for who follows by it, before the first one of them.
+CREATE FUNCTION bench.start_following(how text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    DROP TRIGGER IF EXISTS follow ON pointstore.event_store;
+    TRUNCATE bench.delivered, bench.queue;
+    IF how IN ('claim', 'group') THEN
+        PERFORM bench.subscribe(NULL, CASE how WHEN 'group' THEN 16 ELSE 1 END::smallint);
+    ELSIF how IN ('queue', 'notify', 'trigger', 'trigger_spread') THEN
+        EXECUTE format('CREATE TRIGGER follow AFTER INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION bench.%I()',
+                       CASE how WHEN 'queue' THEN 'enqueue' WHEN 'trigger' THEN 'count_day' WHEN 'trigger_spread' THEN 'count_day_spread' ELSE how END);
+    END IF;
+END
 $$;
 
 -- What was delivered twice, or not at all before something later was, by its position.
@@ -83,37 +129,46 @@ CREATE FUNCTION bench.wrongly_delivered() RETURNS bigint LANGUAGE sql AS $$
 $$;
 
 CREATE FUNCTION bench.prepare_read_feed() RETURNS void LANGUAGE sql AS '';
+CREATE FUNCTION bench.prepare_read_feed_1000() RETURNS void LANGUAGE sql AS '';
 CREATE FUNCTION bench.prepare_claim() RETURNS void LANGUAGE sql AS 'SELECT bench.subscribe(0)';
+CREATE FUNCTION bench.prepare_claim_16_slots() RETURNS void LANGUAGE sql AS 'SELECT bench.subscribe(0, 16::smallint)';
 CREATE FUNCTION bench.prepare_queue() RETURNS void LANGUAGE sql AS $$
     TRUNCATE bench.queue;
     INSERT INTO bench.queue SELECT e.id FROM pointstore.event_store e;
 $$;
 
-CREATE PROCEDURE bench.work_off_read_feed(events bigint) LANGUAGE plpgsql AS $$
+-- One statement, since positions have no gaps: nothing is done for a row but to count it.
+CREATE FUNCTION bench.count_pages(events bigint, page integer) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    done bigint := 0;
+    found bigint;
 BEGIN
-    WHILE done < events LOOP
-        SELECT max(f.read_feed_to) INTO STRICT done FROM pointstore.read_feed(done, 10000) f;
-        COMMIT;
-    END LOOP;
+    SELECT sum(f.n) INTO found
+      FROM generate_series(0, events - 1, page) p,
+           LATERAL (SELECT count(*) AS n FROM pointstore.read_feed(p, least(page, events - p)::integer)) f;
+    ASSERT found = events, format('%s events were read, not %s', found, events);
 END
 $$;
+CREATE PROCEDURE bench.work_off_read_feed(events bigint) LANGUAGE sql AS 'SELECT bench.count_pages(events, 10000)';
+CREATE PROCEDURE bench.work_off_read_feed_1000(events bigint) LANGUAGE sql AS 'SELECT bench.count_pages(events, 1000)';
 
+-- One member; with several slots it is given them in turn.
 CREATE PROCEDURE bench.work_off_claim(events bigint) LANGUAGE plpgsql AS $$
 DECLARE
     done bigint := 0;
     got  record;
 BEGIN
     WHILE done < events LOOP
-        SELECT d.slot, d.epoch, max(d."position") AS last, count(*) AS n INTO STRICT got
+        SELECT d.slot, d.epoch, max(d."position") AS last, count(*) AS n INTO got
           FROM pointstore.claim('bench', 'worker', 500) d GROUP BY d.slot, d.epoch;
-        PERFORM pointstore.ack('bench', got.slot, got.epoch, got.last);
+        IF FOUND THEN
+            PERFORM pointstore.ack('bench', got.slot, got.epoch, got.last);
+            done := done + got.n;
+        END IF;
         COMMIT;
-        done := done + got.n;
     END LOOP;
 END
 $$;
+CREATE PROCEDURE bench.work_off_claim_16_slots(events bigint) LANGUAGE plpgsql AS 'BEGIN CALL bench.work_off_claim(events); END';
 
 CREATE PROCEDURE bench.work_off_queue(events bigint) LANGUAGE plpgsql AS $$
 DECLARE

@@ -117,7 +117,7 @@ SELECT t.target || coalesce(substring(s.workload FROM ', [0-9]+ accounts$'), '')
         (39, 'transfer, instructions of a call', 'instructions', 'transfer', 'instructions/call', 'double_entry', false, 0.6),
         (40, 'sequencer, CPU for each event, 8 clients', 'sequencer, append_event, 8 clients', 'sequencer', 'us CPU/event', null, false, 3),
         (41, 'append_event beside the sequencer', 'sequencer, append_event, 8 clients', 'sequenced', 'tps', 'unsequenced', true, 0.95),
-        (42, 'submit_event beside the sequencer', 'sequencer, submit_event, 64 clients', 'sequenced', 'tps', 'unsequenced', true, 0.95),
+        (42, 'submit_event beside the sequencer', 'sequencer, submit_event, %', 'sequenced', 'tps', 'unsequenced', true, 0.95),
         (43, 'delivery by claim, half', 'delivery, 1,000 events/s', 'claim', 'ms, median', null, false, 3),
         (44, 'delivery by claim, 99 %', 'delivery, 1,000 events/s', 'claim', 'ms, 99 %', null, false, 15)
        ) t(n, target, workload, contender, unit, against, at_least, bound)

@@ -52,12 +52,13 @@ record_group()
 	record "$2" end 'events left' 1 "$left"
 	run_sql -c "INSERT INTO bench.result (workload, contender, unit, round, value)
 		SELECT '$2', p.part, v.unit, 1, v.value
-		  FROM (VALUES ('beginning', timestamptz '$3'), ('end', timestamptz '$3' + interval '$((held_back_seconds - tenth)) s')) p(part, begins),
-		       LATERAL (SELECT coalesce(sum(w.events), 0) AS events, sum(w.ms) / nullif(sum(w.claims), 0) AS ms
+		  FROM (SELECT min(e.created_at) AS first, max(e.created_at) AS last FROM pointstore.event_store e WHERE e.created_at >= '$3') run,
+		       LATERAL (VALUES ('beginning', run.first), ('end', run.last - interval '$tenth s')) p(part, begins),
+		       LATERAL (SELECT coalesce(sum(w.events), 0) AS events, sum(w.ms) / nullif(sum(w.claims), 0) AS ms, sum(w.events) / nullif(sum(w.claims), 0) AS per_claim
 		                  FROM bench.worked w WHERE w.at >= p.begins AND w.at < p.begins + interval '$tenth s') w,
 		       LATERAL (SELECT count(*) AS events
 		                  FROM pointstore.event_store e WHERE e.created_at >= p.begins AND e.created_at < p.begins + interval '$tenth s') e,
-		       LATERAL (VALUES ('events/s', w.events / $tenth.0), ('appends/s', e.events / $tenth.0), ('ms/claim', w.ms)) v(unit, value)
+		       LATERAL (VALUES ('events/s', w.events / $tenth.0), ('appends/s', e.events / $tenth.0), ('ms/claim', w.ms), ('events/claim', w.per_claim)) v(unit, value)
 		 WHERE v.value IS NOT NULL
 		 ORDER BY v.unit, p.begins"
 }

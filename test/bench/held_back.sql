@@ -1,18 +1,21 @@
 -- test/bench/held_back.sql
--- Members of a group, and workers of a queue, who note what they have done in each second.
+-- Members of a group, and workers of a queue, who note what they have done, ten times a second and with what they do.
 
 CREATE TABLE bench.worked (worker text, at timestamptz, events bigint, claims bigint, ms float8);
 
 CREATE PROCEDURE bench.work_by_group(worker text, finish timestamptz) LANGUAGE plpgsql AS $$
 DECLARE
-    began timestamptz := clock_timestamp();
-    start timestamptz;
+    start timestamptz := clock_timestamp();
     got   record;
     ready boolean;
-    done  bench.worked := (worker, began, 0, 0, 0);
+    done  bench.worked := (worker, start, 0, 0, 0);
 BEGIN
     WHILE clock_timestamp() < finish LOOP
         start := clock_timestamp();
+        IF start > done.at + interval '100 ms' THEN
+            INSERT INTO bench.worked SELECT done.*;
+            done := (worker, start, 0, 0, 0);
+        END IF;
         SELECT d.slot, d.epoch, max(d."position") AS last, count(*) AS n INTO got
           FROM pointstore.claim('bench', worker, 500) d GROUP BY d.slot, d.epoch;
         IF FOUND THEN
@@ -25,11 +28,6 @@ BEGIN
             COMMIT;
             CALL pointstore.wait_for_work('bench', '100 ms', ready);
         END IF;
-        IF clock_timestamp() > done.at + interval '1 s' THEN
-            INSERT INTO bench.worked SELECT done.*;
-            COMMIT;
-            done := (worker, clock_timestamp(), 0, 0, 0);
-        END IF;
     END LOOP;
     INSERT INTO bench.worked SELECT done.*;
 END
@@ -37,13 +35,16 @@ $$;
 
 CREATE PROCEDURE bench.work_by_queue(worker text, finish timestamptz) LANGUAGE plpgsql AS $$
 DECLARE
-    began timestamptz := clock_timestamp();
-    start timestamptz;
+    start timestamptz := clock_timestamp();
     got   bigint;
-    done  bench.worked := (worker, began, 0, 0, 0);
+    done  bench.worked := (worker, start, 0, 0, 0);
 BEGIN
     WHILE clock_timestamp() < finish LOOP
         start := clock_timestamp();
+        IF start > done.at + interval '100 ms' THEN
+            INSERT INTO bench.worked SELECT done.*;
+            done := (worker, start, 0, 0, 0);
+        END IF;
         WITH mine AS (DELETE FROM bench.queue q
                        WHERE q.id = ANY (ARRAY(SELECT n.id FROM bench.queue n ORDER BY n.id LIMIT 500 FOR UPDATE SKIP LOCKED))
                       RETURNING q.id)
@@ -55,11 +56,6 @@ BEGIN
             done.ms := done.ms + extract(epoch FROM clock_timestamp() - start) * 1000;
         ELSE
             PERFORM pg_sleep(0.005);
-        END IF;
-        IF clock_timestamp() > done.at + interval '1 s' THEN
-            INSERT INTO bench.worked SELECT done.*;
-            COMMIT;
-            done := (worker, clock_timestamp(), 0, 0, 0);
         END IF;
     END LOOP;
     INSERT INTO bench.worked SELECT done.*;

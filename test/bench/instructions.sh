@@ -4,6 +4,9 @@
 # of one client, so that what a session does first is left out. The kernel's part is not
 # counted, nor what else the machine does: the only figure that another load leaves alone.
 # Needs valgrind. To be sourced by run.
+#
+# Of the feed, in a store of 200,000 events: a claim of 100 and its ack, a run of sequence_feed() over 100 new events (that
+# function alone), a page of 1,000 at the beginning and at the end, and the last 1,000 events by a range scan of (id).
 
 instructed=(append_event update lock transfer double_entry)
 
@@ -12,15 +15,55 @@ measure_instructions()
 	local round contender
 	command -v valgrind >/dev/null || fail 'the part instructions needs valgrind'
 	[[ -n $(run_sql -c "SELECT to_regclass('rival.party')") ]] || run_sql -v accounts="$accounts" -f "$bench/rival_transfer.sql" >/dev/null
+	prepare_feed_instructions
 	start_under_callgrind
 	for ((round = 1; round <= rounds; round++)); do
 		progress "instructions, round $round"
 		for contender in $(in_turn "$round" "${instructed[@]}"); do
-			record 'instructions' "$contender" 'instructions/call' "$round" $((($(count_instructions "$contender" 300) - $(count_instructions "$contender" 100)) / 200))
+			record_instructions instructions "$contender" "$round" "$contender"
 		done
+		measure_feed_instructions "$round"
 	done
 	stop_cluster
 	as_server_user "$(server_bin)/pg_ctl" -D "$scratch/data" -l "$scratch/server.log" -w start >/dev/null
+}
+
+# record_instructions WORKLOAD CONTENDER ROUND SCRIPT [OPTION...]: of a call, by two runs of which one makes 100 calls, the other 300
+record_instructions()
+{
+	local many few
+	[[ $4 != claim ]] || run_sql -c 'SELECT bench.subscribe(0)' >/dev/null
+	many=$(count_instructions "$4" 300 "${@:5}")
+	[[ $4 != claim ]] || run_sql -c 'SELECT bench.subscribe(0)' >/dev/null
+	few=$(count_instructions "$4" 100 "${@:5}")
+	record "$1" "$2" 'instructions/call' "$3" $(((many - few) / 200))
+}
+
+# a store of 200,000 events, sequenced by nobody but this run
+prepare_feed_instructions()
+{
+	[[ -n $(run_sql -c "SELECT to_regclass('bench.delivered')") ]] || run_sql -f "$bench/feed.sql" >/dev/null
+	run_sql -c 'ALTER SYSTEM SET pointstore.sequencer = off' -c 'ALTER SYSTEM SET pointstore.reconcile_interval = 0' \
+		-c 'ALTER SYSTEM SET pointstore.full_reconcile_interval = 0' -c 'ALTER SYSTEM SET pointstore.projection_workers = 0' -c 'SELECT pg_reload_conf()' >/dev/null
+	run_sql -c "INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, payload)
+		SELECT (i % $accounts + 1)::text, 'PointAdjusted', 1, '$payload' FROM generate_series(1, 200000 - (SELECT count(*) FROM pointstore.event_store)) i" \
+		-c 'VACUUM ANALYZE pointstore.event_store' >/dev/null
+	until [[ $(run_sql -c 'SELECT pointstore.sequence_feed() = count(*) FROM pointstore.event_store') == t ]]; do :; done
+}
+
+# measure_feed_instructions ROUND
+measure_feed_instructions()
+{
+	local workload='instructions, feed' last
+	last=$(run_sql -c 'SELECT pointstore.feed_head() - 1000')
+	record_instructions "$workload" 'claim of 100, ack' "$1" claim
+	record_instructions "$workload" 'read_feed, 1,000 at the beginning' "$1" read_page -D after=0
+	record_instructions "$workload" 'read_feed, 1,000 at the end' "$1" read_page -D after="$last"
+	last=$(run_sql -c 'SELECT min(id) - 1 FROM (SELECT e.id FROM pointstore.event_store e ORDER BY e.id DESC LIMIT 1000) e')
+	record_instructions "$workload" 'range scan, 1,000 at the end' "$1" range_scan -D after="$last"
+	counted_function=sequence_feed
+	record_instructions "$workload" 'sequence_feed, 100 events' "$1" sequence
+	counted_function=
 }
 
 server_bin()
@@ -39,12 +82,21 @@ start_under_callgrind()
 		{ cat "$scratch/server.log" >&2; fail 'the cluster does not start under valgrind'; }
 }
 
-# count_instructions CONTENDER CALLS: those of the backend that made so many calls, and of whatever it did first.
+# count_instructions SCRIPT CALLS [OPTION...]: those of the backend that made so many calls, and of whatever it did first; where
+# counted_function is set, those of that function and of what it calls
+counted_function=
 count_instructions()
 {
+	local file
 	as_server_user touch "$scratch/before"
-	pgbench_run "$1" 1 "$accounts" '' -t "$2" -D to_one=false >/dev/null
+	pgbench_run "$1" 1 "$accounts" '' -t "$2" -D to_one=false "${@:3}" >/dev/null
 	until [[ -z $(run_sql -c "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pgbench'") ]]; do sleep 0.1; done
 	sleep 1
-	find "$scratch/callgrind" -type f -newer "$scratch/before" -exec grep -h '^totals:' {} + | awk '$2 > most { most = $2 } END { print most }'
+	file=$(find "$scratch/callgrind" -type f -newer "$scratch/before" -exec grep -H '^totals:' {} + | sort -t' ' -k2n | tail -n 1 | cut -d: -f1)
+	if [[ -z $counted_function ]]; then
+		awk '/^totals:/ { print $2 }' "$file"
+	else
+		callgrind_annotate --inclusive=yes --threshold=100 "$file" |
+			awk -v name="$counted_function" '{ where = $0; sub(/ \[.*/, "", where); if (where ~ ":" name "$" && !found++) { gsub(",", "", $1); print $1 } }'
+	fi
 }

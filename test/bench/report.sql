@@ -44,14 +44,16 @@ SELECT substring(s.workload FROM 10) AS "accounts, clients", s.contender,
 SELECT s.workload, s.contender, s.unit, s.runs,
        to_char(s.median, f.format) AS median, to_char(s.min, f.format) AS min, to_char(s.max, f.format) AS max,
        (SELECT string_agg(to_char(r.ratio, 'FM990.00') || ' x ' || r.against, ', ' ORDER BY y.n)
-          FROM unnest(ARRAY['update', 'lock', 'floor', 'append_event', 'copy_update', 'many', 'ten', 'ten_thousand', 'G', 'G + W', 'full', 'undisturbed', 'double_entry', 'two_appends', 'append_unheld']) WITH ORDINALITY y(contender, n)
+          FROM unnest(ARRAY['update', 'lock', 'floor', 'append_event', 'copy_update', 'many', 'ten', 'ten_thousand', 'G', 'G + W', 'full', 'undisturbed', 'double_entry', 'two_appends', 'append_unheld', 'unsequenced', 'nobody', 'claim', 'queue', 'notify', 'replayed', 'beginning', 'range scan, 1,000 at the end']) WITH ORDINALITY y(contender, n)
           JOIN ratio r ON (r.workload, r.contender, r.unit, r.against) = (s.workload, s.contender, s.unit, y.contender)) AS ratios
   FROM summary s, LATERAL (SELECT CASE WHEN s.median >= 1000 THEN 'FM99,999,990' WHEN s.median < 10 THEN 'FM990.000' ELSE 'FM999,990.0' END) f(format)
  WHERE s.workload NOT LIKE 'clients: %' OR s.unit IN ('WAL bytes/event', 'updates of the row/event')
  ORDER BY (SELECT min(w.id) FROM summary w WHERE w.workload = s.workload AND w.unit = s.unit),
           array_position(ARRAY['append_event', 'submit_event', 'append_events', 'transfer', 'submit_transfer', 'double_entry', 'optimistic', 'update', 'lock', 'floor', 'COPY', 'copy_update', 'many', 'eightfold', 'ten', 'ten_thousand', 'longest',
                                'first, watched', 'full, watched', 'incremental', 'tenth of the history', 'full', 'G', 'W', 'G + W',
-                               'disturbed', 'undisturbed', 'full run meanwhile'], s.contender);
+                               'disturbed', 'undisturbed', 'full run meanwhile',
+                               'sequenced', 'unsequenced', 'nobody', 'claim', 'wait_for_feed', 'claim_16_slots', 'read_feed', 'read_feed_1000', 'projection', 'queue', 'notify', 'poll_by_xmin',
+                               'trigger', 'trigger_spread', 'snapshot', 'snapshot_99', 'replayed', 'beginning', 'end'], s.contender);
 
 \echo 'contenders: append_event, submit_event, append_events, COPY = pointstore; update = hand-written PL/pgSQL, conditional UPDATE; lock = the same with SELECT FOR UPDATE;'
 \echo '            optimistic = the same with versions and a retry loop; double_entry = a transfer in hand-written PL/pgSQL, SELECT FOR UPDATE of both accounts;'
@@ -64,16 +66,21 @@ SELECT '              ' || substring(pg_get_indexdef(indexrelid) FROM 'btree (.*
 \echo '            ten, ten_thousand, longest = balance_at in a history of so many events;'
 \echo '            full, incremental = CALL reconcile(); first = the full run that proves every account for the first time; watched = while memory was read;'
 \echo '            G = FULL JOIN of balances with a GROUP BY of the events; W = window function over each account''s versions'
+\echo '            feed: nobody = no sequencer, and nobody who follows; claim, wait_for_feed, read_feed, projection = pointstore, by pages or batches of 500, claim_16_slots of a'
+\echo '            subscription with 16 slots and one member, read_feed of 10,000 and, read_feed_1000, of 1,000; queue = a table with a row for each event, by a trigger, and SKIP LOCKED;'
+\echo '            notify = NOTIFY by a trigger and who listens; poll_by_xmin = by id up to where all transactions have ended, every 5 ms; trigger = a row for each day, counted by a'
+\echo '            trigger FOR EACH ROW, trigger_spread = 64 rows for each day; snapshot, snapshot_99 = aggregate_state 50 and 99 events after a snapshot, replayed = without one;'
+\echo '            beginning, end = of the time in which a transaction that does nothing keeps old row versions, a tenth of it each'
 \echo 'CPU:        user and system time of the postmaster and its children, workers among them, ended ones too, from /proc before and after a run; pgbench is not of them;'
 \echo '            for each 1,000 transactions of clients: one event each, of transfers and holds two'
 \echo 'bytes:      WAL = how far pg_current_wal_insert_lsn() moved; table and indexes = pg_total_relation_size over the rows, opening events included'
 \echo 'ratios: median of the rounds'' ratios to that contender in the same round'
 \echo
 
--- A target is a bound on a ratio or, against nobody, on the largest figure itself.
+-- A target is a bound on a ratio or, against nobody, on the largest figure itself; of the feed on the median.
 SELECT t.target || coalesce(substring(s.workload FROM ', [0-9]+ accounts$'), '') AS target,
-       to_char(v.reached, 'FM990.00') || coalesce(' x ' || t.against, ' ' || s.unit) AS reached,
-       CASE WHEN t.at_least THEN 'at least ' ELSE 'at most ' END || to_char(t.bound, 'FM990.00') AS wanted,
+       to_char(v.reached, f.format) || coalesce(' x ' || t.against, ' ' || s.unit) AS reached,
+       CASE WHEN t.at_least THEN 'at least ' ELSE 'at most ' END || to_char(t.bound, f.format) AS wanted,
        CASE WHEN (t.at_least AND v.reached >= t.bound) OR (NOT t.at_least AND v.reached <= t.bound) THEN 'met' ELSE 'missed' END AS verdict
   FROM (VALUES
         (1, 'append_event, uniform, 8 clients', 'clients: uniform, 8', 'append_event', 'tps', 'lock', true, 1.3),
@@ -119,9 +126,21 @@ SELECT t.target || coalesce(substring(s.workload FROM ', [0-9]+ accounts$'), '')
         (41, 'append_event beside the sequencer', 'sequencer, append_event, 8 clients', 'sequenced', 'tps', 'unsequenced', true, 0.95),
         (42, 'submit_event beside the sequencer', 'sequencer, submit_event, %', 'sequenced', 'tps', 'unsequenced', true, 0.95),
         (43, 'delivery by claim, half', 'delivery, 1,000 events/s', 'claim', 'ms, median', null, false, 3),
-        (44, 'delivery by claim, 99 %', 'delivery, 1,000 events/s', 'claim', 'ms, 99 %', null, false, 15)
+        (44, 'delivery by claim, 99 %', 'delivery, 1,000 events/s', 'claim', 'ms, 99 %', null, false, 15),
+        (45, 'idle, wake-ups of the sequencer', 'idle', 'sequencer', 'wake-ups/s', null, false, 1),
+        (46, 'idle, wake-ups of the launcher', 'idle', 'launcher', 'wake-ups/s', null, false, 1),
+        (47, 'idle, CPU of the sequencer', 'idle', 'sequencer', 'us CPU/s', null, false, 1000),
+        (48, 'idle, CPU of the launcher', 'idle', 'launcher', 'us CPU/s', null, false, 1000),
+        (49, 'catching up, one member and slot', 'catching up', 'claim', 'events/s', null, true, 100000),
+        (50, 'catching up, one member, 16 slots', 'catching up', 'claim_16_slots', 'events/s', null, true, 50000),
+        (51, 'read_feed inside the server', 'catching up', 'read_feed', 'events/s', null, true, 300000),
+        (52, 'catching up, projection that counts by day', 'catching up', 'projection', 'events/s', null, true, 100000),
+        (53, 'group at the end, row versions kept', 'row versions kept % s, 16 slots, 8 members', 'end', 'events/s', 'beginning', true, 0.8),
+        (54, 'aggregate_state replayed, to that by snapshots', 'aggregate_state, 10,000 events, snapshots every 100', 'replayed', 'ms, median', 'snapshot', true, 30),
+        (55, 'page of 1,000 at the end of 200,000, instructions', 'instructions, feed', 'read_feed, 1,000 at the end', 'instructions/call', 'read_feed, 1,000 at the beginning', false, 1.1)
        ) t(n, target, workload, contender, unit, against, at_least, bound)
   JOIN summary s ON s.workload LIKE t.workload AND (s.contender, s.unit) = (t.contender, t.unit)
   LEFT JOIN ratio r ON (r.workload, r.contender, r.unit, r.against) = (s.workload, s.contender, s.unit, t.against),
-       LATERAL (SELECT round(CASE WHEN t.against IS NULL THEN s.max ELSE r.ratio END::numeric, 2)) v(reached)
+       LATERAL (SELECT round(CASE WHEN t.against IS NOT NULL THEN r.ratio WHEN t.n < 40 THEN s.max ELSE s.median END::numeric, 2)) v(reached),
+       LATERAL (SELECT CASE WHEN t.bound >= 1000 THEN 'FM99,999,990' ELSE 'FM999,990.00' END) f(format)
  ORDER BY t.n, s.id;

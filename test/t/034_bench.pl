@@ -92,13 +92,17 @@ SKIP:
 	skip 'CHECK_BENCH is not set', 1 unless $ENV{CHECK_BENCH};
 	my $results = PostgreSQL::Test::Utils::tempdir;
 	delete @ENV{qw(PGHOST PGPORT PGUSER PGDATABASE)};
-	%ENV = (%ENV, BENCH_INSTALLED => 1, BENCH_FSYNC => 'off', BENCH_RESULTS => $results, BENCH_PARTS => 'append clients batches balance_at', BENCH_ROUNDS => 1,
+	%ENV = (%ENV, BENCH_INSTALLED => 1, BENCH_FSYNC => 'off', BENCH_RESULTS => $results, BENCH_PARTS => 'append clients batches balance_at feed', BENCH_ROUNDS => 1,
 		BENCH_ACCOUNTS => 1000, BENCH_SECONDS => 1, BENCH_CLIENTS => 2, BENCH_BATCHED => 200, BENCH_EVENTS => 200,
-		BENCH_MANY => 100, BENCH_COPY => 1000, BENCH_HISTORY => 11000);
+		BENCH_MANY => 100, BENCH_COPY => 1000, BENCH_HISTORY => 11000,
+		BENCH_CATCH_UP => 1000, BENCH_IDLE_SECONDS => 1, BENCH_XMIN_SECONDS => 3);
 	my ($out, $err) = run_command([ 'bash', "$bench/run" ]);
 	like($out, qr/ verdict /, 'the benchmark comes to its end') or die $err;
 	foreach ('table and indexes per event', 'WAL per event', 'append_events of 1,000, distinct accounts', 'COPY, 1000 accounts',
-		'one call over 8 times the accounts', 'balance_at, 10 events', 'balance_at, buffers per doubling, the longest history')
+		'one call over 8 times the accounts', 'balance_at, 10 events', 'balance_at, buffers per doubling, the longest history',
+		'sequencer, CPU for each event, 8 clients', 'submit_event beside the sequencer', 'delivery by claim, 99 %', 'idle, CPU of the launcher',
+		'catching up, one member, 16 slots', 'read_feed inside the server', 'catching up, projection that counts by day', 'group at the end, row versions kept',
+		'aggregate_state replayed, to that by snapshots')
 	{
 		like($out, qr/^ \Q$_\E\b.*\| (met|missed) *$/m, "its report has: $_");
 	}

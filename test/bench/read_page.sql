@@ -1,0 +1,1 @@
+SELECT * FROM pointstore.read_feed(:after, 1000);

@@ -76,11 +76,11 @@ SELECT outcome, version FROM pointstore.append_events(jsonb_build_array(
     jsonb_build_object('aggregate_id', 'bad-4', 'event_type', 'Noted', 'payload', repeat('x', 1024 * 1024)),
     jsonb_build_object('aggregate_id', 'bad-4', 'event_type', 'Noted', 'payload', repeat('y', 1024 * 1024))), 'bad-r2');
 -- three hundred are not
-SELECT pg_temp.sqlstate($$SELECT pointstore.append_event('bad-1', 'Noted', 0, to_jsonb(repeat('x', 300 * 1024 * 1024)))$$);
-SELECT pg_temp.sqlstate($$SELECT pointstore.append_event('bad-1', 'Noted', metadata => to_jsonb(repeat('x', 300 * 1024 * 1024)))$$);
-SELECT pg_temp.sqlstate($$INSERT INTO pointstore.event_store (aggregate_id, event_type, payload) VALUES ('bad-1', 'Noted', to_jsonb(repeat('x', 300 * 1024 * 1024)))$$);
-SELECT pg_temp.sqlstate($$SELECT pointstore.append_event(repeat('x', 300 * 1024 * 1024), 'Noted')$$);
-SELECT pg_temp.sqlstate($$SELECT pointstore.append_event('bad-1', 'Noted', request_id => repeat('x', 300 * 1024 * 1024))$$);
+SELECT pg_temp.sqlstate($$SELECT pointstore.append_event('bad-1', 'Noted', 0, to_jsonb(repeat(repeat('x', 1024 * 1024), 300)))$$);
+SELECT pg_temp.sqlstate($$SELECT pointstore.append_event('bad-1', 'Noted', metadata => to_jsonb(repeat(repeat('x', 1024 * 1024), 300)))$$);
+SELECT pg_temp.sqlstate($$INSERT INTO pointstore.event_store (aggregate_id, event_type, payload) VALUES ('bad-1', 'Noted', to_jsonb(repeat(repeat('x', 1024 * 1024), 300)))$$);
+SELECT pg_temp.sqlstate($$SELECT pointstore.append_event(repeat(repeat('x', 1024 * 1024), 300), 'Noted')$$);
+SELECT pg_temp.sqlstate($$SELECT pointstore.append_event('bad-1', 'Noted', request_id => repeat(repeat('x', 1024 * 1024), 300))$$);
 
 -- amounts at both ends of bigint
 INSERT INTO pointstore.account_kind (kind, min_balance) VALUES ('bad-free', NULL);

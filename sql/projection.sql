@@ -137,6 +137,17 @@ SELECT count(pointstore.append_event('pj-1', 'Earned', 0)) FROM generate_series(
 SELECT pointstore.sequence_feed() > 0 AS sequenced;
 CALL pointstore.run_projection('pj');
 SELECT events, first - :start AS first, last - :start AS last, replaying FROM model.call ORDER BY n;
+-- in batches of another size
+SELECT pointstore.alter_subscription('pj', batch => 0);
+SELECT pointstore.alter_subscription('pj', batch => 10001);
+SELECT pointstore.create_subscription('pj-plain');
+SELECT pointstore.alter_subscription('pj-plain', batch => 5);
+SELECT pointstore.drop_subscription('pj-plain');
+SELECT pointstore.alter_subscription('pj', batch => 2);
+SELECT pointstore.move_subscription('pj', :start + 15);
+DELETE FROM model.call;
+CALL pointstore.run_projection('pj');
+SELECT events, first - :start AS first, last - :start AS last FROM model.call ORDER BY n;
 SELECT pointstore.pause_subscription('pj');
 CALL pointstore.run_projection('pj');
 SELECT pointstore.drop_projection('pj');
@@ -416,49 +427,49 @@ CREATE TABLE model.kept (n int GENERATED ALWAYS AS IDENTITY, aggregate_id text, 
 CREATE FUNCTION model.keep(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS $$
     INSERT INTO model.kept (aggregate_id, payload, form, events) SELECT e.aggregate_id, e.payload, e.payload_version, cardinality(events) FROM unnest(events) e WHERE e.aggregate_id LIKE 'pj-up-%' $$;
 CREATE FUNCTION model.forget() RETURNS void LANGUAGE sql AS 'DELETE FROM model.kept';
-SELECT pointstore.create_projection('up', 'model.keep(pointstore.feed_event[])', NULL, batch => 10);
+SELECT pointstore.create_projection('pj-up', 'model.keep(pointstore.feed_event[])', NULL, batch => 10);
 SELECT count(pointstore.append_event('pj-up-' || n % 2, CASE n WHEN 2 THEN 'Down' ELSE 'Up' END, payload => jsonb_build_object('n', n, 'do', CASE n WHEN 4 THEN 'append' WHEN 5 THEN 'zero' END))) FROM generate_series(1, 8) n;
 SELECT pointstore.sequence_feed() - 8 AS start \gset
 RESET ROLE;
-CALL pointstore.run_projection('up');
+CALL pointstore.run_projection('pj-up');
 SELECT aggregate_id, payload, form, events FROM model.kept ORDER BY n;
 SELECT status, checkpoint - :start AS checkpoint, last_error FROM pointstore.projection_status;
 -- what it writes is part of the batch
 SELECT count(*) FROM pointstore.event_store WHERE aggregate_id = 'pj-by-upcaster';
 -- set aside with its account, and retried when the upcaster is right
-SELECT pointstore.alter_subscription('up', on_failure => 'park'), pointstore.resume_subscription('up');
-CALL pointstore.run_projection('up');
+SELECT pointstore.alter_subscription('pj-up', on_failure => 'park'), pointstore.resume_subscription('pj-up');
+CALL pointstore.run_projection('pj-up');
 SELECT aggregate_id, position - :start AS position, state, attempts, error FROM pointstore.subscription_retry;
 SELECT aggregate_id, payload -> 'n' AS n FROM model.kept ORDER BY n;
 UPDATE pointstore.upcaster SET function = 'pg_catalog.jsonb_strip_nulls' WHERE event_type = 'Up';
 UPDATE pointstore.subscription_account SET next_try = now(); UPDATE pointstore.subscription_slot SET retry_at = now() WHERE retry_at IS NOT NULL;
 SELECT count(pointstore.append_event('pj-up-0', 'Down', payload => '{"n": 9}')) FROM generate_series(1, 1) n;
 SELECT pointstore.sequence_feed() - :start;
-CALL pointstore.run_projection('up');
-CALL pointstore.run_projection('up');
+CALL pointstore.run_projection('pj-up');
+CALL pointstore.run_projection('pj-up');
 SELECT aggregate_id, payload, form FROM model.kept ORDER BY n OFFSET 6;
 SELECT count(*) FROM pointstore.subscription_retry;
 -- one that blames no event; one that takes too long
 SELECT count(pointstore.append_event('pj-up-2', 'Late', payload => jsonb_build_object('n', n, 'do', CASE n WHEN 12 THEN 'busy' END))) FROM generate_series(10, 12) n;
 SELECT pointstore.sequence_feed() - :start;
-CALL pointstore.run_projection('up');
+CALL pointstore.run_projection('pj-up');
 SELECT status, lag, blocked, last_error FROM pointstore.projection_status;
-SELECT not_before > now() AS later, attempt FROM pointstore.subscription_slot WHERE subscription = 'up';
-SELECT pointstore.move_subscription('up', pointstore.feed_head()), pointstore.alter_subscription('up', on_failure => 'stop');
+SELECT not_before > now() AS later, attempt FROM pointstore.subscription_slot WHERE subscription = 'pj-up';
+SELECT pointstore.move_subscription('pj-up', pointstore.feed_head()), pointstore.alter_subscription('pj-up', on_failure => 'stop');
 SELECT count(pointstore.append_event('pj-up-2', 'Late', payload => jsonb_build_object('n', n, 'do', CASE n WHEN 14 THEN 'loop' END))) FROM generate_series(13, 14) n;
 SELECT pointstore.sequence_feed() - :start;
 SET pointstore.projection_timeout = '200ms';
-CALL pointstore.run_projection('up');
+CALL pointstore.run_projection('pj-up');
 SELECT status, lag, last_error FROM pointstore.projection_status;
 RESET pointstore.projection_timeout;
 -- rebuilt: all or nothing
-SELECT pointstore.rebuild_projection('up', 'model.forget()');
+SELECT pointstore.rebuild_projection('pj-up', 'model.forget()');
 SELECT payload -> 'n' AS n FROM model.kept ORDER BY n DESC LIMIT 1;
 UPDATE pointstore.upcaster SET function = 'pg_catalog.jsonb_strip_nulls' WHERE event_type = 'Late';
-SELECT pointstore.rebuild_projection('up', 'model.forget()') - :start AS head;
+SELECT pointstore.rebuild_projection('pj-up', 'model.forget()') - :start AS head;
 SELECT payload, form FROM model.kept WHERE aggregate_id = 'pj-up-2' ORDER BY n;
 SELECT payload, form FROM model.kept WHERE aggregate_id <> 'pj-up-2' ORDER BY n LIMIT 2;
-SELECT pointstore.drop_projection('up');
+SELECT pointstore.drop_projection('pj-up');
 DELETE FROM pointstore.upcaster WHERE event_type IN ('Up', 'Late');
 DROP FUNCTION pj_up;
 

@@ -295,7 +295,7 @@ BEGIN
         pointstore.sequence_feed(), pointstore.sequencer_alive(), pointstore.feed_check(), pointstore.feed_state(),
         pointstore.create_subscription(text, bigint, smallint, text[], text, interval, integer, text),
         pointstore.drop_subscription(text), pointstore.pause_subscription(text), pointstore.resume_subscription(text),
-        pointstore.alter_subscription(text, text[], text, interval, integer, text, smallint, integer),
+        pointstore.alter_subscription(text, text[], text, interval, integer, text, smallint, integer, integer),
         pointstore.move_subscription(text, bigint), pointstore.claim(text, text, integer, interval),
         pointstore.ack(text, smallint, bigint, bigint), pointstore.nack(text, smallint, bigint, bigint, text, text, interval),
         pointstore.renew(text, smallint, bigint), pointstore.release(text, smallint, bigint, interval),

@@ -49,7 +49,6 @@
 PG_FUNCTION_INFO_V1(pointstore_create_projection);
 PG_FUNCTION_INFO_V1(pointstore_drop_projection);
 
-#define MAX_BATCH 10000
 #define HANDLER_ARGUMENTS "(pointstore.feed_event[])"
 /* a claim ends by its worker's death, which others see (project.c), and by no clock */
 #define PROJECTION_LEASE "1 day"
@@ -117,10 +116,6 @@ read_definition(FunctionCallInfo fcinfo, Subscription *subscription)
 	subscription->slots = PG_GETARG_INT16(5);
 	subscription->batch = PG_GETARG_INT32(6);
 	subscription->on_failure = pointstore_name(fcinfo, 7, "on_failure");
-	if (subscription->batch < 1 || subscription->batch > MAX_BATCH)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("batch must be 1 to %d, not %d", MAX_BATCH, subscription->batch)));
 	subscription->status = cstring_to_text("running");
 	subscription->running = true;
 	subscription->lease = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(PROJECTION_LEASE), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));

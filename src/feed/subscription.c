@@ -175,7 +175,7 @@ require_own(const Subscription *subscription, Oid caller)
 Datum
 pointstore_create_subscription(PG_FUNCTION_ARGS)
 {
-	Subscription subscription = {.max_retrying = 100};
+	Subscription subscription = {.max_retrying = 100, .batch = 1};
 	int64		start_after;
 	PointstoreScope scope;
 
@@ -268,6 +268,8 @@ check_definition(const Subscription *subscription)
 		wrong = "lease must be longer than nothing";
 	if (subscription->max_attempts < 1 || subscription->max_retrying < 0)
 		wrong = "max_attempts must be above 0, and max_retrying not below";
+	if (subscription->batch < 1 || subscription->batch > MAX_BATCH)
+		wrong = psprintf("batch must be 1 to %d, and is for projections", MAX_BATCH);
 	if (pointstore_place(subscription->on_failure, failures, lengthof(failures)) < 0)
 		wrong = psprintf("on_failure must be park or stop, not \"%s\"", text_to_cstring(subscription->on_failure));
 	if (wrong != NULL)
@@ -408,7 +410,7 @@ pointstore_stop_subscription(const Subscription *subscription, const FeedDecisio
 	pointstore_log_decision(why);
 }
 
-/* alter_subscription(name, event_types, aggregate_prefix, lease, max_attempts, on_failure, slots, max_retrying) */
+/* alter_subscription(name, event_types, aggregate_prefix, lease, max_attempts, on_failure, slots, max_retrying, batch) */
 Datum
 pointstore_alter_subscription(PG_FUNCTION_ARGS)
 {
@@ -417,7 +419,7 @@ pointstore_alter_subscription(PG_FUNCTION_ARGS)
 	PointstoreScope scope;
 	Slot	   *slots;
 
-	pointstore_check_arguments(fcinfo, 8);
+	pointstore_check_arguments(fcinfo, 9);
 	pointstore_begin_verb(&scope, &former, pointstore_name(fcinfo, 0, "name"), "alter_subscription()");
 	slots = lock_slots(&former);
 	/* what others have altered while it was waited for them stays */
@@ -436,6 +438,8 @@ pointstore_alter_subscription(PG_FUNCTION_ARGS)
 		subscription.slots = PG_GETARG_INT16(6);
 	if (!PG_ARGISNULL(7))
 		subscription.max_retrying = PG_GETARG_INT32(7);
+	if (!PG_ARGISNULL(8))
+		subscription.batch = subscription.handler != NULL ? PG_GETARG_INT32(8) : 0;
 	check_definition(&subscription);
 	if (subscription.slots != former.slots)
 		divide_anew(&subscription, &former, slots);
@@ -452,16 +456,17 @@ alter(const Subscription *subscription)
 {
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.subscription SET event_types = $2, aggregate_prefix = $3, lease = $4, max_attempts = $5, on_failure = $6,"
-		" slots = $7, max_retrying = $8 WHERE name" EQ "$1",
-		.nargs = 8, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID, INTERVALOID, INT4OID, TEXTOID, INT2OID, INT4OID}
+		" slots = $7, max_retrying = $8, batch = $9 WHERE name" EQ "$1",
+		.nargs = 9, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID, INTERVALOID, INT4OID, TEXTOID, INT2OID, INT4OID, INT4OID}
 	};
-	Datum		values[8] = {PointerGetDatum(subscription->name), subscription->event_types, subscription->prefix,
+	Datum		values[9] = {PointerGetDatum(subscription->name), subscription->event_types, subscription->prefix,
 		IntervalPGetDatum(subscription->lease), Int32GetDatum(subscription->max_attempts), PointerGetDatum(subscription->on_failure),
-		Int16GetDatum(subscription->slots), Int32GetDatum(subscription->max_retrying)};
-	char		nulls[] = "        ";
+		Int16GetDatum(subscription->slots), Int32GetDatum(subscription->max_retrying), Int32GetDatum(subscription->batch)};
+	char		nulls[] = "         ";
 
 	nulls[1] = subscription->event_types == 0 ? 'n' : ' ';
 	nulls[2] = subscription->prefix == 0 ? 'n' : ' ';
+	nulls[8] = subscription->handler == NULL ? 'n' : ' ';
 	SPI_connect();
 	pointstore_execute(&plan, values, nulls, false);
 	SPI_finish();

@@ -16,6 +16,8 @@
 #include "feed/decision.h"
 #include "ground/identity.h"
 
+#define MAX_BATCH 10000			/* events at once, of a projection */
+
 /* A row of pointstore.subscription. */
 typedef struct Subscription
 {

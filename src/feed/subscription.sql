@@ -213,11 +213,12 @@ CREATE FUNCTION pointstore.alter_subscription(
     max_attempts     integer = NULL,
     on_failure       text = NULL,
     slots            smallint = NULL,
-    max_retrying     integer = NULL)
+    max_retrying     integer = NULL,
+    batch            integer = NULL)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_alter_subscription';
-COMMENT ON FUNCTION pointstore.alter_subscription(text, text[], text, interval, integer, text, smallint, integer) IS
-'Changes a subscription; what is null stays as it is, an empty filter lets all pass. Another filter holds for what is claimed from then on. max_retrying (100 at first): of an event that fails while so many accounts are retried the subscription stops. slots: only when all are at one position, no account is set aside and nothing claimed (55000). 42704: there is none of that name; 42501: it is another''s; 22023: a bad value.';
+COMMENT ON FUNCTION pointstore.alter_subscription(text, text[], text, interval, integer, text, smallint, integer, integer) IS
+'Changes a subscription; what is null stays as it is, an empty filter lets all pass. Another filter holds for what is claimed from then on. max_retrying (100 at first): of an event that fails while so many accounts are retried the subscription stops. slots: only when all are at one position, no account is set aside and nothing claimed (55000). batch: of a projection, events at once (1 to 10,000). 42704: there is none of that name; 42501: it is another''s; 22023: a bad value.';
 
 CREATE FUNCTION pointstore.move_subscription(name text, after bigint)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -221,7 +221,7 @@ pause_at_rate(int64 given)
 		return pause;
 	/* after a sleep nothing is known */
 	rate = passed > 2 * RATE_WINDOW ? 0 : sum * 1000 / passed;
-	pause = rate < 1500 ? 1 : rate < 2500 ? 15 : rate < 5000 ? 30 : 40;
+	pause = rate < 1500 ? 1 : rate < 3000 ? 25 : 40;
 	since = GetCurrentTimestamp();
 	sum = 0;
 	return pause;

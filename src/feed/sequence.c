@@ -202,7 +202,7 @@ lock_sequencing(void)
 	TimestampTz since = GetCurrentTimestamp();
 	bool		cancelled = false;
 
-	if (try_lock(!IsBackgroundWorker))
+	if (try_lock(!AmBackgroundWorkerProcess()))
 		return;
 	while (!try_lock(false))
 	{

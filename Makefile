@@ -40,7 +40,7 @@ export PG_CONFIG
 #   make check-examples   the examples, against brokers of their own; EXAMPLES="relay": some
 #   make coverage         the same with gcov
 #   make demo, demo-stop  a week of a loyalty programme on one screen, on a cluster of its own
-#   make bench            against functions written by hand, in an hour; BENCH_PARTS="clients reconcile": some
+#   make bench            against functions written by hand, in two hours; BENCH_PARTS="clients reconcile": some
 #   make bench-quick      the same in two minutes
 #   make dist             the sources and the scripts made from them as a .zip for PGXN
 #   make clean            removes what was built

@@ -131,7 +131,7 @@ record_state()
 # What the processes that serve an idle store do: how often each wakes up, and how long it runs.
 measure_idle()
 {
-	local round name pid
+	local round name pid cpu
 	progress 'idle'
 	switch_sequencer on
 	await_sequencer
@@ -142,7 +142,9 @@ measure_idle()
 			woken[$name]=$(switches_of "$pid")
 			ran[$name]=$(cpu_of "$pid")
 		done < <(idle_processes)
+		cpu=$(server_cpu)
 		sleep "$idle_seconds"
+		record idle 'all processes' 'us CPU/s' "$round" "($(server_cpu) - $cpu) * 1000000.0 / $idle_seconds"
 		while read -r pid name; do
 			run_sql -c "INSERT INTO bench.result (workload, contender, unit, round, value) VALUES
 				('idle', '$name', 'wake-ups/s', $round, ($(switches_of "$pid") - ${woken[$name]}) / $idle_seconds.0),

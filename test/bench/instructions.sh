@@ -8,7 +8,7 @@
 # Of the feed, in a store of 200,000 events: a claim of 100 and its ack, a run of sequence_feed() over 100 new events (that
 # function alone), a page of 1,000 at the beginning and at the end, and the last 1,000 events by a range scan of (id).
 
-instructed=(append_event update lock transfer double_entry)
+instructed=(${BENCH_INSTRUCTED:-append_event update lock transfer double_entry feed})
 
 measure_instructions()
 {
@@ -20,23 +20,26 @@ measure_instructions()
 	for ((round = 1; round <= rounds; round++)); do
 		progress "instructions, round $round"
 		for contender in $(in_turn "$round" "${instructed[@]}"); do
-			record_instructions instructions "$contender" "$round" "$contender"
+			if [[ $contender == feed ]]; then
+				calls=20 measure_feed_instructions "$round"
+			else
+				calls=100 record_instructions instructions "$contender" "$round" "$contender"
+			fi
 		done
-		measure_feed_instructions "$round"
 	done
 	stop_cluster
 	as_server_user "$(server_bin)/pg_ctl" -D "$scratch/data" -l "$scratch/server.log" -w start >/dev/null
 }
 
-# record_instructions WORKLOAD CONTENDER ROUND SCRIPT [OPTION...]: of a call, by two runs of which one makes 100 calls, the other 300
+# record_instructions WORKLOAD CONTENDER ROUND SCRIPT [OPTION...]: of a call, by two runs of which one makes three times as many calls ($calls) as the other
 record_instructions()
 {
 	local many few
 	[[ $4 != claim ]] || run_sql -c 'SELECT bench.subscribe(0)' >/dev/null
-	many=$(count_instructions "$4" 300 "${@:5}")
+	many=$(count_instructions "$4" $((3 * calls)) "${@:5}")
 	[[ $4 != claim ]] || run_sql -c 'SELECT bench.subscribe(0)' >/dev/null
-	few=$(count_instructions "$4" 100 "${@:5}")
-	record "$1" "$2" 'instructions/call' "$3" $(((many - few) / 200))
+	few=$(count_instructions "$4" "$calls" "${@:5}")
+	record "$1" "$2" 'instructions/call' "$3" $(((many - few) / (2 * calls)))
 }
 
 # a store of 200,000 events, sequenced by nobody but this run

@@ -361,11 +361,13 @@ BEGIN
         WHEN 'busy' THEN RAISE EXCEPTION USING ERRCODE = current_setting('subs.state');
         WHEN 'loop' THEN LOOP NULL; END LOOP;
         WHEN 'append' THEN PERFORM pointstore.append_event('subs-by-upcaster', 'E', 1);
+        WHEN 'stored' THEN INSERT INTO public.subs_stored VALUES (jsonb_build_object('up', repeat('y', 10000))); SELECT s.payload INTO payload FROM public.subs_stored s; RETURN payload;
         WHEN 'long' THEN RETURN jsonb_build_object('up', repeat('x', 1500000));
         ELSE NULL;
     END CASE;
     RETURN jsonb_build_object('up', payload -> 'n');
 END $$;
+CREATE TABLE subs_stored (payload jsonb); ALTER TABLE subs_stored ALTER payload SET STORAGE EXTERNAL;
 INSERT INTO pointstore.upcaster VALUES ('Up', 1, 'public.subs_up');
 SELECT pointstore.sequence_feed() AS base \gset
 SELECT set_config('subs.base', :'base', false) = :'base';
@@ -488,15 +490,15 @@ SELECT pg_temp.add('h', ARRAY['loop']);
 SELECT pointstore.sequence_feed() AS base3 \gset
 BEGIN; SET LOCAL statement_timeout = '50ms'; SELECT pointstore.move_subscription('up', :base3 - 1); SELECT * FROM pg_temp.take_up('up', 1); ROLLBACK;
 -- one that writes, before another fails: nothing of that stays; payloads that become long
-SELECT pg_temp.add('iji', ARRAY['append', 'zero', NULL]), pg_temp.add('klmn', ARRAY['long', 'long', 'long', 'long']);
+SELECT pg_temp.add('ijio', ARRAY['append', 'stored', NULL, 'zero']), pg_temp.add('klmn', ARRAY['long', 'long', 'long', 'long']);
 SELECT pointstore.sequence_feed() - :base3;
 SELECT pointstore.move_subscription('up', :base3);
 SELECT aggregate_id, payload FROM pg_temp.take_up('up', 100);
 SELECT count(*) FROM pointstore.event_store WHERE aggregate_id = 'subs-by-upcaster';
 SELECT pg_temp.ack('up', max((d).position) - :base) - :base3 + :base AS checkpoint FROM got;
 SELECT aggregate_id, payload FROM pg_temp.take_up('up', 100);
-SELECT count(*), max(read_feed_to) - :base3 AS read_to FROM pointstore.read_feed(:base3 + 3);
-SELECT count(*), max(read_feed_to) - :base3 AS read_to FROM pointstore.read_feed(:base3 + 3, raw => true);
+SELECT count(*), max(read_feed_to) - :base3 AS read_to FROM pointstore.read_feed(:base3 + 4);
+SELECT count(*), max(read_feed_to) - :base3 AS read_to FROM pointstore.read_feed(:base3 + 4, raw => true);
 -- it is gone, or drops itself
 SELECT pointstore.move_subscription('up', :base3);
 DROP FUNCTION subs_up;
@@ -510,6 +512,7 @@ SELECT pointstore.move_subscription('up', :base2);
 SELECT aggregate_id, payload, payload_version FROM pg_temp.take_up('up', 1);
 SELECT pointstore.drop_subscription('up');
 DROP FUNCTION pg_temp.take_up(text, integer);
+DROP TABLE subs_stored;
 DROP FUNCTION subs_up_2; DROP FUNCTION IF EXISTS subs_up;
 
 -- the log is pruned

@@ -362,6 +362,7 @@ BEGIN
         WHEN 'loop' THEN LOOP NULL; END LOOP;
         WHEN 'append' THEN PERFORM pointstore.append_event('subs-by-upcaster', 'E', 1);
         WHEN 'stored' THEN INSERT INTO public.subs_stored VALUES (jsonb_build_object('up', repeat('y', 10000))); SELECT s.payload INTO payload FROM public.subs_stored s; RETURN payload;
+        WHEN 'gone' THEN INSERT INTO public.subs_stored VALUES (jsonb_build_object('up', repeat('y', 10000))); SELECT s.payload INTO payload FROM public.subs_stored s; TRUNCATE public.subs_stored; RETURN payload;
         WHEN 'long' THEN RETURN jsonb_build_object('up', repeat('x', 1500000));
         ELSE NULL;
     END CASE;
@@ -490,7 +491,7 @@ SELECT pg_temp.add('h', ARRAY['loop']);
 SELECT pointstore.sequence_feed() AS base3 \gset
 BEGIN; SET LOCAL statement_timeout = '50ms'; SELECT pointstore.move_subscription('up', :base3 - 1); SELECT * FROM pg_temp.take_up('up', 1); ROLLBACK;
 -- one that writes, before another fails: nothing of that stays; payloads that become long
-SELECT pg_temp.add('ijio', ARRAY['append', 'stored', NULL, 'zero']), pg_temp.add('klmn', ARRAY['long', 'long', 'long', 'long']);
+SELECT pg_temp.add('ijio', ARRAY['append', 'stored', NULL, 'gone']), pg_temp.add('klmn', ARRAY['long', 'long', 'long', 'long']);
 SELECT pointstore.sequence_feed() - :base3;
 SELECT pointstore.move_subscription('up', :base3);
 SELECT aggregate_id, payload FROM pg_temp.take_up('up', 100);
@@ -499,6 +500,19 @@ SELECT pg_temp.ack('up', max((d).position) - :base) - :base3 + :base AS checkpoi
 SELECT aggregate_id, payload FROM pg_temp.take_up('up', 100);
 SELECT count(*), max(read_feed_to) - :base3 AS read_to FROM pointstore.read_feed(:base3 + 4);
 SELECT count(*), max(read_feed_to) - :base3 AS read_to FROM pointstore.read_feed(:base3 + 4, raw => true);
+-- more than are told at once: parked in one claim, or an outage
+SELECT pointstore.sequence_feed() AS base4 \gset
+SELECT count(pointstore.append_event('up-many-' || n, 'Up', payload => CASE WHEN n <= 120 THEN '{"do": "zero"}' ELSE '{}' END::jsonb)) FROM generate_series(1, 121) n;
+SELECT pointstore.sequence_feed() - :base4;
+SELECT pointstore.move_subscription('up', :base4), pointstore.alter_subscription('up', max_attempts => 1);
+SELECT aggregate_id FROM pg_temp.take_up('up', 1000);
+SELECT state, count(*) FROM pg_temp.retry GROUP BY 1;
+SELECT pointstore.move_subscription('up', :base4), pointstore.alter_subscription('up', max_attempts => 2);
+SELECT aggregate_id FROM pg_temp.take_up('up', 1000);
+SELECT state, count(*) FROM pg_temp.retry GROUP BY 1;
+SELECT status, checkpoint - :base4 AS checkpoint FROM pointstore.subscription_status WHERE subscription = 'up';
+SELECT pointstore.resume_subscription('up');
+UPDATE pointstore.subscription SET max_retrying = 1000 WHERE name = 'up';
 -- it is gone, or drops itself
 SELECT pointstore.move_subscription('up', :base3);
 DROP FUNCTION subs_up;

@@ -487,6 +487,21 @@ END $$;
 SELECT state, pg_temp.with_state(state) FROM unnest(ARRAY['40001', '40P01', '55P03', '57014', '57P03', '53200', '08006']) state;
 UPDATE pointstore.subscription_slot SET leased_until = NULL, member = NULL WHERE subscription = 'up';
 BEGIN; SELECT pg_temp.with_state('40003'); SELECT aggregate_id, left(error, 6) AS error FROM pg_temp.retry; ROLLBACK;
+-- other slots come first for a second, and new events before those that are retried
+SELECT pointstore.create_subscription('up-2', :base2, 2::smallint, NULL, 'up-', max_attempts => 2);
+CREATE FUNCTION pg_temp.state_of(statement text) RETURNS text LANGUAGE plpgsql AS $$ DECLARE r text; BEGIN EXECUTE statement INTO r; RETURN r; EXCEPTION WHEN OTHERS THEN RETURN SQLSTATE; END $$;
+SET subs.state = '40001';
+SELECT pg_temp.state_of($$SELECT count(*) FROM pointstore.claim('up-2', 'm')$$) FROM generate_series(1, 3);
+SELECT pointstore.drop_subscription('up-2');
+SELECT pointstore.create_subscription('up-2', :base2, 1::smallint, NULL, 'up-g', max_attempts => 2);
+SET subs.state = '40003';
+SELECT count(*) FROM pointstore.claim('up-2', 'm');
+SELECT pointstore.append_event('up-g2', 'Down') IS NOT NULL;
+SELECT pointstore.sequence_feed() > :base2 + 4;
+SELECT pg_temp.due();
+SET subs.state = '40001';
+SELECT pg_temp.state_of($$SELECT max(aggregate_id) FROM pointstore.claim('up-2', 'm')$$) FROM generate_series(1, 2);
+SELECT pointstore.drop_subscription('up-2');
 SELECT pg_temp.add('h', ARRAY['loop']);
 SELECT pointstore.sequence_feed() AS base3 \gset
 BEGIN; SET LOCAL statement_timeout = '50ms'; SELECT pointstore.move_subscription('up', :base3 - 1); SELECT * FROM pg_temp.take_up('up', 1); ROLLBACK;

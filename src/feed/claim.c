@@ -14,6 +14,7 @@
  *
  * Upcasters are called before the slot's row is locked, where that can be: they are users' code. Accounts whose events
  * they fail on are set aside ahead of the slot, and what is left is claimed; those before the first of that are passed.
+ * What blames no event ends the claim: for a while the session takes other slots first, and of this one new events.
  *
  * A claim that was lost, by a lease that ended and somebody else who claims, blames an event only
  * where that was delivered alone. So what was delivered together comes one by one after that.
@@ -42,6 +43,7 @@
 
 #define IDLE_STEP 1000			/* positions in which nothing was found, until the checkpoint moves over them */
 #define GUARDED_PAUSE 100		/* ms, until another look at a slot that another session looks at */
+#define SHUNNED 1000			/* ms, in which other slots come before one of which an upcaster has raised what blames no event */
 #define LOOKS 3					/* where slots were another's when they were to be locked */
 #define CLAIM_LOCK_KIND 14		/* field of an advisory lock tag, which users' numbers do not reach */
 
@@ -79,6 +81,7 @@ static void lost_new(Look *look, Slot *slot);
 static Failure lost_failure(int times);
 static void lost_retry(Look *look, Slot *slot);
 static bool claim_retry(Look *look, Slot *slot);
+static void upcast_page(Look *look, Slot *slot, FailedEvents *failed);
 static bool upcast_waiting(Look *look, Slot *slot, SetAside *account);
 static bool claim_new(Look *look, Slot *slot);
 static bool read_new(Look *look, Slot *slot);
@@ -193,15 +196,22 @@ static Slot *
 longest_waiting(Look *look, bool *tried)
 {
 	Slot	   *longest = NULL;
+	bool		is_last = false;
 	int			i;
 
 	for (i = 0; i < look->subscription->slots; i++)
 	{
 		Slot	   *slot = &look->slots[i];
+		bool		shunned;
 
-		if (ItemPointerIsValid(&slot->place) && !tried[i] && is_eligible(look, slot) &&
-			(longest == NULL || slot->served_at < longest->served_at))
+		if (!ItemPointerIsValid(&slot->place) || tried[i] || !is_eligible(look, slot))
+			continue;
+		shunned = pointstore_is_shunned(slot, look->subscription->name, look->now);
+		if (longest == NULL || (shunned == is_last ? slot->served_at < longest->served_at : is_last))
+		{
 			longest = slot;
+			is_last = shunned;
+		}
 	}
 	return longest;
 }
@@ -270,15 +280,16 @@ take_guard(const Look *look, const Slot *slot, LOCKTAG *tag)
 static bool
 look_guarded(Look *look, Slot *slot)
 {
+	bool		new_first = slot->retried_last || pointstore_is_shunned(slot, look->subscription->name, look->now);
 	bool		found = false;
 
 	look->locked = false;
 	if (slot->claimed)
 		lost_claim(look, slot);
 	if (!look->stopped && !look->gone)
-		found = (slot->retry_at <= look->now && !slot->retried_last && claim_retry(look, slot)) ||
+		found = (slot->retry_at <= look->now && !new_first && claim_retry(look, slot)) ||
 			claim_new(look, slot) ||
-			(slot->retry_at <= look->now && slot->retried_last && claim_retry(look, slot));
+			(slot->retry_at <= look->now && new_first && claim_retry(look, slot));
 	if (!found && look->locked)
 		pointstore_write_slot(slot, look->subscription->name);
 	look->gone = false;
@@ -400,6 +411,18 @@ claim_retry(Look *look, Slot *slot)
 	return false;
 }
 
+/* Brings a page to the newest form, as far as it can be. */
+static void
+upcast_page(Look *look, Slot *slot, FailedEvents *failed)
+{
+	text	   *name = look->subscription->name;
+
+	/* should it raise what ends the look */
+	pointstore_shun(slot, name, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SHUNNED));
+	pointstore_upcast_delivery(&look->claim->page, failed);
+	pointstore_shun(slot, name, 0);
+}
+
 /* Brings what waits of an account to the newest form, up to where that fails. False: at once, which is a further attempt. */
 static bool
 upcast_waiting(Look *look, Slot *slot, SetAside *account)
@@ -409,7 +432,7 @@ upcast_waiting(Look *look, Slot *slot, SetAside *account)
 
 	if (look->subscription->handler != NULL)
 		return true;
-	pointstore_upcast_delivery(&look->claim->page, &failed);
+	upcast_page(look, slot, &failed);
 	if (look->claim->page.nevents > 0)
 		return true;
 	failure.error = failed.events[0].error;
@@ -434,7 +457,7 @@ claim_new(Look *look, Slot *slot)
 			return true;
 		/* a projection's are called with its handler */
 		if (look->subscription->handler == NULL)
-			pointstore_upcast_delivery(&look->claim->page, &failed);
+			upcast_page(look, slot, &failed);
 		if (!lock_slot(look, slot))
 			return false;
 		if (failed.n > 0 && !set_failed_aside(look, slot, &failed))

@@ -10,7 +10,8 @@
  * remembered leads nowhere. What was found is believed only if it is visible and has the key.
  *
  * The lock of the row decides who has the slot. What a session remembers besides,
- * up to where it has found nothing for a slot, holds as long as the row is the same version.
+ * up to where it has found nothing for a slot, and whether a look at it has failed, holds as long as the row is the
+ * same version.
  *
  *-------------------------------------------------------------------------
  */
@@ -59,6 +60,7 @@ typedef struct Memo
 	ItemPointerData place;
 	TransactionId writer;
 	int64		looked_at;
+	TimestampTz shunned_until;
 } Memo;
 
 static Memo memos[MEMOS];
@@ -190,7 +192,7 @@ remember(const Slot *slot, text *subscription)
 	Memo	   *memo = memo_of(subscription, slot->number);
 
 	if (memo->writer != slot->writer || !ItemPointerEquals(&memo->place, (ItemPointer) &slot->place))
-		memo->looked_at = 0;
+		memo->looked_at = memo->shunned_until = 0;
 	memo->place = slot->place;
 	memo->writer = slot->writer;
 }
@@ -210,6 +212,22 @@ pointstore_note_looked_at(const Slot *slot, text *subscription, int64 position)
 {
 	remember(slot, subscription);
 	memo_of(subscription, slot->number)->looked_at = position;
+}
+
+/* The session would rather take other slots until then, as long as the row is the same version. */
+void
+pointstore_shun(const Slot *slot, text *subscription, TimestampTz until)
+{
+	remember(slot, subscription);
+	memo_of(subscription, slot->number)->shunned_until = until;
+}
+
+bool
+pointstore_is_shunned(const Slot *slot, text *subscription, TimestampTz now)
+{
+	Memo	   *memo = memo_of(subscription, slot->number);
+
+	return memo->shunned_until > now && memo->writer == slot->writer && ItemPointerEquals(&memo->place, (ItemPointer) &slot->place);
 }
 
 static void

@@ -47,6 +47,8 @@ extern void pointstore_new_epoch(Slot *slot);
 extern void pointstore_end_claim(Slot *slot);
 extern int64 pointstore_looked_at(const Slot *slot, text *subscription);
 extern void pointstore_note_looked_at(const Slot *slot, text *subscription, int64 position);
+extern void pointstore_shun(const Slot *slot, text *subscription, TimestampTz until);
+extern bool pointstore_is_shunned(const Slot *slot, text *subscription, TimestampTz now);
 extern int16 pointstore_slot_of(text *aggregate_id, int16 slots);
 
 #endif							/* POINTSTORE_SLOT_H */

@@ -64,7 +64,7 @@ measure_feed_instructions()
 	record_instructions "$workload" 'read_feed, 1,000 at the end' "$1" read_page -D after="$last"
 	last=$(run_sql -c 'SELECT min(id) - 1 FROM (SELECT e.id FROM pointstore.event_store e ORDER BY e.id DESC LIMIT 1000) e')
 	record_instructions "$workload" 'range scan, 1,000 at the end' "$1" range_scan -D after="$last"
-	counted_function=sequence_feed
+	counted_function=pointstore_sequence_feed
 	record_instructions "$workload" 'sequence_feed, 100 events' "$1" sequence
 	counted_function=
 }

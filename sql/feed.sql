@@ -148,6 +148,50 @@ SELECT pointstore.sequence_feed();
 SELECT * FROM status;
 SELECT * FROM pointstore.feed_check();
 
+-- what is done to the blocks behind their back is told, with its position
+SELECT first_position, last_position, ids, sealed, settled_below FROM pointstore.feed_block ORDER BY 1;
+CREATE FUNCTION corrupt(statements text) RETURNS TABLE (code text, "position" bigint, event_id bigint) LANGUAGE plpgsql AS $$
+DECLARE found jsonb;
+BEGIN
+    BEGIN
+        ALTER TABLE pointstore.feed_block DISABLE TRIGGER USER;
+        ALTER TABLE pointstore.feed_block DROP CONSTRAINT feed_block_pkey;
+        ALTER TABLE pointstore.feed_block ALTER first_position DROP NOT NULL, ALTER last_position DROP NOT NULL, ALTER ids DROP NOT NULL, ALTER sealed DROP NOT NULL, ALTER settled_below DROP NOT NULL;
+        EXECUTE statements;
+        SELECT jsonb_agg(f) INTO found FROM pointstore.feed_check() f;
+        RAISE division_by_zero;
+    EXCEPTION WHEN division_by_zero THEN NULL;
+    END;
+    RETURN QUERY SELECT * FROM jsonb_to_recordset(coalesce(found, '[]')) AS r(code text, "position" bigint, event_id bigint) ORDER BY 1, 2, 3;
+END$$;
+SELECT * FROM corrupt('');
+-- the first block; of its first and its last event
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET first_position = 2 WHERE first_position = 1');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET first_position = 0 WHERE first_position = 1');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET first_position = NULL WHERE first_position = 1');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET last_position = last_position + 1 WHERE first_position = 1');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET last_position = NULL WHERE first_position = 1');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET ids = ids - ''{[1,2)}'' WHERE first_position = 1');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET ids = ids - ''{[2,3)}'', last_position = last_position - 1 WHERE first_position = 1');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET ids = ids + ''{[1000,1001)}'', last_position = last_position + 1 WHERE last_position = (SELECT max(last_position) FROM pointstore.feed_block)');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET ids = ids + ''{[1,2)}'', last_position = last_position + 1 WHERE last_position = (SELECT max(last_position) FROM pointstore.feed_block)');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET ids = ''{}'' WHERE first_position = 1');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET ids = NULL WHERE first_position = 1');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET sealed = false WHERE first_position = 1');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET sealed = NULL WHERE first_position = 1');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET settled_below = NULL WHERE first_position = 1');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET settled_below = settled_below + 1000 WHERE last_position = (SELECT max(last_position) FROM pointstore.feed_block)');
+SELECT * FROM corrupt('UPDATE pointstore.feed_block SET settled_below = NULL');
+SELECT * FROM corrupt('DELETE FROM pointstore.feed_block WHERE first_position = 1');
+SELECT * FROM corrupt('DELETE FROM pointstore.feed_block WHERE last_position = (SELECT max(last_position) FROM pointstore.feed_block)');
+SELECT * FROM corrupt('INSERT INTO pointstore.feed_block SELECT * FROM pointstore.feed_block WHERE first_position = 1');
+-- two blocks whose ids are exchanged
+SELECT * FROM corrupt('UPDATE pointstore.feed_block b SET ids = o.ids, last_position = b.first_position + o.last_position - o.first_position FROM pointstore.feed_block o, (SELECT min(first_position) FILTER (WHERE first_position > 1) AS second FROM pointstore.feed_block) s
+    WHERE (b.first_position, o.first_position) IN ((1, second), (second, 1))');
+-- an event is gone, or has another id
+SELECT * FROM corrupt('ALTER TABLE pointstore.event_store DISABLE TRIGGER USER; DELETE FROM pointstore.event_store WHERE id = 1');
+SELECT * FROM corrupt('ALTER TABLE pointstore.event_store DISABLE TRIGGER USER; UPDATE pointstore.event_store SET id = 1000 WHERE id = 1');
+
 -- blocks: 100 ranges, or 4,096 events
 SELECT pointstore.feed_head() AS head \gset
 DO $$BEGIN FOR i IN 1 .. 250 LOOP PERFORM nextval('pointstore.event_store_id_seq'), pointstore.append_event('f-gaps', 'Earned', 1); END LOOP; END$$;

@@ -1,7 +1,7 @@
 # Sixteen writers do whatever writes events, and what does not in the end: they roll back, prepare,
 # stay open for seconds. The sequencer is killed now and then. Readers keep what they see. At
 # the end every committed event has one position, 1 to n, versions rise in each account, and nothing that was
-# read has changed.
+# read has changed. feed_check() is asked all the time, here and on a standby, and never has anything to say.
 #
 # CHECK_FEED_SECONDS: for how long, 20 by default.
 
@@ -16,7 +16,7 @@ use StoreTest;
 use Test::More;
 
 my $seconds = $ENV{CHECK_FEED_SECONDS} // 20;
-my $node = new_cluster('main', conf => <<'END');
+my $node = new_cluster('main', allows_streaming => 1, conf => <<'END');
 max_worker_processes = 16
 autovacuum = on
 restart_after_crash = on
@@ -58,6 +58,27 @@ EXCEPTION WHEN OTHERS THEN
 	RETURN SQLSTATE;
 END $$;
 END
+
+# a standby follows; the feed is whole there, too, at every instant
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+my %checks = (main => 0, standby => 0);
+my @faults;
+
+# Whether the feed is whole now; after a crash a server may not be up yet, and a standby may have to let go of what it reads.
+sub check_now
+{
+	foreach my $server ($node, $standby)
+	{
+		my ($rc, $out) = $server->psql('postgres', 'SELECT code, position, event_id FROM pointstore.feed_check() LIMIT 5');
+		next if $rc != 0;
+		$checks{ $server->name }++;
+		push @faults, $server->name . ": $out" if $out ne '';
+	}
+	return;
+}
 
 # The ways of writing, each a script of pgbench and how many clients have it.
 my %scripts = (
@@ -175,9 +196,9 @@ sub run_round
 	my $until = time() + $time;
 	while (time() < $until - 1)
 	{
-		sleep 1;
 		# after a crash it may not be up yet
 		$node->psql('postgres', 'CALL keep()');
+		check_now();
 	}
 	my ($rc, $victim) = $node->psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'pointstore sequencer'});
 	kill 'KILL', $victim if $victim =~ /^\d+$/;
@@ -206,6 +227,8 @@ foreach my $round (1 .. $rounds)
 	is($node->safe_psql('postgres', q{SELECT k.position FROM kept k LEFT JOIN pointstore.event_store e USING (id)
 		WHERE k.position IS DISTINCT FROM pointstore.position_of(k.id) OR (k.aggregate_id, k.version) IS DISTINCT FROM (e.aggregate_id, e.version) LIMIT 10}), '', "round $round: nothing has moved");
 }
+is(join("\n", @faults), '', 'the feed was whole whenever it was looked at');
+cmp_ok($checks{$_}, '>', 3, "$checks{$_} times, on $_") foreach sort keys %checks;
 my ($events, $types) = split /\|/, $node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT left(aggregate_id, 1)) FROM pointstore.event_store});
 note("$events events in " . $node->safe_psql('postgres', 'SELECT count(*) FROM pointstore.feed_block') . ' blocks');
 cmp_ok($events, '>', 1000, 'there was something to do');
@@ -217,6 +240,9 @@ ok(settle(), 'the last one');
 is($node->safe_psql('postgres', q{SELECT settled_below > (SELECT max(id) FROM pointstore.event_store) FROM pointstore.feed_block ORDER BY first_position DESC LIMIT 1}), 't', 'all is settled');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM (SELECT id, position FROM kept ORDER BY random() LIMIT 500) k WHERE pointstore.position_of(k.id) IS DISTINCT FROM k.position}), 0, 'position_of says the same');
 is(faults($node, 'postgres'), '', 'the store is sound');
+$node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));
+is(feed_faults($standby, 'postgres'), '', 'the feed of the standby is whole');
+$standby->stop;
 $node->stop;
 
 done_testing();

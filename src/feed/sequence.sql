@@ -5,7 +5,7 @@ CREATE FUNCTION pointstore.sequence_feed()
 RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_sequence_feed';
 COMMENT ON FUNCTION pointstore.sequence_feed() IS
-'Gives positions to events that are committed and have none, 200,000 at most, and returns the head of the feed: called again it goes on. For whoever has no sequencer: without preloading pg_cron, or a reader. Its transaction is that of the statement: 25001 in a transaction block, a subtransaction, a DO block or procedure, which would go on and keep all others from giving positions, or after a write; 25006 on a standby. 55000: the events come by a subscription of logical replication.';
+'Gives positions to events that are committed and have none, 200,000 at most, and returns the head of the feed: called again it goes on. For whoever has no sequencer: without preloading pg_cron, or a reader. Where a sequencer is alive that makes the run, after the call, 100,000 positions at most, and is waited for; no lock is held. Otherwise the session keeps others from giving positions to the end of its statement; a sequencer that comes waits for five times deadlock_timeout, then cancels that. Its transaction is that of the statement: 25001 in a transaction block, a subtransaction, a DO block or procedure, which would go on and keep all others from giving positions, or after a write; 25006 on a standby. 55000: the events come by a subscription of logical replication.';
 
 CREATE FUNCTION pointstore.sequencer_alive()
 RETURNS boolean LANGUAGE c VOLATILE PARALLEL RESTRICTED

@@ -228,7 +228,7 @@ foreach my $round (1 .. $rounds)
 		WHERE k.position IS DISTINCT FROM pointstore.position_of(k.id) OR (k.aggregate_id, k.version) IS DISTINCT FROM (e.aggregate_id, e.version) LIMIT 10}), '', "round $round: nothing has moved");
 }
 is(join("\n", @faults), '', 'the feed was whole whenever it was looked at');
-cmp_ok($checks{$_}, '>', 3, "$checks{$_} times, on $_") foreach sort keys %checks;
+cmp_ok($checks{$_}, '>', 0, "on $_ too") foreach sort keys %checks;
 my ($events, $types) = split /\|/, $node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT left(aggregate_id, 1)) FROM pointstore.event_store});
 note("$events events in " . $node->safe_psql('postgres', 'SELECT count(*) FROM pointstore.feed_block') . ' blocks');
 cmp_ok($events, '>', 1000, 'there was something to do');

@@ -35,25 +35,26 @@ $node->safe_psql('app', q{SELECT count(pointstore.append_event('a' || n % 100, '
 my ($block) = slurp_file("$FindBin::RealBin/../../doc/operations.md") =~ /^~~~sql\n(CREATE EXTENSION pg_cron;.*?)^~~~$/ms;
 $node->safe_psql('app', $block);
 is($node->safe_psql('app', 'SELECT database, username, active, command FROM cron.job ORDER BY command'),
-	"app|shop_cron|t|CALL pointstore.reconcile('full')\napp|shop_cron|t|CALL pointstore.reconcile()", 'the jobs of doc/operations.md');
+	"app|shop_cron|t|CALL pointstore.reconcile('full')\napp|shop_cron|t|CALL pointstore.reconcile()\napp|shop_cron|t|SELECT pointstore.sequence_feed()", 'the jobs of doc/operations.md');
 is($node->safe_psql('app', q{SELECT rolsuper FROM pg_roles WHERE rolname = 'shop_cron'}), 'f', 'of an ordinary role');
 $node->safe_psql('app', q{UPDATE cron.job SET schedule = '@reboot'});
 
-# Restarts the server and waits until both jobs have ended; returns what their runs say.
+# Restarts the server and waits until its jobs have ended; returns what their runs say.
 sub run_jobs
 {
 	my $jobs = 'SELECT count(*) FROM cron.job_run_details WHERE end_time IS NOT NULL';
 	my $before = $node->safe_psql('app', $jobs);
 	my $last = $node->safe_psql('app', 'SELECT coalesce(max(id), 0) FROM pointstore.reconciliation_run');
 	$node->restart;
-	$node->poll_query_until('app', "SELECT ($jobs) = $before + 2") or die 'pg_cron has not run the jobs';
+	$node->poll_query_until('app', "SELECT ($jobs) = $before + 3") or die 'pg_cron has not run the jobs';
 	return $node->safe_psql('app', qq{SELECT scope, status, findings, triggered_by FROM pointstore.reconciliation_run
 		WHERE id > $last ORDER BY scope});
 }
 
 foreach my $way ('in workers', 'over connections')
 {
-	is(run_jobs(), "full|clean|0|manual\nincremental|clean|0|manual", "$way: both run, and nothing is wrong");
+	is(run_jobs(), "full|clean|0|manual\nincremental|clean|0|manual", "$way: all run, and nothing is wrong");
+	is($node->safe_psql('app', 'SELECT pointstore.feed_head() = count(*) FROM pointstore.event_store'), 't', "$way: each event has a position");
 	$node->safe_psql('app', q{SELECT pointstore.append_event('a7', 'Earned', 1)});
 	$node->safe_psql('app', q{SET session_replication_role = replica;
 		UPDATE pointstore.balance SET balance = balance + 1000 WHERE aggregate_id IN ('a7', 'a8')});
@@ -63,7 +64,7 @@ foreach my $way ('in workers', 'over connections')
 	$node->safe_psql('app', q{SELECT pointstore.repair(id) FROM pointstore.finding WHERE resolved_at IS NULL});
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_cron'\ncron.use_background_workers = off");
 }
-is($node->safe_psql('app', 'SELECT status, username, count(*) FROM cron.job_run_details GROUP BY 1, 2'), 'succeeded|shop_cron|8', 'pg_cron says so too');
+is($node->safe_psql('app', 'SELECT status, username, count(*) FROM cron.job_run_details GROUP BY 1, 2'), 'succeeded|shop_cron|12', 'pg_cron says so too');
 is(faults($node, 'app'), '', 'the store is sound');
 
 $node->stop;

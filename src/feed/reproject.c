@@ -93,7 +93,7 @@ pointstore_rebuild_projection(PG_FUNCTION_ARGS)
 				 errmsg("reset must not be null")));
 	PreventCommandIfReadOnly("rebuild_projection()");
 	require_own_transaction();
-	XactIsoLevel = XACT_READ_COMMITTED;
+	pointstore_read_committed();
 	pointstore_act_as_verifier(&scope);
 	AfterTriggerSetState(&immediate);
 	SPI_connect();

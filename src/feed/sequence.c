@@ -658,7 +658,7 @@ pointstore_sequence_feed(PG_FUNCTION_ARGS)
 	require_own_transaction();
 	(void) pointstore_store();
 	/* it reads what is committed now, whatever the session's default */
-	XactIsoLevel = XACT_READ_COMMITTED;
+	pointstore_read_committed();
 	pointstore_act_as_verifier(&scope);
 	pointstore_use_indexes();
 	if (!pointstore_is_sequenced())

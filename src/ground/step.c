@@ -30,6 +30,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "storage/predicate.h"
 #include "utils/fmgrprotos.h"
 #include "utils/portal.h"
 #include "utils/resowner.h"
@@ -123,6 +124,18 @@ void
 pointstore_let_go(void)
 {
 	pointstore_last_step();
+	XactIsoLevel = XACT_READ_COMMITTED;
+}
+
+/*
+ * Goes on in READ COMMITTED, in a transaction that has read, but not written. What it has read as a
+ * serializable one no longer counts: at the commit nobody asks for it.
+ */
+void
+pointstore_read_committed(void)
+{
+	if (XactIsoLevel == XACT_SERIALIZABLE)
+		ReleasePredicateLocks(false, false);
 	XactIsoLevel = XACT_READ_COMMITTED;
 }
 

@@ -22,6 +22,7 @@ extern TimestampTz pointstore_wait_ends(Interval *timeout);
 extern void pointstore_next_step(void);
 extern void pointstore_last_step(void);
 extern ErrorData *pointstore_attempt(bool (*what) (void *), void *arg);
+extern void pointstore_read_committed(void);
 extern bool pointstore_in_block(void);
 extern bool pointstore_has_written(void);
 extern Snapshot pointstore_push_snapshot(void);

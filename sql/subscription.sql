@@ -13,6 +13,7 @@ SELECT pointstore.create_subscription('subs', slots => NULL);
 SELECT pointstore.create_subscription('subs', slots => 0::smallint);
 SELECT pointstore.create_subscription('subs', slots => 1025::smallint);
 SELECT pointstore.create_subscription('subs', lease => '0');
+SELECT pointstore.create_subscription('subs', lease => '101 years');
 SELECT pointstore.create_subscription('subs', max_attempts => 0);
 SELECT pointstore.create_subscription('subs', on_failure => 'fly');
 SELECT pointstore.create_subscription('subs', event_types => ARRAY['E', NULL]);
@@ -282,6 +283,18 @@ SELECT * FROM pg_temp.take('subs', 'm1', 100);
 SELECT pg_temp.ack('subs', 19);
 SELECT pointstore.alter_subscription('subs', event_types => '{}', aggregate_prefix => '');
 SELECT event_types, aggregate_prefix FROM pointstore.subscription WHERE name = 'subs';
+-- altered under a claim: what was delivered may fail still; it is not retried, for the filter leaves it out by now
+SELECT pointstore.move_subscription('subs', :base);
+SELECT * FROM pg_temp.take('subs', 'm1', 3);
+SELECT pointstore.alter_subscription('subs', event_types => ARRAY['E0']);
+SELECT pg_temp.nack('subs', 3, 'retry', '0');
+SELECT checkpoint, member, blocked FROM pg_temp.slots WHERE subscription = 'subs';
+SELECT * FROM pg_temp.take('subs', 'm1', 1);
+SELECT pg_temp.nack('subs', 4, 'retry', '0');
+SELECT * FROM pg_temp.take('subs', 'm1', 1);
+SELECT pg_temp.ack('subs', 4);
+SELECT aggregate_id, position - :base AS pos, waiting FROM pointstore.subscription_retry WHERE subscription = 'subs' ORDER BY 1;
+SELECT pointstore.alter_subscription('subs', event_types => '{}'), pointstore.move_subscription('subs', pointstore.feed_head());
 SELECT pointstore.alter_subscription('subs', lease => '-1 s');
 
 -- slots: an account is always in one, and the hash is CRC-32C

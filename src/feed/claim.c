@@ -44,6 +44,8 @@
 #define IDLE_STEP 1000			/* positions in which nothing was found, until the checkpoint moves over them */
 #define GUARDED_PAUSE 100		/* ms, until another look at a slot that another session looks at */
 #define SHUNNED 1000			/* ms, in which other slots come before one of which an upcaster has raised what blames no event */
+#define FREED_PAUSE 1000		/* ms, the same where nobody tells that a slot is given back, or a subscription resumed */
+#define MOVED_AT_ONCE 64		/* slots that are idle, whose checkpoint one look moves: each costs a lock */
 #define LOOKS 3					/* where slots were another's when they were to be locked */
 #define CLAIM_LOCK_KIND 14		/* field of an advisory lock tag, which users' numbers do not reach */
 
@@ -63,17 +65,21 @@ typedef struct Look
 	bool		gone;			/* the one that is looked at */
 	bool		locked;			/* it is, and is written in any case */
 	bool		stopped;		/* the subscription was, by a lost claim */
+	int			moved_on;		/* slots that are idle, whose checkpoint was moved */
 	Claim	   *claim;
 } Look;
 
+static bool look_once(Look *look);
 static void begin_look(Look *look);
 static bool look_at_slots(Look *look);
 static bool read_definition(Look *look);
 static Slot *longest_waiting(Look *look, bool *tried);
 static bool is_eligible(Look *look, Slot *slot);
 static bool is_later(Look *look, TimestampTz at);
+static void look_again_after(Look *look, int pause);
 static bool look_at_slot(Look *look, Slot *slot);
 static bool take_guard(const Look *look, const Slot *slot, LOCKTAG *tag);
+static void guard_tag(text *subscription, int16 number, LOCKTAG *tag);
 static bool look_guarded(Look *look, Slot *slot);
 static bool lock_slot(Look *look, Slot *slot);
 static void lost_claim(Look *look, Slot *slot);
@@ -115,24 +121,39 @@ pointstore_claim_events(Subscription *subscription, text *member, int max_events
 		look.max_events = max_events;
 		look.claim = claim;
 		claim->next_look = DT_NOEND;
-		if (!subscription->running)
-			return false;
-		(void) pointstore_push_snapshot();
-		begin_look(&look);
-		found = look_at_slots(&look);
-		PopActiveSnapshot();
+		look.now = GetCurrentTimestamp();
+		found = look_once(&look);
 	} while (!found && look.moved && ++turns < LOOKS);
+	claim->unfinished = !found && look.looked_at >= PAGE_POSITIONS;
 	return found;
 }
 
-/* Whether there is something that could be claimed; else when the next look is worth it. */
+/* Whether there is something that could be claimed; else when the next look is worth it: at once, where this one was not at the head. */
 bool
 pointstore_is_claimable(Subscription *subscription, TimestampTz *next_look)
 {
 	Claim		claim;
 	bool		found = pointstore_claim_events(subscription, NULL, 1, &claim);
 
-	*next_look = claim.next_look;
+	*next_look = claim.unfinished ? DT_NOBEGIN : claim.next_look;
+	return found;
+}
+
+/* Looks at all slots, unless the subscription does not run. */
+static bool
+look_once(Look *look)
+{
+	bool		found = false;
+
+	if (look->subscription->running)
+	{
+		(void) pointstore_push_snapshot();
+		begin_look(look);
+		found = look_at_slots(look);
+		PopActiveSnapshot();
+	}
+	if (!look->subscription->running)
+		look_again_after(look, FREED_PAUSE);
 	return found;
 }
 
@@ -149,7 +170,6 @@ begin_look(Look *look)
 	look->have_some = palloc0(sizeof(bool) * n);
 	for (i = 0; i < n; i++)
 		look->after[i] = pointstore_looked_at(&look->slots[i], name);
-	look->now = GetCurrentTimestamp();
 	look->head = pointstore_published_head();
 	if (look->head == 0)
 		look->head = pointstore_read_head();
@@ -222,7 +242,12 @@ is_eligible(Look *look, Slot *slot)
 {
 	bool		retries;
 
-	if ((slot->claimed && is_later(look, slot->leased_until)) || is_later(look, slot->not_before))
+	if (slot->claimed && is_later(look, slot->leased_until))
+	{
+		look_again_after(look, FREED_PAUSE);
+		return false;
+	}
+	if (is_later(look, slot->not_before))
 		return false;
 	retries = !is_later(look, slot->retry_at);
 	return retries || slot->claimed || look->after[slot->number] < look->head;
@@ -238,7 +263,14 @@ is_later(Look *look, TimestampTz at)
 	return true;
 }
 
-/* Looks at a slot, unless another session does or has just claimed it: that keeps the lock until its transaction ends. */
+/* Nobody tells when something can be had that cannot be now: it is looked for again. */
+static void
+look_again_after(Look *look, int pause)
+{
+	(void) is_later(look, TimestampTzPlusMilliseconds(look->now, pause));
+}
+
+/* Looks at a slot, unless another session does or has just written it: that keeps the lock until its transaction ends. */
 static bool
 look_at_slot(Look *look, Slot *slot)
 {
@@ -247,14 +279,13 @@ look_at_slot(Look *look, Slot *slot)
 
 	if (!take_guard(look, slot, &tag))
 	{
-		/* nobody tells when that one is done */
-		(void) is_later(look, TimestampTzPlusMilliseconds(look->now, GUARDED_PAUSE));
+		look_again_after(look, GUARDED_PAUSE);
 		return false;
 	}
 	if (look->member == NULL)
 		return slot->claimed || slot->retry_at <= look->now || claim_new(look, slot);
 	found = look_guarded(look, slot);
-	if (!found)
+	if (!found && !look->locked)
 		(void) LockRelease(&tag, ExclusiveLock, false);
 	return found;
 }
@@ -263,17 +294,23 @@ look_at_slot(Look *look, Slot *slot)
 static bool
 take_guard(const Look *look, const Slot *slot, LOCKTAG *tag)
 {
-	text	   *name = look->subscription->name;
 	int			others = 0;
-	uint32		hash = hash_bytes((const unsigned char *) VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, hash, (uint32) slot->number, CLAIM_LOCK_KIND);
+	guard_tag(look->subscription->name, slot->number, tag);
 	if (look->member == NULL)
 	{
 		pfree(GetLockConflicts(tag, ExclusiveLock, &others));
 		return others == 0;
 	}
 	return LockAcquire(tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+guard_tag(text *subscription, int16 number, LOCKTAG *tag)
+{
+	uint32		hash = hash_bytes((const unsigned char *) VARDATA_ANY(subscription), VARSIZE_ANY_EXHDR(subscription));
+
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, hash, (uint32) number, CLAIM_LOCK_KIND);
 }
 
 /* A claim that was lost is dealt with first. Retries have their turn, but not twice in a row where there is something new. */
@@ -303,7 +340,10 @@ lock_slot(Look *look, Slot *slot)
 	if (look->gone)
 		return false;
 	if (!look->locked && !pointstore_lock_slot_as_read(slot, look->subscription->name))
+	{
 		look->moved = look->gone = true;
+		look_again_after(look, GUARDED_PAUSE);
+	}
 	look->locked = !look->gone;
 	return look->locked;
 }
@@ -562,13 +602,24 @@ found_nothing(Look *look, Slot *slot, const FeedPage *page)
 	slot->attempt = slot->lost = 0;
 }
 
-/* Whether a slot, which is nobody's, is so far behind a position up to which it has nothing that it is put there, locked, to be written. */
+/*
+ * Whether a slot, which is nobody's, is so far behind a position up to which it has nothing that it is put there, locked, to be
+ * written. Others know by the lock in memory that they cannot have it before this transaction ends.
+ */
 static bool
 is_idle_for_long(Look *look, Slot *slot, int64 position)
 {
-	if (look->member == NULL || slot->claimed || position - slot->checkpoint < IDLE_STEP ||
-		!pointstore_lock_slot_as_read(slot, look->subscription->name))
+	LOCKTAG		tag;
+
+	if (look->member == NULL || slot->claimed || position - slot->checkpoint < IDLE_STEP || look->moved_on == MOVED_AT_ONCE ||
+		!take_guard(look, slot, &tag))
 		return false;
+	if (!pointstore_lock_slot_as_read(slot, look->subscription->name))
+	{
+		(void) LockRelease(&tag, ExclusiveLock, false);
+		return false;
+	}
+	look->moved_on++;
 	slot->checkpoint = position;
 	slot->attempt = slot->lost = 0;
 	return true;
@@ -619,12 +670,16 @@ pointstore_ack_claim(const Subscription *subscription, int16 number, int64 epoch
 static void
 require_claim(const Subscription *subscription, Slot *slot, int16 number, int64 epoch, bool claimed)
 {
+	LOCKTAG		tag;
 	bool		found;
 
 	if (number < 0 || number >= subscription->slots)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("subscription \"%s\" has no slot %d", text_to_cstring(subscription->name), number)));
+	/* who looks for something to claim passes over it until this transaction ends; who does already is not waited for */
+	guard_tag(subscription->name, number, &tag);
+	(void) LockAcquire(&tag, ExclusiveLock, false, true);
 	(void) pointstore_push_snapshot();
 	found = pointstore_find_slot(slot, subscription->name, number);
 	PopActiveSnapshot();
@@ -671,7 +726,7 @@ refuse_position(const Subscription *subscription, const Slot *slot, int64 positi
 			 errdetail("checkpoint=%lld, delivered=%lld", (long long) slot->checkpoint, (long long) slot->delivered)));
 }
 
-/* The same of an account's events. */
+/* The same of an account's events: the slot's checkpoint stays, they are below it. */
 static int64
 ack_retry(const Subscription *subscription, Slot *slot, int64 position)
 {
@@ -683,7 +738,7 @@ ack_retry(const Subscription *subscription, Slot *slot, int64 position)
 	if (!pointstore_find_set_aside(&account, subscription, slot->number, slot->retried))
 		all = true;
 	else if (position < account.position)
-		return account.position - 1;
+		return slot->checkpoint;
 	else
 		all |= !pointstore_retry_done(subscription, slot, &account, position);
 	if (all)
@@ -694,7 +749,7 @@ ack_retry(const Subscription *subscription, Slot *slot, int64 position)
 		slot->leased_until = lease_end(subscription);
 	}
 	pointstore_write_slot(slot, subscription->name);
-	return position;
+	return slot->checkpoint;
 }
 
 /* An event has failed: those before it are done, the claim ends. */
@@ -714,16 +769,19 @@ pointstore_nack_claim(const Subscription *subscription, const Nack *nack)
 	pointstore_write_slot(&slot, subscription->name);
 }
 
+/* The filter may be another by now than that by which the event was delivered. */
 static void
 nack_new(const Subscription *subscription, Slot *slot, int64 position, const Failure *failure)
 {
+	Subscription unfiltered = *subscription;
 	FeedPage	page = {.after = position - 1, .upto = position, .max_events = 1};
 	SetAside	account = {.position = position};
 
 	if (position <= slot->checkpoint || position > slot->delivered)
 		refuse_position(subscription, slot, position);
+	unfiltered.event_types = unfiltered.prefix = 0;
 	(void) pointstore_push_snapshot();
-	pointstore_read_new(subscription, slot, &page, NULL);
+	pointstore_read_new(&unfiltered, slot, &page, NULL);
 	PopActiveSnapshot();
 	if (page.nevents == 0)
 		refuse_position(subscription, slot, position);

@@ -22,6 +22,7 @@ typedef struct Claim
 	int			attempt;		/* 1: the first event comes for the first time */
 	text	   *retried;		/* the account whose waiting events these are; null: new ones of the slot */
 	FeedPage	page;			/* page.nevents of page.events, rows as page.desc says, in memory of the caller's */
+	bool		unfinished;		/* nothing was found in as many positions as one look examines: there are more */
 	TimestampTz next_look;		/* where nothing was found: when a lease or a pause ends; DT_NOEND: none */
 } Claim;
 
@@ -39,7 +40,7 @@ typedef struct Nack
 /* Claims what there is, by the definition as it is by then; false: nothing, now. Waits for nobody. */
 extern bool pointstore_claim_events(Subscription *subscription, text *member, int max_events, Claim *claim);
 
-/* Whether there is something to claim, else when it is worth another look; DT_NOEND: when the head has moved. */
+/* Whether there is something to claim, else when it is worth another look; DT_NOBEGIN: at once, DT_NOEND: when the head has moved. */
 extern bool pointstore_is_claimable(Subscription *subscription, TimestampTz *next_look);
 
 /* Done up to a position. Returns the checkpoint. PS014: the slot has passed to another; 22023: that was not delivered. */

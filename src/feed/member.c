@@ -90,7 +90,7 @@ begin_member_verb(PointstoreScope *scope, Subscription *subscription, text *name
 				 errmsg("\"%s\" is a projection", text_to_cstring(name))));
 }
 
-/* Claims what there is, or waits for it. A snapshot that stays as it was would never show it. */
+/* Claims what there is, or waits for it, unless it has looked at enough. A snapshot that stays as it was would never show it. */
 static bool
 claim_or_wait(Subscription *subscription, text *member, int max_events, TimestampTz until, Claim *claim)
 {
@@ -100,7 +100,7 @@ claim_or_wait(Subscription *subscription, text *member, int max_events, Timestam
 
 		if (pointstore_claim_events(subscription, member, max_events, claim))
 			return true;
-		if (GetCurrentTimestamp() >= until || IsolationUsesXactSnapshot() || !subscription->running)
+		if (claim->unfinished || GetCurrentTimestamp() >= until || IsolationUsesXactSnapshot() || !subscription->running)
 			return false;
 		wait_until(head, claim->next_look, until);
 	}
@@ -185,7 +185,8 @@ await_work(text *name, TimestampTz until)
 		if (ready || GetCurrentTimestamp() >= until)
 			return ready;
 		pointstore_let_go();
-		wait_until(head, next_look, until);
+		if (next_look != DT_NOBEGIN)
+			wait_until(head, next_look, until);
 	}
 }
 

@@ -53,7 +53,7 @@ static void rewrite_slots(const Subscription *subscription, Slot *slots);
 static void divide_anew(const Subscription *subscription, const Subscription *former, const Slot *slots);
 static Slot *lock_slots(const Subscription *subscription);
 static void forget_accounts(text *name);
-static void insert_slots(text *name, int16 slots, int64 checkpoint);
+static void insert_slots(text *name, int16 slots, int64 checkpoint, int64 epoch);
 static void log_action(const char *action, const Subscription *subscription, int64 position, text *error);
 
 /*
@@ -250,7 +250,7 @@ pointstore_insert_subscription(const Subscription *subscription, int64 start_aft
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("subscription \"%s\" already exists", text_to_cstring(subscription->name))));
 	SPI_finish();
-	insert_slots(subscription->name, subscription->slots, start_after);
+	insert_slots(subscription->name, subscription->slots, start_after, 0);
 	log_action("create", subscription, start_after, NULL);
 }
 
@@ -260,12 +260,15 @@ check_definition(const Subscription *subscription)
 {
 	static const char *const failures[] = {"park", "stop"};
 	Interval	zero = {0};
+	Interval	century = {.month = 12 * 100};
 	const char *wrong = NULL;
 
 	if (subscription->slots < 1 || subscription->slots > MAX_SLOTS)
 		wrong = psprintf("slots must be 1 to %d, not %d", MAX_SLOTS, subscription->slots);
 	if (!DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(subscription->lease), IntervalPGetDatum(&zero))))
 		wrong = "lease must be longer than nothing";
+	if (DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(subscription->lease), IntervalPGetDatum(&century))))
+		wrong = "lease must be a hundred years at most";
 	if (subscription->max_attempts < 1 || subscription->max_retrying < 0)
 		wrong = "max_attempts must be above 0, and max_retrying not below";
 	if (subscription->batch < 1 || subscription->batch > MAX_BATCH)
@@ -278,15 +281,16 @@ check_definition(const Subscription *subscription)
 				 errmsg("%s", wrong)));
 }
 
+/* Slots at a checkpoint, whose epochs are above one. */
 static void
-insert_slots(text *name, int16 slots, int64 checkpoint)
+insert_slots(text *name, int16 slots, int64 checkpoint, int64 epoch)
 {
 	static PointstorePlan plan = {
 		.sql = "INSERT INTO pointstore.subscription_slot (subscription, slot, checkpoint, epoch)"
 		" SELECT $1, g, $3, $4 FROM pg_catalog.generate_series(0, $2" MINUS "1) g",
 		.nargs = 4, .argtypes = {TEXTOID, INT4OID, INT8OID, INT8OID}
 	};
-	Slot		first = {0};
+	Slot		first = {.epoch = epoch};
 	Datum		values[4] = {PointerGetDatum(name), Int32GetDatum(slots), Int64GetDatum(checkpoint)};
 
 	pointstore_new_epoch(&first);
@@ -493,9 +497,10 @@ divide_anew(const Subscription *subscription, const Subscription *former, const 
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	Datum		value = PointerGetDatum(former->name);
+	int64		epoch = 0;
 	int			i;
 
-	for (i = 0; i < former->slots; i++)
+	for (i = 0; i < former->slots; epoch = Max(epoch, slots[i++].epoch))
 		if (slots[i].checkpoint != slots[0].checkpoint || slots[i].blocked > 0 || slots[i].claimed)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -507,7 +512,7 @@ divide_anew(const Subscription *subscription, const Subscription *former, const 
 	SPI_connect();
 	pointstore_execute(&plan, &value, NULL, false);
 	SPI_finish();
-	insert_slots(subscription->name, subscription->slots, slots[0].checkpoint);
+	insert_slots(subscription->name, subscription->slots, slots[0].checkpoint, epoch);
 }
 
 /* move_subscription(name, after) */

@@ -222,6 +222,18 @@ foreach my $call ("work('due', '180 s')", "feed(pointstore.feed_head(), '180 s')
 	like($said, qr/^(t|[0-9]+)$/, 'and is woken');
 }
 
+# a slot that is given back while others wait for work, a subscription that is resumed
+foreach my $verb ("SELECT pointstore.release('due', slot, epoch) FROM pointstore.subscription_slot WHERE subscription = 'due'", "SELECT pointstore.resume_subscription('due')")
+{
+	my ($in, $said, $why) = ('', '', '');
+	value($verb =~ /release/ ? "SELECT count(*) FROM pointstore.claim('due', 'm')" : "SELECT pointstore.pause_subscription('due')");
+	my $waiting = IPC::Run::start([ "$bin/psql", '-XAtq', '-d', $node->connstr('postgres'), '-c', "CALL pointstore.wait_for_work('due', '180 s')", '-c', 'SELECT clock_timestamp()' ], \$in, \$said, \$why);
+	ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'CALL pointstore.wait_for_%' AND wait_event_type = 'Extension'"), 'who waits for work');
+	my $freed = value("WITH v AS MATERIALIZED ($verb) SELECT clock_timestamp() FROM v");
+	$waiting->finish;
+	is(value("SELECT '" . ($said =~ s/^t\n//r) . "'::timestamptz < '$freed'::timestamptz + '8 s'"), 't', 'has it soon when it is given back');
+}
+
 # a crash: what was acknowledged is done, what was claimed is claimed
 my $before = value("SELECT epoch FROM pointstore.claim('poison', 'crash', 5) LIMIT 1");
 $node->stop('immediate');
@@ -243,6 +255,28 @@ foreach my $table (qw(subscription subscription_slot subscription_account subscr
 	is($node->safe_psql('copy', $sum), value($sum), "$table is what it was");
 }
 is($node->safe_psql('copy', "SELECT count(*) FROM pointstore.claim('dumped', 'm', 5)"), 5, 'a restored subscription goes on');
+
+# more that a filter leaves out than one look examines: neither is it waited for, nor is one call long
+value("INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) SELECT 'a' || i % $accounts, 'E', 1 FROM generate_series(1, 100500) i");
+append(1, 'Rare');
+sequenced();
+value("SELECT pointstore.create_subscription('rare', event_types => ARRAY['Rare'], slots => 2::smallint)");
+is(value("SELECT count(*) FROM pointstore.claim('rare', 'm')"), 0, 'one look ends before it');
+is(value("SELECT min(checkpoint) FROM pointstore.subscription_status WHERE subscription = 'rare'"), 100000, 'and the checkpoint is there');
+value("SELECT pointstore.move_subscription('rare', 0)");
+is(value("SELECT clock_timestamp() AS begun \\gset\nCALL pointstore.wait_for_work('rare', '100 s');\nSELECT clock_timestamp() < :'begun'::timestamptz + '8 s'"), "t\nt", 'work that is far away is found');
+# slots that were idle are moved by a claim; who waits for them waits for that to end
+value("SELECT pointstore.create_subscription('idle', NULL, 2::smallint)");
+value("INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) SELECT 'a1', 'E', 1 FROM generate_series(1, 2000) i");
+sequenced();
+my ($in, $said) = ("BEGIN; SELECT count(*) FROM pointstore.claim('idle', 'm', 5000);\n", '');
+my $claiming = IPC::Run::start([ "$bin/psql", '-XAtq', '-d', $node->connstr('postgres') ], '<', \$in, '>', \$said);
+$claiming->pump until $said =~ /2000/;
+append(40);
+sequenced();
+is(value("CALL pointstore.wait_for_work('idle', '0.3 s')"), 'f', 'it is not to be had before');
+$claiming->finish;
+is(value("CALL pointstore.wait_for_work('idle', '100 s')"), 't', 'and is then');
 
 is(faults($node, 'postgres'), '', 'the store is sound');
 $node->stop;

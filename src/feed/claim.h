@@ -11,6 +11,8 @@
 #ifndef POINTSTORE_CLAIM_H
 #define POINTSTORE_CLAIM_H
 
+#include "storage/lock.h"
+
 #include "feed/page.h"
 #include "feed/subscription.h"
 
@@ -26,30 +28,15 @@ typedef struct Claim
 	TimestampTz next_look;		/* where nothing was found: when a lease or a pause ends; DT_NOEND: none */
 } Claim;
 
-/* What a nack says. */
-typedef struct Nack
-{
-	int16		slot;
-	int64		epoch;
-	int64		position;		/* the event that failed; those before it are done */
-	text	   *error;			/* may be null */
-	const char *action;			/* retry, park, skip, stop */
-	Interval   *retry_in;		/* null: growing pauses */
-} Nack;
-
 /* Claims what there is, by the definition as it is by then; false: nothing, now. Waits for nobody. */
 extern bool pointstore_claim_events(Subscription *subscription, text *member, int max_events, Claim *claim);
 
 /* Whether there is something to claim, else when it is worth another look; DT_NOBEGIN: at once, DT_NOEND: when the head has moved. */
 extern bool pointstore_is_claimable(Subscription *subscription, TimestampTz *next_look);
 
-/* Done up to a position. Returns the checkpoint. PS014: the slot has passed to another; 22023: that was not delivered. */
-extern int64 pointstore_ack_claim(const Subscription *subscription, int16 slot, int64 epoch, int64 position);
-extern void pointstore_nack_claim(const Subscription *subscription, const Nack *nack);
+/* The lock in memory of a slot. */
+extern void pointstore_guard_tag(text *subscription, int16 number, LOCKTAG *tag);
 
-extern TimestampTz pointstore_renew_claim(const Subscription *subscription, int16 slot, int64 epoch);
-
-/* Gives the slot back without blame; it is not claimed again before delay is over (null: at once). */
-extern void pointstore_release_claim(const Subscription *subscription, int16 slot, int64 epoch, Interval *delay, bool counts);
+extern TimestampTz pointstore_lease_end(const Subscription *subscription);
 
 #endif							/* POINTSTORE_CLAIM_H */

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "feed/claim.h"
+#include "feed/settle.h"
 #include "feed/signal.h"
 #include "ground/compat.h"
 #include "ground/name.h"

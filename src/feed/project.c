@@ -48,6 +48,7 @@
 #include "feed/page.h"
 #include "feed/project.h"
 #include "feed/projection.h"
+#include "feed/settle.h"
 #include "feed/subscription.h"
 #include "feed/upcast.h"
 #include "ground/compat.h"

@@ -125,7 +125,9 @@ $$;
 -- a table that is made meanwhile locks nobody out
 SELECT pointstore.rebuild_projection('pj', 'model.truncate()') - :start AS head;
 DELETE FROM model.call;
+SET default_transaction_isolation = 'serializable';
 SELECT pointstore.rebuild_projection('pj', 'model.reset()') - :start AS head;
+RESET default_transaction_isolation;
 SELECT * FROM model.total ORDER BY 1;
 SELECT events, first - :start AS first, last - :start AS last, replaying FROM model.call ORDER BY n;
 SELECT status, lag, blocked, last_error FROM pointstore.projection_status;

@@ -37,6 +37,7 @@ export PG_CONFIG
 #   make, make install    builds the library, and installs it into the PostgreSQL of PG_CONFIG=...
 #   make installcheck     regression and isolation tests, in a running server (PGHOST, PGUSER: a superuser)
 #   make check            every test, on clusters of its own; SUITES="regress isolation pgtap tap": some
+#   make soak             the models of the feed with ten minutes and a thousand kills, and test/soak; CHECK_FEED_SECONDS=, CHECK_KILLS=: others
 #   make check-examples   the examples, against brokers of their own; EXAMPLES="relay": some
 #   make coverage         the same with gcov
 #   make demo, demo-stop  a week of a loyalty programme on one screen, on a cluster of its own
@@ -46,7 +47,7 @@ export PG_CONFIG
 #   make clean            removes what was built
 
 # What installs its packages itself, and runs clusters of its own.
-scripts = help check check-examples coverage demo demo-stop bench bench-quick
+scripts = help check soak check-examples coverage demo demo-stop bench bench-quick
 .PHONY: $(scripts)
 ifneq (,$(filter $(scripts),$(MAKECMDGOALS)))
 
@@ -54,6 +55,8 @@ help:
 	@awk -F ' *# ' '/^# targets:/ { list = 1; next } !/^# / { list = 0 } list { print $$2 }' $(firstword $(MAKEFILE_LIST))
 check:
 	@test/env/check $(SUITES)
+soak:
+	@CHECK_SOAK=1 CHECK_KILLS=$${CHECK_KILLS:-1000} CHECK_FEED_SECONDS=$${CHECK_FEED_SECONDS:-600} test/env/check tap
 check-examples:
 	@test/env/check-examples $(EXAMPLES)
 coverage:

@@ -28,12 +28,14 @@
 #include "feed/sequence.h"
 #include "feed/sequencer.h"
 #include "feed/signal.h"
+#include "feed/snapshotter.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/owner.h"
 #include "ground/row.h"
 #include "ground/stat.h"
 #include "ground/step.h"
+#include "ground/wake.h"
 #include "submit/combiner.h"
 #include "submit/queue.h"
 #include "submit/submit.h"
@@ -70,6 +72,7 @@ _PG_init(void)
 	pointstore_blame_init();
 	pointstore_projector_init();
 	pointstore_reproject_init();
+	pointstore_snapshotter_init();
 	pointstore_launcher_init();
 	MarkGUCPrefixReserved("pointstore");
 	RegisterXactCallback(at_transaction, NULL);
@@ -87,7 +90,8 @@ request_memory(void)
 {
 	if (earlier_request_hook != NULL)
 		earlier_request_hook();
-	RequestAddinShmemSpace(add_size(add_size(pointstore_stat_memory(), pointstore_queue_memory()), pointstore_feed_memory()));
+	RequestAddinShmemSpace(add_size(add_size(pointstore_stat_memory(), pointstore_queue_memory()),
+									add_size(pointstore_feed_memory(), pointstore_wake_memory())));
 }
 
 static void
@@ -99,6 +103,7 @@ set_up_memory(void)
 	pointstore_stat_set_up();
 	pointstore_queue_set_up();
 	pointstore_feed_set_up();
+	pointstore_wake_set_up();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -113,6 +118,7 @@ at_transaction(XactEvent event, void *arg)
 		pointstore_step_ended(event == XACT_EVENT_COMMIT);
 		pointstore_sequence_ended(event == XACT_EVENT_COMMIT);
 		tell_sequencer(event);
+		pointstore_wake_ended(event == XACT_EVENT_COMMIT);
 		pointstore_forget_notes();
 		pointstore_forget_kinds();
 		pointstore_forget_locks();

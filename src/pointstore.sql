@@ -105,6 +105,7 @@ BEGIN
 
     PERFORM pointstore.give_store(owner);
     PERFORM pointstore.grant_owner(owner);
+    PERFORM pointstore.wake_workers();
     RETURN 'created';
 END
 $$;
@@ -251,6 +252,7 @@ BEGIN
     END IF;
     PERFORM pointstore.check_sequence();
     PERFORM pointstore.check_store();
+    PERFORM pointstore.wake_workers();
 
     IF found = installed AND tables = 0 AND views = 0 AND triggers = 0 AND granted THEN
         RETURN 'current';

@@ -88,7 +88,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.account_kind.amount_required IS 'whether an event inserted by hand must give its amount (22004); false, the default: what is left out is what the balance changed by';
     COMMENT ON COLUMN pointstore.account_kind.reducer IS 'function (state jsonb, event pointstore.event) returns jsonb, not null, from which aggregate_state() makes the state; kept with its schema; null = none. Called as its owner, one of a superuser as the store''s owner or, where he is one too, as the caller, in a security-restricted operation with search_path pg_catalog, pg_temp and TimeZone UTC, unless its own SET says otherwise. 42501: who writes it, or the store''s owner, may not have it called so';
     COMMENT ON COLUMN pointstore.account_kind.reducer_version IS 'the user''s: another number makes snapshots stale, for changes that the reducer''s own definition does not show, such as one of a function that it calls; null = 0';
-    COMMENT ON COLUMN pointstore.account_kind.snapshot_every IS 'after how many events of an account a snapshot of its state is due; kept for a worker, which does not go by it yet: take_snapshot() takes them. null = never';
+    COMMENT ON COLUMN pointstore.account_kind.snapshot_every IS 'after how many events of an account the worker takes a snapshot of its state, at versions that are multiples of it; null = never';
 
     COMMENT ON TABLE pointstore.balance IS 'What each hybrid account holds now. A change must raise version by 1 (PS001) and come with its event before commit (PS010)';
     COMMENT ON COLUMN pointstore.balance.aggregate_id IS 'name of the account, 1 to 512 bytes';

@@ -45,6 +45,7 @@
 #include "ground/sql.h"
 #include "ground/step.h"
 #include "ground/store.h"
+#include "ground/wake.h"
 
 PG_FUNCTION_INFO_V1(pointstore_create_projection);
 PG_FUNCTION_INFO_V1(pointstore_drop_projection);
@@ -99,6 +100,7 @@ pointstore_create_projection(PG_FUNCTION_ARGS)
 	SPI_connect();
 	store_definition(&subscription, PG_GETARG_OID(1), PG_ARGISNULL(2), PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2));
 	SPI_finish();
+	pointstore_wake_at_commit();
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_VOID();
 }

@@ -7,6 +7,10 @@
  * the same. Its stamp was read before the first event; where a function was replaced since then the state may be of both,
  * and is not kept.
  *
+ * The worker (snapshotter.c) keeps the state at versions that are multiples of the kind's snapshot_every, in goes of
+ * GO_EVENTS at most: where one ends before, what it has come to is kept, to go on from. What the reducer writes
+ * then is rolled back. Of an account it leaves the newest KEPT snapshots.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -18,6 +22,7 @@
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
+#include "feed/snapshot.h"
 #include "feed/state.h"
 #include "ground/identity.h"
 #include "ground/name.h"
@@ -30,6 +35,20 @@
 PG_FUNCTION_INFO_V1(pointstore_take_snapshot);
 PG_FUNCTION_INFO_V1(pointstore_drop_snapshots);
 
+#define GO_EVENTS 10000
+#define KEPT "2"				/* beside the one that was just taken */
+
+/* A go of the worker's. */
+typedef struct Go
+{
+	const StateAccount *account;
+	const Reducer *reducer;
+	Fold	   *fold;
+	int64		upto;
+} Go;
+
+static bool fold_go(void *arg);
+static void prune(const StateAccount *account);
 static void refuse_replaced(const StateAccount *account, const Reducer *reducer);
 static void keep(const StateAccount *account, const Fold *fold, const char *stamp);
 
@@ -106,6 +125,66 @@ keep(const StateAccount *account, const Fold *fold, const char *stamp)
 	pointstore_execute(&insert, values, NULL, false);
 	values[1] = values[3];
 	pointstore_execute(&delete, values, NULL, false);
+}
+
+/*
+ * The worker's: keeps the state at the last version that is a multiple of every, if there is none yet from
+ * there on, acting as the store's owner, inside an SPI connection. True: this go was not enough.
+ */
+bool
+pointstore_bring_snapshot(const StateAccount *account, int64 every)
+{
+	Fold		fold = {.context = CurrentMemoryContext};
+	Go			go = {.account = account, .fold = &fold};
+	int64		goal = account->last - account->last % every;
+	Reducer    *reducer;
+	ErrorData  *error;
+
+	if (goal == 0)
+		return false;
+	go.reducer = reducer = pointstore_load_reducer(account);
+	pointstore_begin_fold(&fold, InvalidOid);
+	(void) pointstore_find_snapshot(&fold, account->aggregate_id, account->last, reducer->stamp);
+	if (fold.version >= goal)
+		return false;
+	go.upto = Min(goal, fold.version + GO_EVENTS);
+	error = pointstore_attempt(fold_go, &go);
+	if (error != NULL)
+		ReThrowError(error);
+	refuse_replaced(account, reducer);
+	keep(account, &fold, reducer->stamp);
+	prune(account);
+	return go.upto < goal;
+}
+
+/* In a subtransaction, of which nothing stays but the state. */
+static bool
+fold_go(void *arg)
+{
+	Go		   *go = arg;
+	MemoryContext old;
+
+	SPI_connect();
+	old = MemoryContextSwitchTo(go->fold->context);
+	go->fold->reducer = pointstore_load_function(go->reducer->function);
+	MemoryContextSwitchTo(old);
+	pointstore_fold_upto(go->fold, go->account->aggregate_id, go->upto, go->reducer->upcasters);
+	SPI_finish();
+	return false;
+}
+
+/* Drops all but the newest snapshots of an account. */
+static void
+prune(const StateAccount *account)
+{
+	static PointstorePlan plan = {
+		.sql = "DELETE FROM pointstore.snapshot s WHERE s.aggregate_id" EQ "$1 AND s.version" LT
+		"(SELECT o.version FROM pointstore.snapshot o WHERE o.aggregate_id" EQ "$1 ORDER BY o.version DESC LIMIT 1 OFFSET " KEPT ")",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	Datum		value = PointerGetDatum(account->aggregate_id);
+
+	pointstore_execute(&plan, &value, NULL, false);
 }
 
 /* drop_snapshots(kind, aggregate_id): how many. */

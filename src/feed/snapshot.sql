@@ -26,10 +26,18 @@ BEGIN
         at           timestamptz NOT NULL DEFAULT clock_timestamp(),
         PRIMARY KEY (aggregate_id, version)
     );
+    CREATE TABLE pointstore.snapshot_progress (
+        kind           text PRIMARY KEY,
+        stamp          text NOT NULL,
+        snapshot_every integer NOT NULL,
+        position       bigint NOT NULL,
+        upto           text COLLATE "C",
+        again          boolean NOT NULL DEFAULT false
+    ) WITH (fillfactor = 50);
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_snapshots() IS
-'Creates the table of snapshots. Called by create_store() and upgrade_store(); superusers only.';
+'Creates the tables of snapshots. Called by create_store() and upgrade_store(); superusers only.';
 
 CREATE FUNCTION pointstore.comment_on_snapshots()
 RETURNS void LANGUAGE plpgsql
@@ -42,7 +50,15 @@ BEGIN
     COMMENT ON COLUMN pointstore.snapshot.state IS 'what the reducer made of the events so far';
     COMMENT ON COLUMN pointstore.snapshot.stamp IS 'digest of the definitions of the reducer and of all upcasters and of account_kind.reducer_version, a colon, and the id of the event; where it is not that of now the snapshot is passed over';
     COMMENT ON COLUMN pointstore.snapshot.at IS 'clock when it was taken';
+
+    COMMENT ON TABLE pointstore.snapshot_progress IS 'How far the worker is that takes snapshots, a row for each kind with snapshot_every: written by it alone. Of a kind whose row is deleted it goes through all accounts anew';
+    COMMENT ON COLUMN pointstore.snapshot_progress.kind IS 'the kind';
+    COMMENT ON COLUMN pointstore.snapshot_progress.stamp IS 'by which its snapshots are known: what comes before the colon in snapshot.stamp. When it is another all accounts of the kind are gone through';
+    COMMENT ON COLUMN pointstore.snapshot_progress.snapshot_every IS 'as the kind had it; when it is another all accounts are gone through';
+    COMMENT ON COLUMN pointstore.snapshot_progress.position IS 'events up to this position of the feed have been looked at';
+    COMMENT ON COLUMN pointstore.snapshot_progress.upto IS 'the last account looked at, in the order of the bytes of their ids, of those that are gone through; null: they have been';
+    COMMENT ON COLUMN pointstore.snapshot_progress.again IS 'whether they are gone through once more, since some were not finished';
 END
 $$;
 COMMENT ON FUNCTION pointstore.comment_on_snapshots() IS
-'Puts the comments on the table of snapshots. Called by create_store() and upgrade_store(); superusers only.';
+'Puts the comments on the tables of snapshots. Called by create_store() and upgrade_store(); superusers only.';

@@ -33,6 +33,7 @@
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/step.h"
+#include "ground/wake.h"
 
 PG_FUNCTION_INFO_V1(pointstore_create_subscription);
 PG_FUNCTION_INFO_V1(pointstore_drop_subscription);
@@ -371,6 +372,7 @@ Datum
 pointstore_resume_subscription(PG_FUNCTION_ARGS)
 {
 	set_status(fcinfo, "running", "resume");
+	pointstore_wake_at_commit();	/* it may be a projection */
 	PG_RETURN_VOID();
 }
 

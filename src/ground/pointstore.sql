@@ -31,6 +31,7 @@ AS $$
     ('subscription_log',          'r', '1.3'),
     ('upcaster',                  'r', '1.3'),
     ('snapshot',                  'r', '1.3'),
+    ('snapshot_progress',         'r', '1.3'),
     ('projection',                'r', '1.3'),
     ('replay_run',                'r', '1.3'),
     ('replay_difference',         'r', '1.3'),

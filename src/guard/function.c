@@ -24,6 +24,7 @@
 #include "ground/function.h"
 #include "ground/name.h"
 #include "ground/store.h"
+#include "ground/wake.h"
 #include "guard/trigger.h"
 
 PG_FUNCTION_INFO_V1(pointstore_guard_function);
@@ -58,6 +59,8 @@ pointstore_guard_function(PG_FUNCTION_ARGS)
 	row = is_update ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	att = function_column(trigger, is_kind ? "reducer" : "function");
 	name = pointstore_text_column(row, trigger, att);
+	if (is_kind)
+		pointstore_wake_at_commit();	/* it may have snapshots from now on */
 	if (name == NULL || (is_update && !pointstore_column_differs(trigger, att)))
 		return PointerGetDatum(row);
 	function = pointstore_find_function(text_to_cstring(name), sort, false);

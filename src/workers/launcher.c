@@ -17,6 +17,10 @@
  * makes no full run early, and after runs that failed, or whose session died, the
  * next one of that scope waits twice as long each time.
  *
+ * Sequencers, and those who run projections or take snapshots, stay as long as there is something for them in the database, and
+ * leave where there is nothing. The launcher then looks again after a pause that grows up to a minute,
+ * or when it is woken by who has made something for them (ground/wake.c). One that was ended comes again after seconds.
+ *
  * A worker connects as no role in particular, since the store's owner need not be
  * able to log in, and all that it does of the store it does as the owner (ground/step.c). An
  * error ends its run, and stands in the run's row. It makes way for other sessions: the launcher
@@ -52,6 +56,7 @@
 
 #include "feed/projector.h"
 #include "feed/sequencer.h"
+#include "feed/snapshotter.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/name.h"
@@ -60,6 +65,7 @@
 #include "ground/sql.h"
 #include "ground/step.h"
 #include "ground/store.h"
+#include "ground/wake.h"
 #include "ground/worker.h"
 #include "money/sweep.h"
 #include "verify/run.h"
@@ -73,9 +79,8 @@ PGDLLEXPORT void pointstore_worker_main(Datum arg);
 
 #define LAUNCHER_TYPE "pointstore launcher"
 
-#define LOOK_INTERVAL 60		/* s, between two looks whether a full run is due */
-#define SEQUENCER_INTERVAL 5	/* s, until a sequencer that has ended is started again */
-#define PROJECTOR_INTERVAL 5	/* s, between two looks whether there are projections where there were none */
+#define LOOK_INTERVAL 60		/* s, between two looks whether a full run is due, and the longest between those for nothing */
+#define RESTART_INTERVAL 5		/* s, until a worker that is to stay and has ended is started again */
 #define LONGEST_PAUSE 3600		/* s, after failures */
 #define MOST_FAILURES 20		/* that make the pause longer */
 
@@ -86,6 +91,7 @@ typedef enum Task
 	TASK_SWEEP,
 	TASK_SEQUENCE,
 	TASK_PROJECT,
+	TASK_SNAPSHOT,
 	N_TASKS
 } Task;
 
@@ -95,6 +101,9 @@ typedef struct Served
 	char		name[NAMEDATALEN];
 	BackgroundWorkerHandle *worker[N_TASKS];	/* null: none is running */
 	TimestampTz due[N_TASKS];
+	int			pause[N_TASKS]; /* s, since there was nothing to do; 0: there was, or it is not known */
+	uint64		wakes[N_TASKS]; /* before the worker was started */
+	int			number;			/* of the database */
 	bool		listed;
 	bool		refuses;		/* it was not there, or accepted no connections */
 } Served;
@@ -102,8 +111,9 @@ typedef struct Served
 /* What a worker is told, in bgw_extra. */
 typedef struct Order
 {
-	char		task;			/* 'f'ull, 'i'ncremental, the same when it is due: 'F', 'I'; 's'weep, se'q'uence, or 'p'roject */
+	char		task;			/* 'f'ull, 'i'ncremental, the same when it is due: 'F', 'I'; 's'weep, se'q'uence, 'p'roject, or take s'n'apshots */
 	char		number;			/* of those that project */
+	int			idle;			/* by which it says that there is nothing to do; -1: by none */
 	char		database[NAMEDATALEN];
 } Order;
 
@@ -116,10 +126,15 @@ static void serve(List **served);
 static void take_list(List **served);
 static void list_database(List **served, const char *name);
 static void look_after(Served *database, Task task, TimestampTz now);
+static bool stays(Task task);
+static void note_end(Served *database, Task task, TimestampTz now);
+static void hear_wakes(List *served, bool reloaded);
 static bool lets_in(Served *database);
 static int	tick(void);
 static int	interval(Task task);
-static bool start_worker(const char *database, char task, int number, BackgroundWorkerHandle **handle);
+static bool start_worker(const Order *meant, BackgroundWorkerHandle **handle);
+static void set_order(Order *order, const char *database, char task);
+static void do_order(const Order *order);
 static void start_projectors(int n);
 static void run_guarded(char order, bool full);
 static bool choose_scope(char order, bool *full);
@@ -165,6 +180,7 @@ pointstore_launcher_main(Datum arg)
 
 	pointstore_worker_signals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pointstore_wake_me();
 	for (;;)
 	{
 		pointstore_make_way();
@@ -173,8 +189,26 @@ pointstore_launcher_main(Datum arg)
 						 pointstore_wait_event(&wait_event, "PointstoreLauncherMain"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		(void) pointstore_worker_reload();
+		hear_wakes(served, pointstore_worker_reload());
 	}
+}
+
+/* Where there was nothing to do there may be something now. */
+static void
+hear_wakes(List *served, bool reloaded)
+{
+	static uint64 heard = 0;
+	uint64		wakes = pointstore_wakes();
+	ListCell   *cell;
+	Task		task;
+
+	if (!reloaded && wakes == heard)
+		return;
+	heard = wakes;
+	foreach(cell, served)
+		for (task = 0; task < N_TASKS; task++)
+			if (((Served *) lfirst(cell))->pause[task] > 0)
+				((Served *) lfirst(cell))->pause[task] = ((Served *) lfirst(cell))->due[task] = 0;
 }
 
 /* Milliseconds until it looks again: soon when something runs on a short schedule. */
@@ -246,6 +280,7 @@ list_database(List **served, const char *name)
 	{
 		found = palloc0(sizeof(Served));
 		strlcpy(found->name, name, NAMEDATALEN);
+		found->number = list_length(*served);
 		*served = lappend(*served, found);
 	}
 	found->listed = true;
@@ -255,7 +290,8 @@ list_database(List **served, const char *name)
 static void
 look_after(Served *database, Task task, TimestampTz now)
 {
-	static const char orders[N_TASKS] = {'I', 'F', 's', 'q', 'p'};
+	static const char orders[N_TASKS] = {'I', 'F', 's', 'q', 'p', 'n'};
+	Order		order;
 	pid_t		pid;
 
 	if (database->worker[task] != NULL)
@@ -264,14 +300,42 @@ look_after(Served *database, Task task, TimestampTz now)
 			return;
 		pfree(database->worker[task]);
 		database->worker[task] = NULL;
+		note_end(database, task, now);
 	}
 	if (!database->listed || interval(task) == 0 || now < database->due[task])
 		return;
 	database->due[task] = TimestampTzPlusMilliseconds(now, (int64) interval(task) * 1000);
-	if (lets_in(database) && !start_worker(database->name, orders[task], 0, &database->worker[task]))
+	database->wakes[task] = pointstore_wakes();
+	set_order(&order, database->name, orders[task]);
+	order.idle = stays(task) ? database->number * N_TASKS + task : -1;
+	pointstore_set_idle(order.idle, false);
+	if (lets_in(database) && !start_worker(&order, &database->worker[task]))
 		ereport(LOG,
 				(errmsg("no background worker is free for database \"%s\"", database->name),
 				 errhint("max_worker_processes may be too small.")));
+}
+
+/* Whether its worker stays as long as there is something to do. */
+static bool
+stays(Task task)
+{
+	return task == TASK_SEQUENCE || task == TASK_PROJECT || task == TASK_SNAPSHOT;
+}
+
+/* Where a worker has found nothing to do the next look is later than the last one was, unless somebody has made some meanwhile. */
+static void
+note_end(Served *database, Task task, TimestampTz now)
+{
+	bool		idle = stays(task) && pointstore_was_idle(database->number * N_TASKS + task);
+
+	if (!stays(task))
+		return;
+	if (!idle || database->wakes[task] != pointstore_wakes())
+		database->pause[task] = 0;
+	else
+		database->pause[task] = Min(LOOK_INTERVAL, Max(RESTART_INTERVAL, 2 * database->pause[task]));
+	if (idle)
+		database->due[task] = TimestampTzPlusMilliseconds(now, (int64) database->pause[task] * 1000);
 }
 
 /* Seconds between two looks at a database; 0: it is not looked at. */
@@ -281,9 +345,11 @@ interval(Task task)
 	if (task == TASK_SWEEP)
 		return sweep_interval;
 	if (task == TASK_SEQUENCE)
-		return pointstore_sequencer_is_on() ? SEQUENCER_INTERVAL : 0;
+		return pointstore_sequencer_is_on() ? RESTART_INTERVAL : 0;
 	if (task == TASK_PROJECT)
-		return pointstore_projectors() > 0 ? PROJECTOR_INTERVAL : 0;
+		return pointstore_projectors() > 0 ? RESTART_INTERVAL : 0;
+	if (task == TASK_SNAPSHOT)
+		return RESTART_INTERVAL;
 	return task == TASK_INCREMENTAL ? reconcile_interval : Min(full_reconcile_interval, LOOK_INTERVAL);
 }
 
@@ -318,9 +384,19 @@ lets_in(Served *database)
 	return !database->refuses;
 }
 
-/* Starts a worker of a database for a task; false: none is free. */
+/* An order to a worker of a database. */
+static void
+set_order(Order *order, const char *database, char task)
+{
+	memset(order, 0, sizeof(Order));
+	order->task = task;
+	order->idle = -1;
+	strlcpy(order->database, database, NAMEDATALEN);
+}
+
+/* Starts a worker; false: none is free. */
 static bool
-start_worker(const char *database, char task, int number, BackgroundWorkerHandle **handle)
+start_worker(const Order *order, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker = {
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
@@ -329,14 +405,13 @@ start_worker(const char *database, char task, int number, BackgroundWorkerHandle
 		.bgw_library_name = "pointstore", .bgw_function_name = "pointstore_worker_main",
 		.bgw_notify_pid = MyProcPid
 	};
-	Order		order = {.task = task, .number = number};
+	char		task = order->task;
 
 	StaticAssertStmt(sizeof(Order) <= BGW_EXTRALEN, "the order fits");
-	strlcpy(order.database, database, NAMEDATALEN);
-	memcpy(worker.bgw_extra, &order, sizeof(order));
+	memcpy(worker.bgw_extra, order, sizeof(Order));
 	strlcpy(worker.bgw_type, task == 's' ? "pointstore sweeper" : task == 'q' ? POINTSTORE_SEQUENCER :
-			task == 'p' ? POINTSTORE_PROJECTOR : "pointstore reconciler", BGW_MAXLEN);
-	snprintf(worker.bgw_name, BGW_MAXLEN, "%s of %s", worker.bgw_type, database);
+			task == 'p' ? POINTSTORE_PROJECTOR : task == 'n' ? POINTSTORE_SNAPSHOTTER : "pointstore reconciler", BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "%s of %s", worker.bgw_type, order->database);
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
@@ -361,29 +436,41 @@ start_projectors(int n)
 		others[i] = NULL;
 		old = MemoryContextSwitchTo(TopMemoryContext);
 		/* where none is free the first does it all, and tries again */
-		(void) start_worker(order.database, 'p', i, &others[i]);
+		order.number = i;
+		order.idle = -1;
+		(void) start_worker(&order, &others[i]);
 		MemoryContextSwitchTo(old);
 	}
 }
 
-/* The worker: one run, or one sweep, in one database. */
+/* The worker: one run, or one sweep, in one database, or what there is for one that stays. */
 void
 pointstore_worker_main(Datum arg)
 {
 	Order		order;
-	bool		full;
 
 	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(order));
 	pointstore_worker_signals();
 	BackgroundWorkerInitializeConnection(order.database, NULL, 0);
 	pointstore_worker_connected();
-	if (order.task == 'q')
-		pointstore_run_sequencer();
-	else if (order.task == 'p')
-		pointstore_run_projector(order.number, start_projectors);
-	else if (choose_scope(order.task, &full))
-		run_guarded(order.task, full);
+	do_order(&order);
+	pointstore_set_idle(order.idle, true);
 	proc_exit(0);
+}
+
+static void
+do_order(const Order *order)
+{
+	bool		full;
+
+	if (order->task == 'q')
+		pointstore_run_sequencer();
+	else if (order->task == 'p')
+		pointstore_run_projector(order->number, start_projectors);
+	else if (order->task == 'n')
+		pointstore_run_snapshotter();
+	else if (choose_scope(order->task, &full))
+		run_guarded(order->task, full);
 }
 
 /* What to do, by the order and by the runs that are recorded; false: nothing. */
@@ -519,6 +606,7 @@ pointstore_reconcile_now(PG_FUNCTION_ARGS)
 {
 	char	   *scope = text_to_cstring(pointstore_name(fcinfo, 0, "scope"));
 	BackgroundWorkerHandle *handle;
+	Order		order;
 	pid_t		pid;
 
 	if (strcmp(scope, "full") != 0 && strcmp(scope, "incremental") != 0)
@@ -527,7 +615,8 @@ pointstore_reconcile_now(PG_FUNCTION_ARGS)
 				 errmsg("scope must be incremental or full, is \"%s\"", scope)));
 	PreventCommandIfReadOnly("reconcile_now()");
 	(void) pointstore_store_is_complete();	/* 55000 where there is none */
-	if (!start_worker(get_database_name(MyDatabaseId), scope[0], 0, &handle) ||
+	set_order(&order, get_database_name(MyDatabaseId), scope[0]);
+	if (!start_worker(&order, &handle) ||
 		WaitForBackgroundWorkerStartup(handle, &pid) == BGWH_POSTMASTER_DIED)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),

@@ -360,8 +360,8 @@ CALL pointstore.verify_replay('st-v', NULL, 1, 1);
 CALL pointstore.verify_replay('default');
 CALL pointstore.verify_replay('st-v', 'pg_catalog.jsonb_pretty(jsonb)');
 CALL pointstore.verify_replay('st-v', 4294967295::oid::regprocedure);
--- a run that somebody else goes on with, or has dropped; tables that somebody has altered
-CREATE FUNCTION st_meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE pointstore.replay_run SET upto = 'st-v9' WHERE run = NEW.run; RETURN NEW; END $$;
+-- a run that somebody has dropped; tables that somebody has altered
+CREATE FUNCTION st_meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM pointstore.replay_run WHERE run = NEW.run; RETURN NEW; END $$;
 CREATE TRIGGER meddle BEFORE INSERT ON pointstore.replay_difference FOR EACH ROW EXECUTE FUNCTION st_meddle();
 CALL pointstore.verify_replay('st-v', 'st_new(jsonb,pointstore.event)');
 DROP TRIGGER meddle ON pointstore.replay_difference;
@@ -378,6 +378,26 @@ UPDATE pointstore.replay_run SET finished_at = NULL, upto = 'st-v2' WHERE run = 
 DELETE FROM pointstore.replay_difference WHERE run = 1;
 CALL pointstore.verify_replay('st-v', 'st_new(jsonb,pointstore.event)', 1, 1);
 SELECT aggregate_id, version FROM pointstore.replay_difference WHERE run = 1;
+-- what a session that ended was at is taken first, from where it was put off
+UPDATE pointstore.replay_run SET finished_at = NULL, upto = 'st-v4', accounts = 0, events = 0, differences = 0 WHERE run = 1;
+INSERT INTO pointstore.replay_slice VALUES (1, 'st-v1', 'st-v2'), (1, 'st-v2', 'st-v3');
+DELETE FROM pointstore.replay_difference WHERE run = 1;
+CALL pointstore.verify_replay('st-v', 'st_new(jsonb,pointstore.event)', 1, 1);
+SELECT aggregate_id, version FROM pointstore.replay_difference WHERE run = 1;
+SELECT accounts, events, differences, finished_at IS NOT NULL AS finished, (SELECT count(*) FROM pointstore.replay_slice WHERE run = 1) AS slices FROM pointstore.replay_run WHERE run = 1;
+-- few accounts with many events are slices of their own
+CREATE TABLE st_slices (upto text);
+CREATE FUNCTION st_slice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.st_slices VALUES (NEW.upto); RETURN NEW; END $$;
+CREATE TRIGGER slice BEFORE INSERT ON pointstore.replay_slice FOR EACH ROW EXECUTE FUNCTION st_slice();
+INSERT INTO pointstore.account_kind (kind, mode, reducer) VALUES ('st-few', 'pure', 'public.st_sum');
+SELECT count(pointstore.open_account('st-few-' || a, 'st-few')) FROM generate_series(1, 3) a;
+INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) SELECT 'st-few-' || a, 'Earned', 1 FROM generate_series(1, 3) a, generate_series(1, 9000);
+CALL pointstore.verify_replay('st-few');
+SELECT upto FROM st_slices;
+SELECT accounts, accounts_total, differences FROM pointstore.replay_run WHERE kind = 'st-few';
+DROP TRIGGER slice ON pointstore.replay_slice;
+DROP FUNCTION st_slice;
+DROP TABLE st_slices;
 SELECT pointstore.drop_snapshots();
 -- takes no more memory for more accounts: what each slice leaves is seen at its end
 CREATE TABLE st_memory (n serial, bytes numeric);

@@ -4,8 +4,13 @@
  *		verify_replay(): whether other logic makes other states, or a snapshot is not what the events come to.
  *
  * Accounts are gone through in the order of their ids, in slices of so many accounts or events, each a step of its own with
- * one snapshot. What a slice has found, and how far it has come, commit together: a run that was interrupted goes on from there.
- * No lock is taken: events do not change.
+ * one snapshot. What a slice has found, and that it is done, commit together: a run that was interrupted goes on from there.
+ * No lock of accounts is taken: events do not change.
+ *
+ * Several sessions may be at a run. A slice is cut off what is left under the lock of the run's row, which commits at once, and is a row that its
+ * session has locked for as long as it is at it. A row that nobody has locked is of a session that has ended, or has put it off after so many
+ * events, and goes before what is not cut yet. Where nothing is left who has come to the end waits for
+ * the others' rows, takes what one of them leaves, and the last one ends the run.
  *
  * Each account is a subtransaction, so that a reducer that fails, or writes, leaves nothing behind but what is noted.
  *
@@ -49,8 +54,9 @@ typedef struct Replay
 	char	   *kind;
 	Oid			reducer;		/* InvalidOid: snapshots are compared */
 	double		sample;
-	char	   *upto;			/* the last account that was gone through */
 	/* of this slice */
+	text	   *done_to;		/* the last account that was gone through */
+	text	   *upto;			/* its last */
 	int64		accounts;
 	int64		events;
 	int64		differences;
@@ -72,7 +78,12 @@ typedef struct Replay
 static void read_arguments(FunctionCallInfo fcinfo, Replay *replay);
 static void begin_run(Replay *replay, bool goes_on);
 static void refuse_run(const Replay *replay);
-static bool replay_slice(Replay *replay);
+static bool take_slice(Replay *replay, bool wait);
+static bool cut_slice(const Replay *replay);
+static bool end_run(const Replay *replay);
+static void replay_slice(Replay *replay);
+static void set_text(text **place, MemoryContext context, const char *value);
+static bool lock_run(const Replay *replay, char **upto);
 static int64 sample_limit(double sample);
 static void replay_account(Replay *replay);
 static bool compare_account(void *arg);
@@ -81,7 +92,8 @@ static bool compare_reducers(Datum *values, bool *nulls, void *arg);
 static bool compare_snapshots(Datum *values, bool *nulls, void *arg);
 static bool differ(Datum a, Datum b);
 static void note_difference(Replay *replay, const ErrorData *error);
-static void note_progress(const Replay *replay, bool finished);
+static void note_progress(const Replay *replay, bool done);
+static void raise_dropped(const Replay *replay);
 
 /* verify_replay(kind, reducer, sample, run): the number of the run. */
 Datum
@@ -102,8 +114,11 @@ pointstore_verify_replay(PG_FUNCTION_ARGS)
 	pointstore_next_step();
 	begin_run(&replay, !PG_ARGISNULL(3));
 	pointstore_next_step();
-	while (replay_slice(&replay))
-		pointstore_next_step();
+	do
+	{
+		while (take_slice(&replay, false) || cut_slice(&replay) || take_slice(&replay, true))
+			pointstore_next_step();
+	} while (!end_run(&replay));
 	pointstore_last_step();
 	SPI_finish();
 	MemoryContextSwitchTo(context);
@@ -138,16 +153,15 @@ begin_run(Replay *replay, bool goes_on)
 		.sql = "INSERT INTO pointstore.replay_run (kind, reducer, sample, accounts_total)"
 		" SELECT k.kind, $2, $3, (SELECT pg_catalog.count(*) FROM pointstore.balance b WHERE b.kind" EQ "$1 AND " IN_SAMPLE("b.aggregate_id", "$4") ")"
 		PLUS "(SELECT pg_catalog.count(*) FROM pointstore.pure_account p WHERE p.kind" EQ "$1 AND " IN_SAMPLE("p.aggregate_id", "$4") ")"
-		"  FROM pointstore.account_kind k WHERE k.kind" EQ "$1 RETURNING coalesce(CAST(run AS pg_catalog.int8), 0), coalesce(CAST(upto AS pg_catalog.text), '')",
+		"  FROM pointstore.account_kind k WHERE k.kind" EQ "$1 RETURNING coalesce(CAST(run AS pg_catalog.int8), 0)",
 		.nargs = 4, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID, INT8OID}
 	};
 	static PointstorePlan find = {
-		.sql = "SELECT CAST(r.run AS pg_catalog.int8), CAST(r.upto AS pg_catalog.text) FROM pointstore.replay_run r"
+		.sql = "SELECT CAST(r.run AS pg_catalog.int8) FROM pointstore.replay_run r"
 		" WHERE r.run" EQ "$5 AND r.kind" EQ "$1 AND coalesce(r.reducer, '')" EQ "coalesce($2, '') AND r.sample" EQ "$3 AND $4 IS NOT NULL"
 		" AND r.finished_at IS NULL AND r.upto IS NOT NULL",
 		.nargs = 5, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID, INT8OID, INT8OID}
 	};
-	MemoryContext context = CurrentMemoryContext;
 	bool		given = OidIsValid(replay->reducer);
 	Datum		values[5] = {CStringGetTextDatum(replay->kind), 0, Float8GetDatum(replay->sample), Int64GetDatum(sample_limit(replay->sample)), Int64GetDatum(replay->run)};
 	PointstoreScope scope;
@@ -160,8 +174,6 @@ begin_run(Replay *replay, bool goes_on)
 	if (SPI_processed == 0)
 		refuse_run(replay);
 	replay->run = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	MemoryContextSwitchTo(context);
-	replay->upto = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
 	pointstore_act_as_caller(&scope);
 }
 
@@ -178,28 +190,151 @@ refuse_run(const Replay *replay)
 			 errmsg("there is no run %lld of kind \"%s\" with these arguments that has not ended", (long long) replay->run, replay->kind)));
 }
 
-/* Goes through the next accounts. False: there are none. */
+/* Goes through a slice that nobody is at, or waits for who is. False: there is none. */
 static bool
+take_slice(Replay *replay, bool wait)
+{
+#define FIND_SLICE "SELECT CAST(l.after AS pg_catalog.text), CAST(l.upto AS pg_catalog.text) FROM pointstore.replay_slice l" \
+	" WHERE l.run" EQ "$1 ORDER BY l.upto LIMIT 1 FOR UPDATE"
+	static PointstorePlan any = {.sql = FIND_SLICE " SKIP LOCKED", .nargs = 1, .argtypes = {INT8OID}};
+	static PointstorePlan first = {.sql = FIND_SLICE, .nargs = 1, .argtypes = {INT8OID}};
+	static PointstorePlan rest = {
+		.sql = "SELECT FROM pointstore.replay_slice l WHERE l.run" EQ "$1 LIMIT 1", .nargs = 1, .argtypes = {INT8OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		value = Int64GetDatum(replay->run);
+	PointstoreScope scope;
+	bool		found;
+
+	pointstore_act_as_reader(&scope);
+	pointstore_execute(wait ? &first : &any, &value, NULL, false);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		set_text(&replay->done_to, context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+		set_text(&replay->upto, context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
+		SPI_freetuptable(SPI_tuptable);
+		replay_slice(replay);
+	}
+	else if (wait)
+	{
+		/* the one that was waited for is done */
+		pointstore_execute(&rest, &value, NULL, false);
+		found = SPI_processed > 0;
+		SPI_freetuptable(SPI_tuptable);
+	}
+	pointstore_act_as_caller(&scope);
+	return found;
+}
+
+/* Cuts the next slice off what is left, for whoever takes it first. False: nothing is left. */
+static bool
+cut_slice(const Replay *replay)
+{
+	static PointstorePlan cut = {
+		.sql = "WITH near AS (SELECT a.aggregate_id, a.version FROM ("
+		" SELECT b.aggregate_id, b.version FROM pointstore.balance b WHERE b.kind" EQ "$1 AND b.aggregate_id" GT "$2"
+		" UNION ALL SELECT p.aggregate_id, (SELECT e.version FROM pointstore.event_store e WHERE e.aggregate_id" EQ "p.aggregate_id ORDER BY e.version DESC LIMIT 1)"
+		"   FROM pointstore.pure_account p WHERE p.kind" EQ "$1 AND p.aggregate_id" GT "$2) a"
+		" WHERE " IN_SAMPLE("a.aggregate_id", "$3") " ORDER BY a.aggregate_id LIMIT $4),"
+		" piece AS (SELECT pg_catalog.max(n.aggregate_id) AS upto FROM (SELECT near.aggregate_id, pg_catalog.sum(coalesce(near.version, 0)) OVER w AS events,"
+		"   pg_catalog.row_number() OVER w AS place FROM near WINDOW w AS (ORDER BY near.aggregate_id ROWS UNBOUNDED PRECEDING)) n"
+		"   WHERE n.events" LE "$6 OR n.place" EQ "1),"
+		" cut AS (INSERT INTO pointstore.replay_slice (run, after, upto) SELECT $5, $2, piece.upto FROM piece WHERE piece.upto IS NOT NULL RETURNING upto)"
+		" UPDATE pointstore.replay_run SET upto = cut.upto FROM cut WHERE replay_run.run" EQ "$5",
+		.nargs = 6, .argtypes = {TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID}
+	};
+	Datum		values[6] = {
+		CStringGetTextDatum(replay->kind), 0, Int64GetDatum(sample_limit(replay->sample)), Int64GetDatum(SLICE_ACCOUNTS), Int64GetDatum(replay->run),
+		Int64GetDatum(SLICE_EVENTS)
+	};
+	PointstoreScope scope;
+	char	   *upto;
+	bool		found;
+
+	pointstore_act_as_reader(&scope);
+	found = !lock_run(replay, &upto);
+	if (found)
+	{
+		values[1] = CStringGetTextDatum(upto);
+		pointstore_execute(&cut, values, NULL, false);
+		found = SPI_processed > 0;
+	}
+	pointstore_act_as_caller(&scope);
+	return found;
+}
+
+/* Locks the run's row: what comes after sees what was committed before. Whether it has ended; 55000 where it was dropped. */
+static bool
+lock_run(const Replay *replay, char **upto)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT CAST(r.upto AS pg_catalog.text), r.finished_at IS NOT NULL FROM pointstore.replay_run r WHERE r.run" EQ "$1 AND r.upto IS NOT NULL FOR UPDATE",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(replay->run);
+	MemoryContext context = CurrentMemoryContext;
+	bool		isnull;
+	bool		ended;
+
+	pointstore_execute(&plan, &value, NULL, false);
+	if (SPI_processed == 0)
+		raise_dropped(replay);
+	ended = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	MemoryContextSwitchTo(context);
+	*upto = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	SPI_freetuptable(SPI_tuptable);
+	return ended;
+}
+
+/* Ends a run of which nothing is left. False: there is something after all. */
+static bool
+end_run(const Replay *replay)
+{
+	static PointstorePlan plan = {
+		.sql = "UPDATE pointstore.replay_run SET finished_at = pg_catalog.clock_timestamp() WHERE run" EQ "$1"
+		" AND NOT EXISTS (SELECT FROM pointstore.replay_slice l WHERE l.run" EQ "$1)",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(replay->run);
+	PointstoreScope scope;
+	char	   *upto;
+	bool		ended;
+
+	pointstore_act_as_reader(&scope);
+	ended = lock_run(replay, &upto);
+	if (!ended)
+	{
+		pointstore_execute(&plan, &value, NULL, false);
+		ended = SPI_processed > 0;
+	}
+	pointstore_act_as_caller(&scope);
+	if (!ended)
+		pointstore_next_step();
+	return ended;
+}
+
+/* Goes through the accounts of a slice, or the first of them, where they have many events. */
+static void
 replay_slice(Replay *replay)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT a.aggregate_id FROM ("
-		" SELECT b.aggregate_id FROM pointstore.balance b WHERE b.kind" EQ "$1 AND b.aggregate_id" GT "$2"
-		" UNION ALL SELECT p.aggregate_id FROM pointstore.pure_account p WHERE p.kind" EQ "$1 AND p.aggregate_id" GT "$2) a"
-		" WHERE " IN_SAMPLE("a.aggregate_id", "$3") " ORDER BY a.aggregate_id LIMIT $4",
-		.nargs = 4, .argtypes = {TEXTOID, TEXTOID, INT8OID, INT8OID}
+		" SELECT b.aggregate_id FROM pointstore.balance b WHERE b.kind" EQ "$1 AND b.aggregate_id" GT "$2 AND b.aggregate_id" LE "$4"
+		" UNION ALL SELECT p.aggregate_id FROM pointstore.pure_account p WHERE p.kind" EQ "$1 AND p.aggregate_id" GT "$2 AND p.aggregate_id" LE "$4) a"
+		" WHERE " IN_SAMPLE("a.aggregate_id", "$3") " ORDER BY a.aggregate_id LIMIT $5",
+		.nargs = 5, .argtypes = {TEXTOID, TEXTOID, INT8OID, TEXTOID, INT8OID}
 	};
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(context, "pointstore replay", ALLOCSET_DEFAULT_SIZES);
-	Datum		values[4] = {
-		CStringGetTextDatum(replay->kind), CStringGetTextDatum(replay->upto), Int64GetDatum(sample_limit(replay->sample)), Int64GetDatum(SLICE_ACCOUNTS)
+	Datum		values[5] = {
+		CStringGetTextDatum(replay->kind), PointerGetDatum(replay->done_to), Int64GetDatum(sample_limit(replay->sample)), PointerGetDatum(replay->upto),
+		Int64GetDatum(SLICE_ACCOUNTS)
 	};
-	PointstoreScope scope;
 	SPITupleTable *accounts;
 	uint64		i;
 
-	pointstore_act_as_reader(&scope);
-	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) pointstore_push_snapshot();
 	replay->accounts = replay->events = replay->differences = 0;
 	pointstore_execute(&plan, values, NULL, true);
 	accounts = SPI_tuptable;
@@ -210,19 +345,25 @@ replay_slice(Replay *replay)
 		MemoryContextReset(scratch);
 		replay->id = cstring_to_text(SPI_getvalue(accounts->vals[i], accounts->tupdesc, 1));
 		replay_account(replay);
+		set_text(&replay->done_to, context, text_to_cstring(replay->id));
 	}
-	note_progress(replay, i == 0);
+	/* accounts may have come in between since it was cut */
+	note_progress(replay, i == accounts->numvals && (i < SLICE_ACCOUNTS || pointstore_same_text(replay->done_to, replay->upto)));
 	MemoryContextSwitchTo(context);
-	if (i > 0)
-	{
-		pfree(replay->upto);
-		replay->upto = text_to_cstring(replay->id);
-	}
 	PopActiveSnapshot();
-	pointstore_act_as_caller(&scope);
 	SPI_freetuptable(accounts);
 	MemoryContextDelete(scratch);
-	return i > 0;
+}
+
+static void
+set_text(text **place, MemoryContext context, const char *value)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	if (*place != NULL)
+		pfree(*place);
+	*place = cstring_to_text(value != NULL ? value : "");
+	MemoryContextSwitchTo(old);
 }
 
 /* The highest of the hashes that are in the sample. */
@@ -380,23 +521,38 @@ note_difference(Replay *replay, const ErrorData *error)
 	pointstore_execute(&plan, values, nulls, false);
 }
 
-/* What the slice has come to: 55000 where the run is not any more where it began. */
+/* What the slice has come to: 55000 where the run was dropped. */
 static void
-note_progress(const Replay *replay, bool finished)
+note_progress(const Replay *replay, bool done)
 {
-	static PointstorePlan plan = {
-		.sql = "UPDATE pointstore.replay_run SET upto = $2, accounts = accounts" PLUS "$3, events = events" PLUS "$4, differences = differences" PLUS "$5,"
-		" finished_at = CASE WHEN $6 THEN pg_catalog.clock_timestamp() END WHERE run" EQ "$1 AND upto" EQ "$7",
-		.nargs = 7, .argtypes = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID, TEXTOID}
+	static PointstorePlan finish = {
+		.sql = "DELETE FROM pointstore.replay_slice WHERE run" EQ "$1 AND upto" EQ "$2 AND $3 IS NOT NULL",
+		.nargs = 3, .argtypes = {INT8OID, TEXTOID, TEXTOID}
 	};
-	Datum		values[7] = {
-		Int64GetDatum(replay->run), finished ? CStringGetTextDatum(replay->upto) : PointerGetDatum(replay->id), Int64GetDatum(replay->accounts), Int64GetDatum(replay->events),
-		Int64GetDatum(replay->differences), BoolGetDatum(finished), CStringGetTextDatum(replay->upto)
+	static PointstorePlan put_off = {
+		.sql = "UPDATE pointstore.replay_slice SET after = $3 WHERE run" EQ "$1 AND upto" EQ "$2",
+		.nargs = 3, .argtypes = {INT8OID, TEXTOID, TEXTOID}
+	};
+	static PointstorePlan count = {
+		.sql = "UPDATE pointstore.replay_run SET accounts = accounts" PLUS "$2, events = events" PLUS "$3, differences = differences" PLUS "$4 WHERE run" EQ "$1",
+		.nargs = 4, .argtypes = {INT8OID, INT8OID, INT8OID, INT8OID}
+	};
+	Datum		place[3] = {Int64GetDatum(replay->run), PointerGetDatum(replay->upto), PointerGetDatum(replay->done_to)};
+	Datum		counts[4] = {
+		Int64GetDatum(replay->run), Int64GetDatum(replay->accounts), Int64GetDatum(replay->events), Int64GetDatum(replay->differences)
 	};
 
-	pointstore_execute(&plan, values, NULL, false);
+	pointstore_execute(done ? &finish : &put_off, place, NULL, false);
+	if (SPI_processed > 0)
+		pointstore_execute(&count, counts, NULL, false);
 	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("run %lld has gone on elsewhere, or was dropped", (long long) replay->run)));
+		raise_dropped(replay);
+}
+
+static void
+raise_dropped(const Replay *replay)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("run %lld was dropped", (long long) replay->run)));
 }

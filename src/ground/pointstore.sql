@@ -34,6 +34,7 @@ AS $$
     ('snapshot_progress',         'r', '1.3'),
     ('projection',                'r', '1.3'),
     ('replay_run',                'r', '1.3'),
+    ('replay_slice',              'r', '1.3'),
     ('replay_difference',         'r', '1.3'),
     ('store_version',             'v', '0.9'),
     ('account',                   'v', '0.9'),

@@ -169,6 +169,7 @@ INSERT INTO matrix VALUES
     (4, 'ok', $$SELECT pointstore.create_store_views()$$),
     (4, 'ok', $$SELECT pointstore.create_store_triggers()$$),
     (4, 'ok', $$SELECT pointstore.comment_on_store()$$),
+    (4, 'ok', $$SELECT pointstore.wake_workers()$$),
     (4, 'ok', $$SELECT pointstore.comment_on_accounts()$$),
     (4, 'ok', $$SELECT pointstore.comment_on_events()$$),
     (4, 'ok', $$SELECT pointstore.comment_on_holds()$$),

@@ -410,6 +410,25 @@ CALL pointstore.run_projection('slow');
 SELECT status, lag, last_error FROM pointstore.projection_status;
 SELECT pointstore.drop_projection('slow');
 
+-- what waits with an account that is set aside is not what it is behind by
+SET ROLE regress_pointstore_projector;
+CREATE FUNCTION model.refuses(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS 'SELECT 1 / CAST(event_type <> $$Poison$$ AS int) FROM unnest(events)';
+SELECT pointstore.create_projection('waits', 'model.refuses(pointstore.feed_event[])', NULL, aggregate_prefix => 'pj-wait-', on_failure => 'park');
+SELECT pointstore.alter_subscription('waits', max_attempts => 1);
+SELECT count(pointstore.append_event('pj-wait-1', t)) FROM unnest('{Poison,Earned}'::text[]) t;
+SELECT pointstore.sequence_feed() AS head \gset
+CALL pointstore.run_projection('waits');
+SELECT count(pointstore.append_event('pj-wait-1', 'Earned')) FROM generate_series(1, 2) n;
+SELECT pointstore.sequence_feed() - :head AS head;
+SELECT lag, lag_seconds, percent, time_left, blocked FROM pointstore.projection_status;
+SELECT count(pointstore.append_event('pj-wait-2', 'Earned')) FROM generate_series(1, 2) n;
+SELECT pointstore.sequence_feed() - :head AS head;
+SELECT lag, lag_seconds > 0 AS since, blocked FROM pointstore.projection_status;
+CALL pointstore.run_projection('waits');
+SELECT lag, lag_seconds, percent, blocked FROM pointstore.projection_status;
+SELECT pointstore.drop_projection('waits');
+RESET ROLE;
+
 -- upcasters: the handler gets the newest forms, and one that fails is as a handler that does. A superuser's is called as the projection's role
 RESET pointstore.projection_timeout;
 CREATE FUNCTION pj_up(payload jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$

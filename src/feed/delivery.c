@@ -42,14 +42,14 @@ typedef struct KnownAccount
 } KnownAccount;
 
 /* Which events are wanted. */
-typedef struct Wanted
+struct Wanted
 {
 	const Subscription *subscription;
 	const Slot *slot;
 	HTAB	   *known;			/* null: no account is set aside */
 	bool		complete;		/* it has all accounts that are */
 	OtherSlots *others;			/* may be null */
-} Wanted;
+};
 
 /* A page that is being upcast. */
 typedef struct Upcasting
@@ -64,7 +64,6 @@ typedef struct Upcasting
 } Upcasting;
 
 static HTAB *read_blocked(const Subscription *subscription, const Slot *slot, bool *complete);
-static bool is_wanted(const FeedEvent *event, TupleDesc desc, void *arg);
 static int64 blocked_from(Wanted *wanted, text *id);
 static int64 look_up_blocked(const Wanted *wanted, text *id);
 static void add_waiting(FeedPage *page, HeapTuple row, TupleDesc desc, int64 position, MemoryContext context);
@@ -77,19 +76,33 @@ static void end_page(Upcasting *upcasting);
 void
 pointstore_read_new(const Subscription *subscription, const Slot *slot, FeedPage *page, OtherSlots *others)
 {
-	Wanted		wanted = {.subscription = subscription, .slot = slot, .complete = true, .others = others};
+	Wanted	   *wanted = pointstore_new_events(subscription, slot);
 
+	wanted->others = others;
 	page->event_types = subscription->event_types;
 	page->prefix = subscription->prefix;
-	page->wants = is_wanted;
-	page->arg = &wanted;
-	if (slot->blocked > 0)
-		wanted.known = read_blocked(subscription, slot, &wanted.complete);
+	page->wants = pointstore_is_new;
+	page->arg = wanted;
 	pointstore_read_page(page);
-	if (wanted.known != NULL)
-		hash_destroy(wanted.known);
+	if (wanted->known != NULL)
+		hash_destroy(wanted->known);
+	pfree(wanted);
 	page->wants = NULL;
 	page->arg = NULL;
+}
+
+/* What pointstore_is_new() is asked with. */
+Wanted *
+pointstore_new_events(const Subscription *subscription, const Slot *slot)
+{
+	Wanted	   *wanted = palloc0(sizeof(Wanted));
+
+	wanted->subscription = subscription;
+	wanted->slot = slot;
+	wanted->complete = true;
+	if (slot->blocked > 0)
+		wanted->known = read_blocked(subscription, slot, &wanted->complete);
+	return wanted;
 }
 
 /* The accounts of a slot that are set aside, as far as they are not too many. */
@@ -121,8 +134,8 @@ read_blocked(const Subscription *subscription, const Slot *slot, bool *complete)
 }
 
 /* Whether an event is of the slot, and does not wait with its account. */
-static bool
-is_wanted(const FeedEvent *event, TupleDesc desc, void *arg)
+bool
+pointstore_is_new(const FeedEvent *event, TupleDesc desc, void *arg)
 {
 	Wanted	   *wanted = arg;
 	bool		isnull;

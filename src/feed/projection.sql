@@ -95,7 +95,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.projection_status.created_by IS 'the role that its handler runs as';
     COMMENT ON COLUMN pointstore.projection_status.handler IS 'the function that it calls';
     COMMENT ON COLUMN pointstore.projection_status.checkpoint IS 'every event of the slot up to this position is done, passed over or set aside';
-    COMMENT ON COLUMN pointstore.projection_status.lag IS 'its events after that, those of its slot that the filter lets pass; estimated where that is more than 100,000 positions behind';
+    COMMENT ON COLUMN pointstore.projection_status.lag IS 'its events after that, those of its slot that the filter lets pass and that do not wait in subscription_retry; estimated where that is more than 100,000 positions behind';
     COMMENT ON COLUMN pointstore.projection_status.lag_seconds IS 'how long ago the first of them was created; 0 = there is none';
     COMMENT ON COLUMN pointstore.projection_status.member IS 'who is at it; null = nobody';
     COMMENT ON COLUMN pointstore.projection_status.blocked IS 'accounts that a failed event has set aside';

@@ -4,7 +4,8 @@
  *		How far subscriptions are behind.
  *
  * The events of all slots are counted in one pass over the feed, from the first checkpoint on. It
- * ends after 100,000 positions; of what is beyond them there is taken to be as much in proportion.
+ * ends after 100,000 positions; of what is beyond them there is taken to be as much in proportion. Those that wait with
+ * an account that is set aside are not counted: the slot passes them.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,6 +17,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "feed/delivery.h"
 #include "feed/page.h"
 #include "feed/slot.h"
 #include "feed/subscription.h"
@@ -38,6 +40,7 @@ typedef struct Count
 	int			n;
 	const Slot *slots;
 	SlotLag    *lags;
+	Wanted	  **wanted;			/* of each slot */
 } Count;
 
 static void count_events(const Subscription *subscription, Count *count);
@@ -78,9 +81,13 @@ count_events(const Subscription *subscription, Count *count)
 		.event_types = subscription->event_types, .prefix = subscription->prefix};
 	int			i;
 
+	count->wanted = palloc(sizeof(Wanted *) * count->n);
 	for (i = 0; i < count->n; i++)
+	{
+		count->wanted[i] = pointstore_new_events(subscription, &count->slots[i]);
 		if (ItemPointerIsValid((ItemPointer) &count->slots[i].place))
 			page.after = Min(page.after, count->slots[i].checkpoint);
+	}
 	pointstore_read_page(&page);
 	for (i = 0; i < count->n; i++)
 	{
@@ -104,7 +111,7 @@ count_event(const FeedEvent *event, TupleDesc desc, void *arg)
 	int16		slot = isnull ? 0 : pointstore_slot_of(DatumGetTextPP(id), count->n);
 	SlotLag    *lag = &count->lags[slot];
 
-	if (event->position <= count->slots[slot].checkpoint)
+	if (event->position <= count->slots[slot].checkpoint || !pointstore_is_new(event, desc, count->wanted[slot]))
 		return false;
 	if (lag->events++ == 0)
 		lag->since = DatumGetTimestampTz(heap_getattr(event->row, EV_CREATED_AT + 1, desc, &isnull));

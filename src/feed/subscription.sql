@@ -278,7 +278,7 @@ CREATE FUNCTION pointstore.subscription_lag(name text, OUT slot smallint, OUT ev
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL SAFE COST 100000 ROWS 4
 AS 'MODULE_PATHNAME', 'pointstore_subscription_lag';
 COMMENT ON FUNCTION pointstore.subscription_lag(text) IS
-'How far the slots of a subscription are behind: their events after the checkpoint, and created_at of the first of them. More than 100,000 positions are estimated by those. Nothing where there is no such subscription.';
+'How far the slots of a subscription are behind: their events after the checkpoint that do not wait with an account in subscription_retry, and created_at of the first of them. More than 100,000 positions are estimated by those. Nothing where there is no such subscription.';
 
 CREATE FUNCTION pointstore.create_subscription_views()
 RETURNS void LANGUAGE plpgsql
@@ -319,7 +319,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.subscription_status.slot IS 'number of the slot, from 0';
     COMMENT ON COLUMN pointstore.subscription_status.status IS 'running, paused or stopped';
     COMMENT ON COLUMN pointstore.subscription_status.checkpoint IS 'every event of the slot up to this position is done, passed over, or waits in subscription_retry';
-    COMMENT ON COLUMN pointstore.subscription_status.lag_events IS 'events of the slot after the checkpoint; estimated where that is more than 100,000 positions behind';
+    COMMENT ON COLUMN pointstore.subscription_status.lag_events IS 'events of the slot after the checkpoint that do not wait in subscription_retry; estimated where that is more than 100,000 positions behind';
     COMMENT ON COLUMN pointstore.subscription_status.lag_seconds IS 'how long ago the first of them was created; 0 = there is none';
     COMMENT ON COLUMN pointstore.subscription_status.member IS 'who has claimed it; null = nobody';
     COMMENT ON COLUMN pointstore.subscription_status.epoch IS 'of the last claim';

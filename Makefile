@@ -37,7 +37,7 @@ export PG_CONFIG
 #   make, make install    builds the library, and installs it into the PostgreSQL of PG_CONFIG=...
 #   make installcheck     regression and isolation tests, in a running server (PGHOST, PGUSER: a superuser)
 #   make check            every test, on clusters of its own; SUITES="regress isolation pgtap tap": some
-#   make soak             the models of the feed with ten minutes and a thousand kills, and test/soak; CHECK_FEED_SECONDS=, CHECK_KILLS=: others
+#   make soak             the models of the feed with ten minutes and a thousand kills, and test/soak; CHECK_FEED_SECONDS=, CHECK_KILLS=, SOAK_EVENTS=: others
 #   make check-examples   the examples, against brokers of their own; EXAMPLES="relay": some
 #   make coverage         the same with gcov
 #   make demo, demo-stop  a week of a loyalty programme on one screen, on a cluster of its own
@@ -57,6 +57,7 @@ check:
 	@test/env/check $(SUITES)
 soak:
 	@CHECK_SOAK=1 CHECK_KILLS=$${CHECK_KILLS:-1000} CHECK_FEED_SECONDS=$${CHECK_FEED_SECONDS:-600} test/env/check tap
+	@set -e; for script in test/soak/*.sh; do CHECK_INSTALLED=1 $$script; done
 check-examples:
 	@test/env/check-examples $(EXAMPLES)
 coverage:

@@ -3,7 +3,7 @@
 #
 # Members are psql sessions that loop in a procedure; a third of the time one is killed. Where effects
 # and ack are one transaction each event has its effect once; where they are two, at least once.
-# CHECK_KILLS: how many are killed (default 100).
+# CHECK_KILLS: how many are killed (default 100), half of them here, half in 042.
 
 use strict;
 use warnings FATAL => 'all';
@@ -16,7 +16,7 @@ use StoreTest;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-my $kills = $ENV{CHECK_KILLS} // 100;
+my $kills = int(($ENV{CHECK_KILLS} // 100) / 2);
 my $accounts = 40;
 my $node = new_cluster('subscription', conf => "pointstore.databases = 'postgres'\n");
 my $bin = $node->config_data('--bindir');

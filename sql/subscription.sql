@@ -312,6 +312,18 @@ SELECT slot, aggregate_id, count(*), min(version), max(version), count(DISTINCT 
 SELECT count(pointstore.ack('subs', slot, epoch, pos)) FROM (SELECT slot, epoch, max(pos) AS pos FROM had GROUP BY slot, epoch) h;
 SELECT count(*) FROM pointstore.claim('subs', 'm1', 100);
 SELECT lag_events, accounts_blocked FROM pointstore.subscription_status WHERE subscription = 'subs';
+-- a claim of any slot keeps them from being divided; the epoch goes on from the highest
+SELECT pointstore.create_subscription('slots', :base, 3::smallint);
+BEGIN;
+UPDATE pointstore.subscription_slot SET epoch = 4 - slot, member = CASE slot WHEN 1 THEN 'm1' END, leased_until = CASE slot WHEN 1 THEN now() + interval '1 h' END WHERE subscription = 'slots';
+SAVEPOINT claimed;
+SELECT pointstore.alter_subscription('slots', slots => 2::smallint);
+ROLLBACK TO claimed;
+UPDATE pointstore.subscription_slot SET epoch = 8000000000000000000 + slot, member = NULL, leased_until = NULL WHERE subscription = 'slots';
+SELECT pointstore.alter_subscription('slots', slots => 2::smallint);
+SELECT slot, epoch > 8000000000000000002 AS above FROM pointstore.subscription_slot WHERE subscription = 'slots' ORDER BY 1;
+ROLLBACK;
+SELECT pointstore.drop_subscription('slots');
 
 -- claim and effects in one transaction: a savepoint after the claim, nack after going back to it
 SELECT pointstore.move_subscription('subs', :base);

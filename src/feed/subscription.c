@@ -502,7 +502,9 @@ divide_anew(const Subscription *subscription, const Subscription *former, const 
 	int64		epoch = 0;
 	int			i;
 
-	for (i = 0; i < former->slots; epoch = Max(epoch, slots[i++].epoch))
+	for (i = 0; i < former->slots; i++)
+	{
+		epoch = Max(epoch, slots[i].epoch);
 		if (slots[i].checkpoint != slots[0].checkpoint || slots[i].blocked > 0 || slots[i].claimed)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -511,6 +513,7 @@ divide_anew(const Subscription *subscription, const Subscription *former, const 
 							   (long long) slots[i].checkpoint, (long long) slots[0].checkpoint, slots[i].blocked,
 							   slots[i].claimed ? "claimed" : "nobody's"),
 					 errhint("Pause it, let it come to its end, and move_subscription() it to where all slots are.")));
+	}
 	SPI_connect();
 	pointstore_execute(&plan, &value, NULL, false);
 	SPI_finish();

@@ -126,11 +126,13 @@ pointstore_read_page(FeedPage *page)
 	MemoryContext scratch = AllocSetContextCreate(context, "pointstore page", ALLOCSET_DEFAULT_SIZES);
 	int64		most = page->max_events;
 	int64		looked_at = 0;
+	int64		head;
 	bool		full = page->max_events <= 0;
 
 	page->read_to = page->after;
 	SPI_connect();
-	page->upto = Min(page->upto, pointstore_head());
+	head = pointstore_head();
+	page->upto = Min(page->upto, head);
 	while (!full && page->read_to < page->upto &&
 		   (looked_at < PAGE_POSITIONS || (page->until_one && page->nevents == 0)))
 	{
@@ -176,8 +178,9 @@ read_stretch(const FeedPage *page, int64 after, int64 most, Stretch *stretch)
 		bool		isnull;
 
 		block.first = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-		block.nranges = Min(pointstore_read_multirange(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull),
-													   block.ranges, BLOCK_RANGES), BLOCK_RANGES);
+		block.nranges = pointstore_read_multirange(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull),
+												   block.ranges, BLOCK_RANGES);
+		block.nranges = Min(block.nranges, BLOCK_RANGES);
 		add_block(stretch, &block, after, upto);
 	}
 	SPI_freetuptable(SPI_tuptable);

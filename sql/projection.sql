@@ -159,7 +159,13 @@ SELECT count(*) FROM pointstore.projection_status;
 -- a filter
 SELECT pointstore.create_projection('pj', 'model.add_up(pointstore.feed_event[])', event_types => ARRAY['Poison'], aggregate_prefix => 'pj-', slots => 3::smallint);
 DELETE FROM model.call;
+RESET ROLE;
+BEGIN;
+SET LOCAL track_functions = 'all';
 SELECT slot, lag, lag_seconds > 0 AS since, percent FROM pointstore.projection_status ORDER BY slot;
+SELECT calls FROM pg_stat_xact_user_functions WHERE funcname = 'subscription_lag';
+COMMIT;
+SET ROLE regress_pointstore_projector;
 CALL pointstore.run_projection('pj');
 SELECT events, first - :start AS first, replaying FROM model.call;
 SELECT slot, lag, lag_seconds, percent, time_left FROM pointstore.projection_status ORDER BY slot;
@@ -442,6 +448,7 @@ BEGIN
     END CASE;
     RETURN jsonb_build_object('n', payload -> 'n', 'who', current_user);
 END $$;
+CREATE FUNCTION pj_plain(payload jsonb) RETURNS jsonb IMMUTABLE RETURN jsonb_strip_nulls(payload);
 INSERT INTO pointstore.upcaster VALUES ('Up', 1, 'public.pj_up'), ('Late', 1, 'public.pj_up');
 SET ROLE regress_pointstore_projector;
 CREATE TABLE model.kept (n int GENERATED ALWAYS AS IDENTITY, aggregate_id text, payload jsonb, form smallint, events int);
@@ -462,7 +469,7 @@ SELECT pointstore.alter_subscription('pj-up', on_failure => 'park'), pointstore.
 CALL pointstore.run_projection('pj-up');
 SELECT aggregate_id, position - :start AS position, state, attempts, error FROM pointstore.subscription_retry;
 SELECT aggregate_id, payload -> 'n' AS n FROM model.kept ORDER BY n;
-UPDATE pointstore.upcaster SET function = 'pg_catalog.jsonb_strip_nulls' WHERE event_type = 'Up';
+UPDATE pointstore.upcaster SET function = 'public.pj_plain' WHERE event_type = 'Up';
 UPDATE pointstore.subscription_account SET next_try = now(); UPDATE pointstore.subscription_slot SET retry_at = now() WHERE retry_at IS NOT NULL;
 SELECT count(pointstore.append_event('pj-up-0', 'Down', payload => '{"n": 9}')) FROM generate_series(1, 1) n;
 SELECT pointstore.sequence_feed() - :start;
@@ -486,13 +493,13 @@ RESET pointstore.projection_timeout;
 -- rebuilt: all or nothing
 SELECT pointstore.rebuild_projection('pj-up', 'model.forget()');
 SELECT payload -> 'n' AS n FROM model.kept ORDER BY n DESC LIMIT 1;
-UPDATE pointstore.upcaster SET function = 'pg_catalog.jsonb_strip_nulls' WHERE event_type = 'Late';
+UPDATE pointstore.upcaster SET function = 'public.pj_plain' WHERE event_type = 'Late';
 SELECT pointstore.rebuild_projection('pj-up', 'model.forget()') - :start AS head;
 SELECT payload, form FROM model.kept WHERE aggregate_id = 'pj-up-2' ORDER BY n;
 SELECT payload, form FROM model.kept WHERE aggregate_id <> 'pj-up-2' ORDER BY n LIMIT 2;
 SELECT pointstore.drop_projection('pj-up');
 DELETE FROM pointstore.upcaster WHERE event_type IN ('Up', 'Late');
-DROP FUNCTION pj_up;
+DROP FUNCTION pj_up, pj_plain;
 
 DROP SCHEMA model CASCADE;
 DROP OWNED BY regress_pointstore_projector, regress_pointstore_other;

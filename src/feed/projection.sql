@@ -71,19 +71,21 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     CREATE OR REPLACE VIEW pointstore.projection_status AS
-    SELECT s.name, k.slot, s.status, s.created_by, s.handler, k.checkpoint, g.events AS lag,
-           coalesce(greatest(extract(epoch FROM clock_timestamp() - g.since), 0), 0)::double precision AS lag_seconds,
+    SELECT s.name, k.slot, s.status, s.created_by, s.handler, k.checkpoint, k.events AS lag,
+           coalesce(greatest(extract(epoch FROM clock_timestamp() - k.since), 0), 0)::double precision AS lag_seconds,
            CASE WHEN k.leased_until IS NOT NULL THEN k.member END AS member,
            k.blocked, s.last_error,
            CASE WHEN p.measured_at > clock_timestamp() - interval '10 s' THEN round(p.rate::numeric, 1) END AS rate,
-           CASE WHEN g.events = 0 THEN 100.0
+           CASE WHEN k.events = 0 THEN 100.0
                 ELSE trunc(100.0 * greatest(k.checkpoint - p.start_after, 0) / greatest(h.head - least(p.start_after, k.checkpoint), 1), 1) END AS percent,
-           CASE WHEN g.events = 0 THEN interval '0'
+           CASE WHEN k.events = 0 THEN interval '0'
                 WHEN p.measured_at > clock_timestamp() - interval '10 s' AND p.rate > 0
                 THEN make_interval(secs => ceil(greatest(h.head - k.checkpoint, 0) / p.rate)) END AS time_left
       FROM pointstore.subscription s
-     CROSS JOIN LATERAL pointstore.subscription_lag(s.name) g
-      JOIN pointstore.subscription_slot k ON k.subscription = s.name AND k.slot = g.slot
+      -- apart, so that it is called once for a projection and not for each of its slots
+     CROSS JOIN LATERAL (SELECT l.slot, l.checkpoint, l.member, l.leased_until, l.blocked, g.events, g.since
+                           FROM pointstore.subscription_lag(s.name) g
+                           JOIN pointstore.subscription_slot l ON l.subscription = s.name AND l.slot = g.slot OFFSET 0) k
       LEFT JOIN pointstore.projection p ON p.name = s.name
      CROSS JOIN (SELECT pointstore.feed_head() AS head OFFSET 0) h
      WHERE s.handler IS NOT NULL;

@@ -303,13 +303,15 @@ BEGIN
     COMMENT ON COLUMN pointstore.subscription_retry.waiting IS 'events of the account from there on';
 
     CREATE OR REPLACE VIEW pointstore.subscription_status AS
-    SELECT s.name AS subscription, l.slot, s.status, l.checkpoint, g.events AS lag_events,
-           coalesce(greatest(extract(epoch FROM clock_timestamp() - g.since), 0), 0)::double precision AS lag_seconds,
+    SELECT s.name AS subscription, l.slot, s.status, l.checkpoint, l.events AS lag_events,
+           coalesce(greatest(extract(epoch FROM clock_timestamp() - l.since), 0), 0)::double precision AS lag_seconds,
            l.member, l.epoch, l.leased_until, coalesce(a.blocked, 0) AS accounts_blocked, coalesce(a.parked, 0) AS events_parked,
            s.last_error
       FROM pointstore.subscription s
-      CROSS JOIN LATERAL pointstore.subscription_lag(s.name) g
-      JOIN pointstore.subscription_slot l ON l.subscription = s.name AND l.slot = g.slot
+      -- apart, so that it is called once for a subscription and not for each of its slots
+      CROSS JOIN LATERAL (SELECT k.slot, k.checkpoint, k.member, k.epoch, k.leased_until, g.events, g.since
+                            FROM pointstore.subscription_lag(s.name) g
+                            JOIN pointstore.subscription_slot k ON k.subscription = s.name AND k.slot = g.slot OFFSET 0) l
       LEFT JOIN (SELECT r.subscription, r.slot, count(*) AS blocked, sum(r.waiting) FILTER (WHERE r.state = 'parked')::bigint AS parked
                    FROM pointstore.subscription_retry r GROUP BY r.subscription, r.slot) a
         ON a.subscription = s.name AND a.slot = l.slot

@@ -345,6 +345,27 @@ SELECT pointstore.sequence_feed();
 SELECT id FROM pointstore.read_feed();
 SELECT head, unsequenced, gaps FROM pointstore.feed_status;
 SELECT * FROM pointstore.feed_check();
+-- INCREMENT changed while events wait, twice: whoever goes on knows what was drawn before, in this session or another. It
+-- waits for those who have drawn
+SELECT array_agg((pointstore.append_event('n-4', 'Earned', 1)).id) FROM generate_series(1, 3);
+ALTER SEQUENCE pointstore.event_store_id_seq INCREMENT 3000;
+SELECT id FROM pointstore.append_event('n-2', 'Earned', 1);
+SELECT unsequenced FROM pointstore.feed_status;
+\c -
+SELECT pointstore.sequence_feed();
+SELECT step FROM pointstore.feed_start;
+SELECT array_agg((pointstore.append_event('n-4', 'Earned', 1)).id) FROM generate_series(1, 2);
+ALTER SEQUENCE pointstore.event_store_id_seq INCREMENT 5000;
+SELECT id FROM pointstore.append_event('n-2', 'Earned', 1);
+SELECT pointstore.sequence_feed();
+SELECT position, id FROM pointstore.read_feed(2);
+SELECT head, unsequenced, gaps FROM pointstore.feed_status;
+SELECT step FROM pointstore.feed_start;
+-- now there are others beside it
+SELECT foreign_event(id) FROM unnest('{3,7174}'::bigint[]) id;
+SELECT pointstore.sequence_feed();
+SELECT * FROM pointstore.feed_check();
+ALTER SEQUENCE pointstore.event_store_id_seq INCREMENT 1024;
 -- more than one run gives come into a gap
 BEGIN;
 INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) SELECT 'n-3', 'Earned', 1 FROM generate_series(1, 100005);

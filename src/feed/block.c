@@ -184,7 +184,7 @@ write_block(FeedBlock *block, int64 settled_below)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("block %lld of the feed could not be written", (long long) block->first),
-				 errhint("What is on table pointstore.feed_block keeps its rows from being written, or they were changed by hand.")));
+				 errhint("What is on table pointstore.feed_block keeps its rows from being written, or they were changed by hand: feed_check() tells which.")));
 	block->stored = true;
 	block->stored_last = block->last;
 }

@@ -9,6 +9,9 @@
  * that lacks its earlier one, and ids rise with versions: so the events of one
  * snapshot, by id, from the lowest on, are in the order of every account.
  *
+ * Ids that the sequence does not draw, by INCREMENT, are another store's. feed_start knows what it drew before
+ * INCREMENT was changed, as long as some of that may have no position.
+ *
  * Events of before there was a feed may have ids that fall within an account. Below feed_start's
  * mark each is therefore held against the one before it, and withheld, as a gap, until that has
  * a position: a later run gives it one, in a later block.
@@ -32,7 +35,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_sequence.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -45,14 +47,13 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "feed/block.h"
+#include "feed/drawn.h"
 #include "feed/gap.h"
 #include "feed/page.h"
 #include "feed/sequence.h"
@@ -63,7 +64,6 @@
 #include "ground/plan.h"
 #include "ground/scan.h"
 #include "ground/sql.h"
-#include "ground/stat.h"
 #include "ground/step.h"
 #include "ground/store.h"
 #include "verify/index.h"
@@ -90,16 +90,10 @@ typedef struct Sequencer
 	int64		settled_below;	/* as it is stored */
 	int64		highest;		/* up to there every id has a position, or is in a gap, or is given up */
 	int64		unordered_below;	/* ids below it may fall within an account */
+	int64		step;			/* ids that may have no position yet: one of them, and how far they are apart; 0: not known */
+	int64		id;
 	Gaps		gaps;
 } Sequencer;
-
-/* What the sequence has drawn: ids of its class, which is told by the last. */
-typedef struct Drawn
-{
-	int64		last;
-	int64		increment;
-	int64		lowest;
-} Drawn;
 
 typedef struct Run
 {
@@ -119,16 +113,15 @@ static bool try_lock(bool wait);
 static void cancel_holder(void);
 static bool is_up_to_date(const Drawn *drawn);
 static bool is_unchanged(Oid events);
-static void restore(const Drawn *drawn, const Writers *writers);
+static void restore(Drawn *drawn, const Writers *writers);
+static void read_start(void);
+static void widen(Drawn *drawn);
 static void restore_gaps(const Drawn *drawn, Horizon *horizon);
-static void read_drawn(Drawn *drawn);
-static bool read_last_drawn(Oid sequence, int64 *last);
 static void read_events(Run *run);
 static void read_gaps(Run *run);
 static void read_new(Run *run);
 static void read_ids(Run *run, const IdRange *ranges, int n);
 static void key_of(RowKey *key, const IdRange *range);
-static bool is_of_class(const Drawn *drawn, int64 id);
 static void add_id(Ids *ids, int64 id);
 static Datum id_array(const int64 *ids, int n, int step);
 static void withhold(Run *run);
@@ -139,6 +132,7 @@ static void note_gap(const Drawn *drawn, Horizon *horizon, int64 lower, int64 up
 static void note_withheld(const Ids *withheld);
 static Horizon *withheld_horizon(void);
 static void store_positions(const Ids *ids);
+static void store_class(const Drawn *drawn, int64 increment);
 static int64 read_head(void);
 static void require_own_transaction(void);
 static bool goes_on_after_us(void);
@@ -170,14 +164,18 @@ void
 pointstore_sequence(SequenceRun *result)
 {
 	Run			run = {.limit = RUN_EVENTS};
+	int64		increment;
 
 	lock_sequencing();
 	SPI_connect();
 	sequencer.under_way = true;
-	read_drawn(&run.drawn);
+	pointstore_read_drawn(&run.drawn);
 	pointstore_event_writers(&run.writers);
 	result->prepared = run.writers.prepared;
-	if (!is_up_to_date(&run.drawn))
+	increment = run.drawn.increment;
+	if (is_up_to_date(&run.drawn))
+		widen(&run.drawn);
+	else
 		restore(&run.drawn, &run.writers);
 	sequencer.valid = false;
 	read_events(&run);
@@ -187,9 +185,12 @@ pointstore_sequence(SequenceRun *result)
 	note_withheld(&run.withheld);
 	pointstore_settle_gaps(&sequencer.gaps, run.upto);
 	store_positions(&run.given);
+	store_class(&run.drawn, increment);
 	result->more = run.seen.n == run.limit || (run.given.n > 0 && run.withheld.n > 0);
 	result->head = Max(sequencer.block.last, 0);
 	result->given = run.given.n;
+	result->id = sequencer.highest;
+	result->last = run.drawn.last;
 	sequencer.valid = true;
 	SPI_finish();
 }
@@ -289,26 +290,49 @@ is_unchanged(Oid events)
 
 /* Makes up from the blocks what the session has to know. */
 static void
-restore(const Drawn *drawn, const Writers *writers)
+restore(Drawn *drawn, const Writers *writers)
 {
-	static PointstorePlan plan = {
-		.sql = "SELECT coalesce(pg_catalog.max(CAST(unordered_below AS pg_catalog.int8)), 0) FROM pointstore.feed_start"
-	};
 	Horizon    *horizon;
-	bool		isnull;
 
 	if (sequencer.context == NULL)
 		sequencer.context = AllocSetContextCreate(TopMemoryContext, "pointstore sequencer", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(sequencer.context);
 	sequencer.gaps.context = sequencer.context;
 	sequencer.gaps.horizons = NIL;
-	pointstore_execute(&plan, NULL, NULL, false);
-	sequencer.unordered_below = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	sequencer.highest = Max(sequencer.settled_below, drawn->lowest) - 1;
+	read_start();
+	widen(drawn);
+	/* what was not settled is looked at, even where MINVALUE was raised above it */
+	sequencer.highest = (sequencer.block.first > 0 ? sequencer.settled_below : drawn->lowest) - 1;
 	/* what has come in the meantime was seen by nobody */
 	horizon = pointstore_add_horizon(&sequencer.gaps, writers, false);
 	horizon->look = true;
 	restore_gaps(drawn, horizon);
+}
+
+static void
+read_start(void)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT coalesce(pg_catalog.max(CAST(unordered_below AS pg_catalog.int8)), 0), coalesce(pg_catalog.max(CAST(step AS pg_catalog.int8)), 0),"
+		" coalesce(pg_catalog.max(CAST(id AS pg_catalog.int8)), 0) FROM pointstore.feed_start"
+	};
+	bool		isnull;
+
+	pointstore_execute(&plan, NULL, NULL, false);
+	sequencer.unordered_below = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	sequencer.step = Max(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)), 0);
+	sequencer.id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
+}
+
+/*
+ * What may have no position yet was drawn before INCREMENT was changed, or the sequence set: until all of it
+ * is settled, ids of the smallest class that has both are taken for drawn.
+ */
+static void
+widen(Drawn *drawn)
+{
+	if (sequencer.step > 0)
+		pointstore_widen_class(drawn, sequencer.step, sequencer.id);
 }
 
 /* What is between the ranges of the blocks. However many blocks there are, gaps alone are kept. */
@@ -345,50 +369,6 @@ restore_gaps(const Drawn *drawn, Horizon *horizon)
 		SPI_freetuptable(SPI_tuptable);
 	}
 	SPI_cursor_close(cursor);
-}
-
-/* The last id drawn comes first: it locks the sequence, whose settings are then those that it was drawn by. */
-static void
-read_drawn(Drawn *drawn)
-{
-	Oid			sequence = pointstore_store()->id_sequence;
-	bool		called = read_last_drawn(sequence, &drawn->last);
-	HeapTuple	settings = SearchSysCache1(SEQRELID, ObjectIdGetDatum(sequence));
-
-	if (!HeapTupleIsValid(settings))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("pointstore.event_store_id_seq is no sequence")));
-	drawn->increment = Max(((Form_pg_sequence) GETSTRUCT(settings))->seqincrement, 1);
-	drawn->lowest = ((Form_pg_sequence) GETSTRUCT(settings))->seqmin;
-	ReleaseSysCache(settings);
-	if (!called)
-		drawn->last -= drawn->increment;
-	pointstore_stat_settle(sequence, drawn->last);
-}
-
-/* The last id drawn. False: none was since the sequence was made or set, and it is the first to come. See LAST_DRAWN. */
-static bool
-read_last_drawn(Oid sequence, int64 *last)
-{
-	static PointstorePlan plan = {
-		.sql = "SELECT last_value FROM pointstore.event_store_id_seq"
-	};
-	LOCAL_FCINFO(fcinfo, 1);
-	Datum		value;
-	bool		isnull;
-
-	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = ObjectIdGetDatum(sequence);
-	fcinfo->args[0].isnull = false;
-	value = pg_sequence_last_value(fcinfo);
-	if (fcinfo->isnull)
-	{
-		pointstore_execute(&plan, NULL, NULL, false);
-		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	}
-	*last = DatumGetInt64(value);
-	return !fcinfo->isnull;
 }
 
 /* Reads the events that have no position, from the lowest id on, and decides which are given one. All by one snapshot. */
@@ -461,7 +441,7 @@ read_ids(Run *run, const IdRange *ranges, int n)
 			int64		id = DatumGetInt64(slot_getattr(scan.slot, att, &isnull));
 
 			CHECK_FOR_INTERRUPTS();
-			if (!isnull && is_of_class(&run->drawn, id))
+			if (!isnull && pointstore_is_of_class(&run->drawn, id))
 				add_id(&run->seen, id);
 		}
 	}
@@ -476,15 +456,6 @@ key_of(RowKey *key, const IdRange *range)
 	ScanKeyInit(&key->columns[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(range->lower));
 	ScanKeyInit(&key->columns[1], 1, range->upper == PG_INT64_MAX ? BTLessEqualStrategyNumber : BTLessStrategyNumber,
 				range->upper == PG_INT64_MAX ? F_INT8LE : F_INT8LT, Int64GetDatum(range->upper));
-}
-
-/* Whether an id is one that the sequence draws, or has drawn: another is of another store's. */
-static bool
-is_of_class(const Drawn *drawn, int64 id)
-{
-	uint64		distance = id < drawn->last ? (uint64) drawn->last - (uint64) id : (uint64) id - (uint64) drawn->last;
-
-	return id <= drawn->last && distance % (uint64) drawn->increment == 0;
 }
 
 static void
@@ -644,6 +615,35 @@ store_positions(const Ids *ids)
 	else
 		return;
 	sequencer.settled_below = settled_below;
+	ForceSyncCommit();
+}
+
+/* Which ids may have no position yet, where that has changed: when all is settled, those that the sequence draws now. */
+static void
+store_class(const Drawn *drawn, int64 increment)
+{
+	static PointstorePlan update = {
+		.sql = "UPDATE pointstore.feed_start SET step = $1, id = $2",
+		.nargs = 2, .argtypes = {INT8OID, INT8OID}
+	};
+	static PointstorePlan insert = {
+		.sql = "INSERT INTO pointstore.feed_start (single, unordered_below, step, id) VALUES (true, 0, $1, $2)",
+		.nargs = 2, .argtypes = {INT8OID, INT8OID}
+	};
+	Drawn		class = *drawn;
+	Datum		values[2];
+
+	if (Min(pointstore_lowest_gap(&sequencer.gaps), sequencer.highest + 1) > drawn->last)
+		class.increment = increment;
+	if (drawn->last < drawn->lowest || (sequencer.step == class.increment && pointstore_is_of_class(&class, sequencer.id)))
+		return;
+	values[0] = Int64GetDatum(class.increment);
+	values[1] = Int64GetDatum(drawn->last);
+	pointstore_execute(&update, values, NULL, false);
+	if (SPI_processed == 0)
+		pointstore_execute(&insert, values, NULL, false);
+	sequencer.step = class.increment;
+	sequencer.id = drawn->last;
 	ForceSyncCommit();
 }
 

@@ -13,6 +13,8 @@ typedef struct SequenceRun
 {
 	int64		head;			/* the last position given, by whomever */
 	int64		given;			/* positions given by this run */
+	int64		id;				/* up to there events were read */
+	int64		last;			/* the last id that was drawn */
 	bool		more;			/* there was more than one run gives */
 	bool		prepared;		/* prepared transactions have written events */
 } SequenceRun;

@@ -31,7 +31,9 @@ BEGIN
 
     CREATE TABLE pointstore.feed_start (
         single          boolean PRIMARY KEY DEFAULT true CHECK (single),
-        unordered_below bigint NOT NULL
+        unordered_below bigint NOT NULL,
+        step            bigint,
+        id              bigint
     );
     -- a new store has no row: one that is restored into it brings its own
     INSERT INTO pointstore.feed_start (unordered_below) SELECT create_feed.unordered_below WHERE create_feed.unordered_below > 0;
@@ -53,9 +55,11 @@ BEGIN
     COMMENT ON COLUMN pointstore.feed_block.settled_below IS 'when it was written, each event with an id below had a position or never will have one';
     COMMENT ON COLUMN pointstore.feed_block.at IS 'clock when it was last written';
 
-    COMMENT ON TABLE pointstore.feed_start IS 'What was there before the feed: one row, where something was';
+    COMMENT ON TABLE pointstore.feed_start IS 'What was there before the feed, and which ids may have no position yet: one row, where something is. Written by the sequencer';
     COMMENT ON COLUMN pointstore.feed_start.single IS 'true';
     COMMENT ON COLUMN pointstore.feed_start.unordered_below IS 'ids of events below it may fall while the versions of their account rise';
+    COMMENT ON COLUMN pointstore.feed_start.step IS 'ids that may have no position yet are so far apart: INCREMENT, or less after that was changed, until all have theirs. Null: not known yet';
+    COMMENT ON COLUMN pointstore.feed_start.id IS 'one of them, which had been drawn when this was written';
 END
 $$;
 COMMENT ON FUNCTION pointstore.comment_on_feed() IS

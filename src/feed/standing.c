@@ -105,9 +105,10 @@ read_waiting(Figures *figures)
 	static PointstorePlan plan = {
 		.sql = "WITH l AS (SELECT CAST(ids AS pg_catalog.int8multirange) AS ids, CAST(sealed AS pg_catalog.bool) AS sealed,"
 		"         CAST(settled_below AS pg_catalog.int8) AS settled_below FROM pointstore.feed_block ORDER BY first_position DESC LIMIT 1),"
-		" d AS MATERIALIZED (SELECT s.seqmin AS lowest, q.last_value AS last, GREATEST(s.seqincrement, 1) AS step,"
-		"         GREATEST(s.seqmin, coalesce((SELECT settled_below FROM l), s.seqmin)) AS since"
-		"   FROM pointstore.event_store_id_seq q, pg_catalog.pg_sequence s"
+		" d AS MATERIALIZED (SELECT q.last_value AS last, pg_catalog.gcd(pg_catalog.gcd(" NUMERIC("GREATEST(s.seqincrement, 1)") ", coalesce(f.step, 0)),"
+		"           CASE WHEN f.step" GT "0 THEN coalesce(f.id, 0)" MINUS "q.last_value ELSE 0 END) AS step, coalesce((SELECT settled_below FROM l), s.seqmin) AS since"
+		"   FROM pointstore.event_store_id_seq q, pg_catalog.pg_sequence s,"
+		"        (SELECT " NUMERIC("GREATEST(pg_catalog.max(CAST(step AS pg_catalog.int8)), 0)") " AS step, " NUMERIC("pg_catalog.max(CAST(id AS pg_catalog.int8))") " AS id FROM pointstore.feed_start) f"
 		"  WHERE s.seqrelid" EQ "CAST('pointstore.event_store_id_seq' AS pg_catalog.regclass)),"
 		" r AS (SELECT pg_catalog.unnest(b.ids) AS ids FROM ("
 		"   SELECT CAST(s.ids AS pg_catalog.int8multirange) AS ids FROM pointstore.feed_block s"

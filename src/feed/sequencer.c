@@ -49,6 +49,7 @@ static bool notify = false;
 
 static bool sequence_guarded(SequenceRun *run, bool *failed);
 static bool sequence_in_transaction(SequenceRun *run);
+static void report_run(const SequenceRun *before);
 static bool is_sequenced_still(void);
 static void wait_for_commits(const SequenceRun *run);
 static void heed_signals(void);
@@ -166,7 +167,7 @@ sequence_in_transaction(SequenceRun *run)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	pgstat_report_activity(STATE_RUNNING, "pointstore: giving positions");
+	report_run(run);
 	result = has_extension() && pointstore_store_exists();
 	if (result)
 	{
@@ -182,6 +183,18 @@ sequence_in_transaction(SequenceRun *run)
 	}
 	CommitTransactionCommand();
 	return result;
+}
+
+/* What it does, for pg_stat_activity; and how far it is, while it catches up. */
+static void
+report_run(const SequenceRun *before)
+{
+	char		progress[100] = "";
+
+	if (before->more)
+		snprintf(progress, sizeof(progress), ", from %lld on, id %lld of %lld", (long long) before->head + 1,
+				 (long long) before->id, (long long) before->last);
+	pgstat_report_activity(STATE_RUNNING, psprintf("pointstore: giving positions%s", progress));
 }
 
 /* Whether the extension is there, by a function of it: a look that costs nothing. */

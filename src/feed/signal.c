@@ -16,7 +16,8 @@
  * one, every commit in the database counts, and after it has said so it looks once more.
  *
  * Who wants a run of its own asks for one, and waits for the end of one that has begun after that: runs are
- * counted as they begin and as they end. Of one that has failed he is told, to look himself for what is wrong.
+ * counted as they begin and as they end. Of one that has failed he is told, to look himself for what is wrong; and at once while
+ * the last one has failed, for the next is tried after a pause.
  *
  * Each commit of a run, by whomever, changes a number that was never had before: by it a session knows whether
  * another has sequenced since. It is changed under the lock of those who sequence.
@@ -58,6 +59,7 @@ typedef struct FeedSignal
 	pg_atomic_uint64 begun;		/* runs of the sequencer */
 	pg_atomic_uint64 ended;		/* the last of them that has ended */
 	pg_atomic_uint64 failures;
+	pg_atomic_uint32 failing;	/* the last of them has failed */
 	ConditionVariable moved;
 	ConditionVariable run_ended;
 } FeedSignal;
@@ -107,6 +109,7 @@ pointstore_feed_set_up(void)
 		pg_atomic_init_u64(&signal->begun, 0);
 		pg_atomic_init_u64(&signal->ended, 0);
 		pg_atomic_init_u64(&signal->failures, 0);
+		pg_atomic_init_u32(&signal->failing, 0);
 		ConditionVariableInit(&signal->moved);
 		ConditionVariableInit(&signal->run_ended);
 	}
@@ -192,6 +195,7 @@ pointstore_sequencer_begin(void)
 	{
 		pg_atomic_write_u32(&signal->asleep, 0);
 		pg_atomic_write_u32(&signal->every_commit, 0);
+		pg_atomic_write_u32(&signal->failing, 0);
 		pg_atomic_write_u64(&signal->head, 0);
 		pg_atomic_write_u64(&signal->latch, (uint64) (uintptr_t) MyLatch);
 		before_shmem_exit(sequencer_ended, (Datum) 0);
@@ -235,13 +239,14 @@ pointstore_sequencer_run_ended(bool failed)
 {
 	if (failed)
 		pg_atomic_fetch_add_u64(&own->failures, 1);
+	pg_atomic_write_u32(&own->failing, failed);
 	pg_atomic_write_u64(&own->ended, pg_atomic_read_u64(&own->begun));
 	ConditionVariableBroadcast(&own->run_ended);
 }
 
 /*
  * Has the sequencer of this database make a run, and waits until one that has begun since has been
- * committed. False: there is none alive, or it has failed.
+ * committed. False: there is none alive, or it has failed, or the last one has.
  */
 bool
 pointstore_sequencer_ask(void)
@@ -249,7 +254,7 @@ pointstore_sequencer_ask(void)
 	uint64		run;
 	uint64		failures;
 
-	if (!pointstore_sequencer_is_alive())
+	if (!pointstore_sequencer_is_alive() || pg_atomic_read_u32(&own->failing))
 		return false;
 	failures = pg_atomic_read_u64(&own->failures);
 	run = pg_atomic_read_u64(&own->begun) + 1;

@@ -158,7 +158,8 @@ $node->safe_psql('postgres', q{SELECT pg_cancel_backend(pid) FROM pg_stat_activi
 $asking->finish;
 # where it cannot, the error is his who asks
 $node->safe_psql('postgres', q{ALTER TABLE pointstore.feed_block ADD CONSTRAINT no CHECK (at IS NULL) NOT VALID; SELECT pointstore.append_event('b', 'Earned', 1)});
-is(sqlstate($node, 'postgres', 'SELECT pointstore.sequence_feed()'), '23514', 'its error is told');
+is(sqlstate($node, 'postgres', 'SELECT pointstore.sequence_feed()'), '23514', 'its error is told') foreach 1 .. 4;
+is(sqlstate($node, 'postgres', q{SET statement_timeout = '5 s'; SELECT pointstore.sequence_feed()}), '23514', 'at once, whenever it tries again itself');
 $node->safe_psql('postgres', q{ALTER TABLE pointstore.feed_block DROP CONSTRAINT no});
 is(await_head(++$head), $head, 'it goes on');
 

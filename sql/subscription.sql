@@ -561,6 +561,13 @@ SELECT left(error, 5) AS error, count(*) FROM pg_temp.retry GROUP BY 1;
 CREATE FUNCTION subs_up(payload jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN DROP FUNCTION public.subs_up; RETURN payload; END $$;
 SELECT pointstore.move_subscription('up', :base3);
 SELECT count(*) > 0 FROM pg_temp.take_up('up', 100);
+-- or claims
+CREATE OR REPLACE FUNCTION subs_up(payload jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM FROM pointstore.claim('up', 'upcaster'); RETURN payload; END $$;
+SELECT pointstore.move_subscription('up', :base3);
+SET statement_timeout = '60s';
+SELECT count(*) FROM pg_temp.take_up('up', 100);
+RESET statement_timeout;
+SELECT left(error, 5) AS error, count(*) > 0 FROM pg_temp.retry GROUP BY 1;
 DELETE FROM pointstore.upcaster WHERE event_type = 'Up';
 SELECT pointstore.move_subscription('up', :base2);
 SELECT aggregate_id, payload, payload_version FROM pg_temp.take_up('up', 1);

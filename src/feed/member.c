@@ -22,6 +22,7 @@
 #include "feed/claim.h"
 #include "feed/settle.h"
 #include "feed/signal.h"
+#include "feed/upcast.h"
 #include "ground/compat.h"
 #include "ground/name.h"
 #include "ground/owner.h"
@@ -80,10 +81,11 @@ pointstore_claim(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* As every verb; a projection's member is the worker alone: 42809. */
+/* As every verb, but no upcaster's; a projection's member is the worker alone: 42809. */
 static void
 begin_member_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
 {
+	pointstore_refuse_in_upcaster(verb);
 	pointstore_begin_verb(scope, subscription, name, verb);
 	if (subscription->handler != NULL)
 		ereport(ERROR,

@@ -9,6 +9,8 @@
  *
  * An upcaster that is not there any more is no error until an event needs it.
  *
+ * A member's verbs are refused to an upcaster: a claim of its own would call it again, for each event anew.
+ *
  * What an upcaster makes may be longer than what is stored: a page ends where that comes to as much as a page may.
  *
  *-------------------------------------------------------------------------
@@ -57,6 +59,8 @@ typedef struct Upcasting
 	const Upcaster *upcaster;
 	int64		position;
 } Upcasting;
+
+static int	calls = 0;			/* of upcasters, which have not returned */
 
 static Upcaster *find_upcaster(Upcasters *upcasters, const Datum *values, const bool *nulls);
 static Datum call_upcaster(Upcasters *upcasters, Upcaster *upcaster, const Datum *values, int64 position);
@@ -203,13 +207,32 @@ call_upcaster(Upcasters *upcasters, Upcaster *upcaster, const Datum *values, int
 		upcaster->function = pointstore_load_function_for(function, OidIsValid(upcasters->caller) ? upcasters->caller : GetOuterUserId());
 		MemoryContextSwitchTo(old);
 	}
-	payload = pointstore_call_function(upcaster->function, &values[EV_PAYLOAD], 1);
+	calls++;
+	PG_TRY();
+	{
+		payload = pointstore_call_function(upcaster->function, &values[EV_PAYLOAD], 1);
+	}
+	PG_FINALLY();
+	{
+		calls--;
+	}
+	PG_END_TRY();
 	/* it may be stored somewhere, by the upcaster itself, and not for long */
 	if (VARATT_IS_EXTERNAL(DatumGetPointer(payload)))
 		payload = PointerGetDatum(PG_DETOAST_DATUM_COPY(payload));
 	upcasters->called = NULL;
 	error_context_stack = context.previous;
 	return payload;
+}
+
+/* 55000 in a call of an upcaster. */
+void
+pointstore_refuse_in_upcaster(const char *verb)
+{
+	if (calls > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s cannot be called by an upcaster", verb)));
 }
 
 /* Which event cannot be upcast. */

@@ -41,6 +41,9 @@ extern HeapTuple pointstore_upcast_event(Upcasters *upcasters, const FeedEvent *
 /* The same of an event's columns, of which payload and payload_version are replaced. Whether they were. */
 extern bool pointstore_upcast_columns(Upcasters *upcasters, Datum *values, bool *nulls, int64 position);
 
+/* 55000 where an upcaster calls what is named. */
+extern void pointstore_refuse_in_upcaster(const char *verb);
+
 /* What a call has failed of, in a line; NULL: none has. They may be called again. */
 extern text *pointstore_upcast_error(Upcasters *upcasters, const ErrorData *error);
 

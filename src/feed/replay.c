@@ -227,7 +227,7 @@ take_slice(Replay *replay, bool wait)
 	return found;
 }
 
-/* Cuts the next slice off what is left, for whoever takes it first. False: nothing is left. */
+/* Cuts the next slice off what is left, for whoever takes it first. False: nothing is left; the run's row is locked no more, for who waits now. */
 static bool
 cut_slice(const Replay *replay)
 {
@@ -261,6 +261,8 @@ cut_slice(const Replay *replay)
 		found = SPI_processed > 0;
 	}
 	pointstore_act_as_caller(&scope);
+	if (!found)
+		pointstore_next_step();
 	return found;
 }
 

@@ -11,7 +11,7 @@
  *
  * Each account is a step of its own, of so many events (snapshot.c) and of pointstore.snapshot_timeout at most. The place is moved past it and
  * committed before its reducer is called: one by which the process ends is not the first thing that the next
- * process does. What a go has not finished, or somebody else's lock or cancellation has broken off, is found when the kind is gone through once more. An account
+ * process does: so the first of a process is flushed. What a go has not finished, or somebody else's lock or cancellation has broken off, is found when the kind is gone through once more. An account
  * whose reducer fails is passed over, for a while that gets longer, and so is a kind of which several fail in a row.
  * No lock of accounts is taken. Commits are asynchronous: what a crash loses is taken again.
  *
@@ -24,6 +24,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
@@ -187,7 +188,7 @@ pointstore_run_snapshotter(void)
 	}
 }
 
-/* Whether no other process of the database takes snapshots. A reducer may give back the session's locks. */
+/* Whether no other process of the database takes snapshots. */
 static bool
 is_only(void)
 {
@@ -593,6 +594,7 @@ read_slice(void *arg)
 static void
 try_account(const Survey *survey, text *id)
 {
+	static bool is_first = true;
 	MemoryContext context = CurrentMemoryContext;
 	Attempt		attempt = {.survey = survey, .id = id};
 	uint32		hash = hash_name('a', text_to_cstring(id));
@@ -602,6 +604,10 @@ try_account(const Survey *survey, text *id)
 	CHECK_FOR_INTERRUPTS();
 	if (is_paused(hash, 1))
 		return;
+	/* the place, or a reducer that ends the server would meet the next process at the same account */
+	if (is_first)
+		XLogFlush(XactLastCommitEnd);
+	is_first = false;
 	pgstat_report_activity(STATE_RUNNING, psprintf("pointstore: snapshot of %s", text_to_cstring(id)));
 	PG_TRY();
 	{

@@ -70,13 +70,14 @@ measure_sequencer()
 # 1,000 events a second, and one who follows them
 measure_delivery()
 {
-	local round how found=0
+	local round how
 	progress 'delivery'
 	for ((round = 1; round <= rounds; round++)); do
 		for how in $(in_turn "$round" claim wait_for_feed poll_by_xmin queue notify); do
 			start_follower "$how" $((seconds + 1))
 			pgbench_run append_event 4 "$accounts" '' -T "$seconds" -R 1000 >/dev/null
 			end_follower "$how"
+			check_follower "$how"
 			run_sql -c "INSERT INTO bench.result (workload, contender, unit, round, value)
 				SELECT 'delivery, 1,000 events/s', '$how', unit, $round, value
 				  FROM (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) AS median, percentile_cont(0.99) WITHIN GROUP (ORDER BY ms) AS p99 FROM bench.delivered) d,

@@ -36,15 +36,18 @@ await_session()
 	until [[ $(run_sql -c "SELECT count(*) FROM pg_stat_activity WHERE $1") != 0 ]]; do sleep 0.05; done
 }
 
-# end_follower HOW: waits for its end, and sees that it was given each event once
 end_follower()
 {
+	[[ -z $follower ]] || wait "$follower" || fail "$1: who follows has failed"
+}
+
+# check_follower HOW: it was given each event once
+check_follower()
+{
 	local found
-	[[ -n $follower ]] || return 0
-	wait "$follower" || fail "$1: who follows has failed"
 	# the rival goes by id, in which order a position is not the last word
-	[[ $1 != poll_by_xmin && $(run_sql -c 'SELECT pointstore.sequencer_alive()') == t ]] || return 0
-	await_sequencer
+	[[ -n $follower && $1 != poll_by_xmin ]] || return 0
+	[[ $(run_sql -c 'SELECT pointstore.sequencer_alive()') == f ]] || await_sequencer
 	found=$(run_sql -c 'SELECT bench.wrongly_delivered()')
 	[[ $found == 0 ]] || fail "$1: $found events were not delivered just once"
 }
@@ -60,12 +63,15 @@ measure_followers()
 				projection) switch_sequencer on 2 && await_sequencer && run_sql -c 'SELECT bench.project(NULL)' >/dev/null ;;
 				*) switch_sequencer off ;;
 			esac
-			start_follower "$how" "$seconds"
+			start_follower "$how" $((seconds + 1))
 			cpu=$(server_cpu)
 			read -r done tps < <(pgbench_run append_event 8 "$accounts" '' -T "$seconds")
+			# what is left when the appends end is paid for, too
+			[[ $how != projection ]] || await_projection
 			end_follower "$how"
 			record "$workload" "$how" tps "$round" "$tps"
 			record_cpu "$workload" "$how" "$round" "$cpu" "$done"
+			check_follower "$how"
 			check_model "$how" "$done"
 		done
 	done
@@ -79,10 +85,7 @@ check_model()
 {
 	local table found=
 	case $1 in
-		projection)
-			table=model.day
-			await_projection
-			;;
+		projection) table=model.day ;;
 		trigger | trigger_spread) table=model.${1/trigger/trigger_day} ;;
 		*) return 0 ;;
 	esac

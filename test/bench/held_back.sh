@@ -27,11 +27,13 @@ measure_group()
 	start=$(run_sql -c 'SELECT clock_timestamp()')
 	finish=$(run_sql -c "SELECT timestamptz '$start' + interval '$((held_back_seconds + 2)) s'")
 	for ((i = 1; i <= 8; i++)); do
-		run_sql -c "CALL bench.work_by_$how('worker-$i', '$finish')" &
+		run_sql -c "CALL bench.work('$how', 'worker-$i', '$finish')" &
 		workers+=($!)
 	done
 	read -r done _ < <(pgbench_run append_event 8 "$accounts" '' -T "$held_back_seconds")
-	wait "${workers[@]}"
+	for i in "${workers[@]}"; do
+		wait "$i" || fail "$workload: one of those who work has failed"
+	done
 	echo 'COMMIT;' >&"$idle"
 	exec {idle}>&-
 	record_group "$how" "$workload" "$start" "$done"

@@ -41,6 +41,7 @@
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/pquery.h"
@@ -123,7 +124,7 @@ static void read_new(Run *run);
 static void read_ids(Run *run, const IdRange *ranges, int n);
 static void key_of(RowKey *key, const IdRange *range);
 static void add_id(Ids *ids, int64 id);
-static Datum id_array(const int64 *ids, int n, int step);
+static Datum id_array(const Ids *ids);
 static void withhold(Run *run);
 static bool has_come(const Run *run, const bool *refused, int64 id, int64 before);
 static int	find_id(const Ids *ids, int64 id);
@@ -133,7 +134,6 @@ static void note_withheld(const Ids *withheld);
 static Horizon *withheld_horizon(void);
 static void store_positions(const Ids *ids);
 static void store_class(const Drawn *drawn, int64 increment);
-static int64 read_head(void);
 static void require_own_transaction(void);
 static bool goes_on_after_us(void);
 static void await_writers(void);
@@ -167,6 +167,8 @@ pointstore_sequence(SequenceRun *result)
 	int64		increment;
 
 	lock_sequencing();
+	/* before the sequence, as an append has them */
+	LockRelationOid(pointstore_store()->table[TABLE_EVENT_STORE].relid, AccessShareLock);
 	SPI_connect();
 	sequencer.under_way = true;
 	pointstore_read_drawn(&run.drawn);
@@ -430,6 +432,7 @@ read_ids(Run *run, const IdRange *ranges, int n)
 	{
 		RowKey		key;
 
+		CHECK_FOR_INTERRUPTS();
 		key_of(&key, &ranges[i]);
 		if (i == 0)
 			pointstore_scan_begin_reading(&scan, INDEX_EVENT_ID, GetActiveSnapshot(), &key);
@@ -469,17 +472,16 @@ add_id(Ids *ids, int64 id)
 	ids->id[ids->n++] = id;
 }
 
-/* Numbers, every so many, as an array. */
 static Datum
-id_array(const int64 *ids, int n, int step)
+id_array(const Ids *ids)
 {
-	Datum	   *elements = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * (n + 1));
+	Datum	   *elements = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * (ids->n + 1));
 	ArrayType  *array;
 	int			i;
 
-	for (i = 0; i < n; i++)
-		elements[i] = Int64GetDatum(ids[i * step]);
-	array = construct_array(elements, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+	for (i = 0; i < ids->n; i++)
+		elements[i] = Int64GetDatum(ids->id[i]);
+	array = construct_array(elements, ids->n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
 	pfree(elements);
 	return PointerGetDatum(array);
 }
@@ -499,7 +501,7 @@ withhold(Run *run)
 		.nargs = 3, .argtypes = {INT8ARRAYOID, INT8OID, INT8OID},
 		.generic = true
 	};
-	Datum		values[3] = {id_array(run->seen.id, run->seen.n, 1), Int64GetDatum(run->drawn.last), Int64GetDatum(run->drawn.increment)};
+	Datum		values[3] = {id_array(&run->seen), Int64GetDatum(run->drawn.last), Int64GetDatum(run->drawn.increment)};
 	bool	   *refused = palloc0(run->seen.n * sizeof(bool));
 	uint64		next = 0;
 	int			i;
@@ -666,30 +668,17 @@ pointstore_sequence_feed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the events of this store come by a subscription, and it gives no positions itself"),
 				 errhint("Let the publication have pointstore.feed_block too.")));
-	if (!pointstore_sequencer_ask())
+	/* a statement that has the lock already works itself: a sequencer that came meanwhile waits for it */
+	if (sequencer.under_way || !pointstore_sequencer_ask())
 	{
 		pointstore_sequence(&run);
 		await_writers();
 		pointstore_sequence(&run);
 	}
 	else
-		run.head = read_head();
+		run.head = pointstore_read_head();
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_INT64(run.head);
-}
-
-/* What others have given meanwhile. */
-static int64
-read_head(void)
-{
-	int64		head;
-
-	SPI_connect();
-	PushActiveSnapshot(GetLatestSnapshot());
-	head = pointstore_head();
-	PopActiveSnapshot();
-	SPI_finish();
-	return head;
 }
 
 /*

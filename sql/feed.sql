@@ -1,6 +1,7 @@
 -- The feed: positions, what reads them, what proves them. In a database of its own, so that ids and positions are known.
 \set VERBOSITY sqlstate
 \set home :DBNAME
+\set anew 'DROP EXTENSION pointstore CASCADE; DROP SCHEMA pointstore CASCADE; CREATE EXTENSION pointstore; SELECT pointstore.create_store();'
 CREATE DATABASE regress_pointstore_feed TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
 \c regress_pointstore_feed
 CREATE EXTENSION pointstore;
@@ -165,23 +166,30 @@ BEGIN
     RETURN QUERY SELECT * FROM jsonb_to_recordset(coalesce(found, '[]')) AS r(code text, "position" bigint, event_id bigint) ORDER BY 1, 2, 3;
 END$$;
 SELECT * FROM corrupt('');
+CREATE FUNCTION corrupt_blocks(change text, which text) RETURNS TABLE (code text, "position" bigint, event_id bigint) LANGUAGE sql AS $$
+    SELECT * FROM corrupt(format('UPDATE pointstore.feed_block SET %s WHERE %s', change, which))
+$$;
 -- the first block; of its first and its last event
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET first_position = 2 WHERE first_position = 1');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET first_position = 0 WHERE first_position = 1');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET first_position = NULL WHERE first_position = 1');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET last_position = last_position + 1 WHERE first_position = 1');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET last_position = NULL WHERE first_position = 1');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET ids = ids - ''{[1,2)}'' WHERE first_position = 1');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET ids = ids - ''{[2,3)}'', last_position = last_position - 1 WHERE first_position = 1');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET ids = ids + ''{[1000,1001)}'', last_position = last_position + 1 WHERE last_position = (SELECT max(last_position) FROM pointstore.feed_block)');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET ids = ids + ''{[1,2)}'', last_position = last_position + 1 WHERE last_position = (SELECT max(last_position) FROM pointstore.feed_block)');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET ids = ''{}'' WHERE first_position = 1');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET ids = NULL WHERE first_position = 1');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET sealed = false WHERE first_position = 1');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET sealed = NULL WHERE first_position = 1');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET settled_below = NULL WHERE first_position = 1');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET settled_below = settled_below + 1000 WHERE last_position = (SELECT max(last_position) FROM pointstore.feed_block)');
-SELECT * FROM corrupt('UPDATE pointstore.feed_block SET settled_below = NULL');
+SELECT c.change, f.* FROM (VALUES
+    ($$first_position = 2$$),
+    ($$first_position = 0$$),
+    ($$first_position = NULL$$),
+    ($$last_position = last_position + 1$$),
+    ($$last_position = NULL$$),
+    ($$ids = ids - '{[1,2)}'$$),
+    ($$ids = ids - '{[2,3)}', last_position = last_position - 1$$),
+    ($$ids = '{}'$$),
+    ($$ids = NULL$$),
+    ($$sealed = false$$),
+    ($$sealed = NULL$$),
+    ($$settled_below = NULL$$)) c(change) LEFT JOIN LATERAL corrupt_blocks(change, 'first_position = 1') f ON true;
+-- the last
+SELECT c.change, f.* FROM (VALUES
+    ($$ids = ids + '{[1000,1001)}', last_position = last_position + 1$$),
+    ($$ids = ids + '{[1,2)}', last_position = last_position + 1$$),
+    ($$settled_below = settled_below + 1000$$)) c(change) LEFT JOIN LATERAL corrupt_blocks(change, 'last_position = (SELECT max(last_position) FROM pointstore.feed_block)') f ON true;
+-- all
+SELECT * FROM corrupt_blocks('settled_below = NULL', 'true');
 SELECT * FROM corrupt('DELETE FROM pointstore.feed_block WHERE first_position = 1');
 SELECT * FROM corrupt('DELETE FROM pointstore.feed_block WHERE last_position = (SELECT max(last_position) FROM pointstore.feed_block)');
 SELECT * FROM corrupt('INSERT INTO pointstore.feed_block SELECT * FROM pointstore.feed_block WHERE first_position = 1');
@@ -309,10 +317,7 @@ DROP TABLE pg_temp.feed_block;
 DROP SCHEMA astray CASCADE;
 
 -- events of other stores, whose ids are not of the sequence's class, are not this one's to place
-DROP EXTENSION pointstore CASCADE;
-DROP SCHEMA pointstore CASCADE;
-CREATE EXTENSION pointstore;
-SELECT pointstore.create_store();
+:anew
 ALTER SEQUENCE pointstore.event_store_id_seq INCREMENT 2 RESTART 1;
 SELECT array_agg((pointstore.append_event('o-1', 'Earned', 1)).id) FROM generate_series(1, 3);
 CREATE FUNCTION foreign_event(id bigint) RETURNS void LANGUAGE sql SET session_replication_role = replica AS $$
@@ -329,10 +334,7 @@ SELECT head, unsequenced, gaps FROM pointstore.feed_status;
 -- 7 is of its class, and beyond what it has drawn
 SELECT * FROM pointstore.feed_check();
 -- the first id of all is waited for as any other
-DROP EXTENSION pointstore CASCADE;
-DROP SCHEMA pointstore CASCADE;
-CREATE EXTENSION pointstore;
-SELECT pointstore.create_store();
+:anew
 ALTER SEQUENCE pointstore.event_store_id_seq INCREMENT 1024 RESTART 5;
 BEGIN;
 SELECT id FROM pointstore.append_event('n-1', 'Earned', 1);
@@ -378,10 +380,7 @@ SELECT pointstore.sequence_feed();
 SELECT head, unsequenced, gaps FROM pointstore.feed_status;
 
 -- events of before there was a feed, whose ids fall within an account: in order all the same
-DROP EXTENSION pointstore CASCADE;
-DROP SCHEMA pointstore CASCADE;
-CREATE EXTENSION pointstore;
-SELECT pointstore.create_store();
+:anew
 SET session_replication_role = replica;
 INSERT INTO pointstore.event_store (id, aggregate_id, version, event_type, amount, held, balance_after, payload, occurred_at, created_at)
 SELECT i, 'b-' || i % 3, 10 - i / 3, 'Earned', 1, 0, 10 - i / 3, '{}', now(), now() FROM generate_series(3, 29) i;

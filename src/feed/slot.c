@@ -35,6 +35,7 @@
 #include "utils/timestamp.h"
 
 #include "feed/slot.h"
+#include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
@@ -65,6 +66,7 @@ typedef struct Memo
 
 static Memo memos[MEMOS];
 
+static Relation open_slots(LOCKMODE mode);
 static Memo *memo_of(text *subscription, int16 number);
 static void remember(const Slot *slot, text *subscription);
 static int	find_places(text *subscription, int first, int n, Datum *places);
@@ -72,7 +74,8 @@ static void fill_slots(Slot *slots, int first, int n, text *subscription, Memory
 static void fill_slot(Slot *slot, HeapTuple row, TupleDesc desc);
 static text *text_column(HeapTuple row, TupleDesc desc, int column);
 static void execute_by_place(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only);
-static bool lock_version(Slot *slot, text *subscription, bool wait);
+static bool lock_version(Slot *slot, text *subscription);
+pg_noreturn static void raise_changed(int16 number, text *subscription);
 
 /* The slots of a subscription, n of them, each at the place of its number, by the active snapshot. */
 Slot *
@@ -146,15 +149,10 @@ fill_slots(Slot *slots, int first, int n, text *subscription, MemoryContext cont
 static int
 find_places(text *subscription, int first, int n, Datum *places)
 {
-	Oid			relid = get_relname_relid("subscription_slot", get_namespace_oid("pointstore", false));
-	Relation	heap = table_open(relid, AccessShareLock);
+	Relation	heap = open_slots(AccessShareLock);
 	TableScanDesc scan;
 	int			known = 0;
 
-	if (heap->rd_rel->relkind != RELKIND_RELATION)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"pointstore.subscription_slot\" is not an ordinary table")));
 	scan = table_beginscan_tid(heap, GetActiveSnapshot());
 	for (; known < n; known++)
 	{
@@ -168,6 +166,19 @@ find_places(text *subscription, int first, int n, Datum *places)
 	table_endscan(scan);
 	table_close(heap, AccessShareLock);
 	return known;
+}
+
+static Relation
+open_slots(LOCKMODE mode)
+{
+	Oid			relid = get_relname_relid("subscription_slot", get_namespace_oid("pointstore", false));
+	Relation	heap = table_open(relid, mode);
+
+	if (heap->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"pointstore.subscription_slot\" is not an ordinary table")));
+	return heap;
 }
 
 /* What is remembered of a slot; of one that nothing is known of its place is invalid. */
@@ -283,15 +294,13 @@ pointstore_lock_slot(Slot *slot, text *subscription)
 {
 	int16		number = slot->number;
 
-	while (!lock_version(slot, subscription, true))
+	while (!lock_version(slot, subscription))
 	{
 		bool		found;
 
 		CHECK_FOR_INTERRUPTS();
 		if (IsolationUsesXactSnapshot())
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("slot %d of subscription \"%s\" has changed concurrently", number, text_to_cstring(subscription))));
+			raise_changed(number, subscription);
 		/* it has moved on while it was waited for */
 		(void) pointstore_push_snapshot();
 		found = pointstore_find_slot(slot, subscription, number);
@@ -302,28 +311,12 @@ pointstore_lock_slot(Slot *slot, text *subscription)
 	return true;
 }
 
-/* The same unless another has it, or it is not what was read any more. */
-bool
-pointstore_lock_slot_as_read(Slot *slot, text *subscription)
-{
-	ItemPointerData place = slot->place;
-	TransactionId writer = slot->writer;
-
-	return lock_version(slot, subscription, false) && ItemPointerEquals(&place, &slot->place) && writer == slot->writer;
-}
-
 static bool
-lock_version(Slot *slot, text *subscription, bool wait)
+lock_version(Slot *slot, text *subscription)
 {
-#define LOCK_SLOT "SELECT " SLOT_COLUMNS " FROM pointstore.subscription_slot s WHERE s.ctid" EQ "$1 AND" IS_SLOT " FOR NO KEY UPDATE"
-	static PointstorePlan waiting = {
+	static PointstorePlan plan = {
 		.generic = true,
-		.sql = LOCK_SLOT,
-		.nargs = 3, .argtypes = {TIDOID, TEXTOID, INT2OID}
-	};
-	static PointstorePlan skipping = {
-		.generic = true,
-		.sql = LOCK_SLOT " SKIP LOCKED",
+		.sql = "SELECT " SLOT_COLUMNS " FROM pointstore.subscription_slot s WHERE s.ctid" EQ "$1 AND" IS_SLOT " FOR NO KEY UPDATE",
 		.nargs = 3, .argtypes = {TIDOID, TEXTOID, INT2OID}
 	};
 	MemoryContext context = CurrentMemoryContext;
@@ -331,7 +324,7 @@ lock_version(Slot *slot, text *subscription, bool wait)
 	bool		found;
 
 	SPI_connect();
-	execute_by_place(wait ? &waiting : &skipping, values, NULL, false);
+	execute_by_place(&plan, values, NULL, false);
 	found = SPI_processed > 0;
 	if (found)
 	{
@@ -343,6 +336,38 @@ lock_version(Slot *slot, text *subscription, bool wait)
 	}
 	SPI_finish();
 	return found;
+}
+
+/*
+ * Locks the version of a slot that the active snapshot sees; false: another has it, or it is not the newest any more. That one is
+ * not locked, as a statement would do: it is somebody's claim, perhaps, who would wait for this transaction.
+ */
+bool
+pointstore_lock_slot_as_read(const Slot *slot, text *subscription)
+{
+	Relation	heap = open_slots(RowShareLock);
+	TupleTableSlot *row = table_slot_create(heap, NULL);
+	ItemPointerData place = slot->place;
+	TM_FailureData failure;
+	TM_Result	result;
+
+	/* this transaction may have written it */
+	CommandCounterIncrement();
+	result = table_tuple_lock(heap, &place, GetActiveSnapshot(), row, GetCurrentCommandId(false), LockTupleNoKeyExclusive,
+							  LockWaitSkip, 0, &failure);
+	ExecDropSingleTupleTableSlot(row);
+	table_close(heap, NoLock);
+	if (IsolationUsesXactSnapshot() && (result == TM_Updated || result == TM_Deleted))
+		raise_changed(slot->number, subscription);
+	return result == TM_Ok;
+}
+
+static void
+raise_changed(int16 number, text *subscription)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("slot %d of subscription \"%s\" has changed concurrently", number, text_to_cstring(subscription))));
 }
 
 /* Writes a slot that is locked. */

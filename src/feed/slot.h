@@ -41,7 +41,7 @@ typedef struct Slot
 extern Slot *pointstore_read_slots(text *subscription, int n);
 extern bool pointstore_find_slot(Slot *slot, text *subscription, int16 number);
 extern bool pointstore_lock_slot(Slot *slot, text *subscription);
-extern bool pointstore_lock_slot_as_read(Slot *slot, text *subscription);
+extern bool pointstore_lock_slot_as_read(const Slot *slot, text *subscription);
 extern void pointstore_write_slot(Slot *slot, text *subscription);
 extern void pointstore_new_epoch(Slot *slot);
 extern void pointstore_end_claim(Slot *slot);

@@ -365,6 +365,33 @@ UPDATE pointstore.subscription_slot SET slot = slot + 0.6 WHERE subscription = '
 SELECT count(*) FROM pointstore.subscription_lag('subs');
 SELECT count(*) >= 0 FROM pointstore.claim('subs', 'm1');
 ROLLBACK;
+-- names of another type, an account that is null
+SELECT pointstore.create_subscription('lost', 0, 1::smallint);
+BEGIN;
+DROP VIEW pg_temp.slots, pointstore.subscription_status, pointstore.projection_status, pointstore.subscription_retry;
+ALTER TABLE pointstore.subscription ALTER name TYPE name;
+ALTER TABLE pointstore.subscription_account DROP CONSTRAINT subscription_account_pkey, ALTER aggregate_id DROP NOT NULL, ALTER aggregate_id TYPE name;
+INSERT INTO pointstore.subscription_account VALUES ('lost', 0, NULL, 1, 1, 'retrying', 1, 0, '-infinity'), ('lost', 0, 'lost', 1, 1, 'retrying', 1, 0, '-infinity');
+UPDATE pointstore.subscription_slot SET retry_at = now(), checkpoint = 1, blocked = 2 WHERE subscription = 'lost';
+SET LOCAL statement_timeout = '60s';
+SELECT count(*) FROM pointstore.claim('lost', 'm1', 3);
+SELECT aggregate_id FROM pointstore.subscription_account WHERE subscription = 'lost';
+ROLLBACK;
+-- a trigger that keeps an account's row as it is: neither is that looked for without end, nor its events lost
+BEGIN;
+SET LOCAL statement_timeout = '60s';
+CREATE FUNCTION pg_temp.keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER keep BEFORE INSERT OR DELETE ON pointstore.subscription_account FOR EACH ROW EXECUTE FUNCTION pg_temp.keep();
+SAVEPOINT kept;
+SELECT pointstore.nack('lost', d.slot, d.epoch, d.position, 'e') FROM pointstore.claim('lost', 'm1', 1) d;
+ROLLBACK TO kept;
+ALTER TABLE pointstore.subscription_account DISABLE TRIGGER USER;
+INSERT INTO pointstore.subscription_account VALUES ('lost', 0, 'nobody', 1, 1, 'retrying', 1, 0, '-infinity');
+ALTER TABLE pointstore.subscription_account ENABLE TRIGGER USER;
+UPDATE pointstore.subscription_slot SET retry_at = now(), checkpoint = 1, blocked = 1 WHERE subscription = 'lost';
+SELECT count(*) FROM pointstore.claim('lost', 'm1', 3);
+ROLLBACK;
+SELECT pointstore.drop_subscription('lost');
 DELETE FROM pointstore.subscription_slot WHERE subscription = 'subs';
 -- a view in its place
 BEGIN;

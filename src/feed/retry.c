@@ -37,7 +37,7 @@
 #define LONGEST_PAUSE (300 * 1000)
 
 #define ACCOUNT_COLUMNS \
-"a.aggregate_id, coalesce(CAST(a.position AS pg_catalog.int8), 0), coalesce(CAST(a.version AS pg_catalog.int8), 1)," \
+"CAST(a.aggregate_id AS pg_catalog.text), coalesce(CAST(a.position AS pg_catalog.int8), 0), coalesce(CAST(a.version AS pg_catalog.int8), 1)," \
 " coalesce(CAST(a.state AS pg_catalog.text)" EQ "'parked', true), coalesce(CAST(a.attempts AS pg_catalog.int4), 0)," \
 " coalesce(CAST(a.alone_upto AS pg_catalog.int8), 0), coalesce(CAST(a.next_try AS pg_catalog.timestamptz), '-infinity'), CAST(a.error AS pg_catalog.text)"
 
@@ -46,14 +46,14 @@ PG_FUNCTION_INFO_V1(pointstore_skip_parked);
 
 static bool find_account(SetAside *account, PointstorePlan *plan, Datum *values);
 static const char *decide(const Subscription *subscription, const Failure *failure, int attempts);
-static void put_aside(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure, const char *action);
-static bool stops(const Subscription *subscription, const char **action, int attempts);
+static const char *decide_again(const Subscription *subscription, const Failure *failure, int attempts);
 static bool is_outage(const Subscription *subscription);
 static TimestampTz next_try(const Failure *failure, int attempts);
 static void insert_account(const Subscription *subscription, Slot *slot, const SetAside *account);
 static void write_account(const Subscription *subscription, const Slot *slot, const SetAside *account);
 static void delete_account(const Subscription *subscription, Slot *slot, text *id);
-static void account_values(const Subscription *subscription, const Slot *slot, const SetAside *account, Datum *values, char *nulls);
+static void store_account(PointstorePlan *plan, const Subscription *subscription, const Slot *slot, const SetAside *account);
+static int	change_account(PointstorePlan *plan, Datum *values, const char *nulls);
 static void log_failure(const Subscription *subscription, const Slot *slot, const SetAside *account, const char *action);
 static int	replay_slot(const Subscription *subscription, int16 number, text *id);
 static void lock_slot(const Subscription *subscription, Slot *slot, int16 number);
@@ -68,7 +68,7 @@ pointstore_find_due(SetAside *account, const Subscription *subscription, const S
 	static PointstorePlan plan = {
 		.sql = "SELECT " ACCOUNT_COLUMNS " FROM pointstore.subscription_account a WHERE a.subscription" EQ "$1 AND a.slot" EQ "$2"
 		" AND a.state" EQ "'retrying' AND a.next_try" LE "$3 AND (coalesce(CAST(a.position AS pg_catalog.int8), 0)" LE "$4"
-		"   OR coalesce(CAST(a.attempts AS pg_catalog.int4), 0)" EQ "0) ORDER BY a.next_try LIMIT 1",
+		"   OR coalesce(CAST(a.attempts AS pg_catalog.int4), 0)" EQ "0) AND a.aggregate_id IS NOT NULL ORDER BY a.next_try LIMIT 1",
 		.nargs = 4, .argtypes = {TEXTOID, INT2OID, TIMESTAMPTZOID, INT8OID}
 	};
 	Datum		values[4] = {PointerGetDatum(subscription->name), Int16GetDatum(slot->number), TimestampTzGetDatum(now), Int64GetDatum(upto)};
@@ -129,47 +129,18 @@ find_account(SetAside *account, PointstorePlan *plan, Datum *values)
 bool
 pointstore_set_aside(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure)
 {
-	const char *action = decide(subscription, failure, account->attempts + 1);
+	bool		stopped = pointstore_set_aside_ahead(subscription, slot, account, failure);
 
-	slot->checkpoint = strcmp(action, "stop") == 0 ? account->position - 1 : account->position;
+	slot->checkpoint = stopped ? account->position - 1 : account->position;
 	slot->attempt = slot->lost = 0;
-	put_aside(subscription, slot, account, failure, action);
-	return strcmp(action, "stop") == 0;
+	return stopped;
 }
 
-/* The same where the slot has still to come to that event, and stays where it is. */
+/* The same where the slot has still to come to that event, and stays where it is. An account may be set aside already, at a later one. */
 bool
 pointstore_set_aside_ahead(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure)
 {
 	const char *action = decide(subscription, failure, account->attempts + 1);
-
-	put_aside(subscription, slot, account, failure, action);
-	return strcmp(action, "stop") == 0;
-}
-
-/* Whether the subscription would stop, of an event that fails for the first time. */
-bool
-pointstore_would_stop(const Subscription *subscription, const Failure *failure)
-{
-	return strcmp(decide(subscription, failure, 1), "stop") == 0;
-}
-
-/* What is done about a new event that has failed so often. */
-static const char *
-decide(const Subscription *subscription, const Failure *failure, int attempts)
-{
-	const char *action = failure->action;
-
-	if (strcmp(action, "retry") == 0 && !stops(subscription, &action, attempts) &&
-		strcmp(action, "retry") == 0 && is_outage(subscription))
-		action = "stop";
-	return action;
-}
-
-/* Does it. An account may be set aside already, at a later event. */
-static void
-put_aside(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure, const char *action)
-{
 	SetAside	before;
 
 	account->error = failure->error;
@@ -186,15 +157,32 @@ put_aside(const Subscription *subscription, Slot *slot, SetAside *account, const
 		pointstore_note_due(subscription, slot);
 	}
 	log_failure(subscription, slot, account, action);
+	return strcmp(action, "stop") == 0;
 }
 
-/* Where an event has failed too often: what happens then. Whether the subscription stops. */
-static bool
-stops(const Subscription *subscription, const char **action, int attempts)
+/* Whether the subscription would stop, of an event that fails for the first time. */
+bool
+pointstore_would_stop(const Subscription *subscription, const Failure *failure)
 {
-	if (attempts >= subscription->max_attempts)
-		*action = strcmp(text_to_cstring(subscription->on_failure), "park") == 0 ? "park" : "stop";
-	return strcmp(*action, "stop") == 0;
+	return strcmp(decide(subscription, failure, 1), "stop") == 0;
+}
+
+/* What is done about a new event that has failed so often. */
+static const char *
+decide(const Subscription *subscription, const Failure *failure, int attempts)
+{
+	const char *action = decide_again(subscription, failure, attempts);
+
+	return strcmp(action, "retry") == 0 && is_outage(subscription) ? "stop" : action;
+}
+
+/* The same of one that is retried already: where it is to be, until it has failed too often. */
+static const char *
+decide_again(const Subscription *subscription, const Failure *failure, int attempts)
+{
+	if (strcmp(failure->action, "retry") != 0 || attempts < subscription->max_attempts)
+		return failure->action;
+	return strcmp(text_to_cstring(subscription->on_failure), "park") == 0 ? "park" : "stop";
 }
 
 /* Whether as many accounts are retried as may be. */
@@ -238,13 +226,8 @@ insert_account(const Subscription *subscription, Slot *slot, const SetAside *acc
 		" next_try, error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
 		.nargs = 10, .argtypes = {TEXTOID, INT2OID, TEXTOID, INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, TEXTOID}
 	};
-	Datum		values[10];
-	char		nulls[] = "          ";
 
-	account_values(subscription, slot, account, values, nulls);
-	SPI_connect();
-	pointstore_execute(&plan, values, nulls, false);
-	SPI_finish();
+	store_account(&plan, subscription, slot, account);
 	slot->blocked++;
 }
 
@@ -256,30 +239,42 @@ write_account(const Subscription *subscription, const Slot *slot, const SetAside
 		" error = $10 WHERE subscription" EQ "$1 AND slot" EQ "$2 AND aggregate_id" EQ "$3",
 		.nargs = 10, .argtypes = {TEXTOID, INT2OID, TEXTOID, INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, TEXTOID}
 	};
-	Datum		values[10];
-	char		nulls[] = "          ";
 
-	account_values(subscription, slot, account, values, nulls);
-	SPI_connect();
-	pointstore_execute(&plan, values, nulls, false);
-	SPI_finish();
+	store_account(&plan, subscription, slot, account);
 }
 
+/* Runs a statement with what an account is. */
 static void
-account_values(const Subscription *subscription, const Slot *slot, const SetAside *account, Datum *values, char *nulls)
+store_account(PointstorePlan *plan, const Subscription *subscription, const Slot *slot, const SetAside *account)
 {
-	values[0] = PointerGetDatum(subscription->name);
-	values[1] = Int16GetDatum(slot->number);
-	values[2] = PointerGetDatum(account->id);
-	values[3] = Int64GetDatum(account->position);
-	values[4] = Int64GetDatum(account->version);
-	values[5] = CStringGetTextDatum(account->parked ? "parked" : "retrying");
-	values[6] = Int32GetDatum(account->attempts);
-	values[7] = Int64GetDatum(account->alone_upto);
-	values[8] = TimestampTzGetDatum(account->next_try);
-	values[9] = PointerGetDatum(account->error);
+	Datum		values[10] = {PointerGetDatum(subscription->name), Int16GetDatum(slot->number), PointerGetDatum(account->id),
+		Int64GetDatum(account->position), Int64GetDatum(account->version), CStringGetTextDatum(account->parked ? "parked" : "retrying"),
+		Int32GetDatum(account->attempts), Int64GetDatum(account->alone_upto), TimestampTzGetDatum(account->next_try),
+		PointerGetDatum(account->error)};
+	char		nulls[] = "          ";
+
 	nulls[8] = account->parked ? 'n' : ' ';
 	nulls[9] = account->error == NULL ? 'n' : ' ';
+	(void) change_account(plan, values, nulls);
+}
+
+/* Runs a statement that changes the row of an account; how many it was. 55000 where it was none. */
+static int
+change_account(PointstorePlan *plan, Datum *values, const char *nulls)
+{
+	int			changed;
+
+	SPI_connect();
+	pointstore_execute(plan, values, nulls, false);
+	changed = SPI_processed;
+	SPI_finish();
+	if (changed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the row of account \"%s\" of subscription \"%s\" was not written", text_to_cstring(DatumGetTextPP(values[2])),
+						text_to_cstring(DatumGetTextPP(values[0]))),
+				 errhint("A trigger on subscription_account has kept it from that, perhaps.")));
+	return changed;
 }
 
 static void
@@ -291,10 +286,8 @@ delete_account(const Subscription *subscription, Slot *slot, text *id)
 	};
 	Datum		values[3] = {PointerGetDatum(subscription->name), Int16GetDatum(slot->number), PointerGetDatum(id)};
 
-	SPI_connect();
-	pointstore_execute(&plan, values, NULL, false);
-	slot->blocked = Max(slot->blocked - (int) SPI_processed, 0);
-	SPI_finish();
+	slot->blocked -= change_account(&plan, values, NULL);
+	slot->blocked = Max(slot->blocked, 0);
 }
 
 /* When the first of a slot's accounts is to be retried. */
@@ -323,13 +316,11 @@ log_failure(const Subscription *subscription, const Slot *slot, const SetAside *
 bool
 pointstore_retry_failed(const Subscription *subscription, Slot *slot, SetAside *account, const Failure *failure)
 {
-	const char *action = failure->action;
+	const char *action = decide_again(subscription, failure, account->attempts + 1);
 
 	account->error = failure->error;
 	account->attempts++;
 	account->alone_upto = Max(account->alone_upto, account->position);
-	if (strcmp(action, "retry") == 0)
-		(void) stops(subscription, &action, account->attempts);
 	log_failure(subscription, slot, account, action);
 	if (strcmp(action, "skip") == 0)
 	{

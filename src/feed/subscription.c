@@ -65,7 +65,7 @@ bool
 pointstore_find_subscription(Subscription *subscription, text *name)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT s.name, coalesce(CAST(s.created_by AS pg_catalog.text), ''), coalesce(CAST(s.status AS pg_catalog.text), 'paused'),"
+		.sql = "SELECT CAST(s.name AS pg_catalog.text), coalesce(CAST(s.created_by AS pg_catalog.text), ''), coalesce(CAST(s.status AS pg_catalog.text), 'paused'),"
 		" greatest(least(coalesce(CAST(s.slots AS pg_catalog.int4), 1), 1024), 1), CAST(s.event_types AS pg_catalog._text),"
 		" CAST(s.aggregate_prefix AS pg_catalog.text), coalesce(CAST(s.lease AS pg_catalog.interval), '30 s'),"
 		" coalesce(CAST(s.max_attempts AS pg_catalog.int4), 5), coalesce(CAST(s.on_failure AS pg_catalog.text), 'stop'),"

@@ -46,7 +46,6 @@ PG_FUNCTION_INFO_V1(pointstore_feed_check);
 
 #define MOST_EVENTS CppAsString2(BLOCK_EVENTS)
 #define MOST_RANGES CppAsString2(BLOCK_RANGES)
-#define NUMERIC(x) "CAST(" x " AS pg_catalog.numeric)"
 
 /* The blocks, in order, and their ranges. */
 #define BLOCKS_SQL \

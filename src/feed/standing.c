@@ -44,8 +44,6 @@ typedef struct Figures
 	bool		isnull[N_FIGURES];
 } Figures;
 
-#define NUMERIC(x) "CAST(" x " AS pg_catalog.numeric)"
-
 /* How many ids of the sequence are not above x. */
 #define DRAWN_UP_TO(x) "pg_catalog.floor((" NUMERIC(x) MINUS "d.last) OPERATOR(pg_catalog./) d.step)"
 

@@ -18,6 +18,9 @@
 #define PLUS " OPERATOR(pg_catalog.+) "
 #define MINUS " OPERATOR(pg_catalog.-) "
 
+/* a number that arithmetic does not overflow */
+#define NUMERIC(x) "CAST(" x " AS pg_catalog.numeric)"
+
 /*
  * The legs of a movement: what caused the others is the first; these name it, and
  * are of the same request. An event whose caller only names a cause is no leg. A first leg has no cause itself,

@@ -77,7 +77,7 @@ static FeedSignal *own = NULL;
 static FeedSignal *own_signal(void);
 static FeedSignal *claim_signal(void);
 static void wake_sequencer(FeedSignal *signal);
-static bool await_run(uint64 run, uint64 failures);
+static bool await_run(FeedSignal *signal, uint64 run, uint64 failures);
 static void sequencer_ended(int code, Datum arg);
 
 /* What it needs of shared memory. */
@@ -260,21 +260,22 @@ pointstore_sequencer_ask(void)
 	run = pg_atomic_read_u64(&own->begun) + 1;
 	pg_memory_barrier();
 	wake_sequencer(own);
-	return await_run(run, failures);
+	return await_run(own, run, failures);
 }
 
+/* Runs are counted in each entry: where the database has got another one meanwhile, its sequencer has ended. */
 static bool
-await_run(uint64 run, uint64 failures)
+await_run(FeedSignal *signal, uint64 run, uint64 failures)
 {
 	static uint32 wait_event = 0;
 	uint32		event = pointstore_wait_event(&wait_event, "PointstoreSequencerRun");
 	bool		alive;
 
-	ConditionVariablePrepareToSleep(&own->run_ended);
-	while ((alive = pointstore_sequencer_is_alive()) && pg_atomic_read_u64(&own->ended) < run)
-		ConditionVariableSleep(&own->run_ended, event);
+	ConditionVariablePrepareToSleep(&signal->run_ended);
+	while ((alive = pointstore_sequencer_is_alive() && own == signal) && pg_atomic_read_u64(&signal->ended) < run)
+		ConditionVariableSleep(&signal->run_ended, event);
 	ConditionVariableCancelSleep();
-	return alive && pg_atomic_read_u64(&own->failures) == failures;
+	return alive && pg_atomic_read_u64(&signal->failures) == failures;
 }
 
 /* The number of the feed's last change that was told; 0 where none is. */

@@ -268,7 +268,7 @@ SELECT status, last_error FROM pointstore.projection_status;
 DROP OWNED BY regress_pointstore_projector;
 DROP ROLE regress_pointstore_projector;
 ALTER ROLE regress_pointstore_renamed RENAME TO regress_pointstore_projector;
--- who is no operator any more
+-- who is no operator any more: it waits to be one
 SELECT pointstore.resume_subscription('hostile');
 REVOKE EXECUTE ON FUNCTION pointstore.freeze_account(text, text) FROM regress_pointstore_projector;
 CALL pointstore.run_projection('hostile');
@@ -286,6 +286,36 @@ UPDATE pointstore.subscription SET handler = '"model.(' WHERE name = 'hostile';
 CALL pointstore.run_projection('hostile');
 SELECT status, last_error FROM pointstore.projection_status;
 SELECT pointstore.drop_projection('hostile');
+
+-- a right that is missing may be granted yet, as a restore does at its end: it is waited for, and for the handler's own a minute
+SET ROLE regress_pointstore_projector;
+CREATE TABLE model.granted (n int);
+CREATE FUNCTION model.lacks(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS 'INSERT INTO model.granted SELECT 1 FROM unnest(events)';
+SELECT pointstore.create_projection('lacks', 'model.lacks(pointstore.feed_event[])', pointstore.feed_head() - 2);
+REVOKE EXECUTE ON FUNCTION model.lacks(pointstore.feed_event[]) FROM PUBLIC, regress_pointstore_projector;
+CALL pointstore.run_projection('lacks');
+SELECT status, lag, last_error FROM pointstore.projection_status;
+GRANT EXECUTE ON FUNCTION model.lacks(pointstore.feed_event[]) TO regress_pointstore_projector;
+RESET ROLE;
+ALTER TABLE model.granted OWNER TO CURRENT_USER;
+CALL pointstore.run_projection('lacks');
+SELECT status, lag, left(last_error, 6) AS error FROM pointstore.projection_status;
+SELECT attempt, not_before - served_at BETWEEN '0.9 s' AND '1.9 s' AS a_second FROM pointstore.subscription_slot WHERE subscription = 'lacks';
+UPDATE pointstore.subscription_slot SET attempt = 5, not_before = NULL WHERE subscription = 'lacks';
+CALL pointstore.run_projection('lacks');
+SELECT status FROM pointstore.projection_status;
+UPDATE pointstore.subscription_slot SET not_before = NULL WHERE subscription = 'lacks';
+CALL pointstore.run_projection('lacks');
+SELECT status, lag, left(last_error, 6) AS error FROM pointstore.projection_status;
+-- where accounts are set aside instead nothing waits
+SELECT pointstore.alter_subscription('lacks', on_failure => 'park'), pointstore.resume_subscription('lacks');
+CALL pointstore.run_projection('lacks');
+SELECT status, lag, blocked FROM pointstore.projection_status;
+GRANT INSERT ON model.granted TO regress_pointstore_projector;
+SELECT pointstore.move_subscription('lacks', pointstore.feed_head() - 2);
+CALL pointstore.run_projection('lacks');
+SELECT status, lag, blocked, (SELECT count(*) FROM model.granted) FROM pointstore.projection_status;
+SELECT pointstore.drop_projection('lacks');
 
 -- a handler that is at its own projection: drops it, pauses it, moves it, has it rebuilt
 SET ROLE regress_pointstore_projector;

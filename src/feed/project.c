@@ -17,7 +17,8 @@
  * takes longer than pointstore.projection_timeout is cancelled, and cut down to find the event that takes so
  * long (blame.c). A worker that is cancelled to make way for another session has not failed: it waits
  * for a second, and its batches are smaller then. An event that fails alone by what it did not find, or found to be
- * another, is tried once more: the handler was replaced meanwhile, perhaps, or its tables were exchanged.
+ * another, is tried once more: the handler was replaced meanwhile, perhaps, or its tables were exchanged. Where a right is
+ * missing, which a restore grants last, a projection that such an event would stop waits for it, with pauses, for a minute.
  * What is left of a claim after a second is given back: so the others get their turns.
  *
  * Who has a claim holds a lock of a number that stands in the claim's member. Where that can be had the claim is
@@ -70,6 +71,7 @@ PG_FUNCTION_INFO_V1(pointstore_run_projection);
 #define LONGEST_TURN 1000		/* ms, after which a turn claims nothing and gives back what it has */
 #define FIRST_PAUSE 1000		/* ms, after an error that blames no event */
 #define LONGEST_PAUSE 300000
+#define TRIES_FOR_RIGHTS 6		/* of an event, with pauses of a minute in all, while the handler lacks a right */
 #define SLOT_TIMEOUT "1s"		/* who moves or drops the projection has its slots locked for longer */
 #define TRY_INTERVAL 20			/* ms, between two tries while others are at a slot */
 
@@ -123,6 +125,7 @@ static bool release(void *arg);
 static bool note_error(void *arg);
 static void attempt(bool (*what) (void *), Turn *turn);
 static void fail(Turn *turn, const ErrorData *error);
+static bool may_be_granted(const Turn *turn, const ErrorData *error);
 static bool nack(void *arg);
 static text *describe(Turn *turn, const ErrorData *error);
 
@@ -348,6 +351,8 @@ run_turn(Turn *turn)
 	TurnResult	result = claim(turn);
 
 	pointstore_next_step();
+	if (turn->projection.lacks_right && turn->projection.subscription.running)
+		pointstore_require_fit(&turn->projection);
 	if (turn->claim.page.nevents > 0)
 		run_claim(turn);
 	return result;
@@ -405,13 +410,14 @@ measure(text *name)
 	pointstore_execute(&plan, &value, NULL, false);
 }
 
-/* Whether the handler may still be called; else the projection is stopped. */
+/* Whether the handler may still be called; else the projection is stopped or, for want of a right, only says so. */
 static bool
 is_fit(Turn *turn)
 {
 	if (turn->projection.unfit == NULL)
 		return true;
-	attempt(stop_unfit, turn);
+	turn->error = cstring_to_text(turn->projection.unfit);
+	attempt(turn->projection.lacks_right ? note_error : stop_unfit, turn);
 	return false;
 }
 
@@ -420,7 +426,7 @@ stop_unfit(void *arg)
 {
 	Turn	   *turn = arg;
 	Projection *projection = &turn->projection;
-	FeedDecision why = {.action = "stop", .subscription = turn->name, .error = cstring_to_text(projection->unfit)};
+	FeedDecision why = {.action = "stop", .subscription = turn->name, .error = turn->error};
 
 	pointstore_stop_subscription(&projection->subscription, &why);
 	ereport(WARNING,
@@ -679,6 +685,11 @@ fail(Turn *turn, const ErrorData *error)
 	int64		position = turn->claim.page.events[turn->done].position;
 
 	turn->over = true;
+	if (stops && may_be_granted(turn, error))
+	{
+		give_back(turn, error);
+		return;
+	}
 	turn->nack = (Nack) {
 		.slot = turn->claim.slot, .epoch = turn->claim.epoch, .position = position,
 		.error = describe(turn, error), .action = stops ? "stop" : "retry"
@@ -688,6 +699,13 @@ fail(Turn *turn, const ErrorData *error)
 			(errcode(error->sqlerrcode),
 			 errmsg("projection \"%s\" failed at position %lld: %s", pointstore_cstring(turn->name), (long long) position, error->message),
 			 error->context != NULL ? errcontext("%s", error->context) : 0));
+}
+
+/* Whether a right is missing that may be there in a minute. */
+static bool
+may_be_granted(const Turn *turn, const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && turn->claim.retried == NULL && turn->claim.attempt <= TRIES_FOR_RIGHTS;
 }
 
 static bool

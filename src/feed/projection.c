@@ -7,7 +7,8 @@
  * projection, which owns it and is no superuser, in a security-restricted operation. It can take
  * on no other role there, and leaves nothing behind that would run later. Handler and role are
  * kept by name, so that they survive a dump, and are looked up for each batch: where one is gone, or
- * is not what it was, the projection stops.
+ * is not what it was, the projection stops. Where it only lacks a right it waits for that: a restore grants
+ * them last, after a worker may have looked.
  *
  * The row of pointstore.subscription is the definition; that of pointstore.projection says where it
  * began, and how fast it gets on.
@@ -67,6 +68,7 @@ static int64 read_start(text *name);
 static void look_up(Projection *projection);
 static Oid	find_handler(char *name);
 static const char *unfit_handler(const Projection *projection);
+static const char *lacking_right(const Projection *projection);
 static bool fits(Form_pg_proc function, bool handles);
 static Oid	event_type(void);
 static Oid	event_array(void);
@@ -243,8 +245,11 @@ look_up(Projection *projection)
 	projection->role = get_role_oid(text_to_cstring(projection->subscription.created_by), true);
 	projection->handler = find_handler(text_to_cstring(projection->subscription.handler));
 	projection->unfit = !OidIsValid(projection->role) ? "its role does not exist" :
-		superuser_arg(projection->role) ? "its role is a superuser" :
-		!pointstore_is_operator(projection->role) ? "its role is no operator" : unfit_handler(projection);
+		superuser_arg(projection->role) ? "its role is a superuser" : unfit_handler(projection);
+	if (projection->unfit != NULL)
+		return;
+	projection->unfit = lacking_right(projection);
+	projection->lacks_right = projection->unfit != NULL;
 }
 
 /* A handler by its name, as pointstore_function_of() gives it. No right to its schema is asked: the store's owner has none, perhaps. */
@@ -281,10 +286,27 @@ unfit_handler(const Projection *projection)
 		unfit = "its handler is not its role's";
 	else if (!fits(handler, true))
 		unfit = "its handler is no function that returns void";
-	else if (!pointstore_may_execute(projection->handler, projection->role))
-		unfit = "its role may not call its handler";
 	ReleaseSysCache(tuple);
 	return unfit;
+}
+
+/* The right that its role lacks, as all do until the end of a restore, which grants them last; null: none. */
+static const char *
+lacking_right(const Projection *projection)
+{
+	if (!pointstore_is_operator(projection->role))
+		return "its role is no operator";
+	return pointstore_may_execute(projection->handler, projection->role) ? NULL : "its role may not call its handler";
+}
+
+/* 55000 where the handler may not be called. */
+void
+pointstore_require_fit(const Projection *projection)
+{
+	if (projection->unfit != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("projection \"%s\" cannot run: %s", pointstore_cstring(projection->subscription.name), projection->unfit)));
 }
 
 /* Whether a function takes the events of the feed, or nothing, and returns void. */

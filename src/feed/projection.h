@@ -23,11 +23,13 @@ typedef struct Projection
 	Oid			role;			/* who created it */
 	Oid			handler;
 	const char *unfit;			/* why the handler may not be called; null: it may */
+	bool		lacks_right;	/* for want of a right alone, which may be granted yet */
 } Projection;
 
 extern void pointstore_projection_init(void);
 extern bool pointstore_find_projection(Projection *projection, text *name);
 extern void pointstore_require_projection(Projection *projection, text *name);
+extern void pointstore_require_fit(const Projection *projection);
 extern Oid	pointstore_function_of(const Projection *projection, Oid function, bool handles, text **name);
 extern Datum *pointstore_feed_events(const FeedPage *page);
 extern Datum *pointstore_upcast_feed_events(Upcasters *upcasters, const Datum *events, int n);

@@ -24,13 +24,13 @@ COMMENT ON FUNCTION pointstore.drop_projection(text) IS
 CREATE PROCEDURE pointstore.run_projection(name text)
 LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_run_projection';
 COMMENT ON PROCEDURE pointstore.run_projection(text) IS
-'Runs a projection up to the head of the feed as it is now, in this session, by transactions of its own; beside workers too. Without preloading pg_cron does this. The view projection_status shows how far it is. An operator''s. 42704: there is none of that name; 55000: it is paused or stopped, which projection_status explains; 2D000: in a transaction block.';
+'Runs a projection up to the head of the feed as it is now, in this session, by transactions of its own; beside workers too. Without preloading pg_cron does this. The view projection_status shows how far it is. An operator''s. 42704: there is none of that name; 55000: it is paused or stopped, or its role lacks a right, which projection_status explains; 2D000: in a transaction block.';
 
 CREATE FUNCTION pointstore.rebuild_projection(name text, reset regprocedure)
 RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_rebuild_projection';
 COMMENT ON FUNCTION pointstore.rebuild_projection(text, regprocedure) IS
-'Builds a projection anew, in the transaction of the statement: calls reset(), which empties its tables as the projection''s role, then the handler with all events from where it began up to the head, which it returns. Readers see the old state until it commits; where anything fails, for good. A stopped one runs again. An operator''s. 42704: there is none of that name; 42501: reset is not owned by the projection''s role; 22023: it takes an argument or returns something; 0A000: it or the handler would TRUNCATE, or has locked a table in ACCESS EXCLUSIVE MODE; 54000: there are more than a million positions to go through: build another projection beside it; 25001: in a transaction block, a subtransaction, or after a write; 55000: its role or its handler is gone.';
+'Builds a projection anew, in the transaction of the statement: calls reset(), which empties its tables as the projection''s role, then the handler with all events from where it began up to the head, which it returns. Readers see the old state until it commits; where anything fails, for good. A stopped one runs again. An operator''s. 42704: there is none of that name; 42501: reset is not owned by the projection''s role; 22023: it takes an argument or returns something; 0A000: it or the handler would TRUNCATE, or has locked a table in ACCESS EXCLUSIVE MODE; 54000: there are more than a million positions to go through: build another projection beside it; 25001: in a transaction block, a subtransaction, or after a write; 55000: its role or its handler is gone, or the one may not call the other.';
 
 CREATE FUNCTION pointstore.create_projections()
 RETURNS void LANGUAGE plpgsql

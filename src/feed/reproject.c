@@ -121,10 +121,7 @@ rebuild(text *name, Oid reset)
 	int64		head;
 
 	pointstore_require_projection(&projection, name);
-	if (projection.unfit != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("projection \"%s\" cannot run: %s", pointstore_cstring(name), projection.unfit)));
+	pointstore_require_fit(&projection);
 	(void) pointstore_function_of(&projection, reset, false, &reset_name);
 	pointstore_move_subscription_to(&projection.subscription, projection.start_after);
 	/* by a snapshot of now: what had been delivered before, and what there is */

@@ -249,6 +249,20 @@ $node->safe_psql('app', q{SET ROLE modeller; CREATE FUNCTION model.c1(events poi
 caught_up($node, 'app', 'c1', 'resumed it goes on');
 is($node->safe_psql('app', q{SELECT n = (SELECT count(*) FROM pointstore.event_store) FROM model.counter WHERE name = 'c1'}), 't', 'where it was');
 
+# rights that a restore grants last: what is looked at before goes on when they are there
+$node->safe_psql('app', <<'END');
+REVOKE EXECUTE ON FUNCTION pointstore.freeze_account(text, text) FROM modeller;
+ALTER TABLE model.counter OWNER TO postgres;
+END
+write_events('app', 20)->finish;
+ok($node->poll_query_until('app', q{SELECT bool_and(last_error = 'its role is no operator') FROM pointstore.projection_status WHERE name LIKE 'c_'}), 'those whose role is no operator say so');
+$node->safe_psql('app', q{SELECT pointstore.grant_access('modeller', 'operator')});
+ok($node->poll_query_until('app', q{SELECT bool_and(last_error LIKE '42501%') FROM pointstore.projection_status WHERE name LIKE 'c_'}), 'so do those whose handler lacks a right');
+is($node->safe_psql('app', q{SELECT DISTINCT status FROM pointstore.projection_status}), 'running', 'and none is stopped');
+$node->safe_psql('app', 'ALTER TABLE model.counter OWNER TO modeller');
+caught_up($node, 'app', "c$_", "c$_ goes on") foreach 1 .. 7;
+is($node->safe_psql('app', 'SELECT count(*) FROM model.counter WHERE n = (SELECT count(*) FROM pointstore.event_store)'), 7, 'each was given all events, once');
+
 # who else its session might be
 $node->safe_psql('app', <<'END');
 SET ROLE modeller;

@@ -341,14 +341,14 @@ SELECT pointstore.drop_snapshots() > 0;
 -- verify_replay: another reducer, and snapshots
 CREATE FUNCTION st_new(state jsonb, event pointstore.event) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
-    IF event.aggregate_id = 'st-v3' AND event.version = 2 THEN RAISE division_by_zero; END IF;
+    IF event.aggregate_id = 'st-v3' AND event.version = 2 THEN RAISE division_by_zero USING MESSAGE = repeat('x', 100000); END IF;
     RETURN public.st_sum(state, event) || CASE WHEN event.aggregate_id = 'st-v2' AND event.version >= 3 THEN '{"more": 1}'::jsonb ELSE '{}' END;
 END $$;
 INSERT INTO pointstore.account_kind (kind, reducer) VALUES ('st-v', 'public.st_sum');
 SELECT count(*) FROM generate_series(1, 5) a, generate_series(1, 4) i, pointstore.append_event('st-v' || a, 'Earned', i, kind => 'st-v');
 DO $$ DECLARE r bigint; BEGIN CALL pointstore.verify_replay('st-v', 'st_new(jsonb,pointstore.event)', 1, r); RAISE NOTICE '%', r; END $$;
 CALL pointstore.verify_replay('st-v', 'st_new(jsonb,pointstore.event)');
-SELECT d.run, d.aggregate_id, d.version, d.before, d.after, left(d.error, 5) AS error FROM pointstore.replay_difference d ORDER BY run, aggregate_id;
+SELECT d.run, d.aggregate_id, d.version, d.before, d.after, left(d.error, 5) AS error, length(d.error) FROM pointstore.replay_difference d ORDER BY run, aggregate_id;
 SELECT run, kind, reducer, sample, finished_at IS NOT NULL AS finished, accounts, accounts_total, events, differences FROM pointstore.replay_run ORDER BY run;
 -- the same accounts each time
 CALL pointstore.verify_replay('st-v', 'st_new(jsonb,pointstore.event)', 0.5);

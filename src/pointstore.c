@@ -24,7 +24,6 @@
 #include "feed/decision.h"
 #include "feed/projection.h"
 #include "feed/projector.h"
-#include "feed/reproject.h"
 #include "feed/sequence.h"
 #include "feed/sequencer.h"
 #include "feed/signal.h"
@@ -71,7 +70,6 @@ _PG_init(void)
 	pointstore_projection_init();
 	pointstore_blame_init();
 	pointstore_projector_init();
-	pointstore_reproject_init();
 	pointstore_snapshotter_init();
 	pointstore_launcher_init();
 	MarkGUCPrefixReserved("pointstore");

@@ -11,35 +11,25 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
 #include <signal.h>
 
 #include "fmgr.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/timeout.h"
 
 #include "feed/blame.h"
 #include "feed/decision.h"
-#include "ground/compat.h"
-
-#define GRACE 5000				/* ms, in which a handler heeds that it is cancelled */
-#define LONGEST_ERROR 1000		/* bytes of an error's message that are kept */
+#include "ground/detail.h"
+#include "ground/limit.h"
 
 static int	projection_timeout = 60000;	/* ms */
-static TimeoutId cancel_timeout;
-static TimeoutId end_timeout;
-static bool has_timeouts = false;
-static volatile sig_atomic_t timed_out = false;
-static volatile sig_atomic_t held_up = false;	/* by a lock, when its time was over */
+static LimitEnd limit_end = LIMIT_KEPT; /* of the last batch */
 static volatile sig_atomic_t cancelled = false; /* a worker, by whomever */
 
 static void heed_cancel(SIGNAL_ARGS);
-static void cancel_batch(void);
-static void end_session(void);
 static bool is_of_definitions(int sqlerrcode);
 
 /* Called once when the library is loaded. */
@@ -68,63 +58,33 @@ heed_cancel(SIGNAL_ARGS)
 void
 pointstore_begin_batch(void)
 {
-	timed_out = held_up = cancelled = false;
+	limit_end = LIMIT_KEPT;
+	cancelled = false;
 }
 
 /* From now on the handler may take so long; a worker's session ends soon after that. */
 void
 pointstore_limit_batch(void)
 {
-	if (projection_timeout == 0)
-		return;
-	if (!has_timeouts)
-	{
-		cancel_timeout = RegisterTimeout(USER_TIMEOUT, cancel_batch);
-		end_timeout = RegisterTimeout(USER_TIMEOUT, end_session);
-		has_timeouts = true;
-	}
-	enable_timeout_after(cancel_timeout, projection_timeout);
-	if (AmBackgroundWorkerProcess())
-		enable_timeout_after(end_timeout, Min((int64) projection_timeout + GRACE, INT_MAX));
+	pointstore_begin_limit(projection_timeout);
 }
 
 /* A cancellation that came too late for this batch is not for what comes next. */
 void
 pointstore_end_batch(void)
 {
-	if (has_timeouts)
-	{
-		disable_timeout(cancel_timeout, false);
-		disable_timeout(end_timeout, false);
-	}
-	if (timed_out || held_up || cancelled)
+	limit_end = pointstore_end_limit();
+	if (cancelled)
 		QueryCancelPending = false;
-}
-
-/* Signal handlers. */
-static void
-cancel_batch(void)
-{
-	if (MyProc->waitStatus == PROC_WAIT_STATUS_WAITING)
-		held_up = true;
-	else
-		timed_out = true;
-	(void) kill(MyProcPid, SIGINT);
-}
-
-static void
-end_session(void)
-{
-	(void) kill(MyProcPid, SIGTERM);
 }
 
 /* What the error of the last batch says. */
 Blame
 pointstore_blame(const ErrorData *error)
 {
-	if (timed_out)
+	if (limit_end == LIMIT_PASSED)
 		return BLAME_LENGTH;
-	if (cancelled && !held_up && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	if (cancelled && limit_end == LIMIT_KEPT && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		return BLAME_HASTE;
 	if (!pointstore_blames_event(error->sqlerrcode))
 		return BLAME_NOBODY;
@@ -145,9 +105,8 @@ is_of_definitions(int sqlerrcode)
 text *
 pointstore_describe_error(const ErrorData *error)
 {
-	const char *message = timed_out ? "it took longer than pointstore.projection_timeout" :
-		held_up ? "it waited for a lock when pointstore.projection_timeout was over" : error->message != NULL ? error->message : "";
+	const char *message = limit_end == LIMIT_PASSED ? "it took longer than pointstore.projection_timeout" :
+		limit_end == LIMIT_HELD_UP ? "it waited for a lock when pointstore.projection_timeout was over" : error->message;
 
-	return cstring_to_text(psprintf("%s: %.*s", unpack_sql_state(error->sqlerrcode),
-									pg_mbcliplen(message, strnlen(message, LONGEST_ERROR), LONGEST_ERROR), message));
+	return cstring_to_text(pointstore_error_line(error->sqlerrcode, message));
 }

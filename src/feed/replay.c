@@ -30,6 +30,7 @@
 #include "utils/snapmgr.h"
 
 #include "feed/state.h"
+#include "ground/detail.h"
 #include "ground/function.h"
 #include "ground/identity.h"
 #include "ground/name.h"
@@ -80,6 +81,7 @@ static void begin_run(Replay *replay, bool goes_on);
 static void refuse_run(const Replay *replay);
 static bool take_slice(Replay *replay, bool wait);
 static bool cut_slice(const Replay *replay);
+static bool move_run(const Replay *replay, PointstorePlan *plan, Datum *values, bool if_ended);
 static bool end_run(const Replay *replay);
 static void replay_slice(Replay *replay);
 static void set_text(text **place, MemoryContext context, const char *value);
@@ -227,43 +229,53 @@ take_slice(Replay *replay, bool wait)
 	return found;
 }
 
-/* Cuts the next slice off what is left, for whoever takes it first. False: nothing is left; the run's row is locked no more, for who waits now. */
+/* Cuts the next slice off what is left, for whoever takes it first. False: nothing is left. */
 static bool
 cut_slice(const Replay *replay)
 {
 	static PointstorePlan cut = {
 		.sql = "WITH near AS (SELECT a.aggregate_id, a.version FROM ("
-		" SELECT b.aggregate_id, b.version FROM pointstore.balance b WHERE b.kind" EQ "$1 AND b.aggregate_id" GT "$2"
+		" SELECT b.aggregate_id, b.version FROM pointstore.balance b WHERE b.kind" EQ "$3 AND b.aggregate_id" GT "$2"
 		" UNION ALL SELECT p.aggregate_id, (SELECT e.version FROM pointstore.event_store e WHERE e.aggregate_id" EQ "p.aggregate_id ORDER BY e.version DESC LIMIT 1)"
-		"   FROM pointstore.pure_account p WHERE p.kind" EQ "$1 AND p.aggregate_id" GT "$2) a"
-		" WHERE " IN_SAMPLE("a.aggregate_id", "$3") " ORDER BY a.aggregate_id LIMIT $4),"
+		"   FROM pointstore.pure_account p WHERE p.kind" EQ "$3 AND p.aggregate_id" GT "$2) a"
+		" WHERE " IN_SAMPLE("a.aggregate_id", "$4") " ORDER BY a.aggregate_id LIMIT $5),"
 		" piece AS (SELECT pg_catalog.max(n.aggregate_id) AS upto FROM (SELECT near.aggregate_id, pg_catalog.sum(coalesce(near.version, 0)) OVER w AS events,"
 		"   pg_catalog.row_number() OVER w AS place FROM near WINDOW w AS (ORDER BY near.aggregate_id ROWS UNBOUNDED PRECEDING)) n"
 		"   WHERE n.events" LE "$6 OR n.place" EQ "1),"
-		" cut AS (INSERT INTO pointstore.replay_slice (run, after, upto) SELECT $5, $2, piece.upto FROM piece WHERE piece.upto IS NOT NULL RETURNING upto)"
-		" UPDATE pointstore.replay_run SET upto = cut.upto FROM cut WHERE replay_run.run" EQ "$5",
-		.nargs = 6, .argtypes = {TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID}
+		" cut AS (INSERT INTO pointstore.replay_slice (run, after, upto) SELECT $1, $2, piece.upto FROM piece WHERE piece.upto IS NOT NULL RETURNING upto)"
+		" UPDATE pointstore.replay_run SET upto = cut.upto FROM cut WHERE replay_run.run" EQ "$1",
+		.nargs = 6, .argtypes = {INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID}
 	};
 	Datum		values[6] = {
-		CStringGetTextDatum(replay->kind), 0, Int64GetDatum(sample_limit(replay->sample)), Int64GetDatum(SLICE_ACCOUNTS), Int64GetDatum(replay->run),
+		Int64GetDatum(replay->run), 0, CStringGetTextDatum(replay->kind), Int64GetDatum(sample_limit(replay->sample)), Int64GetDatum(SLICE_ACCOUNTS),
 		Int64GetDatum(SLICE_EVENTS)
 	};
+
+	return move_run(replay, &cut, values, false);
+}
+
+/*
+ * Does something with a run whose row is locked; $1 is its number, $2 gets the last account that is in a slice. Whether that did
+ * anything, or, in its place, what is the answer where the run has ended. After false the row is locked no more, for who waits now.
+ */
+static bool
+move_run(const Replay *replay, PointstorePlan *plan, Datum *values, bool if_ended)
+{
 	PointstoreScope scope;
 	char	   *upto;
-	bool		found;
+	bool		result = if_ended;
 
 	pointstore_act_as_reader(&scope);
-	found = !lock_run(replay, &upto);
-	if (found)
+	if (!lock_run(replay, &upto))
 	{
 		values[1] = CStringGetTextDatum(upto);
-		pointstore_execute(&cut, values, NULL, false);
-		found = SPI_processed > 0;
+		pointstore_execute(plan, values, NULL, false);
+		result = SPI_processed > 0;
 	}
 	pointstore_act_as_caller(&scope);
-	if (!found)
+	if (!result)
 		pointstore_next_step();
-	return found;
+	return result;
 }
 
 /* Locks the run's row: what comes after sees what was committed before. Whether it has ended; 55000 where it was dropped. */
@@ -298,22 +310,9 @@ end_run(const Replay *replay)
 		" AND NOT EXISTS (SELECT FROM pointstore.replay_slice l WHERE l.run" EQ "$1)",
 		.nargs = 1, .argtypes = {INT8OID}
 	};
-	Datum		value = Int64GetDatum(replay->run);
-	PointstoreScope scope;
-	char	   *upto;
-	bool		ended;
+	Datum		values[2] = {Int64GetDatum(replay->run)};
 
-	pointstore_act_as_reader(&scope);
-	ended = lock_run(replay, &upto);
-	if (!ended)
-	{
-		pointstore_execute(&plan, &value, NULL, false);
-		ended = SPI_processed > 0;
-	}
-	pointstore_act_as_caller(&scope);
-	if (!ended)
-		pointstore_next_step();
-	return ended;
+	return move_run(replay, &plan, values, true);
 }
 
 /* Goes through the accounts of a slice, or the first of them, where they have many events. */
@@ -518,7 +517,7 @@ note_difference(Replay *replay, const ErrorData *error)
 	nulls[4] = error == NULL ? ' ' : 'n';
 	nulls[5] = error != NULL ? ' ' : 'n';
 	if (error != NULL)
-		values[5] = CStringGetTextDatum(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message ? error->message : ""));
+		values[5] = CStringGetTextDatum(pointstore_error_line(error->sqlerrcode, error->message));
 	replay->differences++;
 	pointstore_execute(&plan, values, nulls, false);
 }

@@ -73,7 +73,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.replay_difference.version IS 'version of the first event after which they differ, or at which one was not to be had';
     COMMENT ON COLUMN pointstore.replay_difference.before IS 'the state by the kind''s reducer, or of the snapshot; null: not to be had';
     COMMENT ON COLUMN pointstore.replay_difference.after IS 'the state by the other reducer, or by the events; null: not to be had';
-    COMMENT ON COLUMN pointstore.replay_difference.error IS 'SQLSTATE and message of the one that failed; null: none';
+    COMMENT ON COLUMN pointstore.replay_difference.error IS 'SQLSTATE and message, or the beginning of it, of the one that failed; null: none';
 END
 $$;
 COMMENT ON FUNCTION pointstore.comment_on_replays() IS

@@ -17,7 +17,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/objectaccess.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -32,7 +31,6 @@
 
 #include "feed/page.h"
 #include "feed/projection.h"
-#include "feed/reproject.h"
 #include "feed/subscription.h"
 #include "feed/upcast.h"
 #include "ground/compat.h"
@@ -47,36 +45,15 @@ PG_FUNCTION_INFO_V1(pointstore_rebuild_projection);
 
 #define MOST_EVENTS 1000000		/* positions that are gone through in one transaction */
 
-static object_access_hook_type earlier_access_hook = NULL;
-static bool rebuilding = false;
-
-static void at_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg);
 static void require_own_transaction(void);
 static int64 rebuild(text *name, Oid reset);
 static void rebuild_all(const Projection *projection, Oid reset, int64 head);
 static int64 count_exclusive_locks(void);
 static void refuse_lock(int64 before);
+static void raise_lock(void);
 static void project_all(const Projection *projection, int64 head, int64 locks);
 static void project_page(const Projection *projection, const FeedPage *page);
 static void run_again(text *name);
-
-/* Called once when the library is loaded. */
-void
-pointstore_reproject_init(void)
-{
-	earlier_access_hook = object_access_hook;
-	object_access_hook = at_access;
-}
-
-/* 0A000 where something is truncated while a projection is rebuilt: before its table is locked. */
-static void
-at_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg)
-{
-	if (earlier_access_hook != NULL)
-		earlier_access_hook(access, class, object, part, arg);
-	if (rebuilding && access == OAT_TRUNCATE)
-		refuse_lock(-1);
-}
 
 /* rebuild_projection(name, reset): the position up to which it was built. */
 Datum
@@ -135,14 +112,14 @@ rebuild(text *name, Oid reset)
 				 errmsg("projection \"%s\" has %lld events to go through, more than %d",
 						pointstore_cstring(name), (long long) (head - projection.start_after), MOST_EVENTS),
 				 errhint("Build another projection beside it, and exchange them.")));
-	rebuilding = true;
+	pointstore_at_truncate(raise_lock);
 	PG_TRY();
 	{
 		rebuild_all(&projection, reset, head);
 	}
 	PG_FINALLY();
 	{
-		rebuilding = false;
+		pointstore_at_truncate(NULL);
 	}
 	PG_END_TRY();
 	pointstore_move_subscription_to(&projection.subscription, head);
@@ -168,8 +145,14 @@ rebuild_all(const Projection *projection, Oid reset, int64 head)
 static void
 refuse_lock(int64 before)
 {
-	if (before >= 0 && count_exclusive_locks() <= before)
-		return;
+	if (count_exclusive_locks() > before)
+		raise_lock();
+}
+
+/* The same where something is truncated, before its table is locked. */
+static void
+raise_lock(void)
+{
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("while a projection is rebuilt its functions must not lock a table exclusively, as TRUNCATE does"),

@@ -41,6 +41,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "feed/decision.h"
 #include "feed/page.h"
 #include "feed/sequence.h"
 #include "feed/signal.h"
@@ -144,7 +145,6 @@ static uint32 hash_name(char sort, const char *name);
 static bool is_paused(uint32 hash, int patience);
 static void note_failure(uint32 hash, bool failed);
 static void log_failure(text *id, const ErrorData *error, bool timed_out);
-static bool blames_nobody(int sqlerrcode);
 static void rest(const Survey *survey, bool busy);
 static void pause_for(long timeout);
 
@@ -600,6 +600,7 @@ try_account(const Survey *survey, text *id)
 	uint32		hash = hash_name('a', text_to_cstring(id));
 	ErrorData  *volatile error = NULL;
 	bool		timed_out;
+	bool		blamed;
 
 	CHECK_FOR_INTERRUPTS();
 	if (is_paused(hash, 1))
@@ -627,7 +628,8 @@ try_account(const Survey *survey, text *id)
 		AbortCurrentTransaction();
 	}
 	PG_END_TRY();
-	timed_out = pointstore_end_limit();
+	timed_out = pointstore_end_limit() == LIMIT_PASSED;
+	blamed = error != NULL && (timed_out || pointstore_blames_event(error->sqlerrcode));
 	MemoryContextSwitchTo(context);
 	pointstore_worker_clean_up();
 	DropAllPreparedStatements();
@@ -635,11 +637,11 @@ try_account(const Survey *survey, text *id)
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (attempt.kind == NULL && error == NULL)
 		return;
-	if (error != NULL && (timed_out || !blames_nobody(error->sqlerrcode)))
+	if (blamed)
 		log_failure(id, error, timed_out);
 	else if (error != NULL)
 		QueryCancelPending = false;
-	if (attempt.kind != NULL && (attempt.more || (error != NULL && !timed_out && blames_nobody(error->sqlerrcode))))
+	if (attempt.kind != NULL && (attempt.more || (error != NULL && !blamed)))
 		mark_again(attempt.kind->like.kind);
 	note_failure(hash, error != NULL);
 	if (attempt.kind != NULL)
@@ -664,8 +666,6 @@ bring_account(void *arg)
 	{
 		pointstore_begin_limit(snapshot_timeout);
 		attempt->more = pointstore_bring_snapshot(&account, attempt->kind->every);
-		CHECK_FOR_INTERRUPTS();
-		(void) pointstore_end_limit();
 	}
 	PopActiveSnapshot();
 	pointstore_act_as_caller(&scope);
@@ -735,16 +735,6 @@ log_failure(text *id, const ErrorData *error, bool timed_out)
 			 error->context != NULL ? errcontext("%s", error->context) : 0));
 	logged = now;
 	unlogged = 0;
-}
-
-/* Whether an error comes of other sessions, or of a shortage. */
-static bool
-blames_nobody(int sqlerrcode)
-{
-	int			class = ERRCODE_TO_CATEGORY(sqlerrcode);
-
-	return class == ERRCODE_TO_CATEGORY(ERRCODE_T_R_SERIALIZATION_FAILURE) || sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
-		class == ERRCODE_OPERATOR_INTERVENTION || class == ERRCODE_INSUFFICIENT_RESOURCES;
 }
 
 /* A second at least, then until the feed moves, or it is time to look whether a kind has changed. */

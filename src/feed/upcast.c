@@ -19,7 +19,6 @@
 
 #include "access/htup_details.h"
 #include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -32,8 +31,6 @@
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/store.h"
-
-#define LONGEST_ERROR 1000		/* bytes of an error's message that are kept */
 
 typedef struct Upcaster
 {
@@ -261,7 +258,6 @@ text *
 pointstore_upcast_error(Upcasters *upcasters, const ErrorData *error)
 {
 	const Upcaster *upcaster = upcasters == NULL ? NULL : upcasters->called;
-	const char *message = error->message != NULL ? error->message : "";
 	int			i;
 
 	if (upcaster == NULL)
@@ -270,8 +266,7 @@ pointstore_upcast_error(Upcasters *upcasters, const ErrorData *error)
 	/* what it began is left in the middle */
 	for (i = 0; i < upcasters->n; i++)
 		upcasters->items[i].function = NULL;
-	return cstring_to_text(psprintf("%s: %.*s (upcaster %s of form %d)", unpack_sql_state(error->sqlerrcode),
-									pg_mbcliplen(message, strnlen(message, LONGEST_ERROR), LONGEST_ERROR), message,
+	return cstring_to_text(psprintf("%s (upcaster %s of form %d)", pointstore_error_line(error->sqlerrcode, error->message),
 									upcaster->name, upcaster->form));
 }
 

@@ -1,16 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * src/ground/detail.c
- *		The DETAIL of refusals, which is for programs: key=value, separated by comma and blank.
+ *		The DETAIL of refusals, which is for programs: key=value, separated by comma and blank. Errors in a line.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 #include "utils/json.h"
 
 #include "ground/detail.h"
 #include "ground/name.h"
+
+#define LONGEST_ERROR 1000		/* bytes of an error's message that are kept */
 
 /*
  * Adds key=value to the DETAIL of a refusal, which is for programs: a value in which there is
@@ -38,6 +42,15 @@ void
 pointstore_detail_number(StringInfo detail, const char *key, int64 value)
 {
 	appendStringInfo(detail, "%s%s=" INT64_FORMAT, detail->len > 0 ? ", " : "", key, value);
+}
+
+/* An error in a line: its SQLSTATE and its message, or the beginning of it. */
+char *
+pointstore_error_line(int sqlerrcode, const char *message)
+{
+	int			length = message == NULL ? 0 : pg_mbcliplen(message, strnlen(message, LONGEST_ERROR), LONGEST_ERROR);
+
+	return psprintf("%s: %.*s", unpack_sql_state(sqlerrcode), length, message == NULL ? "" : message);
 }
 
 /* errdetail() of a refusal about which there is nothing to tell but its account. */

@@ -39,6 +39,7 @@
 #define FOR_OTHERS 0x10000
 
 static object_access_hook_type earlier_access_hook = NULL;
+static void (*at_truncate) (void) = NULL;
 
 static void at_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg);
 static bool is_session_lock(Oid function);
@@ -64,6 +65,8 @@ at_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg)
 
 	if (earlier_access_hook != NULL)
 		earlier_access_hook(access, class, object, part, arg);
+	if (access == OAT_TRUNCATE && at_truncate != NULL)
+		at_truncate();
 	if (access != OAT_POST_CREATE && access != OAT_FUNCTION_EXECUTE)
 		return;
 	GetUserIdAndSecContext(&user, &security);
@@ -120,6 +123,13 @@ is_temporary(Oid class, Oid object)
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	return result;
+}
+
+/* From now on, until it is NULL, something is called before a table is truncated, and locked for that. */
+void
+pointstore_at_truncate(void (*refuse) (void))
+{
+	at_truncate = refuse;
 }
 
 /*

@@ -21,6 +21,7 @@ typedef struct PointstoreScope
 #define POINTSTORE_RESTRICTED (POINTSTORE_AS_OWNER | SECURITY_RESTRICTED_OPERATION)
 
 extern void pointstore_identity_init(void);
+extern void pointstore_at_truncate(void (*refuse) (void));
 extern void pointstore_act_as(Oid role, PointstoreScope *scope, bool plainly);
 extern void pointstore_act_as_restricted(Oid role, PointstoreScope *scope);
 extern void pointstore_act_for_others(Oid role, PointstoreScope *scope);

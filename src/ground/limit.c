@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * src/ground/limit.c
- *		How long a user's code may take in a worker.
+ *		How long a user's code may take.
  *
- * When its time is over it is cancelled as by statement_timeout. Code that catches that is given a few seconds more, then the
- * worker's process ends, as by pg_terminate_backend(): nothing that it has not committed stays.
+ * When its time is over it is cancelled as by statement_timeout. Code that catches that is given a few seconds more, then
+ * a worker's process ends, as by pg_terminate_backend(): nothing that it has not committed stays. A session of a user's
+ * does not end. What waits for a lock when its time is over is held up by others.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,8 +15,10 @@
 #include <signal.h>
 
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/timeout.h"
 
+#include "ground/compat.h"
 #include "ground/limit.h"
 
 #define GRACE 5000				/* ms */
@@ -23,7 +26,7 @@
 static TimeoutId cancel_timeout;
 static TimeoutId end_timeout;
 static bool has_timeouts = false;
-static volatile sig_atomic_t timed_out = false;
+static volatile sig_atomic_t limit_end = LIMIT_KEPT;
 
 static void cancel_it(void);
 static void end_process(void);
@@ -32,7 +35,7 @@ static void end_process(void);
 void
 pointstore_begin_limit(int timeout)
 {
-	timed_out = false;
+	limit_end = LIMIT_KEPT;
 	if (timeout <= 0)
 		return;
 	if (!has_timeouts)
@@ -42,23 +45,24 @@ pointstore_begin_limit(int timeout)
 		has_timeouts = true;
 	}
 	enable_timeout_after(cancel_timeout, timeout);
-	enable_timeout_after(end_timeout, Min((int64) timeout + GRACE, INT_MAX));
+	if (AmBackgroundWorkerProcess())
+		enable_timeout_after(end_timeout, Min((int64) timeout + GRACE, INT_MAX));
 }
 
-/* It has ended. Whether that was because its time was over; a cancellation that came too late is forgotten. */
-bool
+/* It has ended, and how; a cancellation that came too late is forgotten. */
+LimitEnd
 pointstore_end_limit(void)
 {
-	bool		result = timed_out;
+	LimitEnd	result;
 
 	if (!has_timeouts)
-		return false;
+		return LIMIT_KEPT;
 	disable_timeout(cancel_timeout, false);
 	disable_timeout(end_timeout, false);
-	result = timed_out;
-	if (result)
+	result = limit_end;
+	if (result != LIMIT_KEPT)
 		QueryCancelPending = false;
-	timed_out = false;
+	limit_end = LIMIT_KEPT;
 	return result;
 }
 
@@ -66,7 +70,7 @@ pointstore_end_limit(void)
 static void
 cancel_it(void)
 {
-	timed_out = true;
+	limit_end = MyProc->waitStatus == PROC_WAIT_STATUS_WAITING ? LIMIT_HELD_UP : LIMIT_PASSED;
 	(void) kill(MyProcPid, SIGINT);
 }
 

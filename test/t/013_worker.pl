@@ -27,7 +27,7 @@ $node->safe_psql('app', q{CREATE EXTENSION pointstore; SELECT pointstore.create_
 sub wait_for
 {
 	my ($what, $query, $db) = @_;
-	ok($node->poll_query_until($db // 'app', $query), $what);
+	ok(poll_until($node, $db // 'app', $query), $what);
 	return;
 }
 
@@ -222,7 +222,7 @@ my $before = $standby->safe_psql('app', 'SELECT count(*) FROM pointstore.reconci
 is($standby->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pointstore%'}), 0, 'none on a standby');
 is(sqlstate($standby, 'app', 'CALL pointstore.reconcile()'), '25006', 'nor by hand');
 $standby->promote;
-ok($standby->poll_query_until('app', "SELECT count(*) > $before FROM pointstore.reconciliation_run"), 'it runs after promotion');
+ok(poll_until($standby, 'app', "SELECT count(*) > $before FROM pointstore.reconciliation_run"), 'it runs after promotion');
 $standby->stop('fast');
 
 $node->stop('fast');

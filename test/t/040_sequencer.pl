@@ -32,7 +32,7 @@ my $asleep = q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'p
 sub sequencer
 {
 	my ($db) = @_;
-	$node->poll_query_until($db // 'postgres', 'SELECT pointstore.sequencer_alive()') or die 'no sequencer';
+	poll_until($node, $db // 'postgres', 'SELECT pointstore.sequencer_alive()') or die 'no sequencer';
 	return;
 }
 
@@ -77,7 +77,7 @@ foreach my $write (
 	q{BEGIN; SAVEPOINT s; SELECT pointstore.append_event('a', 'Earned', 1); ROLLBACK TO SAVEPOINT s; SELECT pointstore.append_event('a', 'Earned', 1); COMMIT},
 	q{SET synchronous_commit = off; SELECT pointstore.append_event('a', 'Earned', 1)})
 {
-	$node->poll_query_until('postgres', $asleep) or die;
+	poll_until($node, 'postgres', $asleep) or die;
 	$node->safe_psql('postgres', $write);
 	is(await_head(++$head), $head, "woken by: $write");
 }
@@ -86,7 +86,7 @@ foreach my $write (
 $node->safe_psql('postgres', q{BEGIN; SELECT pointstore.append_event('late', 'Earned', 1); PREPARE TRANSACTION 'late'});
 $node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)});
 is(await_head(++$head), $head, 'a prepared transaction holds nobody up');
-$node->poll_query_until('postgres', $asleep) or die;
+poll_until($node, 'postgres', $asleep) or die;
 $node->safe_psql('postgres', q{COMMIT PREPARED 'late'});
 is(await_head(++$head), $head, 'COMMIT PREPARED wakes it');
 is($node->safe_psql('postgres', "SELECT aggregate_id FROM pointstore.read_feed($head - 1)"), 'late', 'and its event has the next position');
@@ -97,7 +97,7 @@ is($node->safe_psql('postgres', "SELECT aggregate_id FROM pointstore.read_feed($
 	$node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)});
 	is(await_head(++$head), $head, 'an open transaction holds nobody up');
 	$open->query_safe(q{PREPARE TRANSACTION 'later'});
-	$node->poll_query_until('postgres', $asleep) or die;
+	poll_until($node, 'postgres', $asleep) or die;
 	$node->safe_psql('postgres', q{COMMIT PREPARED 'later'});
 	is(await_head(++$head), $head, 'COMMIT PREPARED of one that it has seen open wakes it');
 
@@ -116,7 +116,7 @@ is($node->safe_psql('postgres', "SELECT aggregate_id FROM pointstore.read_feed($
 is(feed_faults($node, 'postgres'), '', 'the feed is whole');
 
 # idle: nothing happens. What it did is in the statistics of its table's scans, and in when it last began something
-$node->poll_query_until('postgres', $asleep) or die;
+poll_until($node, 'postgres', $asleep) or die;
 my $still = "SELECT state_change, query_start FROM pg_stat_activity WHERE pid = $pid";
 my $since = $node->safe_psql('postgres', $still);
 sleep 3;
@@ -132,7 +132,7 @@ is(await_head(++$head), $head, 'a cancelled sequencer goes on');
 is($node->safe_psql('postgres', "SELECT $pid"), $before, 'in the same process');
 # the launcher anew does not start a second one
 $node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pointstore launcher'});
-$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pointstore launcher'}) or die;
+poll_until($node, 'postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pointstore launcher'}) or die;
 sleep 2;
 $node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)});
 is(await_head(++$head), $head, 'a new launcher leaves the sequencer alone');
@@ -144,7 +144,7 @@ sub ask_and_stay
 {
 	my @psql = ('psql', '-XqAt', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('postgres'), '-c', 'SELECT pointstore.sequence_feed(), pg_sleep(3600)');
 	my $psql = IPC::Run::start(\@psql, '>', '/dev/null', '2>', \$_[0]);
-	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pointstore.sequence_feed()%' AND wait_event = 'PgSleep'}) or die;
+	poll_until($node, 'postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pointstore.sequence_feed()%' AND wait_event = 'PgSleep'}) or die;
 	return $psql;
 }
 my $told = '';
@@ -166,7 +166,7 @@ is(await_head(++$head), $head, 'it goes on');
 # off and on
 $node->append_conf('postgresql.conf', 'pointstore.sequencer = off');
 $node->reload;
-$node->poll_query_until('postgres', 'SELECT NOT pointstore.sequencer_alive()') or die;
+poll_until($node, 'postgres', 'SELECT NOT pointstore.sequencer_alive()') or die;
 $node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)});
 is(await_head($head + 1, '0.5 s'), $head, 'off is off');
 is($node->safe_psql('postgres', 'SELECT pointstore.sequence_feed()'), ++$head, 'sequence_feed() by hand');
@@ -190,7 +190,7 @@ $node->command_ok([ 'pgbench', '-n', '-M', 'extended', '-t', 1, '-f', $pipeline,
 {
 	my $waiting = $node->background_psql('postgres');
 	$waiting->query_until(qr/waits/, "\\echo waits\nCALL pointstore.wait_for_feed($head, '1 min');\n\\echo done\n");
-	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'CALL pointstore.wait_for_feed%' AND wait_event_type = 'Extension'}) or die;
+	poll_until($node, 'postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'CALL pointstore.wait_for_feed%' AND wait_event_type = 'Extension'}) or die;
 	is(sqlstate($node, 'postgres', q{BEGIN; SET LOCAL lock_timeout = '10 s'; LOCK TABLE pointstore.feed_block IN ACCESS EXCLUSIVE MODE; COMMIT}), '00000', 'who waits for the feed holds no lock');
 	$node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)});
 	is($node->safe_psql('postgres', 'SELECT pointstore.sequence_feed()'), ++$head, 'and what it waits for comes');
@@ -350,10 +350,10 @@ foreach my $round (1 .. 3)
 		kill 'KILL', $victim;
 	}
 	$load->finish;
-	$node->poll_query_until('postgres', q{SELECT true}) or die;
+	poll_until($node, 'postgres', q{SELECT true}) or die;
 	sequencer();
 	is(moved(), 0, "round $round: nothing given has moved");
-	$node->poll_query_until('postgres', 'SELECT pointstore.feed_head() = count(*) FROM pointstore.event_store');
+	poll_until($node, 'postgres', 'SELECT pointstore.feed_head() = count(*) FROM pointstore.event_store');
 	is(feed_faults($node, 'postgres'), '', "round $round: the feed is whole");
 }
 
@@ -366,7 +366,7 @@ my @pgbench = ('pgbench', '-n', '-T', 4, $node->connstr('postgres'));
 my $runs = IPC::Run::start([ @pgbench, '-c', 1, '-f', "$tmp/sequence" ], '>&', \my $ran);
 $node->command_ok([ @pgbench, '-c', 4, '-f', "$tmp/append" ], 'no append is refused beside many runs');
 ok($runs->finish, 'nor a run');
-$node->poll_query_until('postgres', 'SELECT pointstore.feed_head() = count(*) FROM pointstore.event_store');
+poll_until($node, 'postgres', 'SELECT pointstore.feed_head() = count(*) FROM pointstore.event_store');
 is(feed_faults($node, 'postgres'), '', 'and the feed is whole');
 
 # on the standby, and after it was promoted

@@ -23,7 +23,7 @@ my $bin = $node->config_data('--bindir');
 
 $node->start;
 create_store($node, 'postgres');
-$node->poll_query_until('postgres', 'SELECT pointstore.sequencer_alive()') or die 'no sequencer';
+poll_until($node, 'postgres', 'SELECT pointstore.sequencer_alive()') or die 'no sequencer';
 $node->safe_psql('postgres', <<'END');
 CREATE TABLE effect (subscription text, aggregate_id text, version bigint, position bigint, n bigserial);
 -- effects and ack in one transaction, after a claim that was committed; or in two
@@ -62,7 +62,7 @@ sub append
 
 sub sequenced
 {
-	return $node->poll_query_until('postgres', 'SELECT pointstore.feed_head() = (SELECT count(*) FROM pointstore.event_store)');
+	return poll_until($node, 'postgres', 'SELECT pointstore.feed_head() = (SELECT count(*) FROM pointstore.event_store)');
 }
 
 sub value
@@ -121,7 +121,7 @@ foreach my $case (['once', 'true'], ['least', 'false'])
 	append(200);
 	my @members = killed_members($sub, $one, int($kills / 2));
 	sequenced();
-	ok($node->poll_query_until('postgres', "SELECT sum(lag_events) = 0 AND sum(accounts_blocked) = 0 AND count(member) = 0 FROM pointstore.subscription_status WHERE subscription = '$sub'"),
+	ok(poll_until($node, 'postgres', "SELECT sum(lag_events) = 0 AND sum(accounts_blocked) = 0 AND count(member) = 0 FROM pointstore.subscription_status WHERE subscription = '$sub'"),
 		"$sub: comes to the end");
 	end_members($sub, @members);
 	my $events = value('SELECT count(*) FROM pointstore.event_store');
@@ -215,7 +215,7 @@ foreach my $call ("work('due', '180 s')", "feed(pointstore.feed_head(), '180 s')
 	my ($in, $said, $why) = ('', '', '');
 	my $waiting = IPC::Run::start([ "$bin/psql", '-XAtq', '-d', $node->connstr('postgres'), '-c', "CALL pointstore.wait_for_$call" ], \$in, \$said, \$why);
 	my $waiter = "FROM pg_stat_activity WHERE query LIKE 'CALL pointstore.wait_for_%' AND pid <> pg_backend_pid()";
-	ok($node->poll_query_until('postgres', "SELECT count(*) = 1 $waiter AND wait_event_type = 'Extension'"), "wait_for_$call waits");
+	ok(poll_until($node, 'postgres', "SELECT count(*) = 1 $waiter AND wait_event_type = 'Extension'"), "wait_for_$call waits");
 	is(value("SELECT count(*) FROM pg_locks l JOIN (SELECT pid $waiter) a USING (pid) WHERE l.locktype = 'relation'"), 0, 'and has locked no table');
 	append(1, 'Due');
 	$waiting->finish;
@@ -228,7 +228,7 @@ foreach my $verb ("SELECT pointstore.release('due', slot, epoch) FROM pointstore
 	my ($in, $said, $why) = ('', '', '');
 	value($verb =~ /release/ ? "SELECT count(*) FROM pointstore.claim('due', 'm')" : "SELECT pointstore.pause_subscription('due')");
 	my $waiting = IPC::Run::start([ "$bin/psql", '-XAtq', '-d', $node->connstr('postgres'), '-c', "CALL pointstore.wait_for_work('due', '180 s')", '-c', 'SELECT clock_timestamp()' ], \$in, \$said, \$why);
-	ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'CALL pointstore.wait_for_%' AND wait_event_type = 'Extension'"), 'who waits for work');
+	ok(poll_until($node, 'postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'CALL pointstore.wait_for_%' AND wait_event_type = 'Extension'"), 'who waits for work');
 	my $freed = value("WITH v AS MATERIALIZED ($verb) SELECT clock_timestamp() FROM v");
 	$waiting->finish;
 	is(value("SELECT '" . ($said =~ s/^t\n//r) . "'::timestamptz < '$freed'::timestamptz + '8 s'"), 't', 'has it soon when it is given back');

@@ -61,7 +61,7 @@ END
 sub caught_up
 {
 	my ($on, $db, $name, $what) = @_;
-	ok($on->poll_query_until($db, "SELECT (SELECT count(*) FROM pointstore.event_store) = pointstore.feed_head()
+	ok(poll_until($on, $db, "SELECT (SELECT count(*) FROM pointstore.event_store) = pointstore.feed_head()
 		AND bool_and(lag = 0) FROM pointstore.projection_status WHERE name = '$name'"), $what);
 	return;
 }
@@ -88,20 +88,20 @@ sub projector
 }
 
 set_up($_) foreach qw(app two);
-ok($node->poll_query_until('postgres', "SELECT count(DISTINCT datname) = 2 FROM pg_stat_activity WHERE backend_type = 'pointstore projector'"), 'each database has a worker');
+ok(poll_until($node, 'postgres', "SELECT count(DISTINCT datname) = 2 FROM pg_stat_activity WHERE backend_type = 'pointstore projector'"), 'each database has a worker');
 
 # killed now and then, so that all restart, or ended
 foreach my $round (1 .. 4)
 {
 	my $before = $node->safe_psql('app', 'SELECT coalesce(sum(events), 0) FROM model.day');
 	my $writers = write_events('app', 2000);
-	ok($node->poll_query_until('app', "SELECT coalesce(sum(events), 0) > $before FROM model.day"), "round $round: the model moves while writers run");
+	ok(poll_until($node, 'app', "SELECT coalesce(sum(events), 0) > $before FROM model.day"), "round $round: the model moves while writers run");
 	my $pid = projector('app');
 	if ($pid > 0 && $round % 2)
 	{
 		kill 9, $pid;
 		eval { $writers->finish };
-		ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid"), 'the server is there again');
+		ok(poll_until($node, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid"), 'the server is there again');
 	}
 	else
 	{
@@ -148,10 +148,10 @@ SELECT count(pointstore.create_projection('c' || g, format('model.c%s(pointstore
 END
 caught_up($node, 'app', "c$_", "the turn of c$_ comes") foreach 1 .. 7;
 is($node->safe_psql('app', 'SELECT count(*) FROM model.counter WHERE n = (SELECT count(*) FROM pointstore.event_store)'), 7, 'each was given all events');
-ok($node->poll_query_until('app', q{SELECT status = 'stopped' AND last_error LIKE '22012%' FROM pointstore.projection_status WHERE name = 'fails'}), 'the one that fails stops');
+ok(poll_until($node, 'app', q{SELECT status = 'stopped' AND last_error LIKE '22012%' FROM pointstore.projection_status WHERE name = 'fails'}), 'the one that fails stops');
 is($node->safe_psql('app', q{SELECT checkpoint < (SELECT min(pointstore.position_of(id)) FROM pointstore.event_store WHERE version = 3) FROM pointstore.projection_status WHERE name = 'fails'}),
 	't', 'before the event that fails');
-ok($node->poll_query_until('app', q{SELECT lost > 0 FROM pointstore.subscription_slot WHERE subscription = 'loops'}), 'a worker ends where the handler does not heed that it is cancelled');
+ok(poll_until($node, 'app', q{SELECT lost > 0 FROM pointstore.subscription_slot WHERE subscription = 'loops'}), 'a worker ends where the handler does not heed that it is cancelled');
 $node->safe_psql('app', "SELECT pointstore.drop_projection('loops'); SELECT pointstore.drop_projection('slow'); SELECT pointstore.drop_projection('fails')");
 pass('and these can be dropped');
 
@@ -162,7 +162,7 @@ my $lock = IPC::Run::start([ 'psql', '-X', '-q', '-A', '-t', '-h', $node->host, 
 $in .= "BEGIN; LOCK TABLE model.counter IN ACCESS EXCLUSIVE MODE; SELECT 'locked';\n";
 $lock->pump until $lock_out =~ /locked/;
 write_events('app', 5)->finish;
-ok($node->poll_query_until('app', q{SELECT bool_and(last_error LIKE '57014%') FROM pointstore.projection_status WHERE name LIKE 'c_'}), 'those that wait for a lock say so');
+ok(poll_until($node, 'app', q{SELECT bool_and(last_error LIKE '57014%') FROM pointstore.projection_status WHERE name LIKE 'c_'}), 'those that wait for a lock say so');
 is($node->safe_psql('app', q{SELECT count(*), min(status), max(status) FROM pointstore.projection_status WHERE name LIKE 'c_'}), '7|running|running', 'and are not stopped by it');
 $in .= "ROLLBACK;\n\\q\n";
 $lock->finish;
@@ -185,10 +185,10 @@ SELECT pointstore.create_projection('way', 'model.way(pointstore.feed_event[])',
 END
 foreach my $time (1, 2)
 {
-	ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pointstore projector' AND wait_event = 'PgSleep'}), 'a batch takes long');
+	ok(poll_until($node, 'postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pointstore projector' AND wait_event = 'PgSleep'}), 'a batch takes long');
 	is($node->safe_psql('app', "BEGIN; LOCK TABLE model.way IN SHARE MODE; SELECT 'locked'; ROLLBACK"), 'locked', 'and makes way');
 }
-ok($node->poll_query_until('app', q{SELECT not_before - served_at < '1.5 s' FROM pointstore.subscription_slot WHERE subscription = 'way' AND attempt = 2 AND leased_until IS NULL}),
+ok(poll_until($node, 'app', q{SELECT not_before - served_at < '1.5 s' FROM pointstore.subscription_slot WHERE subscription = 'way' AND attempt = 2 AND leased_until IS NULL}),
 	'it pauses as long as the first time');
 caught_up($node, 'app', 'way', 'and goes on');
 is($node->safe_psql('app', q{SELECT s.status, s.last_error IS NULL, (SELECT string_agg(n::text, ' ') FROM model.way) FROM pointstore.projection_status s WHERE name = 'way'}),
@@ -208,7 +208,7 @@ my $exchange = IPC::Run::start([ 'psql', '-X', '-q', '-A', '-t', '-h', $node->ho
 $in .= "BEGIN; SET ROLE modeller; LOCK TABLE model.exchanged; SELECT 'locked';\n";
 $exchange->pump until $exchange_out =~ /locked/;
 $node->safe_psql('app', q{SELECT pointstore.append_event('exchanged', 'Earned', 1)});
-ok($node->poll_query_until('app', q{SELECT count(*) = 1 FROM pg_locks WHERE relation = 'model.exchanged'::regclass AND NOT granted}), 'a batch waits for its table');
+ok(poll_until($node, 'app', q{SELECT count(*) = 1 FROM pg_locks WHERE relation = 'model.exchanged'::regclass AND NOT granted}), 'a batch waits for its table');
 $in .= <<'END';
 ALTER TABLE model.exchanged RENAME TO exchanged_v1;
 CREATE TABLE model.exchanged_v2 (id bigint);
@@ -227,22 +227,22 @@ sub workers
 {
 	return "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pointstore projector' AND datname = 'app'";
 }
-ok($node->poll_query_until('app', workers(), '2'), 'two workers take turns');
+ok(poll_until($node, 'app', workers(), '2'), 'two workers take turns');
 foreach (1 .. 3)
 {
 	my ($first, $second) = split /\n/, $node->safe_psql('app', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'pointstore projector' AND datname = 'app' ORDER BY backend_start});
 	$node->safe_psql('app', "SELECT pg_terminate_backend($first)");
-	ok($node->poll_query_until('app', "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'pointstore projector' AND datname = 'app' AND wait_event IS NOT NULL AND pid NOT IN ($first, $second)"),
+	ok(poll_until($node, 'app', "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'pointstore projector' AND datname = 'app' AND wait_event IS NOT NULL AND pid NOT IN ($first, $second)"),
 		'another comes');
 }
 write_events('app', 50)->finish;
 caught_up($node, 'app', "c$_", "c$_ goes on") foreach 1 .. 7;
-ok($node->poll_query_until('app', workers(), '2'), 'there are still two');
+ok(poll_until($node, 'app', workers(), '2'), 'there are still two');
 
 # a function that is dropped, and comes back
 $node->safe_psql('app', 'DROP FUNCTION model.c1(pointstore.feed_event[])');
 write_events('app', 20)->finish;
-ok($node->poll_query_until('app', q{SELECT status = 'stopped' AND last_error IS NOT NULL FROM pointstore.projection_status WHERE name = 'c1'}), 'a projection without its handler stops');
+ok(poll_until($node, 'app', q{SELECT status = 'stopped' AND last_error IS NOT NULL FROM pointstore.projection_status WHERE name = 'c1'}), 'a projection without its handler stops');
 caught_up($node, 'app', 'c2', 'and no other');
 $node->safe_psql('app', q{SET ROLE modeller; CREATE FUNCTION model.c1(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS
 	$$UPDATE model.counter SET n = n + cardinality(events) WHERE name = 'c1'$$; SELECT pointstore.resume_subscription('c1')});
@@ -318,7 +318,7 @@ CREATE FUNCTION model.by_day_v2(events pointstore.feed_event[]) RETURNS void LAN
 $$;
 SELECT pointstore.create_projection('day_v2', 'model.by_day_v2(pointstore.feed_event[])');
 END
-ok($node->poll_query_until('app', q{SELECT percent > 99 FROM pointstore.projection_status WHERE name = 'day_v2'}), 'v2 catches up while writers run');
+ok(poll_until($node, 'app', q{SELECT percent > 99 FROM pointstore.projection_status WHERE name = 'day_v2'}), 'v2 catches up while writers run');
 my $watch = IPC::Run::start([ 'pgbench', '-n', '-c', '1', '-T', '5', '-f', "$script.watch", '-h', $node->host, '-p', $node->port, '-U', 'postgres', 'app' ],
 	'>', \my $watch_out, '2>', \my $watch_err) if append_to_file("$script.watch", <<'END') || 1;
 DO $$

@@ -25,7 +25,7 @@ $node->safe_psql('app', q{CREATE EXTENSION pointstore; SELECT pointstore.create_
 sub wait_for
 {
 	my ($what, $query, $db) = @_;
-	ok($node->poll_query_until($db // 'app', $query), $what);
+	ok(poll_until($node, $db // 'app', $query), $what);
 	return;
 }
 

@@ -7,9 +7,13 @@ use strict;
 use warnings FATAL => 'all';
 
 use Exporter qw(import);
+use IPC::Run ();
 use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(new_cluster create_store sqlstate faults feed_faults);
+our @EXPORT = qw(new_cluster create_store sqlstate poll_until faults feed_faults);
 
 # A cluster that is initialised but not started, ready for clients and prepared
 # transactions. Parameters as for init(); conf: more lines of postgresql.conf.
@@ -48,6 +52,36 @@ sub sqlstate
 
 	return '00000' if $rc == 0;
 	return $err =~ /(?:ERROR|FATAL):\s+(\w{5})/ ? $1 : $err;
+}
+
+# Waits until a query says t, or what is expected; false when it does not in time. As poll_query_until(), but in one
+# session, which is begun again when it has ended: errors, and a server that is away, are waited out.
+sub poll_until
+{
+	my ($node, $db, $query, $expected) = @_;
+	my $finish = time + $PostgreSQL::Test::Utils::timeout_default;
+	my ($psql, $in, $out, $err, $reached) = (undef, '', '', '', 0);
+	$expected //= 't';
+
+	until ($reached || time > $finish)
+	{
+		my $answered = eval {
+			($out, $err) = ('', '');
+			$psql //= IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($db) ], '<', \$in, '>', \$out, '2>', \$err,
+				IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+			$in .= "$query\n;\n\\echo answered\n";
+			$psql->pump until $out =~ s/^answered\n\z//m;
+			1;
+		};
+		$reached = $answered && $out eq "$expected\n" && $err eq '';
+		usleep(50_000) unless $reached;
+		next if $answered;
+		eval { $psql->kill_kill } if $psql;
+		($psql, $in) = (undef, '');
+	}
+	eval { $psql->finish } if $psql;
+	diag("not in time: $query\nlast answer: $out$err") unless $reached;
+	return $reached;
 }
 
 # Whatever is wrong with a store, a line for each; empty when it is sound:

@@ -110,7 +110,6 @@ pointstore_read_feed(PG_FUNCTION_ARGS)
 	page.prefix = PG_ARGISNULL(3) ? 0 : PG_GETARG_DATUM(3);
 	pointstore_materialize(fcinfo);
 	pointstore_act_as_reader(&scope);
-	pointstore_use_indexes();
 	pointstore_read_page(&page);
 	if (!PG_GETARG_BOOL(4))
 		pointstore_upcast_page(&page);

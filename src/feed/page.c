@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -31,6 +32,7 @@
 #include "ground/sql.h"
 #include "ground/step.h"
 #include "ground/store.h"
+#include "verify/index.h"
 
 #define BLOCKS_AT_ONCE 16
 #define NEAR_BY 64				/* ids between two ranges that are rather read than jumped over */
@@ -128,7 +130,10 @@ pointstore_read_page(FeedPage *page)
 	int64		looked_at = 0;
 	int64		head;
 	bool		full = page->max_events <= 0;
+	int			level = NewGUCNestLevel();
 
+	/* of ranges that are not known the planner thinks that they are much of the table: it would compile what is a few look-ups */
+	pointstore_use_indexes();
 	page->read_to = page->after;
 	SPI_connect();
 	head = pointstore_head();
@@ -150,6 +155,7 @@ pointstore_read_page(FeedPage *page)
 		most = Max(Min(4 * most, PAGE_POSITIONS), page->max_events);
 	}
 	SPI_finish();
+	AtEOXact_GUC(false, level);
 	MemoryContextDelete(scratch);
 }
 

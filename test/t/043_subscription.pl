@@ -234,6 +234,17 @@ foreach my $verb ("SELECT pointstore.release('due', slot, epoch) FROM pointstore
 	is(value("SELECT '" . ($said =~ s/^t\n//r) . "'::timestamptz < '$freed'::timestamptz + '8 s'"), 't', 'has it soon when it is given back');
 }
 
+# a page is read by look-ups, and not compiled, however large the planner thinks that it is
+SKIP:
+{
+	skip 'no JIT here', 2 unless value('SELECT pg_jit_available()') eq 't';
+	my (undef, undef, $plans) = $node->psql('postgres', "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;
+ SET auto_explain.log_level = notice; SET jit_above_cost = 0; SELECT count(*) FROM pointstore.claim('poison', 'plan', 1); SELECT sum(n) FROM effect");
+	my ($page) = grep { /ROWS FROM/ } split /^(?:psql:\S+ )?NOTICE: /m, $plans;
+	like($plans, qr/JIT:/, 'something is compiled');
+	unlike($page, qr/JIT:|Seq Scan/, 'a page is not');
+}
+
 # a crash: what was acknowledged is done, what was claimed is claimed
 my $before = value("SELECT epoch FROM pointstore.claim('poison', 'crash', 5) LIMIT 1");
 $node->stop('immediate');

@@ -446,6 +446,23 @@ CALL pointstore.run_projection('slow');
 SELECT status, lag, last_error FROM pointstore.projection_status;
 SELECT pointstore.drop_projection('slow');
 
+-- how fast it gets on is looked at once a second, and says how long it will take
+SET ROLE regress_pointstore_projector;
+CREATE FUNCTION model.nothing(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS 'SELECT';
+SELECT pointstore.create_projection('fast', 'model.nothing(pointstore.feed_event[])', pointstore.feed_head() - 5);
+RESET ROLE;
+UPDATE pointstore.projection SET measured_at = clock_timestamp() - interval '2 s', measured_position = start_after - 96 WHERE name = 'fast';
+CALL pointstore.run_projection('fast');
+SELECT count(pointstore.append_event('pj-1', 'Earned', 0)) FROM generate_series(1, 10) n;
+SELECT pointstore.sequence_feed() > 0 AS sequenced;
+SELECT lag, rate BETWEEN 5 AND 48 AS rate, time_left BETWEEN '1 s' AND '3 s' AS time_left FROM pointstore.projection_status;
+CALL pointstore.run_projection('fast');
+SELECT lag, time_left FROM pointstore.projection_status;
+-- a handler that locks readers out while it is rebuilt
+CREATE OR REPLACE FUNCTION model.nothing(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS 'LOCK TABLE model.total';
+SELECT pointstore.rebuild_projection('fast', 'model.reset()');
+SELECT pointstore.drop_projection('fast');
+
 -- what waits with an account that is set aside is not what it is behind by
 SET ROLE regress_pointstore_projector;
 CREATE FUNCTION model.refuses(events pointstore.feed_event[]) RETURNS void LANGUAGE sql AS 'SELECT 1 / CAST(event_type <> $$Poison$$ AS int) FROM unnest(events)';

@@ -52,6 +52,7 @@ typedef struct Stretch
 static bool read_stretch(const FeedPage *page, int64 after, int64 most, Stretch *stretch);
 static void add_block(Stretch *stretch, const FeedBlock *block, int64 after, int64 upto);
 static bool read_stretch_events(FeedPage *page, const Stretch *stretch, MemoryContext context);
+static void refuse_rewritten(void);
 static TupleDesc describe_rows(TupleDesc found, MemoryContext context);
 static Portal open_cursor(const FeedPage *page, const Stretch *stretch);
 static Datum number_array(Datum *numbers, int n);
@@ -224,6 +225,7 @@ read_stretch_events(FeedPage *page, const Stretch *stretch, MemoryContext contex
 {
 	Portal		cursor = open_cursor(page, stretch);
 	bool		full = false;
+	uint64		found = 0;
 	int			range = 0;
 
 	for (SPI_cursor_fetch(cursor, true, EVENTS_AT_ONCE); !full && SPI_processed > 0; SPI_cursor_fetch(cursor, true, EVENTS_AT_ONCE))
@@ -232,6 +234,7 @@ read_stretch_events(FeedPage *page, const Stretch *stretch, MemoryContext contex
 		uint64		i;
 
 		CHECK_FOR_INTERRUPTS();
+		found += rows->numvals;
 		if (page->desc == NULL)
 			page->desc = describe_rows(rows->tupdesc, context);
 		for (i = 0; !full && i < rows->numvals; i++)
@@ -247,9 +250,30 @@ read_stretch_events(FeedPage *page, const Stretch *stretch, MemoryContext contex
 		SPI_freetuptable(rows);
 	}
 	SPI_cursor_close(cursor);
+	if (found == 0)
+		refuse_rewritten();
 	if (!full)
 		page->read_to = stretch->positions[stretch->n - 1] + stretch->ranges[stretch->n - 1].upper - stretch->ranges[stretch->n - 1].lower - 1;
 	return full;
+}
+
+/*
+ * 40001 where ALTER TABLE has written the table of events anew since the active snapshot was taken: to that it is empty, and
+ * whoever reads the feed would pass over all that is there.
+ */
+static void
+refuse_rewritten(void)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT FROM pg_catalog.pg_class c WHERE c.oid" EQ "CAST(CAST('pointstore.event_store' AS pg_catalog.regclass) AS pg_catalog.oid)"
+		" AND c.relfilenode" EQ "pg_catalog.pg_relation_filenode(CAST(c.oid AS pg_catalog.regclass))"
+	};
+
+	pointstore_execute(&plan, NULL, NULL, true);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent rewrite of table \"pointstore.event_store\"")));
 }
 
 /* The columns of the rows, without the last, which is not the store's. */

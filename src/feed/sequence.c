@@ -27,7 +27,9 @@
  * five times deadlock_timeout, and then cancels that statement. What it has given is
  * not committed, and given anew.
  *
- * A run reads ids by the index itself: it is short, and a statement costs more than what it finds.
+ * A run reads ids by the index itself: it is short, and a statement costs more than what it finds. The table of events it
+ * locks before all else, and before the sequence, as an append does: to a snapshot of before a table that ALTER TABLE has written
+ * anew is empty, and what was in it would be given up.
  *
  *-------------------------------------------------------------------------
  */
@@ -167,7 +169,6 @@ pointstore_sequence(SequenceRun *result)
 	int64		increment;
 
 	lock_sequencing();
-	/* before the sequence, as an append has them */
 	LockRelationOid(pointstore_store()->table[TABLE_EVENT_STORE].relid, AccessShareLock);
 	SPI_connect();
 	sequencer.under_way = true;

@@ -149,6 +149,7 @@ sub ask_and_stay
 }
 my $told = '';
 my $asking = ask_and_stay($told);
+is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND query LIKE 'SELECT pointstore.sequence_feed()%'}), 0, 'who asks has no lock');
 foreach my $try (1 .. 3)
 {
 	$node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)});
@@ -238,9 +239,28 @@ $node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)}
 	$knowing->quit;
 }
 
+# a statement that has looked for events when a sequencer comes looks again itself: that waits for it
+$node->safe_psql('postgres', q{CREATE FUNCTION twice() RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pointstore.sequence_feed();
+	WHILE NOT pointstore.sequencer_alive() LOOP PERFORM pg_sleep(0.01); END LOOP;
+	RETURN pointstore.sequence_feed();
+END$$});
+{
+	my $both = IPC::Run::start([ 'psql', '-XqAt', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('postgres'), '-c', 'SELECT twice()' ], '>', \my $said, '2>&1');
+	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query = 'SELECT twice()' AND wait_event = 'PgSleep'}) or die;
+	$node->append_conf('postgresql.conf', "deadlock_timeout = 200ms\npointstore.sequencer = on");
+	$node->reload;
+	$both->finish;
+	is($said, "$head\n", 'they do not wait for each other');
+	$node->append_conf('postgresql.conf', 'pointstore.sequencer = off');
+	$node->reload;
+	$node->poll_query_until('postgres', 'SELECT NOT pointstore.sequencer_alive()') or die;
+}
+
 # NOTIFY, on; a session that has given positions before and does not end is cancelled, for it would keep the sequencer waiting
 $asking = ask_and_stay($told = '');
-$node->append_conf('postgresql.conf', "deadlock_timeout = 200ms\npointstore.sequencer = on\npointstore.notify_feed = on");
+$node->append_conf('postgresql.conf', "pointstore.sequencer = on\npointstore.notify_feed = on");
 $node->reload;
 sequencer();
 $node->safe_psql('postgres', q{SELECT pointstore.append_event('b', 'Earned', 1)});

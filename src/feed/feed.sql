@@ -38,7 +38,7 @@ CREATE FUNCTION pointstore.read_feed(
 RETURNS SETOF pointstore.feed_event LANGUAGE c STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_read_feed';
 COMMENT ON FUNCTION pointstore.read_feed(bigint, integer, text[], text, boolean) IS
-'Events after a position, in order of position; also on a standby. Payloads in their newest form (see pointstore.upcaster) or, raw, as they are stored. event_types, aggregate_prefix: only these, types as stored; null = all. Returns max_events at most, and fewer where they come to 4 MB, or 100,000 positions were looked at and something was found: read_feed_to says up to where, and the next call goes on there. Nothing: there is nothing up to the head that feed_head() told before. 22004: null, 22023: negative; what an upcaster raises, with position=... in DETAIL.';
+'Events after a position, in order of position; also on a standby. Payloads in their newest form (see pointstore.upcaster) or, raw, as they are stored. event_types, aggregate_prefix: only these, types as stored; null = all. Returns max_events at most, and fewer where they come to 4 MB, or 100,000 positions were looked at and something was found: read_feed_to says up to where, and the next call goes on there. Nothing: there is nothing up to the head that feed_head() told before. 22004: null, 22023: negative; 40001: ALTER TABLE has written event_store anew meanwhile; what an upcaster raises, with position=... in DETAIL.';
 
 CREATE FUNCTION pointstore.position_of(event_id bigint)
 RETURNS bigint LANGUAGE c STABLE PARALLEL SAFE

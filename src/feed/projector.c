@@ -22,14 +22,11 @@
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "commands/prepare.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "storage/latch.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -40,18 +37,15 @@
 #include "feed/project.h"
 #include "feed/projector.h"
 #include "feed/signal.h"
-#include "ground/compat.h"
-#include "ground/identity.h"
-#include "ground/owner.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/step.h"
-#include "ground/store.h"
 #include "ground/worker.h"
 
 #define LOOK_INTERVAL 1000		/* ms, between two looks while the feed does not move */
-#define FIRST_PAUSE 1000		/* ms, after an error of our own; twice as long after each further one */
+#define FIRST_PAUSE 1000		/* ms, after an error of a look; twice as long after each further one */
 #define LONGEST_PAUSE 60000
+#define REST "PointstoreProjectorMain"
 #define PROJECTOR_LOCK_KIND 16	/* field of an advisory lock tag, which users' numbers do not reach */
 
 /* What a look has found. */
@@ -64,27 +58,20 @@ typedef struct Round
 	Oid		   *roles;
 } Round;
 
-/* A projection whose turns fail. */
-typedef struct Failing
+/* A turn of one. */
+typedef struct Turn
 {
-	uint32		name;			/* by its hash */
-	int			times;			/* in a row */
-	TimestampTz until;
-} Failing;
+	text	   *name;
+	TurnResult	result;
+} Turn;
 
 static int	workers = 2;
-static Failing failing[64];		/* by the name, too */
 
-static bool is_only(int number);
-static bool look(Round *round, bool *failed);
-static bool look_in_transaction(Round *round);
-static void read_round(Round *round);
+static bool read_round(void *arg);
 static bool go_round(const Round *round, int number);
 static TurnResult take_turn(text *name);
-static void note_turn(Failing *turn, uint32 name, bool failed);
-static void log_error(void);
+static void take_turn_in_steps(void *arg);
 static void rest(int64 head);
-static void pause_for(long timeout);
 
 /* Called once when the library is loaded. */
 void
@@ -118,83 +105,29 @@ pointstore_run_projector(int number, void (*start_others) (int n))
 		(void) pointstore_worker_reload();
 		MemoryContextReset(context);
 		MemoryContextSwitchTo(context);
-		if (!is_only(number))
+		/* asked again after each turn: the session's locks end with that */
+		if (!pointstore_is_only(PROJECTOR_LOCK_KIND, number))
 			return;
-		if (number >= workers || (!look(&round, &failed) && !failed) || (!failed && round.slots <= number))
+		if (number >= workers || (!pointstore_look(read_round, &round, &failed) && !failed) || (!failed && round.slots <= number))
 			return;
 		if (number == 0 && Min(round.slots, workers) > 1)
 			start_others(Min(round.slots, workers));
 		if (failed)
 		{
-			pause_for(pause);
+			pointstore_rest(pause, REST);
 			pause = Min(2 * pause, LONGEST_PAUSE);
 			continue;
 		}
 		pause = FIRST_PAUSE;
 		if (!go_round(&round, number))
 			rest(round.head);
-		CHECK_FOR_INTERRUPTS();
+		pointstore_heed_signals();
 	}
-}
-
-/* Whether no other worker of the database has that number. After a turn it is asked again: the session's locks end with that. */
-static bool
-is_only(int number)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, number, PROJECTOR_LOCK_KIND);
-	return pointstore_holds_lock(&tag, ExclusiveLock) || LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-/* What there is to do. False: there is no store here, or not all of it. An error is logged. */
-static bool
-look(Round *round, bool *failed)
-{
-	MemoryContext context = CurrentMemoryContext;
-	volatile bool result = false;
-
-	PG_TRY();
-	{
-		result = look_in_transaction(round);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		log_error();
-		*failed = true;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	return result;
-}
-
-static bool
-look_in_transaction(Round *round)
-{
-	MemoryContext context = CurrentMemoryContext;
-	PointstoreScope scope;
-	bool		result;
-
-	StartTransactionCommand();
-	result = OidIsValid(get_extension_oid("pointstore", true)) && pointstore_store_exists();
-	if (result)
-	{
-		pointstore_begin_step();
-		pointstore_act_as_verifier(&scope);
-		MemoryContextSwitchTo(context);
-		result = pointstore_store_is_whole();
-		if (result)
-			read_round(round);
-		pointstore_act_as_caller(&scope);
-	}
-	CommitTransactionCommand();
-	return result;
 }
 
 /* The projections that run, and which of them have something to do: what waits longest first. */
-static void
-read_round(Round *round)
+static bool
+read_round(void *arg)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT s.name, r.oid, k.slots, k.due FROM pointstore.subscription s"
@@ -206,11 +139,11 @@ read_round(Round *round)
 		" WHERE s.handler IS NOT NULL AND s.status" EQ "'running' ORDER BY k.served_at",
 		.nargs = 1, .argtypes = {INT8OID}
 	};
+	Round	   *round = arg;
 	MemoryContext context = CurrentMemoryContext;
 	Datum		value;
 	uint64		i;
 
-	SPI_connect();
 	round->head = pointstore_head();
 	value = Int64GetDatum(round->head);
 	pointstore_execute(&plan, &value, NULL, true);
@@ -231,7 +164,7 @@ read_round(Round *round)
 		value = SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull);
 		round->roles[round->n++] = isnull ? InvalidOid : DatumGetObjectId(value);
 	}
-	SPI_finish();
+	return true;
 }
 
 /* A turn for each, workers beginning in different places. Whether anything was done. */
@@ -245,7 +178,7 @@ go_round(const Round *round, int number)
 	{
 		int			place = (i + number) % round->n;
 
-		CHECK_FOR_INTERRUPTS();
+		pointstore_heed_signals();
 		/* a projection without a role is stopped by its turn */
 		if (OidIsValid(round->roles[place]))
 			SetSessionAuthorization(round->roles[place], false);
@@ -259,58 +192,30 @@ go_round(const Round *round, int number)
 static TurnResult
 take_turn(text *name)
 {
-	MemoryContext context = CurrentMemoryContext;
 	uint32		hash = hash_bytes((const unsigned char *) VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
-	Failing    *failures = &failing[hash % lengthof(failing)];
-	volatile TurnResult result = TURN_OFF;
-	volatile bool failed = false;
+	Turn		turn = {.name = name, .result = TURN_OFF};
 
-	if (failures->name == hash && failures->times > 0 && GetCurrentTimestamp() < failures->until)
+	if (pointstore_is_paused(hash, 1))
 		return TURN_OFF;
 	pgstat_report_activity(STATE_RUNNING, psprintf("pointstore: projection %s", text_to_cstring(name)));
-	PG_TRY();
-	{
-		StartTransactionCommand();
-		SPI_connect_ext(SPI_OPT_NONATOMIC);
-		pointstore_next_step();
-		result = pointstore_take_turn(name);
-		pointstore_last_step();
-		SPI_finish();
-		CommitTransactionCommand();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		log_error();
-		failed = true;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	note_turn(failures, hash, failed);
+	pointstore_note_outcome(hash, pointstore_in_transaction(take_turn_in_steps, &turn, true) != NULL, LONGEST_PAUSE);
 	pointstore_worker_clean_up();
 	DropAllPreparedStatements();
 	(void) pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
-	return result;
-}
-
-/* What fails again pauses twice as long. */
-static void
-note_turn(Failing *turn, uint32 name, bool failed)
-{
-	int			before = turn->name == name ? turn->times : 0;
-
-	turn->name = name;
-	turn->times = failed ? before + 1 : 0;
-	turn->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(LONGEST_PAUSE, (int64) FIRST_PAUSE << Min(before, 20)));
+	return turn.result;
 }
 
 static void
-log_error(void)
+take_turn_in_steps(void *arg)
 {
-	EmitErrorReport();
-	FlushErrorState();
-	AbortCurrentTransaction();
+	Turn	   *turn = arg;
+
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	pointstore_next_step();
+	turn->result = pointstore_take_turn(turn->name);
+	pointstore_last_step();
+	SPI_finish();
 }
 
 /* Until the feed moves, or it is time to look again. */
@@ -320,16 +225,5 @@ rest(int64 head)
 	if (pointstore_sequencer_is_alive())
 		pointstore_await_head(head, LOOK_INTERVAL);
 	else
-		pause_for(LOOK_INTERVAL);
-}
-
-static void
-pause_for(long timeout)
-{
-	static uint32 wait_event = 0;
-
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout,
-					 pointstore_wait_event(&wait_event, "PointstoreProjectorMain"));
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
+		pointstore_rest(LOOK_INTERVAL, REST);
 }

@@ -20,17 +20,14 @@
 #include "commands/async.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "feed/sequence.h"
 #include "feed/sequencer.h"
 #include "feed/signal.h"
-#include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/owner.h"
 #include "ground/step.h"
@@ -46,13 +43,13 @@
 
 static bool is_on = true;
 static bool notify = false;
+static bool is_here = true;		/* a store that gives positions itself, when the last run looked */
 
 static bool sequence_guarded(SequenceRun *run, bool *failed);
-static bool sequence_in_transaction(SequenceRun *run);
+static void sequence_in_step(void *arg);
 static void report_run(const SequenceRun *before);
 static bool is_sequenced_still(void);
 static void wait_for_commits(const SequenceRun *run);
-static void heed_signals(void);
 static int	pause_at_rate(int64 given);
 static bool has_extension(void);
 static void rest(long timeout);
@@ -107,7 +104,7 @@ pointstore_run_sequencer(void)
 		}
 		pause = FIRST_PAUSE;
 		if (pointstore_sequencer_watch(run.prepared) || run.more)
-			heed_signals();
+			pointstore_heed_signals();
 		else
 			wait_for_commits(&run);
 	}
@@ -125,64 +122,42 @@ wait_for_commits(const SequenceRun *run)
 	(void) pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	pointstore_sequencer_sleep(IDLE_TIMEOUT);
-	heed_signals();
-}
-
-/* Who cancels what a sequencer does finds it at rest: that does not end it. */
-static void
-heed_signals(void)
-{
-	QueryCancelPending = false;
-	CHECK_FOR_INTERRUPTS();
+	pointstore_heed_signals();
 }
 
 /* A run whose error is logged. False: there is nothing to sequence here. */
 static bool
 sequence_guarded(SequenceRun *run, bool *failed)
 {
-	volatile bool result = true;
+	ErrorData  *error;
 
-	*failed = false;
-	PG_TRY();
-	{
-		result = sequence_in_transaction(run);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(TopMemoryContext);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		*failed = true;
-	}
-	PG_END_TRY();
-	return result;
+	is_here = true;
+	error = pointstore_in_transaction(sequence_in_step, run, true);
+	*failed = error != NULL;
+	if (error != NULL)
+		FreeErrorData(error);
+	return *failed || is_here;
 }
 
-static bool
-sequence_in_transaction(SequenceRun *run)
+static void
+sequence_in_step(void *arg)
 {
+	SequenceRun *run = arg;
 	PointstoreScope scope;
-	bool		result;
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
 	report_run(run);
-	result = has_extension() && pointstore_store_exists();
-	if (result)
-	{
-		pointstore_begin_step();
-		pointstore_act_as_verifier(&scope);
-		pointstore_use_indexes();
-		result = pointstore_store_is_whole() && is_sequenced_still();
-		if (result)
-			pointstore_sequence(run);
-		if (result && notify && run->given > 0)
-			Async_Notify("pointstore_feed", psprintf("%lld", (long long) run->head));
-		pointstore_act_as_caller(&scope);
-	}
-	CommitTransactionCommand();
-	return result;
+	is_here = has_extension() && pointstore_store_exists();
+	if (!is_here)
+		return;
+	pointstore_begin_step();
+	pointstore_act_as_verifier(&scope);
+	pointstore_use_indexes();
+	is_here = pointstore_store_is_whole() && is_sequenced_still();
+	if (is_here)
+		pointstore_sequence(run);
+	if (is_here && notify && run->given > 0)
+		Async_Notify("pointstore_feed", psprintf("%lld", (long long) run->head));
+	pointstore_act_as_caller(&scope);
 }
 
 /* What it does, for pg_stat_activity; and how far it is, while it catches up. */
@@ -244,12 +219,7 @@ pause_at_rate(int64 given)
 static void
 rest(long timeout)
 {
-	static uint32 wait_event = 0;
-
 	pgstat_report_activity(STATE_IDLE, NULL);
 	(void) pgstat_report_stat(false);	/* autovacuum goes by it; once a second at most */
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout,
-					 pointstore_wait_event(&wait_event, "PointstoreSequencerPause"));
-	ResetLatch(MyLatch);
-	heed_signals();
+	pointstore_rest(timeout, "PointstoreSequencerPause");
 }

@@ -27,14 +27,11 @@
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "commands/prepare.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "storage/latch.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -48,7 +45,6 @@
 #include "feed/snapshot.h"
 #include "feed/snapshotter.h"
 #include "feed/state.h"
-#include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/limit.h"
 #include "ground/name.h"
@@ -69,6 +65,7 @@
 #define IDLE_TIMEOUT 10000		/* ms, between two looks while the feed does not move */
 #define FIRST_PAUSE 1000		/* ms, after an error; twice as long after each further one */
 #define LONGEST_PAUSE 300000
+#define REST "PointstoreSnapshotter"
 #define PATIENCE 3				/* failures in a row, after which a kind pauses */
 #define LOG_INTERVAL 60000		/* ms, between two lines of the log about reducers that fail */
 
@@ -100,14 +97,6 @@ typedef struct Survey
 	int64		read_to;
 } Survey;
 
-/* What fails: accounts and kinds, by a hash. */
-typedef struct Failing
-{
-	uint32		hash;
-	int			times;			/* in a row */
-	TimestampTz until;
-} Failing;
-
 /* An account's go. */
 typedef struct Attempt
 {
@@ -117,12 +106,17 @@ typedef struct Attempt
 	bool		more;
 } Attempt;
 
+/* What is written of how far it is. */
+typedef struct Progress
+{
+	PointstorePlan *plan;
+	Datum	   *values;
+	const char *nulls;
+} Progress;
+
 static int	snapshot_timeout = 10000;	/* ms */
 static int64 looked_to = 0;		/* position up to which this process has looked */
-static Failing failing[1024];
 
-static bool is_only(void);
-static bool guarded(bool (*what) (void *), void *arg, bool *failed);
 static bool survey_store(void *arg);
 static bool read_kinds(Survey *survey);
 static bool read_stamp(void *arg);
@@ -135,18 +129,17 @@ static bool work(const Survey *survey);
 static void move_position(int64 position);
 static void move_upto(const SnapshotKind *kind, const char *upto);
 static void mark_again(const char *kind);
-static bool write_progress(void *arg);
+static void write_progress(PointstorePlan *plan, Datum *values, const char *nulls);
+static bool write_it(void *arg);
 static void sweep(const Survey *survey, SnapshotKind *kind);
 static bool read_slice(void *arg);
 static void try_account(const Survey *survey, text *id);
-static bool bring_account(void *arg);
+static void bring_in_steps(void *arg);
+static void bring_account(Attempt *attempt);
 static const SnapshotKind *find_kind(const Survey *survey, const char *name);
 static uint32 hash_name(char sort, const char *name);
-static bool is_paused(uint32 hash, int patience);
-static void note_failure(uint32 hash, bool failed);
 static void log_failure(text *id, const ErrorData *error, bool timed_out);
 static void rest(const Survey *survey, bool busy);
-static void pause_for(long timeout);
 
 /* Called once when the library is loaded. */
 void
@@ -175,70 +168,17 @@ pointstore_run_snapshotter(void)
 		(void) pointstore_worker_reload();
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(context);
-		if (!is_only() || (!guarded(survey_store, &survey, &failed) && !failed))
+		if (!pointstore_is_only(SNAPSHOTTER_LOCK_KIND, 0) || (!pointstore_look(survey_store, &survey, &failed) && !failed))
 			return;
 		if (failed)
 		{
-			pause_for(pause);
+			pointstore_rest(pause, REST);
 			pause = Min(2 * pause, LONGEST_PAUSE);
 			continue;
 		}
 		pause = FIRST_PAUSE;
 		rest(&survey, work(&survey));
 	}
-}
-
-/* Whether no other process of the database takes snapshots. */
-static bool
-is_only(void)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, SNAPSHOTTER_LOCK_KIND);
-	return pointstore_holds_lock(&tag, ExclusiveLock) || LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-/* Does something in a step, as the store's owner, inside an SPI connection. False: there is no store here; an error is logged. */
-static bool
-guarded(bool (*what) (void *), void *arg, bool *failed)
-{
-	MemoryContext context = CurrentMemoryContext;
-	volatile bool result = false;
-	PointstoreScope scope;
-
-	*failed = false;
-	PG_TRY();
-	{
-		StartTransactionCommand();
-		if (OidIsValid(get_extension_oid("pointstore", true)) && pointstore_store_exists())
-		{
-			SPI_connect_ext(SPI_OPT_NONATOMIC);
-			pointstore_next_step();
-			pointstore_act_as_verifier(&scope);
-			if (pointstore_store_is_whole())
-			{
-				PushActiveSnapshot(GetTransactionSnapshot());
-				MemoryContextSwitchTo(context);
-				result = what(arg);
-				PopActiveSnapshot();
-			}
-			pointstore_act_as_caller(&scope);
-			pointstore_last_step();
-			SPI_finish();
-		}
-		CommitTransactionCommand();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		*failed = true;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	return result;
 }
 
 /* What there is to do. False: nothing, for as long as nobody changes a kind. */
@@ -321,7 +261,7 @@ static void
 read_progress(Survey *survey)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT LEAST(p.position, $4), CAST(p.upto AS pg_catalog.text), p.upto IS NULL FROM pointstore.snapshot_progress p"
+		.sql = "SELECT CAST(LEAST(p.position, $4) AS pg_catalog.int8), CAST(p.upto AS pg_catalog.text), p.upto IS NULL FROM pointstore.snapshot_progress p"
 		" WHERE p.kind" EQ "$1 AND p.stamp" EQ "$2 AND p.snapshot_every" EQ "$3 AND p.position IS NOT NULL LIMIT 1",
 		.nargs = 4, .argtypes = {TEXTOID, TEXTOID, INT8OID, INT8OID}
 	};
@@ -451,21 +391,13 @@ work(const Survey *survey)
 	{
 		SnapshotKind *kind = &survey->kinds[i];
 
-		if (kind->upto == NULL || is_paused(hash_name('k', kind->like.kind), PATIENCE))
+		if (kind->upto == NULL || pointstore_is_paused(hash_name('k', kind->like.kind), PATIENCE))
 			continue;
 		sweep(survey, kind);
-		busy |= !is_paused(hash_name('k', kind->like.kind), PATIENCE);
+		busy |= !pointstore_is_paused(hash_name('k', kind->like.kind), PATIENCE);
 	}
 	return busy;
 }
-
-/* What is written of a kind, or of all. */
-typedef struct Progress
-{
-	PointstorePlan *plan;
-	Datum		values[2];
-	const char *nulls;
-} Progress;
 
 /* Up to there all kinds are done, or passed over. */
 static void
@@ -475,10 +407,9 @@ move_position(int64 position)
 		.sql = "UPDATE pointstore.snapshot_progress SET position = $1 WHERE position" LT "$1",
 		.nargs = 1, .argtypes = {INT8OID}
 	};
-	Progress	progress = {.plan = &plan, .values = {Int64GetDatum(position)}};
-	bool		failed;
+	Datum		value = Int64GetDatum(position);
 
-	(void) guarded(write_progress, &progress, &failed);
+	write_progress(&plan, &value, NULL);
 }
 
 /* Up to there a kind's accounts have been gone through; NULL: all, and where it is to be they are so again. */
@@ -490,11 +421,9 @@ move_upto(const SnapshotKind *kind, const char *upto)
 		" WHERE kind" EQ "$1 AND upto IS NOT NULL",
 		.nargs = 2, .argtypes = {TEXTOID, TEXTOID}
 	};
-	Progress	progress = {.plan = &plan, .values = {CStringGetTextDatum(kind->like.kind), upto == NULL ? 0 : CStringGetTextDatum(upto)}};
-	bool		failed;
+	Datum		values[2] = {CStringGetTextDatum(kind->like.kind), upto == NULL ? 0 : CStringGetTextDatum(upto)};
 
-	progress.nulls = upto == NULL ? " n" : NULL;
-	(void) guarded(write_progress, &progress, &failed);
+	write_progress(&plan, values, upto == NULL ? " n" : NULL);
 }
 
 /* Something of a kind was left: its accounts are gone through once more. */
@@ -506,14 +435,23 @@ mark_again(const char *kind)
 		" AND (upto IS NULL OR NOT again)",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
-	Progress	progress = {.plan = &plan, .values = {CStringGetTextDatum(kind)}};
+	Datum		value = CStringGetTextDatum(kind);
+
+	write_progress(&plan, &value, NULL);
+}
+
+/* In a transaction of its own. Where it fails the log says so, and what comes next is done all the same. */
+static void
+write_progress(PointstorePlan *plan, Datum *values, const char *nulls)
+{
+	Progress	progress = {.plan = plan, .values = values, .nulls = nulls};
 	bool		failed;
 
-	(void) guarded(write_progress, &progress, &failed);
+	(void) pointstore_look(write_it, &progress, &failed);
 }
 
 static bool
-write_progress(void *arg)
+write_it(void *arg)
 {
 	Progress   *progress = arg;
 
@@ -539,11 +477,11 @@ sweep(const Survey *survey, SnapshotKind *kind)
 	bool		failed;
 	int			i;
 
-	if (!guarded(read_slice, &slice, &failed))
+	if (!pointstore_look(read_slice, &slice, &failed))
 		return;
 	for (i = 0; i < slice.ndue; i++)
 	{
-		if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(), LONGEST_SWEEP) || is_paused(hash_name('k', kind->like.kind), PATIENCE))
+		if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(), LONGEST_SWEEP) || pointstore_is_paused(hash_name('k', kind->like.kind), PATIENCE))
 			return;
 		move_upto(kind, text_to_cstring(slice.due[i]));
 		try_account(survey, slice.due[i]);
@@ -595,42 +533,23 @@ static void
 try_account(const Survey *survey, text *id)
 {
 	static bool is_first = true;
-	MemoryContext context = CurrentMemoryContext;
 	Attempt		attempt = {.survey = survey, .id = id};
 	uint32		hash = hash_name('a', text_to_cstring(id));
-	ErrorData  *volatile error = NULL;
+	ErrorData  *error;
 	bool		timed_out;
 	bool		blamed;
 
-	CHECK_FOR_INTERRUPTS();
-	if (is_paused(hash, 1))
+	pointstore_heed_signals();
+	if (pointstore_is_paused(hash, 1))
 		return;
 	/* the place, or a reducer that ends the server would meet the next process at the same account */
 	if (is_first)
 		XLogFlush(XactLastCommitEnd);
 	is_first = false;
 	pgstat_report_activity(STATE_RUNNING, psprintf("pointstore: snapshot of %s", text_to_cstring(id)));
-	PG_TRY();
-	{
-		StartTransactionCommand();
-		SPI_connect_ext(SPI_OPT_NONATOMIC);
-		pointstore_next_step();
-		(void) bring_account(&attempt);
-		pointstore_last_step();
-		SPI_finish();
-		CommitTransactionCommand();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortCurrentTransaction();
-	}
-	PG_END_TRY();
+	error = pointstore_in_transaction(bring_in_steps, &attempt, false);
 	timed_out = pointstore_end_limit() == LIMIT_PASSED;
 	blamed = error != NULL && (timed_out || pointstore_blames_event(error->sqlerrcode));
-	MemoryContextSwitchTo(context);
 	pointstore_worker_clean_up();
 	DropAllPreparedStatements();
 	(void) pgstat_report_stat(false);
@@ -643,16 +562,25 @@ try_account(const Survey *survey, text *id)
 		QueryCancelPending = false;
 	if (attempt.kind != NULL && (attempt.more || (error != NULL && !blamed)))
 		mark_again(attempt.kind->like.kind);
-	note_failure(hash, error != NULL);
+	pointstore_note_outcome(hash, error != NULL, LONGEST_PAUSE);
 	if (attempt.kind != NULL)
-		note_failure(hash_name('k', attempt.kind->like.kind), error != NULL);
+		pointstore_note_outcome(hash_name('k', attempt.kind->like.kind), error != NULL, LONGEST_PAUSE);
+}
+
+static void
+bring_in_steps(void *arg)
+{
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	pointstore_next_step();
+	bring_account(arg);
+	pointstore_last_step();
+	SPI_finish();
 }
 
 /* The same, in a step. */
-static bool
-bring_account(void *arg)
+static void
+bring_account(Attempt *attempt)
 {
-	Attempt    *attempt = arg;
 	PointstoreScope scope;
 	StateAccount account;
 
@@ -660,7 +588,7 @@ bring_account(void *arg)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pointstore_read_state_account(&account, attempt->id);
 	attempt->kind = account.exists && account.kind != NULL ? find_kind(attempt->survey, account.kind) : NULL;
-	if (attempt->kind != NULL && is_paused(hash_name('k', account.kind), PATIENCE))
+	if (attempt->kind != NULL && pointstore_is_paused(hash_name('k', account.kind), PATIENCE))
 		attempt->more = true;
 	else if (attempt->kind != NULL)
 	{
@@ -669,7 +597,6 @@ bring_account(void *arg)
 	}
 	PopActiveSnapshot();
 	pointstore_act_as_caller(&scope);
-	return attempt->more;
 }
 
 static const SnapshotKind *
@@ -688,29 +615,6 @@ static uint32
 hash_name(char sort, const char *name)
 {
 	return hash_bytes((const unsigned char *) name, strlen(name)) ^ hash_bytes_uint32(sort);
-}
-
-/* Whether something has failed so often in a row, and lately. */
-static bool
-is_paused(uint32 hash, int patience)
-{
-	const Failing *entry = &failing[hash % lengthof(failing)];
-
-	return entry->hash == hash && entry->times >= patience && GetCurrentTimestamp() < entry->until;
-}
-
-/* What fails again pauses twice as long. */
-static void
-note_failure(uint32 hash, bool failed)
-{
-	Failing    *entry = &failing[hash % lengthof(failing)];
-	int			before = entry->hash == hash ? entry->times : 0;
-
-	if (!failed && before == 0)
-		return;
-	entry->hash = hash;
-	entry->times = failed ? before + 1 : 0;
-	entry->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(LONGEST_PAUSE, (int64) FIRST_PAUSE << Min(before, 20)));
 }
 
 /* A line now and then: what one reducer fails on it may fail on a million times. */
@@ -741,25 +645,12 @@ log_failure(text *id, const ErrorData *error, bool timed_out)
 static void
 rest(const Survey *survey, bool busy)
 {
-	pause_for(busy ? BUSY_PAUSE : ROUND_PAUSE);
+	pointstore_rest(busy ? BUSY_PAUSE : ROUND_PAUSE, REST);
 	if (busy)
 		return;
 	if (pointstore_sequencer_is_alive())
 		pointstore_await_head(survey->head, IDLE_TIMEOUT);
 	else
-		pause_for(IDLE_TIMEOUT);
+		pointstore_rest(IDLE_TIMEOUT, REST);
 	QueryCancelPending = false;
-}
-
-/* Who cancels finds it at rest: that does not end it. */
-static void
-pause_for(long timeout)
-{
-	static uint32 wait_event = 0;
-
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout,
-					 pointstore_wait_event(&wait_event, "PointstoreSnapshotter"));
-	ResetLatch(MyLatch);
-	QueryCancelPending = false;
-	CHECK_FOR_INTERRUPTS();
 }

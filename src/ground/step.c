@@ -52,6 +52,37 @@ static bool under_way = false;
 static void close_pinned_cursors(void);
 
 /*
+ * A worker's: does something in a transaction. Its error, which may be logged besides, and after which nothing of it
+ * is left, in the caller's memory; NULL: it has committed.
+ */
+ErrorData *
+pointstore_in_transaction(void (*what) (void *), void *arg, bool logged)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		what(arg);
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (logged)
+			EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return error;
+}
+
+/*
  * Makes the transaction a step; to be called where it has only begun. 55000 where
  * there is no store, or none of this version.
  */

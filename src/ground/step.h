@@ -12,6 +12,7 @@
 #include "fmgr.h"
 #include "utils/snapshot.h"
 
+extern ErrorData *pointstore_in_transaction(void (*what) (void *), void *arg, bool logged);
 extern void pointstore_begin_step(void);
 extern void pointstore_step_ended(bool committed);
 extern void pointstore_begin_procedure(FunctionCallInfo fcinfo, const char *name);

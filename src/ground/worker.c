@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * src/ground/worker.c
- *		What our background workers have in common: how they begin, and how they
- *		make way.
+ *		What our background workers have in common: how they begin, look at the store
+ *		and rest, and how they make way.
  *
  * A worker is for the convenience of others, and nobody is to wait long for one. To
  * the server it is a session as any: so vacuum and CREATE INDEX CONCURRENTLY respect its
@@ -19,9 +19,12 @@
 #include <signal.h>
 
 #include "catalog/pg_database.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
@@ -29,11 +32,39 @@
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "ground/compat.h"
+#include "ground/identity.h"
+#include "ground/owner.h"
+#include "ground/step.h"
+#include "ground/store.h"
 #include "ground/worker.h"
 
+#define FIRST_PAUSE 1000		/* ms, for which what has failed is left alone */
+
+/* Something that is done with the store. */
+typedef struct Look
+{
+	bool		(*what) (void *);
+	void	   *arg;
+	MemoryContext context;
+	bool		result;
+} Look;
+
+/* What fails, by a hash. */
+typedef struct Failing
+{
+	uint32		hash;
+	int			times;			/* in a row */
+	TimestampTz until;
+} Failing;
+
+static Failing failing[1024];
+
 static void forget_settings(void);
+static void look_at_store(void *arg);
 static bool has_waited(PGPROC *proc, TimestampTz now);
 static void cancel_for(pid_t waiting);
 static bool is_wanted_by_another(Oid database);
@@ -92,6 +123,94 @@ void
 pointstore_worker_clean_up(void)
 {
 	LockReleaseAll(USER_LOCKMETHOD, true);
+}
+
+/* Whether no other worker of this kind has that number in the database; from now on none will. */
+bool
+pointstore_is_only(int kind, int number)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, number, kind);
+	return pointstore_holds_lock(&tag, ExclusiveLock) || LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * Does something in a step, as the store's owner, inside an SPI connection, in the caller's memory. False: there is no store here, or
+ * not all of it, or that is the answer. An error is logged.
+ */
+bool
+pointstore_look(bool (*what) (void *), void *arg, bool *failed)
+{
+	Look		look = {.what = what, .arg = arg, .context = CurrentMemoryContext};
+
+	*failed = pointstore_in_transaction(look_at_store, &look, true) != NULL;
+	return !*failed && look.result;
+}
+
+static void
+look_at_store(void *arg)
+{
+	Look	   *look = arg;
+	PointstoreScope scope;
+
+	if (!OidIsValid(get_extension_oid("pointstore", true)) || !pointstore_store_exists())
+		return;
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	pointstore_next_step();
+	pointstore_act_as_verifier(&scope);
+	if (pointstore_store_is_whole())
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		MemoryContextSwitchTo(look->context);
+		look->result = look->what(look->arg);
+		PopActiveSnapshot();
+	}
+	pointstore_act_as_caller(&scope);
+	pointstore_last_step();
+	SPI_finish();
+}
+
+/* Whether something has failed so often in a row, and lately. */
+bool
+pointstore_is_paused(uint32 hash, int patience)
+{
+	const Failing *entry = &failing[hash % lengthof(failing)];
+
+	return entry->hash == hash && entry->times >= patience && GetCurrentTimestamp() < entry->until;
+}
+
+/* What fails again pauses twice as long, up to so many ms. */
+void
+pointstore_note_outcome(uint32 hash, bool failed, int longest)
+{
+	Failing    *entry = &failing[hash % lengthof(failing)];
+	int			before = entry->hash == hash ? entry->times : 0;
+
+	if (!failed && before == 0)
+		return;
+	entry->hash = hash;
+	entry->times = failed ? before + 1 : 0;
+	entry->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(longest, (int64) FIRST_PAUSE << Min(before, 20)));
+}
+
+/* Who cancels what a worker does finds it at rest: that does not end it. */
+void
+pointstore_heed_signals(void)
+{
+	QueryCancelPending = false;
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Waits so many ms, or until the latch is set. A process has one name for that. */
+void
+pointstore_rest(long timeout, const char *event)
+{
+	static uint32 wait_event = 0;
+
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, pointstore_wait_event(&wait_event, event));
+	ResetLatch(MyLatch);
+	pointstore_heed_signals();
 }
 
 /* The launcher's part of making way. A process that ends meanwhile is not there for its signal. */

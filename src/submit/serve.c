@@ -76,6 +76,7 @@ typedef struct Request
 
 static int	combine_lock_timeout = 100; /* ms */
 
+static MemoryContext context = NULL;	/* of what is done with what was taken */
 static Request *taken = NULL;	/* first those that are put off, each part in order of arrival */
 static Slot **slots = NULL;		/* as many, for what is said to the queue */
 static int	ntaken = 0;
@@ -101,6 +102,7 @@ static bool answer_decision(Request *request, const ProposedEvent *events, const
 static bool answer_failure(Request *request, const Batch *batch, const ErrorData *error);
 static bool is_hopeless(Request *request, const Batch *batch, const ErrorData *error);
 static ErrorData *append_batch(Batch *batch);
+static void append_in_step(void *arg);
 static void count_batch(const Batch *batch);
 static bool is_passing(int sqlerrcode);
 static bool put_off(Request *request, bool anew);
@@ -166,7 +168,6 @@ pointstore_serve_pause(void)
 void
 pointstore_serve(void)
 {
-	static MemoryContext context = NULL;
 	TimestampTz now = GetCurrentTimestamp();
 	bool		retry = nput_off > 0 && now >= retry_at;
 	int			first = 0;
@@ -435,33 +436,23 @@ is_hopeless(Request *request, const Batch *batch, const ErrorData *error)
 static ErrorData *
 append_batch(Batch *batch)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ErrorData  *volatile error = NULL;
+	ErrorData  *error = pointstore_in_transaction(append_in_step, batch, false);
 
-	PG_TRY();
-	{
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-		pointstore_begin_step();
-		MemoryContextSwitchTo(context); /* what refusals say is told after the commit */
-		pointstore_append(batch);
-		committing = GetTopTransactionIdIfAny();
-		CommitTransactionCommand();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		if (TransactionIdIsValid(committing))
-			batch->current = NULL;
+	if (error != NULL && TransactionIdIsValid(committing))
+		batch->current = NULL;
+	if (error != NULL)
 		committing = InvalidTransactionId;
-	}
-	PG_END_TRY();
 	pointstore_worker_clean_up();
-	MemoryContextSwitchTo(context);
 	return error;
+}
+
+static void
+append_in_step(void *arg)
+{
+	pointstore_begin_step();
+	MemoryContextSwitchTo(context); /* what refusals say is told after the commit */
+	pointstore_append(arg);
+	committing = GetTopTransactionIdIfAny();
 }
 
 /* A committed batch; events that are put off or given back are none of it. */

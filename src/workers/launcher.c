@@ -117,6 +117,14 @@ typedef struct Order
 	char		database[NAMEDATALEN];
 } Order;
 
+/* A run, or a sweep. */
+typedef struct Work
+{
+	bool		sweep;
+	bool		full;
+	int64		id;				/* of the run, when it has begun */
+} Work;
+
 static char *databases = NULL;
 static int	reconcile_interval = 60;
 static int	full_reconcile_interval = 86400;
@@ -137,6 +145,7 @@ static void set_order(Order *order, const char *database, char task);
 static void do_order(const Order *order);
 static void start_projectors(int n);
 static void run_guarded(char order, bool full);
+static void do_work(void *arg);
 static bool choose_scope(char order, bool *full);
 static bool is_due(bool full);
 static void mark_ended(int64 id, const ErrorData *error);
@@ -544,34 +553,25 @@ is_due(bool full)
 static void
 run_guarded(char order, bool full)
 {
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pointstore run", ALLOCSET_DEFAULT_SIZES);
-	static int64 id;
+	Work		work = {.sweep = order == 's', .full = full};
+	ErrorData  *error;
 
-	pgstat_report_activity(STATE_RUNNING, order == 's' ? "pointstore: sweeping holds" : full ? "pointstore: full reconciliation" : "pointstore: incremental reconciliation");
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		StartTransactionCommand();
-		if (order == 's')
-			pointstore_sweep();
-		else
-			(void) pointstore_run_reconciliation(full, "worker", &id);
-		CommitTransactionCommand();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		if (id > 0)
-			mark_ended(id, error);
-	}
-	PG_END_TRY();
+	pgstat_report_activity(STATE_RUNNING, work.sweep ? "pointstore: sweeping holds" : full ? "pointstore: full reconciliation" : "pointstore: incremental reconciliation");
+	error = pointstore_in_transaction(do_work, &work, true);
+	if (error != NULL && work.id > 0)
+		mark_ended(work.id, error);
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+static void
+do_work(void *arg)
+{
+	Work	   *work = arg;
+
+	if (work->sweep)
+		pointstore_sweep();
+	else
+		(void) pointstore_run_reconciliation(work->full, "worker", &work->id);
 }
 
 /* A run that was cancelled is interrupted, any other error is its failure. */

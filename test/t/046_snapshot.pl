@@ -46,7 +46,7 @@ BEGIN
 END $$;
 RESET ROLE;
 CREATE FUNCTION public.ours(state jsonb, event pointstore.event) RETURNS jsonb LANGUAGE sql AS
-    $$ SELECT jsonb_build_object('n', event.version, 'super', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)) $$;
+    $$ SELECT jsonb_build_object('n', event.version, 'at', statement_timestamp(), 'super', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)) $$;
 INSERT INTO pointstore.account_kind (kind, mode, min_balance, reducer, snapshot_every) VALUES
     ('snap', 'hybrid', NULL, 'author.state', 10), ('pure-snap', 'pure', NULL, 'author.state', 25), ('late', 'hybrid', NULL, 'public.ours', NULL);
 SELECT count(pointstore.append_event(a, 'Earned', n, kind => 'snap')) FROM unnest(ARRAY['s-fails', 's-a', 's-sleeps', 's-b', 's-escapes', 's-z']) a, generate_series(1, 25) n;
@@ -82,6 +82,8 @@ foreach my $n (1 .. 3)
 	wait_for("the next when it is due: $n", sprintf(q{SELECT max(version) = %s FROM pointstore.snapshot WHERE aggregate_id = 's-late'}, 56 + 7 * $n));
 }
 is($node->safe_psql('app', q{SELECT string_agg(version::text, ' ' ORDER BY version) FROM pointstore.snapshot WHERE aggregate_id = 's-late'}), '63 70 77', 'the newest three are kept');
+is($node->safe_psql('app', q{SELECT (s.state ->> 'at')::timestamptz > e.created_at FROM pointstore.snapshot s JOIN pointstore.event_store e USING (aggregate_id, version)
+	WHERE s.aggregate_id = 's-late' AND s.version = 77}), 't', 'to a reducer it is now, not when the worker began');
 is($node->safe_psql('app', q{SELECT count(*) FROM pointstore.snapshot WHERE aggregate_id IN ('s-fails', 's-sleeps', 's-escapes', 's-kills')}), 0, 'and none of what fails');
 
 # sessions share a run of verify_replay, and one that is killed leaves its slice to the others

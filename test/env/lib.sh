@@ -51,6 +51,9 @@ require_packages()
 		/usr/bin/python3 -c 'import psycopg' 2>/dev/null || missing+=(python3-psycopg)
 		/usr/bin/python3 -c 'import pika' 2>/dev/null || missing+=(python3-pika)
 		/usr/bin/python3 -c 'import redis' 2>/dev/null || missing+=(python3-redis)
+		/usr/bin/python3 -c 'import psycopg2' 2>/dev/null || missing+=(python3-psycopg2)
+		/usr/bin/python3 -c 'import sqlalchemy' 2>/dev/null || missing+=(python3-sqlalchemy)
+		command -v npm >/dev/null || missing+=(nodejs npm)
 	fi
 	((${#missing[@]} > 0)) || return 0
 	if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
@@ -113,6 +116,14 @@ require_drivers()
 		[[ -z ${file:-} || -e $file ]] || fail "$suite: ${PG_CONFIG:-pg_config}'s PostgreSQL has no $file"
 		file=
 	done
+}
+
+# install_npm FOLDER: puts what FOLDER's package-lock.json names into FOLDER/node_modules, as the
+# server's user; npm's cache and log stay in $scratch. Runs no script of a package's.
+install_npm()
+{
+	as_server_user env -C "$1" HOME="$scratch" npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier \
+		>"$scratch/npm.log" 2>&1 </dev/null || { tail -n 20 "$scratch/npm.log" >&2; fail "npm could not install what $1 needs"; }
 }
 
 pgxs_test()

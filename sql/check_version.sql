@@ -89,6 +89,49 @@ UPDATE doc SET changed_at = '2999-01-01 00:00+00';
 UPDATE doc SET body = 'd';
 SELECT body, changed_at > '2999-01-01 00:00+00' AS raised FROM doc;
 
+-- up to its end, and from the beginning of all times
+UPDATE doc SET changed_at = '294276-12-31 23:59:59.999999+00';
+UPDATE doc SET body = 'e';
+UPDATE doc SET changed_at = 'infinity';
+UPDATE doc SET body = 'e';
+UPDATE doc SET changed_at = '2999-01-01 00:00+00';
+INSERT INTO doc VALUES (2, 'a', '-infinity');
+UPDATE doc SET body = 'b' WHERE id = 2;
+SELECT body, changed_at BETWEEN clock_timestamp() - interval '1 minute' AND clock_timestamp() AS clock FROM doc WHERE id = 2;
+-- now() is when the transaction began: of two UPDATEs in one the second does not raise it
+DROP TRIGGER check_version ON doc;
+CREATE TRIGGER check_version BEFORE UPDATE ON doc FOR EACH ROW EXECUTE FUNCTION pointstore.check_version('changed_at');
+BEGIN;
+UPDATE doc SET body = 'c', changed_at = now() WHERE id = 2;
+ROLLBACK;
+BEGIN;
+INSERT INTO doc VALUES (3, 'a', now());
+UPDATE doc SET body = 'b', changed_at = clock_timestamp() WHERE id = 3;
+UPDATE doc SET body = 'c', changed_at = now() WHERE id = 3;
+ROLLBACK;
+
+-- what the error tells programs
+CREATE FUNCTION told(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    s text;
+    t text;
+    c text;
+    d text;
+BEGIN
+    EXECUTE statement;
+    RETURN 'nothing';
+EXCEPTION WHEN SQLSTATE 'PS001' THEN
+    GET STACKED DIAGNOSTICS s = SCHEMA_NAME, t = TABLE_NAME, c = COLUMN_NAME, d = PG_EXCEPTION_DETAIL;
+    RETURN concat_ws(' | ', s, t, c, d);
+END
+$$;
+SELECT told('UPDATE orders SET version = 5');
+SELECT told('UPDATE orders SET version = NULL');
+SET TimeZone = 'UTC';
+SELECT told($$UPDATE doc SET changed_at = '2026-01-01 00:00+00' WHERE id = 1$$);
+SELECT told($$UPDATE doc SET changed_at = '-infinity' WHERE id = 1$$);
+RESET TimeZone;
+
 -- wrong arguments, told at the first use
 CREATE TABLE wrong (id int PRIMARY KEY, version int NOT NULL, label text, price numeric, at timestamp, dropped int);
 ALTER TABLE wrong DROP COLUMN dropped;

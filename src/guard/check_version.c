@@ -16,6 +16,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "ground/detail.h"
 #include "ground/pointstore.h"
 
 PG_FUNCTION_INFO_V1(pointstore_check_version);
@@ -23,6 +24,8 @@ PG_FUNCTION_INFO_V1(pointstore_check_version);
 static void check_call(FunctionCallInfo fcinfo, bool *automatic);
 static int	version_column(const TriggerData *trigger, Oid *type);
 static int64 version_value(Datum value, Oid type);
+static const char *version_text(int64 version, bool isnull, Oid type);
+static void report_conflict(const TriggerData *trigger, int att, const char *actual, const char *requested);
 static HeapTuple raised_version(const TriggerData *trigger, int att, Oid type, int64 old);
 
 /*
@@ -49,12 +52,7 @@ pointstore_check_version(PG_FUNCTION_ARGS)
 	if (automatic && !old_null && !new_null && old == new)
 		return PointerGetDatum(raised_version(trigger, att, type, old));
 	if (old_null || new_null || (type == TIMESTAMPTZOID ? new <= old : old == PG_INT64_MAX || new != old + 1))
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_VERSION_CONFLICT),
-				 errmsg("version conflict on table \"%s\", column \"%s\": expected %s, actual %s",
-						RelationGetRelationName(trigger->tg_relation), trigger->tg_trigger->tgargs[0],
-						old_null ? "null" : psprintf("more than " INT64_FORMAT, old),
-						new_null ? "null" : psprintf(INT64_FORMAT, new))));
+		report_conflict(trigger, att, version_text(old, old_null, type), version_text(new, new_null, type));
 	return PointerGetDatum(trigger->tg_newtuple);
 }
 
@@ -106,11 +104,41 @@ version_value(Datum value, Oid type)
 		: DatumGetInt64(value);
 }
 
+/* The same for a message: as SQL shows it. */
+static const char *
+version_text(int64 version, bool isnull, Oid type)
+{
+	if (isnull)
+		return "null";
+	return type == TIMESTAMPTZOID ? pstrdup(timestamptz_to_str(version)) : psprintf(INT64_FORMAT, version);
+}
+
+/* PS001, which names the table and the column for programs too. */
+static void
+report_conflict(const TriggerData *trigger, int att, const char *actual, const char *requested)
+{
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	pointstore_detail(&detail, "field", trigger->tg_trigger->tgargs[0]);
+	pointstore_detail(&detail, "actual_version", actual);
+	pointstore_detail(&detail, "requested", requested);
+	ereport(ERROR,
+			(errcode(ERRCODE_POINTSTORE_VERSION_CONFLICT),
+			 errmsg("version conflict on table \"%s\": column \"%s\" is %s, requested %s",
+					RelationGetRelationName(trigger->tg_relation), trigger->tg_trigger->tgargs[0], actual, requested),
+			 errdetail_internal("%s", detail.data),
+			 errhint("An UPDATE raises it%s. Read the row again, and decide anew.",
+					 SPI_gettypeid(RelationGetDescr(trigger->tg_relation), att) == TIMESTAMPTZOID ? "" : " by 1"),
+			 errtablecol(trigger->tg_relation, att)));
+}
+
 /* The new row with its version raised: 22003 at the end of the type. */
 static HeapTuple
 raised_version(const TriggerData *trigger, int att, Oid type, int64 old)
 {
-	int64		limit = type == INT2OID ? PG_INT16_MAX : type == INT4OID ? PG_INT32_MAX : PG_INT64_MAX;
+	int64		limit = type == INT2OID ? PG_INT16_MAX : type == INT4OID ? PG_INT32_MAX
+		: type == INT8OID ? PG_INT64_MAX : END_TIMESTAMP - 1;
 	bool		isnull = false;
 	Datum		value;
 

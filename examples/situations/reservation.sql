@@ -73,9 +73,9 @@ SELECT outcome, available FROM pointstore.cancel_hold('ann:F-13');
 \set seat random(1, 20)
 \set what random(1, 10)
 \set name random(1, 1000000000)
-SELECT outcome FROM pointstore.try_hold('seat:F-:seat', 1, 'many:F-:seat::name', expires_in => '0.5 s');
-SELECT CASE WHEN :what < 3 THEN (SELECT outcome FROM pointstore.try_confirm_hold('many:F-:seat::name'))
-            WHEN :what < 9 THEN (SELECT outcome FROM pointstore.try_cancel_hold('many:F-:seat::name')) END;
+SELECT outcome FROM pointstore.try_hold('seat:F-:seat', 1, 'many:F-:seat-:name', expires_in => '0.5 s');
+SELECT CASE WHEN :what < 3 THEN (SELECT outcome FROM pointstore.try_confirm_hold('many:F-:seat-:name'))
+            WHEN :what < 9 THEN (SELECT outcome FROM pointstore.try_cancel_hold('many:F-:seat-:name')) END;
 
 -- In the end: no seat is sold twice, and what was sold is what was paid.
 SELECT min(balance), max(balance), sum(1 - balance) = (SELECT count(*) FROM pointstore.hold WHERE aggregate_id LIKE 'seat:%' AND status = 'confirmed'),

@@ -53,7 +53,7 @@ pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLo
 	if (read_balance_row(account, snapshot, lock))
 		account->exists = true;
 	else if (!account->busy &&
-			 read_pure_row(account, snapshot, lock == LOCK_BALANCE ? LOCK_NOTHING : lock))
+			 read_pure_row(account, snapshot, lock == LOCK_BALANCE || lock == LOCK_SHARE ? LOCK_NOTHING : lock))
 	{
 		account->exists = account->pure = true;
 		(void) pointstore_last_event(account, snapshot);
@@ -125,6 +125,8 @@ find_row(Account *account, PointstoreIndexId index, RowScan *scan, Snapshot snap
 		found = pointstore_share_row(scan->heap, scan->slot, snapshot);
 	else if (found && index == INDEX_PURE_ACCOUNT && lock == LOCK_IF_FREE)
 		found = !is_being_changed(account, scan->slot);
+	else if (found && lock == LOCK_SHARE)
+		found = pointstore_share_row(scan->heap, scan->slot, snapshot);
 	else if (found && lock != LOCK_NOTHING)
 		found = pointstore_lock_row(scan->heap, scan->slot, snapshot, lock == LOCK_IF_FREE ? &account->busy : NULL);
 	if (found)

@@ -66,6 +66,7 @@ typedef enum AccountLock
 	LOCK_NOTHING,
 	LOCK_IF_FREE,				/* the balance row, unless another session has it, is opening it, or appends to it */
 	LOCK_BALANCE,				/* the balance row; a pure account needs no lock to append */
+	LOCK_SHARE,					/* the balance row FOR SHARE: for a condition */
 	LOCK_ACCOUNT,				/* whatever row it has: for a change of status or kind */
 	LOCK_BY_HAND				/* the balance row, or a pure account's FOR SHARE: for a guard, which sees to what waits */
 } AccountLock;

@@ -40,6 +40,7 @@
 #include "account/opening.h"
 #include "append/append.h"
 #include "append/batch.h"
+#include "append/condition.h"
 #include "append/decide.h"
 #include "append/judge.h"
 #include "append/propose.h"
@@ -151,8 +152,8 @@ append_all(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	PreventCommandIfReadOnly("append_events()");
 	request_id = PG_ARGISNULL(1) ? NULL : pointstore_name(fcinfo, 1, "request_id");
 	batch.balanced = PG_GETARG_BOOL(2);
-	batch.proposals = pointstore_read_elements(PG_GETARG_JSONB_P(0), request_id, batch.balanced);
-	batch.nevents = JB_ROOT_COUNT(PG_GETARG_JSONB_P(0));
+	batch.proposals = pointstore_read_elements(PG_GETARG_JSONB_P(0), request_id, batch.balanced, &batch.nchecks);
+	batch.nevents = JB_ROOT_COUNT(PG_GETARG_JSONB_P(0)) - batch.nchecks;
 	pointstore_append_or_leave(&batch);
 	return pointstore_answer_all(fcinfo, &batch);
 }
@@ -218,7 +219,7 @@ pointstore_append(Batch *batch)
 	if (!batch->independent)
 		(void) pointstore_count(batch);
 	pointstore_raise_refused(batch);
-	if (batch->refused != NULL && work.naccounts < batch->nevents)
+	if (batch->refused != NULL && batch->refused < batch->decisions + batch->nevents && work.naccounts < batch->nevents + batch->nchecks)
 		/* without what the events before the refused one would have made of the account */
 		pointstore_report_stored_account(&batch->proposals[batch->refused - batch->decisions], batch->refused);
 	settle_replays(&work);
@@ -230,7 +231,7 @@ pointstore_append(Batch *batch)
 static void
 begin_work(BatchWork *work, Batch *batch)
 {
-	Size		n = Max(batch->nevents, 1);
+	int			n = Max(batch->nevents + batch->nchecks, 1);
 	int			i;
 
 	batch->decisions = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(Decision) * n,
@@ -238,7 +239,7 @@ begin_work(BatchWork *work, Batch *batch)
 	work->batch = batch;
 	work->events = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(BatchEvent) * n,
 											  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	for (i = 0; i < batch->nevents; i++)
+	for (i = 0; i < batch->nevents + batch->nchecks; i++)
 	{
 		work->events[i].proposal = &batch->proposals[i];
 		work->events[i].decision = &batch->decisions[i];
@@ -250,7 +251,7 @@ begin_work(BatchWork *work, Batch *batch)
 static void
 gather_accounts(BatchWork *work)
 {
-	int			n = work->batch->nevents;
+	int			n = work->batch->nevents + work->batch->nchecks;
 	BatchEvent **sorted = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(BatchEvent *) * Max(n, 1), MCXT_ALLOC_HUGE);
 	int			i;
 
@@ -272,7 +273,7 @@ gather_accounts(BatchWork *work)
 		sorted[i]->account = &work->accounts[work->naccounts - 1];
 	}
 	pfree(sorted);
-	for (i = n - 1; i >= 0; i--)
+	for (i = work->batch->nevents - 1; i >= 0; i--)
 	{
 		BatchEvent **first = &work->first[work->events[i].account - work->accounts];
 
@@ -298,7 +299,7 @@ compare_events(const void *a, const void *b)
 static bool
 needs_lock(const BatchWork *work)
 {
-	return work->naccounts > 1 || !pointstore_store()->table[TABLE_BALANCE].plain || pointstore_has_notes() ||
+	return work->naccounts > 1 || work->batch->nchecks > 0 || !pointstore_store()->table[TABLE_BALANCE].plain || pointstore_has_notes() ||
 		/* a hold may expire while its account is waited for */
 		(work->batch->nevents > 0 && work->batch->proposals->hold != NULL);
 }
@@ -346,8 +347,13 @@ attempt(BatchWork *work, bool lock)
 {
 	Batch	   *batch = work->batch;
 	Snapshot	snapshot = read_accounts(work, lock);
-	Attempt		result = judge_batch(work, snapshot);
+	Attempt		result;
 	int			i;
+
+	pointstore_read_conditions(work);
+	result = judge_batch(work, snapshot);
+	if (result != ATTEMPT_AGAIN_FRESH)
+		pointstore_judge_conditions(work);
 
 	if (batch->refused != NULL && result != ATTEMPT_AGAIN_FRESH)
 		result = lock ? ATTEMPT_DONE : ATTEMPT_AGAIN_LOCKED;
@@ -377,10 +383,10 @@ read_accounts(BatchWork *work, bool lock)
 
 	if (work->batch->independent)
 		lock_existing(work);
-	else if (work->naccounts > 1)
+	else if (work->naccounts > 1 || work->batch->nchecks > 0)
 		lock_accounts(work);
 	snapshot = pointstore_push_snapshot();
-	if (work->naccounts == 1 && !work->batch->independent)
+	if (work->naccounts == 1 && !work->batch->independent && work->batch->nchecks == 0)
 	{
 		pointstore_read_account(&work->accounts[0], work->accounts[0].id, snapshot,
 								lock ? LOCK_BALANCE : LOCK_NOTHING);
@@ -399,7 +405,10 @@ read_accounts(BatchWork *work, bool lock)
 	return snapshot;
 }
 
-/* Locks the accounts in order, and opens the missing ones so that they are locked too. */
+/*
+ * Locks the accounts in order, and opens the missing ones so that they are locked too; those of which there are
+ * but conditions FOR SHARE.
+ */
 static void
 lock_accounts(BatchWork *work)
 {
@@ -416,8 +425,8 @@ lock_accounts(BatchWork *work)
 			Snapshot	snapshot = pointstore_push_snapshot();
 
 			CHECK_FOR_INTERRUPTS();
-			pointstore_read_account(account, account->id, snapshot, LOCK_BALANCE);
-			again = !account->exists && open_missing(work, account, snapshot);
+			pointstore_read_account(account, account->id, snapshot, work->first[i] != NULL ? LOCK_BALANCE : LOCK_SHARE);
+			again = !account->exists && work->first[i] != NULL && open_missing(work, account, snapshot);
 			opened |= again;
 			PopActiveSnapshot();
 		}

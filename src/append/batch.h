@@ -19,6 +19,7 @@ typedef struct Batch
 {
 	ProposedEvent *proposals;
 	int			nevents;
+	int			nchecks;		/* conditions, which come after them */
 	bool		balanced;
 	bool		same_unit;		/* all accounts of a request count the same */
 	bool		refusals_are_outcomes;
@@ -26,7 +27,7 @@ typedef struct Batch
 	bool		assume_new;		/* that no request was applied before: one that was may also be an error, 40001 */
 
 	/* what it has come to */
-	Decision   *decisions;		/* one for each proposal */
+	Decision   *decisions;		/* one for each proposal and each condition */
 	Decision   *refused;		/* the first that failed, where all stand or fall together */
 	const ProposedEvent *current;	/* being judged or written; null: none in particular; stays where an error came from */
 	bool		written;		/* the last attempt has written a row; likewise */

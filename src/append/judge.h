@@ -31,7 +31,8 @@ typedef enum Outcome
 	OUTCOME_OVERFLOW,
 	OUTCOME_WRONG_KIND,
 	OUTCOME_NO_KIND,			/* there is none of the name that is asked for, or that the account has */
-	OUTCOME_PURE,				/* a hold on a pure account */
+	OUTCOME_PURE,				/* a hold or a condition on a pure account */
+	OUTCOME_MISSING_CHECKED,	/* a condition on an account that is missing */
 	OUTCOME_STRAY_EVENTS,		/* the account has events and no row */
 	OUTCOME_CHANGE_WAITS,		/* a change by hand, for its other half */
 	OUTCOME_WITHDRAWN,			/* with another event of its request, which was refused */
@@ -68,6 +69,7 @@ typedef struct Decision
 	TimestampTz created_at;
 	XLogRecPtr	durable;		/* replayed: what is awaited before it is told; invalid: nothing */
 	bool		by_this_batch;	/* appended, or replayed from what was appended, by the batch itself */
+	bool		is_recalled;	/* a condition of a replay, which was not judged */
 	bool		account_busy;	/* busy, because of its account */
 	bool		account_unknown;	/* a refusal that knows nothing of its account */
 	int64		limit;			/* floor or ceiling that it would have crossed; what is there to be confirmed or reversed */

@@ -23,12 +23,16 @@ static const char *const reserved_types[] = {
 	"MovementTried", "MovementConfirmed", "MovementCancelled"
 };
 
+static void check_expected(const ProposedEvent *event);
 static bool is_reserved(text *event_type);
 static void check_cause(const ProposedEvent *event);
 static bool says_as_reversal(const ProposedEvent *event);
 static void check_leg_causes(const ProposedEvent *events, int n, bool one_request, bool linked);
 static void read_element(ProposedEvent *event, JsonbValue *element);
+static bool is_key_of_check(const char *key);
+static void check_condition(const ProposedEvent *check, const char *other);
 static void read_key(ProposedEvent *event, const char *key, JsonbValue *value);
+static bool json_boolean(const char *key, JsonbValue *value);
 static text *json_text(const char *key, JsonbValue *value);
 static int64 json_bigint(const char *key, JsonbValue *value);
 static int64 parse_bigint(const char *key, const char *digits);
@@ -74,10 +78,7 @@ pointstore_check_event(const ProposedEvent *event)
 		pointstore_check_name("request_id", event->request_id);
 	if (event->kind != NULL)
 		pointstore_check_name("kind", event->kind);
-	if (event->has_expected && event->expected_version < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("expected_version must not be negative, is %lld", (long long) event->expected_version)));
+	check_expected(event);
 	if (event->has_payload_version && event->payload_version < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -86,6 +87,15 @@ pointstore_check_event(const ProposedEvent *event)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("event type \"%s\" is reserved", pointstore_cstring(event->event_type))));
+}
+
+static void
+check_expected(const ProposedEvent *event)
+{
+	if (event->has_expected && event->expected_version < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("expected_version must not be negative, is %lld", (long long) event->expected_version)));
 }
 
 /* Whether events of that type are written by functions of ours alone. */
@@ -147,15 +157,19 @@ pointstore_link_legs(ProposedEvent *events, int n)
 		events[i].is_linked = true;
 }
 
-/* The events of a JSON array of objects, one request where they have that id: 22004, 22023, 22003. */
+/*
+ * The events of a JSON array of objects, one request where they have that id, and behind them its
+ * conditions, the last one first: 22004, 22023, 22003.
+ */
 ProposedEvent *
-pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced)
+pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced, int *nchecks)
 {
 	int			n = JB_ROOT_COUNT(elements);
 	bool		own_requests = false;
 	const ProposedEvent *current = NULL;
 	ErrorContextCallback context = {.previous = error_context_stack, .callback = pointstore_element_context, .arg = &current};
 	ProposedEvent *events;
+	int			nevents = 0;
 	int			i;
 
 	if (!JB_ROOT_IS_ARRAY(elements) || JB_ROOT_IS_SCALAR(elements))
@@ -169,13 +183,16 @@ pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced)
 	events = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(ProposedEvent) * Max(n, 1),
 										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	error_context_stack = &context;
+	*nchecks = 0;
 	for (i = 0; i < n; i++)
 	{
+		ProposedEvent event = {.element = i + 1};
+
 		CHECK_FOR_INTERRUPTS();
-		events[i].element = i + 1;
-		current = &events[i];
-		read_element(&events[i], getIthJsonbValueFromContainer(&elements->root, i));
-		own_requests |= events[i].request_id != NULL;
+		current = &event;
+		read_element(&event, getIthJsonbValueFromContainer(&elements->root, i));
+		events[event.is_check ? n - ++*nchecks : nevents++] = event;
+		own_requests |= event.request_id != NULL;
 		if (own_requests && request_id != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -183,13 +200,18 @@ pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced)
 					 errdetail("Either the call has a request_id or its elements have.")));
 	}
 	error_context_stack = context.previous;
-	check_leg_causes(events, n, request_id != NULL, balanced && !own_requests);
+	if (request_id != NULL && n > 0 && nevents == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a call of checks alone has no request_id"),
+				 errdetail("It writes nothing that a repeat could find.")));
+	check_leg_causes(events, nevents, request_id != NULL, balanced && !own_requests);
 	if (balanced)
-		check_sum(events, n);
+		check_sum(events, nevents);
 	if (request_id != NULL || (balanced && !own_requests))
-		pointstore_make_request(events, n, request_id);
+		pointstore_make_request(events, nevents, request_id);
 	if (balanced && !own_requests)
-		pointstore_link_legs(events, n);
+		pointstore_link_legs(events, nevents);
 	return events;
 }
 
@@ -203,7 +225,7 @@ check_leg_causes(const ProposedEvent *events, int n, bool one_request, bool link
 		if (events[i].has_cause && (linked || (one_request && i > 0)))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("element %d of events has a cause_id, which would make it a leg of a transfer", i),
+					 errmsg("element %d of events has a cause_id, which would make it a leg of a transfer", events[i].element - 1),
 					 errhint("Give the elements request_ids of their own, or none.")));
 }
 
@@ -214,6 +236,8 @@ read_element(ProposedEvent *event, JsonbValue *element)
 	JsonbIteratorToken token;
 	JsonbValue	key;
 	JsonbValue	value;
+	char	   *name;
+	const char *other = NULL;	/* a key that no check has */
 
 	if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
 		ereport(ERROR,
@@ -224,8 +248,16 @@ read_element(ProposedEvent *event, JsonbValue *element)
 		if (token == WJB_KEY)
 		{
 			(void) JsonbIteratorNext(&iterator, &value, true);
-			read_key(event, pnstrdup(key.val.string.val, key.val.string.len), &value);
+			name = pnstrdup(key.val.string.val, key.val.string.len);
+			read_key(event, name, &value);
+			if (value.type != jbvNull && !is_key_of_check(name))
+				other = name;
 		}
+	if (event->is_check)
+	{
+		check_condition(event, other);
+		return;
+	}
 	if (event->aggregate_id == NULL || event->event_type == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -236,6 +268,29 @@ read_element(ProposedEvent *event, JsonbValue *element)
 	check_cause(event);
 }
 
+static bool
+is_key_of_check(const char *key)
+{
+	return strcmp(key, "check") == 0 || strcmp(key, "aggregate_id") == 0 || strcmp(key, "expected_version") == 0;
+}
+
+/* A condition has an account and a version, and nothing else: 22004, 22023. */
+static void
+check_condition(const ProposedEvent *check, const char *other)
+{
+	if (check->aggregate_id == NULL || !check->has_expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s of a check must not be null", check->aggregate_id == NULL ? "aggregate_id" : "expected_version")));
+	if (other != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a check has no \"%s\"", other),
+				 errdetail("It has an aggregate_id and an expected_version.")));
+	pointstore_check_name("aggregate_id", check->aggregate_id);
+	check_expected(check);
+}
+
 /* One key of an element; null means that it is not given. */
 static void
 read_key(ProposedEvent *event, const char *key, JsonbValue *value)
@@ -244,6 +299,8 @@ read_key(ProposedEvent *event, const char *key, JsonbValue *value)
 
 	if (strcmp(key, "aggregate_id") == 0)
 		event->aggregate_id = given ? json_text(key, value) : NULL;
+	else if (strcmp(key, "check") == 0)
+		event->is_check = given && json_boolean(key, value);
 	else if (strcmp(key, "event_type") == 0)
 		event->event_type = given ? json_text(key, value) : NULL;
 	else if (strcmp(key, "amount") == 0)
@@ -288,6 +345,16 @@ read_key(ProposedEvent *event, const char *key, JsonbValue *value)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown key \"%s\" in an element of events", key)));
+}
+
+static bool
+json_boolean(const char *key, JsonbValue *value)
+{
+	if (value->type != jbvBool)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be true or false", key)));
+	return value->val.boolean;
 }
 
 static text *

@@ -53,6 +53,7 @@ typedef struct ProposedEvent
 	bool		any_floor;		/* passes below the floor */
 	bool		any_status;		/* passes on a frozen account */
 	bool		kind_opens;		/* the kind is that of an account which it opens, no other's */
+	bool		is_check;		/* no event: a condition (condition.c) */
 	bool		is_linked;		/* has its leg also without a request_id, and the first leg as its cause */
 	int16		leg;
 	int16		payload_version;
@@ -68,7 +69,7 @@ extern void pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *ev
 extern void pointstore_check_event(const ProposedEvent *event);
 extern void pointstore_make_request(ProposedEvent *events, int n, text *request_id);
 extern void pointstore_link_legs(ProposedEvent *events, int n);
-extern ProposedEvent *pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced);
+extern ProposedEvent *pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced, int *nchecks);
 extern void pointstore_element_context(void *arg);
 extern int	pointstore_payload_version(const ProposedEvent *event);
 

@@ -25,6 +25,7 @@ static const char *const outcome_names[] = {
 	"balance_limit", "account_frozen", "account_closed", "account_missing", "not_allowed", "not_allowed"
 };
 
+static int *input_order(const Batch *batch);
 static Datum receipt(const ProposedEvent *event, const Decision *decision, TupleDesc desc);
 
 /* The receipt of a decided event, as pointstore.receipt; or the error that its refusal is. */
@@ -47,11 +48,14 @@ Datum
 pointstore_answer_all(FunctionCallInfo fcinfo, const Batch *batch)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	int			i;
+	int		   *order = input_order(batch);
+	int			n = batch->nevents + batch->nchecks;
+	int			place;
 
 	pointstore_materialize(fcinfo);
-	for (i = 0; i < batch->nevents; i++)
+	for (place = 0; place < n; place++)
 	{
+		int			i = order != NULL ? order[place] : place;
 		HeapTupleHeader row;
 		HeapTupleData tuple = {0};
 
@@ -65,17 +69,34 @@ pointstore_answer_all(FunctionCallInfo fcinfo, const Batch *batch)
 	return (Datum) 0;
 }
 
-/* An event's receipt as a row of the given type. */
+/* Which proposal each element was, where they are not in that order; else NULL. */
+static int *
+input_order(const Batch *batch)
+{
+	int			n = batch->nevents + batch->nchecks;
+	int		   *order;
+	int			i;
+
+	if (batch->nchecks == 0)
+		return NULL;
+	order = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int) * n);
+	for (i = 0; i < n; i++)
+		order[batch->proposals[i].element - 1] = i;
+	return order;
+}
+
+/* An event's receipt, or a condition's, as a row of the given type. */
 static Datum
 receipt(const ProposedEvent *event, const Decision *decision, TupleDesc desc)
 {
-	bool		stored = decision->outcome <= OUTCOME_REPLAYED;
+	bool		checked = event->is_check && decision->outcome == OUTCOME_APPENDED;
+	bool		stored = decision->outcome <= OUTCOME_REPLAYED && !checked;
 	bool		missing = decision->outcome == OUTCOME_ACCOUNT_MISSING && decision->reason != REASON_NO_EVENT;
-	bool		known = stored || (!missing && !decision->account_unknown);
+	bool		known = stored || checked || (!missing && !decision->account_unknown);
 	Datum		values[7];
 	bool		nulls[7] = {0};
 
-	values[0] = CStringGetTextDatum(outcome_names[decision->outcome]);
+	values[0] = CStringGetTextDatum(checked ? "checked" : outcome_names[decision->outcome]);
 	values[1] = PointerGetDatum(event->aggregate_id);
 	values[2] = Int64GetDatum(decision->version);
 	values[3] = Int64GetDatum(decision->balance);
@@ -84,7 +105,7 @@ receipt(const ProposedEvent *event, const Decision *decision, TupleDesc desc)
 	values[6] = TimestampTzGetDatum(decision->created_at);
 	nulls[1] = event->aggregate_id == NULL || VARSIZE_ANY_EXHDR(event->aggregate_id) == 0;
 	nulls[2] = nulls[3] = !known;
-	nulls[4] = !known || decision->outcome == OUTCOME_REPLAYED;
+	nulls[4] = !known || decision->outcome == OUTCOME_REPLAYED || decision->is_recalled;
 	nulls[5] = nulls[6] = !stored;
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }

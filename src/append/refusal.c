@@ -331,7 +331,15 @@ raise_in_every_form(const ProposedEvent *event, const Decision *decision)
 	if (decision->outcome == OUTCOME_PURE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("account \"%s\" is pure and has no holds", id)));
+				 event->is_check ? errmsg("account \"%s\" is pure and cannot be checked", id) :
+				 errmsg("account \"%s\" is pure and has no holds", id),
+				 event->is_check ? errdetail("It has no row that could be locked until the transaction ends.") : 0));
+	if (decision->outcome == OUTCOME_MISSING_CHECKED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("account \"%s\" is missing and cannot be checked", id),
+				 errdetail("It has no row that could be locked until the transaction ends."),
+				 errhint("Call open_account() before, or append to it with expected_version 0.")));
 	if (decision->outcome == OUTCOME_OVERFLOW)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),

@@ -35,7 +35,7 @@ SELECT pointstore.feed_incarnation() ~ '^\d+/\d+$' AS incarnation;
 
 -- a page: after, max_events, filters, and where it ended
 SELECT array_agg("position" ORDER BY n), min(read_feed_to) FROM pointstore.read_feed(1) WITH ORDINALITY r("position", id, aggregate_id, version, event_type, amount, held, balance_after, payload,
-    metadata, request_id, leg, cause_id, occurred_at, created_at, payload_version, read_feed_to, n);
+    metadata, request_id, leg, cause_id, occurred_at, created_at, payload_version, state_after, read_feed_to, n);
 CREATE FUNCTION page(after bigint = 0, max_events integer = 1000, event_types text[] = NULL, prefix text = NULL, OUT positions bigint[], OUT read_to bigint, OUT in_order boolean)
 LANGUAGE sql AS $$
     SELECT array_agg(r."position"), max(r.read_feed_to), coalesce(array_agg(r."position") = array_agg(r."position" ORDER BY r."position"), true)

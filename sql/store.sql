@@ -185,7 +185,7 @@ ROLLBACK;
 BEGIN;
 DROP VIEW pointstore.account;
 CREATE VIEW pointstore.account AS
-SELECT aggregate_id, kind, 'hybrid'::text AS mode, ''::text AS unit, version::int, balance, held, balance AS available, status, updated_at
+SELECT aggregate_id, kind, 'hybrid'::text AS mode, ''::text AS unit, version::int, balance, held, balance AS available, status, NULL::text AS state, updated_at
   FROM pointstore.balance;
 SELECT * FROM pointstore.get_balance('store-1');
 ROLLBACK;

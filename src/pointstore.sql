@@ -30,6 +30,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM pointstore.comment_on_accounts();
+    PERFORM pointstore.comment_on_transitions();
+    PERFORM pointstore.comment_on_leases();
     PERFORM pointstore.comment_on_events();
     PERFORM pointstore.comment_on_holds();
     PERFORM pointstore.comment_on_reconciliation();
@@ -90,6 +92,8 @@ BEGIN
     END LOOP;
 
     PERFORM pointstore.create_accounts();
+    PERFORM pointstore.create_transitions();
+    PERFORM pointstore.create_leases();
     PERFORM pointstore.create_events();
     PERFORM pointstore.create_holds();
     PERFORM pointstore.create_reconciliation();
@@ -152,6 +156,30 @@ COMMENT ON FUNCTION pointstore.grant_owner(regrole) IS
 -- on tables of somebody else: so nothing here may make PostgreSQL evaluate what the owner has put
 -- on them. Columns are added with constant defaults, indexes are created and dropped; no row is
 -- written, no constraint is validated but that of a column just added, no view is read.
+-- Its new column is not the last, which CREATE OR REPLACE cannot do. What users have made of
+-- the view is in the way, and theirs to drop: 2BP01.
+CREATE FUNCTION pointstore.renew_account_view()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    acl       aclitem[] := (SELECT c.relacl FROM pg_class c WHERE c.oid = to_regclass('pointstore.account'));
+    privilege record;
+BEGIN
+    DROP VIEW IF EXISTS pointstore.account;
+    PERFORM pointstore.create_account_view();
+    FOR privilege IN
+        SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee, a.privilege_type, a.is_grantable
+          FROM aclexplode(acl) a
+    LOOP
+        EXECUTE format('GRANT %s ON pointstore.account TO %s%s', privilege.privilege_type, privilege.grantee,
+                       CASE WHEN privilege.is_grantable AND privilege.grantee <> 'PUBLIC' THEN ' WITH GRANT OPTION' ELSE '' END);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pointstore.renew_account_view() IS
+'Makes the view of accounts anew and keeps its GRANTs. 2BP01 where a view of a user depends on it. Called by upgrade_store(); superusers only.';
+
 CREATE FUNCTION pointstore.upgrade_tables(from_version text)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -183,6 +211,22 @@ BEGIN
         ALTER TABLE pointstore.account_kind ADD COLUMN IF NOT EXISTS reducer text,
             ADD COLUMN IF NOT EXISTS reducer_version integer,
             ADD COLUMN IF NOT EXISTS snapshot_every integer CHECK (snapshot_every > 0);
+    END IF;
+    IF version < ARRAY[1, 4] THEN
+        ALTER TABLE pointstore.event_store ADD COLUMN IF NOT EXISTS state_after text;
+        ALTER TABLE pointstore.balance ADD COLUMN IF NOT EXISTS state text;
+        ALTER TABLE pointstore.account_kind ADD COLUMN IF NOT EXISTS initial_state text,
+            ADD COLUMN IF NOT EXISTS transitions text NOT NULL DEFAULT 'open' CHECK (transitions IN ('open', 'strict')),
+            ADD COLUMN IF NOT EXISTS commuting text[],
+            ADD COLUMN IF NOT EXISTS merge text,
+            ADD COLUMN IF NOT EXISTS lease_required boolean NOT NULL DEFAULT false;
+        PERFORM pointstore.renew_account_view();
+    END IF;
+    IF to_regclass('pointstore.transition') IS NULL THEN
+        PERFORM pointstore.create_transitions();
+    END IF;
+    IF to_regclass('pointstore.lease') IS NULL THEN
+        PERFORM pointstore.create_leases();
     END IF;
     IF to_regclass('pointstore.feed_block') IS NULL THEN
         PERFORM pointstore.create_feed(coalesce(pg_sequence_last_value('pointstore.event_store_id_seq'), 0) + 1);
@@ -229,7 +273,7 @@ BEGIN
     END IF;
     owner := (SELECT c.relowner FROM pg_class c WHERE c.oid = 'pointstore.event_store'::regclass);
     found := coalesce(pointstore.found_version(), 'unknown');
-    IF found NOT IN ('0.9', '1.0', '1.1', '1.2', installed, 'unknown') THEN
+    IF found NOT IN ('0.9', '1.0', '1.1', '1.2', '1.3', installed, 'unknown') THEN
         RAISE object_not_in_prerequisite_state
             USING MESSAGE = format('store of version %s cannot be brought to version %s', found, installed);
     END IF;
@@ -306,22 +350,22 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint), pointstore.wait_for_work(text, interval, boolean) TO %s', role);
     IF level IN ('writer', 'operator') THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION
-            pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint),
-            pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint),
+            pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint),
+            pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint),
             pointstore.append_events(jsonb, text, boolean),
             pointstore.try_append_events(jsonb, text, boolean),
-            pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint),
-            pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint),
-            pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text),
-            pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text),
-            pointstore.hold(text, bigint, text, interval, jsonb),
-            pointstore.try_hold(text, bigint, text, interval, jsonb),
+            pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint),
+            pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint),
+            pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text, bigint),
+            pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text, bigint),
+            pointstore.hold(text, bigint, text, interval, jsonb, bigint),
+            pointstore.try_hold(text, bigint, text, interval, jsonb, bigint),
             pointstore.confirm_hold(text, bigint, text, text, jsonb, jsonb),
             pointstore.try_confirm_hold(text, bigint, text, text, jsonb, jsonb),
             pointstore.cancel_hold(text, text),
             pointstore.try_cancel_hold(text, text),
-            pointstore.transfer(text, text, bigint, text, text, jsonb, jsonb, text),
-            pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb, text),
+            pointstore.transfer(text, text, bigint, text, text, jsonb, jsonb, text, bigint),
+            pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb, text, bigint),
             pointstore.reverse_event(text, bigint, bigint, text, boolean),
             pointstore.try_reverse_event(text, bigint, bigint, text, boolean),
             pointstore.open_account(text, text),
@@ -333,7 +377,7 @@ BEGIN
             pointstore.close_account(text, text),
             pointstore.freeze_account(text, text),
             pointstore.unfreeze_account(text, text),
-            pointstore.set_kind(text, text, text),
+            pointstore.set_kind(text, text, text, text),
             pointstore.rebuild_balance(text, boolean),
             pointstore.repair(bigint, text),
             pointstore.acknowledge(bigint, text),

@@ -11,6 +11,7 @@ CREATE TYPE pointstore.account_state AS (
     held         bigint,
     available    bigint,
     status       text,
+    state        text,
     updated_at   timestamptz
 );
 COMMENT ON TYPE pointstore.account_state IS
@@ -34,6 +35,11 @@ BEGIN
         reducer         text,
         reducer_version integer,
         snapshot_every  integer CHECK (snapshot_every > 0),
+        initial_state   text,
+        transitions     text NOT NULL DEFAULT 'open' CHECK (transitions IN ('open', 'strict')),
+        commuting       text[],
+        merge           text,
+        lease_required  boolean NOT NULL DEFAULT false,
         CHECK (min_balance <= max_balance)
     );
     INSERT INTO pointstore.account_kind (kind) VALUES ('default');
@@ -46,7 +52,8 @@ BEGIN
         held         bigint NOT NULL DEFAULT 0,
         next_expiry  timestamptz,
         status       text NOT NULL DEFAULT 'open',
-        updated_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+        updated_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+        state        text
     ) WITH (fillfactor = 80);
 
     CREATE TABLE pointstore.pure_account (
@@ -90,6 +97,12 @@ BEGIN
     COMMENT ON COLUMN pointstore.account_kind.reducer_version IS 'the user''s: another number makes snapshots stale, for changes that the reducer''s own definition does not show, such as one of a function that it calls; null = 0';
     COMMENT ON COLUMN pointstore.account_kind.snapshot_every IS 'after how many events of an account the worker takes a snapshot of its state, at versions that are multiples of it; null = never';
 
+    COMMENT ON COLUMN pointstore.account_kind.initial_state IS 'state that an account of the kind begins in; null or empty: none, which pointstore.transition writes as an empty from_state';
+    COMMENT ON COLUMN pointstore.account_kind.transitions IS 'what becomes of event types that no row of pointstore.transition names for the kind: open (default), they leave the state alone; strict: they are refused (PS012)';
+    COMMENT ON COLUMN pointstore.account_kind.commuting IS 'event types whose order among one another does not matter: an event of one of them with a stale expected_version is renumbered (outcome merged) where all events since are of these types too; null = none, the default';
+    COMMENT ON COLUMN pointstore.account_kind.merge IS 'function (proposed jsonb, base_version bigint, since pointstore.event[]) returns jsonb that makes, of an event with a stale expected_version, the event to append instead, or null: PS001; kept with its schema; null = none, the default';
+    COMMENT ON COLUMN pointstore.account_kind.lease_required IS 'whether events of an account X are taken only from who holds the lease account:X (PS014); default false';
+
     COMMENT ON TABLE pointstore.balance IS 'What each hybrid account holds now. A change must raise version by 1 (PS001) and come with its event before commit (PS010)';
     COMMENT ON COLUMN pointstore.balance.aggregate_id IS 'name of the account, 1 to 512 bytes';
     COMMENT ON COLUMN pointstore.balance.kind IS 'its rules, see pointstore.account_kind; changed by set_kind() alone';
@@ -98,6 +111,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.balance.held IS 'what its open holds reserve, minor units';
     COMMENT ON COLUMN pointstore.balance.next_expiry IS 'when the first of its open holds expires; null = none';
     COMMENT ON COLUMN pointstore.balance.status IS 'open, frozen (PS004) or closed (PS005); changed by functions alone';
+    COMMENT ON COLUMN pointstore.balance.state IS 'state after its last event, or as set_kind() has set it since; null = none; kept by the store, 22023 from who writes the table';
     COMMENT ON COLUMN pointstore.balance.updated_at IS 'when the row last changed, never before its last event; kept by the store, a given value is replaced';
 
     COMMENT ON TABLE pointstore.pure_account IS 'The pure accounts: what they hold is what their last event says. Read by appends, written on a change of status';
@@ -132,15 +146,15 @@ BEGIN
                        FROM pointstore.hold h
                       WHERE h.aggregate_id = b.aggregate_id AND h.status = 'open'
                         AND h.expires_at <= clock_timestamp())
-               ELSE 0 END, -9223372036854775808), 9223372036854775807)::bigint AS available, b.status, b.updated_at
+               ELSE 0 END, -9223372036854775808), 9223372036854775807)::bigint AS available, b.status, b.state, b.updated_at
       FROM pointstore.balance b
       LEFT JOIN pointstore.account_kind k ON k.kind = b.kind
     UNION ALL
     SELECT p.aggregate_id, p.kind, 'pure'::text, k.unit, coalesce(e.version, 0), coalesce(e.balance_after, 0), 0,
-           coalesce(e.balance_after, 0), p.status, e.created_at
+           coalesce(e.balance_after, 0), p.status, e.state_after, e.created_at
       FROM pointstore.pure_account p
       LEFT JOIN pointstore.account_kind k ON k.kind = p.kind
-      LEFT JOIN LATERAL (SELECT s.version, s.balance_after, s.created_at
+      LEFT JOIN LATERAL (SELECT s.version, s.balance_after, s.state_after, s.created_at
                            FROM pointstore.event_store s
                           WHERE s.aggregate_id = p.aggregate_id
                           ORDER BY s.version DESC LIMIT 1) e ON true;
@@ -155,6 +169,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.account.held IS 'what its open holds reserve, minor units; also those that have expired and are not swept yet';
     COMMENT ON COLUMN pointstore.account.available IS 'balance - held, expired holds not counted: what a debit may take, before the floor; minor units';
     COMMENT ON COLUMN pointstore.account.status IS 'open, frozen or closed';
+    COMMENT ON COLUMN pointstore.account.state IS 'state after its last event, where the kind has transitions; null = none';
     COMMENT ON COLUMN pointstore.account.updated_at IS 'when a hybrid account''s row last changed; of a pure one its last event''s created_at, null without events';
 END
 $$;

@@ -173,7 +173,7 @@ pointstore_set_kind(PG_FUNCTION_ARGS)
 	text	   *reason;
 	PointstoreScope scope;
 
-	pointstore_check_arguments(fcinfo, 3);
+	pointstore_check_arguments(fcinfo, 4);
 	id = pointstore_name(fcinfo, 0, "aggregate_id");
 	kind_name = pointstore_name(fcinfo, 1, "kind");
 	reason = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);

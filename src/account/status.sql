@@ -19,8 +19,8 @@ AS 'MODULE_PATHNAME', 'pointstore_unfreeze_account';
 COMMENT ON FUNCTION pointstore.unfreeze_account(text, text) IS
 'Ends a freeze; the reason goes into account_log. 22004: a null; 22023: an empty reason; PS005: it is closed; PS008: it is not there; PS010: a change by hand waits for its event or balance. Unfreezing an open account does nothing.';
 
-CREATE FUNCTION pointstore.set_kind(aggregate_id text, kind text, reason text = NULL)
+CREATE FUNCTION pointstore.set_kind(aggregate_id text, kind text, reason text = NULL, new_state text = NULL)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_set_kind';
-COMMENT ON FUNCTION pointstore.set_kind(text, text, text) IS
+COMMENT ON FUNCTION pointstore.set_kind(text, text, text, text) IS
 'Puts an account under the rules of another kind of the same mode and unit. What it holds is not checked against the new floor and ceiling: they bind the next appends. 22023: unknown kind; PS011: another mode, or another unit and the account has events; PS005: it is closed; PS008: it is not there; PS010: a change by hand waits for its event or balance.';

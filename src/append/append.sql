@@ -25,10 +25,11 @@ CREATE FUNCTION pointstore.append_event(
     kind             text = NULL,
     metadata         jsonb = NULL,
     payload_version  smallint = NULL,
-    cause_id         bigint = NULL)
+    cause_id         bigint = NULL,
+    lease_token      bigint = NULL)
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_append_event';
-COMMENT ON FUNCTION pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint) IS
+COMMENT ON FUNCTION pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint) IS
 'Appends one event and changes the balance by its amount (minor units), in the caller''s transaction. To be called as SELECT * FROM append_event(...): SELECT (append_event(...)).* calls it once for each column, and appends seven times. A null payload is {}. expected_version: null = any, 0 = no event yet, N = the last version. request_id: applied once, a repeat returns the first receipt. min_balance: a floor for this call beside the kind''s. kind: opens the account under it. payload_version: the form of the payload, null = 1 (see pointstore.upcaster); part of what a repeat is compared by. cause_id: the id of the event that this one follows from, as a note: no rule looks at it, nor whether there is such an event, for it may be in another store; nor is it compared with that of a repeat; 22023 where it is not positive, and, since that is what a reversal looks like, with an amount and a payload of nothing but a version. Refusals: PS001 version, PS002 request_id used otherwise, PS003 floor, PS004 frozen, PS005 closed, PS008 missing, PS009 ceiling, 22003 overflow, 22004 null, 22023 bad value, 40001 in REPEATABLE READ and above.';
 
 CREATE FUNCTION pointstore.try_append_event(
@@ -43,10 +44,11 @@ CREATE FUNCTION pointstore.try_append_event(
     kind             text = NULL,
     metadata         jsonb = NULL,
     payload_version  smallint = NULL,
-    cause_id         bigint = NULL)
+    cause_id         bigint = NULL,
+    lease_token      bigint = NULL)
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_try_append_event';
-COMMENT ON FUNCTION pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint) IS
+COMMENT ON FUNCTION pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint) IS
 'append_event() that answers a refusal with a receipt instead of an error: outcome version_conflict, request_mismatch, insufficient_balance, balance_limit, account_frozen, account_closed, account_missing or not_allowed, with the account''s actual version, balance and available. Malformed input and overflow are errors still (22003, 22004, 22023).';
 
 CREATE FUNCTION pointstore.append_events(events jsonb, request_id text = NULL, balanced boolean = false)
@@ -86,6 +88,7 @@ BEGIN
         occurred_at   timestamptz NOT NULL,
         created_at    timestamptz NOT NULL,
         payload_version smallint,
+        state_after   text,
         PRIMARY KEY (aggregate_id, version),
         UNIQUE (request_id, leg),
         UNIQUE (id)
@@ -117,6 +120,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.event_store.occurred_at IS 'business time: as given, else created_at';
     COMMENT ON COLUMN pointstore.event_store.created_at IS 'clock at the append, never before the account''s previous event; may be given by who may write the table, not in the future (22023)';
     COMMENT ON COLUMN pointstore.event_store.payload_version IS 'form of the payload, from 1; null = 1. Upcasters (pointstore.upcaster) bring older forms to the newest wherever events are read, never what is stored';
+    COMMENT ON COLUMN pointstore.event_store.state_after IS 'state of the account after this event, where its kind has transitions (pointstore.transition); null = none; computed, 22023 from who writes the table';
     COMMENT ON SEQUENCE pointstore.event_store_id_seq IS 'source of event_store.id; may be given a range of its own per node';
 END
 $$;

@@ -42,7 +42,7 @@ static void check_sum(const ProposedEvent *events, int n);
 void
 pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event)
 {
-	pointstore_check_arguments(fcinfo, 12);
+	pointstore_check_arguments(fcinfo, 13);
 	event->aggregate_id = pointstore_name(fcinfo, 0, "aggregate_id");
 	event->event_type = pointstore_name(fcinfo, 1, "event_type");
 	if (PG_ARGISNULL(2))
@@ -64,6 +64,8 @@ pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event)
 	event->payload_version = event->has_payload_version ? PG_GETARG_INT16(10) : 0;
 	event->has_cause = !PG_ARGISNULL(11);
 	event->cause_id = event->has_cause ? PG_GETARG_INT64(11) : 0;
+	event->has_lease_token = !PG_ARGISNULL(12);
+	event->lease_token = event->has_lease_token ? PG_GETARG_INT64(12) : 0;
 	pointstore_check_event(event);
 	check_cause(event);
 }
@@ -332,6 +334,11 @@ read_key(ProposedEvent *event, const char *key, JsonbValue *value)
 	{
 		event->has_cause = given;
 		event->cause_id = given ? json_bigint(key, value) : 0;
+	}
+	else if (strcmp(key, "lease_token") == 0)
+	{
+		event->has_lease_token = given;
+		event->lease_token = given ? json_bigint(key, value) : 0;
 	}
 	else if (strcmp(key, "occurred_at") == 0)
 	{

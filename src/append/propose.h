@@ -43,11 +43,13 @@ typedef struct ProposedEvent
 	int64		expected_version;
 	int64		floor;
 	int64		cause_id;
+	int64		lease_token;
 	TimestampTz occurred_at;
 	bool		has_expected;
 	bool		has_floor;
 	bool		has_cause;
 	bool		has_occurred;
+	bool		has_lease_token;
 	bool		has_payload_version;
 	bool		any_amount;		/* left out in an INSERT: a repeat is not compared by it */
 	bool		any_floor;		/* passes below the floor */

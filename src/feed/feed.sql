@@ -18,6 +18,7 @@ CREATE TYPE pointstore.feed_event AS (
     occurred_at   timestamptz,
     created_at    timestamptz,
     payload_version smallint,
+    state_after   text,
     read_feed_to  bigint
 );
 COMMENT ON TYPE pointstore.feed_event IS

@@ -19,7 +19,7 @@
 /* The columns of event_store as e, in the order of EventColumn. */
 #define FEED_EVENT_COLUMNS \
 "e.id, e.aggregate_id, e.version, e.event_type, e.amount, e.held, e.balance_after, e.payload, e.metadata," \
-" e.request_id, e.leg, e.cause_id, e.occurred_at, e.created_at, e.payload_version"
+" e.request_id, e.leg, e.cause_id, e.occurred_at, e.created_at, e.payload_version, e.state_after"
 
 /* An event, with its row: the store's columns, in their order. */
 typedef struct FeedEvent

@@ -16,7 +16,8 @@ CREATE TYPE pointstore.event AS (
     cause_id        bigint,
     occurred_at     timestamptz,
     created_at      timestamptz,
-    payload_version smallint
+    payload_version smallint,
+    state_after     text
 );
 COMMENT ON TYPE pointstore.event IS
 'An event: the columns of event_store, without those of the user''s own. What functions return, and what functions of users take.';

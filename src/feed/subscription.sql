@@ -168,7 +168,8 @@ CREATE TYPE pointstore.delivery AS (
     cause_id        bigint,
     occurred_at     timestamptz,
     created_at      timestamptz,
-    payload_version smallint
+    payload_version smallint,
+    state_after     text
 );
 COMMENT ON TYPE pointstore.delivery IS
 'An event that claim() has delivered: slot and epoch of the claim, which ack(), nack(), renew() and release() take; how often the first event of the claim was delivered, this time included; its position in the feed, and the columns of event_store.';

@@ -36,6 +36,8 @@ AS $$
     ('replay_run',                'r', '1.3'),
     ('replay_slice',              'r', '1.3'),
     ('replay_difference',         'r', '1.3'),
+    ('transition',                'r', '1.4'),
+    ('lease',                     'r', '1.4'),
     ('store_version',             'v', '0.9'),
     ('account',                   'v', '0.9'),
     ('reconciliation_run',        'v', '1.0'),

@@ -108,12 +108,12 @@ static const StoreColumn event_columns[N_EVENT_COLUMNS] = {
 	{"metadata", JSONBOID, COLUMN_FREE, true}, {"request_id", TEXTOID, COLUMN_OURS, true}, {"leg", INT2OID, COLUMN_OURS, true},
 	{"cause_id", INT8OID, COLUMN_OURS, true},
 	{"occurred_at", TIMESTAMPTZOID, COLUMN_FREE}, {"created_at", TIMESTAMPTZOID},
-	{"payload_version", INT2OID, COLUMN_FREE, true}
+	{"payload_version", INT2OID, COLUMN_FREE, true}, {"state_after", TEXTOID, COLUMN_OURS, true}
 };
 static const StoreColumn balance_columns[N_BALANCE_COLUMNS] = {
 	{"aggregate_id", TEXTOID, COLUMN_KEYED}, {"kind", TEXTOID}, {"version", INT8OID}, {"balance", INT8OID},
 	{"held", INT8OID}, {"next_expiry", TIMESTAMPTZOID, COLUMN_OURS, true}, {"status", TEXTOID},
-	{"updated_at", TIMESTAMPTZOID}
+	{"updated_at", TIMESTAMPTZOID}, {"state", TEXTOID, COLUMN_OURS, true}
 };
 static const StoreColumn pure_columns[N_PURE_COLUMNS] = {
 	{"aggregate_id", TEXTOID, COLUMN_KEYED}, {"kind", TEXTOID}, {"status", TEXTOID}
@@ -121,7 +121,9 @@ static const StoreColumn pure_columns[N_PURE_COLUMNS] = {
 static const StoreColumn kind_columns[N_KIND_COLUMNS] = {
 	{"kind", TEXTOID}, {"mode", TEXTOID}, {"unit", TEXTOID}, {"min_balance", INT8OID, COLUMN_OURS, true},
 	{"max_balance", INT8OID, COLUMN_OURS, true}, {"auto_open", BOOLOID}, {"amount_required", BOOLOID},
-	{"reducer", TEXTOID, COLUMN_OURS, true}, {"reducer_version", INT4OID, COLUMN_OURS, true}, {"snapshot_every", INT4OID, COLUMN_OURS, true}
+	{"reducer", TEXTOID, COLUMN_OURS, true}, {"reducer_version", INT4OID, COLUMN_OURS, true}, {"snapshot_every", INT4OID, COLUMN_OURS, true},
+	{"initial_state", TEXTOID, COLUMN_OURS, true}, {"transitions", TEXTOID}, {"commuting", TEXTARRAYOID, COLUMN_OURS, true},
+	{"merge", TEXTOID, COLUMN_OURS, true}, {"lease_required", BOOLOID}
 };
 static const StoreColumn hold_columns[N_HOLD_COLUMNS] = {
 	{"hold_id", TEXTOID, COLUMN_KEYED}, {"aggregate_id", TEXTOID, COLUMN_KEYED}, {"amount", INT8OID}, {"captured", INT8OID},

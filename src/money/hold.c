@@ -86,7 +86,7 @@ place_hold(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	PointstoreScope scope;
 	Datum		result;
 
-	pointstore_check_arguments(fcinfo, 5);
+	pointstore_check_arguments(fcinfo, 6);
 	step.aggregate_id = pointstore_name(fcinfo, 0, "aggregate_id");
 	PreventCommandIfReadOnly("hold()");
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(3))

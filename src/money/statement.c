@@ -40,7 +40,7 @@ Datum
 pointstore_get_balance(PG_FUNCTION_ARGS)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT aggregate_id, kind, mode, unit, version, balance, held, available, status, updated_at"
+		.sql = "SELECT aggregate_id, kind, mode, unit, version, balance, held, available, status, state, updated_at"
 		" FROM pointstore.account WHERE aggregate_id" EQ "$1",
 		.nargs = 1,
 		.argtypes = {TEXTOID}

@@ -63,7 +63,7 @@ pointstore_read_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs)
 	ProposedEvent *from = &legs[0];
 	ProposedEvent *to = &legs[1];
 
-	pointstore_check_arguments(fcinfo, 8);
+	pointstore_check_arguments(fcinfo, 9);
 	from->aggregate_id = pointstore_name(fcinfo, 0, "from_id");
 	if (PG_ARGISNULL(2))
 		ereport(ERROR,
@@ -74,6 +74,8 @@ pointstore_read_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs)
 	from->metadata = PG_ARGISNULL(6) ? NULL : PG_GETARG_JSONB_P(6);
 	from->kind = PG_ARGISNULL(7) ? NULL : PG_GETARG_TEXT_PP(7);
 	from->kind_opens = true;
+	from->has_lease_token = !PG_ARGISNULL(8);
+	from->lease_token = from->has_lease_token ? PG_GETARG_INT64(8) : 0;
 	*to = *from;
 	to->aggregate_id = pointstore_name(fcinfo, 1, "to_id");
 	to->amount = PG_GETARG_INT64(2);

@@ -11,14 +11,14 @@ use PostgreSQL::Test::Utils;
 use StoreTest;
 use Test::More;
 
-my $installed = '1.3';
+my $installed = '1.4';
 my $node = new_cluster('main');
 $node->start;
-my $olds = $node->safe_psql('postgres', q{SELECT count(*) FROM pg_available_extension_versions WHERE name = 'pointstore' AND version IN ('0.9', '1.0', '1.1', '1.2')});
-if ($olds ne '4')
+my $olds = $node->safe_psql('postgres', q{SELECT count(*) FROM pg_available_extension_versions WHERE name = 'pointstore' AND version IN ('0.9', '1.0', '1.1', '1.2', '1.3')});
+if ($olds ne '5')
 {
 	$node->stop;
-	plan(skip_all => 'versions 0.9, 1.0, 1.1 and 1.2 of test/upgrade are not installed');
+	plan(skip_all => 'versions 0.9, 1.0, 1.1, 1.2 and 1.3 of test/upgrade are not installed');
 }
 $node->safe_psql('postgres', 'CREATE ROLE keeper; CREATE ROLE clerk LOGIN; CREATE ROLE auditor LOGIN; CREATE ROLE manager LOGIN; CREATE DATABASE fresh');
 $node->safe_psql('fresh', q{CREATE EXTENSION pointstore; SELECT pointstore.create_store('keeper')});
@@ -251,7 +251,7 @@ sub dumps
 	return;
 }
 
-upgrade_from($_) foreach '0.9', '1.0', '1.1', '1.2';
+upgrade_from($_) foreach '0.9', '1.0', '1.1', '1.2', '1.3';
 
 # a store of a version that nobody knows
 $node->safe_psql('fresh', q{CREATE OR REPLACE VIEW pointstore.store_version AS SELECT '7.0'::text AS version});

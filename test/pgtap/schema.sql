@@ -6,8 +6,8 @@ CREATE EXTENSION IF NOT EXISTS pointstore;
 SELECT pointstore.create_store() AS store \gset
 SELECT * FROM no_plan();
 
-SELECT tables_are('pointstore', ARRAY['account_kind', 'account_log', 'account_proof', 'balance', 'event_store', 'feed_block', 'feed_start', 'finding', 'hold', 'projection', 'pure_account',
-    'reconciliation', 'reconciliation_checkpoint', 'replay_difference', 'replay_run', 'replay_slice', 'snapshot', 'snapshot_progress', 'subscription', 'subscription_account', 'subscription_log', 'subscription_slot', 'upcaster']);
+SELECT tables_are('pointstore', ARRAY['account_kind', 'account_log', 'account_proof', 'balance', 'event_store', 'feed_block', 'feed_start', 'finding', 'hold', 'lease', 'projection', 'pure_account',
+    'reconciliation', 'reconciliation_checkpoint', 'replay_difference', 'replay_run', 'replay_slice', 'snapshot', 'snapshot_progress', 'subscription', 'subscription_account', 'subscription_log', 'subscription_slot', 'transition', 'upcaster']);
 SELECT views_are('pointstore', ARRAY['account', 'feed_status', 'pg_stat_pointstore', 'reconcile_progress', 'reconciliation_run', 'reconciliation_status', 'store_version',
     'subscription_retry', 'subscription_status', 'projection_status']);
 SELECT has_sequence('pointstore', 'event_store_id_seq', 'event_store_id_seq');
@@ -26,11 +26,11 @@ SELECT results_eq($$SELECT * FROM pg_temp.columns_of('event_store')$$, ARRAY[
     'id bigint not null', 'aggregate_id text C not null', 'version bigint not null', 'event_type text not null',
     'amount bigint not null', 'held bigint not null', 'balance_after bigint not null', 'payload jsonb not null', 'metadata jsonb',
     'request_id text C', 'leg smallint', 'cause_id bigint', 'occurred_at timestamp with time zone not null',
-    'created_at timestamp with time zone not null', 'payload_version smallint'], 'columns of event_store, none with a default');
+    'created_at timestamp with time zone not null', 'payload_version smallint', 'state_after text'], 'columns of event_store, none with a default');
 SELECT results_eq($$SELECT * FROM pg_temp.columns_of('balance')$$, ARRAY[
     'aggregate_id text C not null', 'kind text C not null default ''default''::text', 'version bigint not null default 0',
     'balance bigint not null default 0', 'held bigint not null default 0', 'next_expiry timestamp with time zone',
-    'status text not null default ''open''::text', 'updated_at timestamp with time zone not null default clock_timestamp()'],
+    'status text not null default ''open''::text', 'updated_at timestamp with time zone not null default clock_timestamp()', 'state text'],
     'columns of balance');
 SELECT results_eq($$SELECT * FROM pg_temp.columns_of('pure_account')$$, ARRAY[
     'aggregate_id text C not null', 'kind text C not null', 'status text not null default ''open''::text'], 'columns of pure_account');
@@ -38,7 +38,8 @@ SELECT results_eq($$SELECT * FROM pg_temp.columns_of('account_kind')$$, ARRAY[
     'kind text C not null', 'mode text not null default ''hybrid''::text', 'unit text not null default ''''::text',
     'min_balance bigint default 0', 'max_balance bigint', 'auto_open boolean not null default true',
     'source_of_truth text not null default ''events''::text', 'on_mismatch text not null default ''report''::text',
-    'amount_required boolean not null default false', 'reducer text', 'reducer_version integer', 'snapshot_every integer'],
+    'amount_required boolean not null default false', 'reducer text', 'reducer_version integer', 'snapshot_every integer',
+    'initial_state text', 'transitions text not null default ''open''::text', 'commuting text[]', 'merge text', 'lease_required boolean not null default false'],
     'columns of account_kind');
 SELECT results_eq($$SELECT * FROM pg_temp.columns_of('account_log')$$, ARRAY[
     'id bigint not null identity', 'aggregate_id text C not null', 'action text not null', 'reason text', 'before jsonb', 'after jsonb',
@@ -53,7 +54,7 @@ SELECT results_eq($$SELECT * FROM pg_temp.columns_of('feed_block')$$, ARRAY[
 SELECT col_is_pk('pointstore', 'feed_block', ARRAY['first_position'], 'key of feed_block');
 SELECT columns_are('pointstore', 'feed_status', ARRAY['head', 'sequenced_at', 'unsequenced', 'oldest_unsequenced', 'gaps', 'gaps_open_since', 'gaps_open_pid',
     'gaps_open_gid', 'sequencer_alive']);
-SELECT columns_are('pointstore', 'account', ARRAY['aggregate_id', 'kind', 'mode', 'unit', 'version', 'balance', 'held', 'available', 'status', 'updated_at']);
+SELECT columns_are('pointstore', 'account', ARRAY['aggregate_id', 'kind', 'mode', 'unit', 'version', 'balance', 'held', 'available', 'status', 'state', 'updated_at']);
 SELECT columns_are('pointstore', 'pg_stat_pointstore', ARRAY['database', 'appends', 'replays', 'version_conflicts', 'request_mismatches', 'insufficient_balance',
     'balance_limit', 'account_frozen', 'account_closed', 'account_missing', 'not_allowed', 'combined_batches', 'combined_events', 'avg_batch', 'avg_wait',
     'given_back', 'stats_reset']);
@@ -98,29 +99,29 @@ CREATE FUNCTION pg_temp.signature(name text) RETURNS text LANGUAGE sql AS $$
       FROM pg_proc WHERE pronamespace = 'pointstore'::regnamespace AND proname = name
 $$;
 SELECT is(pg_temp.signature(name), signature, name) FROM (VALUES
-    ('append_event', 'aggregate_id text, event_type text, amount bigint DEFAULT 0, payload jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, min_balance bigint DEFAULT NULL::bigint, occurred_at timestamp with time zone DEFAULT NULL::timestamp with time zone, kind text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb, payload_version smallint DEFAULT NULL::smallint, cause_id bigint DEFAULT NULL::bigint -> receipt'),
-    ('try_append_event', 'aggregate_id text, event_type text, amount bigint DEFAULT 0, payload jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, min_balance bigint DEFAULT NULL::bigint, occurred_at timestamp with time zone DEFAULT NULL::timestamp with time zone, kind text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb, payload_version smallint DEFAULT NULL::smallint, cause_id bigint DEFAULT NULL::bigint -> receipt'),
-    ('submit_event', 'aggregate_id text, event_type text, amount bigint DEFAULT 0, payload jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, min_balance bigint DEFAULT NULL::bigint, occurred_at timestamp with time zone DEFAULT NULL::timestamp with time zone, kind text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb, payload_version smallint DEFAULT NULL::smallint, cause_id bigint DEFAULT NULL::bigint -> receipt'),
-    ('try_submit_event', 'aggregate_id text, event_type text, amount bigint DEFAULT 0, payload jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, min_balance bigint DEFAULT NULL::bigint, occurred_at timestamp with time zone DEFAULT NULL::timestamp with time zone, kind text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb, payload_version smallint DEFAULT NULL::smallint, cause_id bigint DEFAULT NULL::bigint -> receipt'),
+    ('append_event', 'aggregate_id text, event_type text, amount bigint DEFAULT 0, payload jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, min_balance bigint DEFAULT NULL::bigint, occurred_at timestamp with time zone DEFAULT NULL::timestamp with time zone, kind text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb, payload_version smallint DEFAULT NULL::smallint, cause_id bigint DEFAULT NULL::bigint, lease_token bigint DEFAULT NULL::bigint -> receipt'),
+    ('try_append_event', 'aggregate_id text, event_type text, amount bigint DEFAULT 0, payload jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, min_balance bigint DEFAULT NULL::bigint, occurred_at timestamp with time zone DEFAULT NULL::timestamp with time zone, kind text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb, payload_version smallint DEFAULT NULL::smallint, cause_id bigint DEFAULT NULL::bigint, lease_token bigint DEFAULT NULL::bigint -> receipt'),
+    ('submit_event', 'aggregate_id text, event_type text, amount bigint DEFAULT 0, payload jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, min_balance bigint DEFAULT NULL::bigint, occurred_at timestamp with time zone DEFAULT NULL::timestamp with time zone, kind text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb, payload_version smallint DEFAULT NULL::smallint, cause_id bigint DEFAULT NULL::bigint, lease_token bigint DEFAULT NULL::bigint -> receipt'),
+    ('try_submit_event', 'aggregate_id text, event_type text, amount bigint DEFAULT 0, payload jsonb DEFAULT ''{}''::jsonb, expected_version bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, min_balance bigint DEFAULT NULL::bigint, occurred_at timestamp with time zone DEFAULT NULL::timestamp with time zone, kind text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb, payload_version smallint DEFAULT NULL::smallint, cause_id bigint DEFAULT NULL::bigint, lease_token bigint DEFAULT NULL::bigint -> receipt'),
     ('append_events', 'events jsonb, request_id text DEFAULT NULL::text, balanced boolean DEFAULT false -> SETOF receipt'),
     ('try_append_events', 'events jsonb, request_id text DEFAULT NULL::text, balanced boolean DEFAULT false -> SETOF receipt'),
-    ('hold', 'aggregate_id text, amount bigint, hold_id text DEFAULT NULL::text, expires_in interval DEFAULT ''00:15:00''::interval, payload jsonb DEFAULT ''{}''::jsonb -> receipt'),
-    ('try_hold', 'aggregate_id text, amount bigint, hold_id text DEFAULT NULL::text, expires_in interval DEFAULT ''00:15:00''::interval, payload jsonb DEFAULT ''{}''::jsonb -> receipt'),
+    ('hold', 'aggregate_id text, amount bigint, hold_id text DEFAULT NULL::text, expires_in interval DEFAULT ''00:15:00''::interval, payload jsonb DEFAULT ''{}''::jsonb, lease_token bigint DEFAULT NULL::bigint -> receipt'),
+    ('try_hold', 'aggregate_id text, amount bigint, hold_id text DEFAULT NULL::text, expires_in interval DEFAULT ''00:15:00''::interval, payload jsonb DEFAULT ''{}''::jsonb, lease_token bigint DEFAULT NULL::bigint -> receipt'),
     ('confirm_hold', 'hold_id text, amount bigint DEFAULT NULL::bigint, aggregate_id text DEFAULT NULL::text, to_id text DEFAULT NULL::text, payload jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb -> receipt'),
     ('cancel_hold', 'hold_id text, aggregate_id text DEFAULT NULL::text -> receipt'),
     ('try_confirm_hold', 'hold_id text, amount bigint DEFAULT NULL::bigint, aggregate_id text DEFAULT NULL::text, to_id text DEFAULT NULL::text, payload jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb -> receipt'),
     ('try_cancel_hold', 'hold_id text, aggregate_id text DEFAULT NULL::text -> receipt'),
-    ('transfer', 'from_id text, to_id text, amount bigint, request_id text DEFAULT NULL::text, event_type text DEFAULT ''Transferred''::text, payload jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb, kind text DEFAULT NULL::text -> SETOF receipt'),
-    ('submit_transfer', 'from_id text, to_id text, amount bigint, request_id text DEFAULT NULL::text, event_type text DEFAULT ''Transferred''::text, payload jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb, kind text DEFAULT NULL::text -> SETOF receipt'),
-    ('try_transfer', 'from_id text, to_id text, amount bigint, request_id text DEFAULT NULL::text, event_type text DEFAULT ''Transferred''::text, payload jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb, kind text DEFAULT NULL::text -> SETOF receipt'),
-    ('try_submit_transfer', 'from_id text, to_id text, amount bigint, request_id text DEFAULT NULL::text, event_type text DEFAULT ''Transferred''::text, payload jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb, kind text DEFAULT NULL::text -> SETOF receipt'),
+    ('transfer', 'from_id text, to_id text, amount bigint, request_id text DEFAULT NULL::text, event_type text DEFAULT ''Transferred''::text, payload jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb, kind text DEFAULT NULL::text, lease_token bigint DEFAULT NULL::bigint -> SETOF receipt'),
+    ('submit_transfer', 'from_id text, to_id text, amount bigint, request_id text DEFAULT NULL::text, event_type text DEFAULT ''Transferred''::text, payload jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb, kind text DEFAULT NULL::text, lease_token bigint DEFAULT NULL::bigint -> SETOF receipt'),
+    ('try_transfer', 'from_id text, to_id text, amount bigint, request_id text DEFAULT NULL::text, event_type text DEFAULT ''Transferred''::text, payload jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb, kind text DEFAULT NULL::text, lease_token bigint DEFAULT NULL::bigint -> SETOF receipt'),
+    ('try_submit_transfer', 'from_id text, to_id text, amount bigint, request_id text DEFAULT NULL::text, event_type text DEFAULT ''Transferred''::text, payload jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb, kind text DEFAULT NULL::text, lease_token bigint DEFAULT NULL::bigint -> SETOF receipt'),
     ('reverse_event', 'aggregate_id text, version bigint, amount bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, allow_debt boolean DEFAULT false -> SETOF receipt'),
     ('try_reverse_event', 'aggregate_id text, version bigint, amount bigint DEFAULT NULL::bigint, request_id text DEFAULT NULL::text, allow_debt boolean DEFAULT false -> SETOF receipt'),
     ('open_account', 'aggregate_id text, kind text DEFAULT ''default''::text -> void'),
     ('close_account', 'aggregate_id text, reason text DEFAULT NULL::text -> void'),
     ('freeze_account', 'aggregate_id text, reason text -> void'),
     ('unfreeze_account', 'aggregate_id text, reason text -> void'),
-    ('set_kind', 'aggregate_id text, kind text, reason text DEFAULT NULL::text -> void'),
+    ('set_kind', 'aggregate_id text, kind text, reason text DEFAULT NULL::text, new_state text DEFAULT NULL::text -> void'),
     ('get_balance', 'aggregate_id text -> SETOF account_state'),
     ('balance_at', 'aggregate_id text, at timestamp with time zone -> bigint'),
     ('balance_as_of', 'aggregate_id text, version bigint -> bigint'),
@@ -149,7 +150,7 @@ SELECT results_eq($$SELECT * FROM pg_temp.type_of('receipt')$$, ARRAY[
     'created_at timestamp with time zone'], 'columns of a receipt');
 SELECT results_eq($$SELECT * FROM pg_temp.type_of('account_state')$$, ARRAY[
     'aggregate_id text', 'kind text', 'mode text', 'unit text', 'version bigint', 'balance bigint', 'held bigint', 'available bigint',
-    'status text', 'updated_at timestamp with time zone'], 'columns of an account''s state');
+    'status text', 'state text', 'updated_at timestamp with time zone'], 'columns of an account''s state');
 SELECT results_eq($$SELECT attname::text COLLATE "default" || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute
                      WHERE attrelid = 'pointstore.account'::regclass AND attnum > 0 ORDER BY attnum$$,
                   $$SELECT * FROM pg_temp.type_of('account_state')$$, 'the view account has the same');

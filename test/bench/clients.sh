@@ -13,19 +13,19 @@ measure_clients()
 {
 	local clients
 	for clients in $client_numbers; do
-		measure_callers "uniform, $clients" "$clients" "$accounts"
-		measure_callers "Zipf, $clients" "$clients" "$accounts" zipfian
-		measure_callers "one hot account, $clients" "$clients" 1
+		measure_all_callers "uniform, $clients" "$clients" "$accounts"
+		measure_all_callers "Zipf, $clients" "$clients" "$accounts" zipfian
+		measure_all_callers "one hot account, $clients" "$clients" 1
 	done
 	[[ " $client_numbers " == *' 64 '* ]] || return 0
 	use_slow_disk
-	measure_callers 'uniform, 64, 1 ms disk' 64 "$accounts"
-	measure_callers 'one hot account, 64, 1 ms disk' 64 1
+	measure_all_callers 'uniform, 64, 1 ms disk' 64 "$accounts"
+	measure_all_callers 'one hot account, 64, 1 ms disk' 64 1
 	use_own_disk
 }
 
-# measure_callers WORKLOAD CLIENTS ACCOUNTS [zipfian]
-measure_callers()
+# measure_all_callers WORKLOAD CLIENTS ACCOUNTS [zipfian]
+measure_all_callers()
 {
 	local round caller
 	progress "clients: $1"

@@ -8,20 +8,23 @@
 # Of the feed, in a store of 200,000 events: a claim of 100 and its ack, a run of sequence_feed() over 100 new events (that
 # function alone), a page of 1,000 at the beginning and at the end, and the last 1,000 events by a range scan of (id).
 
-instructed=(${BENCH_INSTRUCTED:-append_event update lock transfer double_entry feed})
+instructed=(${BENCH_INSTRUCTED:-append_event update lock transfer double_entry feed callers})
 
 measure_instructions()
 {
 	local round contender
 	command -v valgrind >/dev/null || fail 'the part instructions needs valgrind'
 	[[ -n $(run_sql -c "SELECT to_regclass('rival.party')") ]] || run_sql -v accounts="$accounts" -f "$bench/rival_transfer.sql" >/dev/null
-	prepare_feed_instructions
+	[[ " ${instructed[*]} " != *' feed '* ]] || prepare_feed_instructions
+	[[ " ${instructed[*]} " != *' callers '* ]] || prepare_callers
 	start_under_callgrind
 	for ((round = 1; round <= rounds; round++)); do
 		progress "instructions, round $round"
 		for contender in $(in_turn "$round" "${instructed[@]}"); do
 			if [[ $contender == feed ]]; then
 				calls=20 measure_feed_instructions "$round"
+			elif [[ $contender == callers ]]; then
+				calls=100 measure_caller_instructions "$round"
 			else
 				calls=100 record_instructions instructions "$contender" "$round" "$contender"
 			fi

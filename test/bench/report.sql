@@ -44,7 +44,7 @@ SELECT substring(s.workload FROM 10) AS "accounts, clients", s.contender,
 SELECT s.workload, s.contender, s.unit, s.runs,
        to_char(s.median, f.format) AS median, to_char(s.min, f.format) AS min, to_char(s.max, f.format) AS max,
        (SELECT string_agg(to_char(r.ratio, 'FM990.00') || ' x ' || r.against, ', ' ORDER BY y.n)
-          FROM unnest(ARRAY['update', 'lock', 'floor', 'append_event', 'copy_update', 'many', 'ten', 'ten_thousand', 'G', 'G + W', 'full', 'undisturbed', 'double_entry', 'two_appends', 'append_unheld', 'unsequenced', 'nobody', 'claim', 'queue', 'notify', 'replayed', 'beginning', 'range scan, 1,000 at the end']) WITH ORDINALITY y(contender, n)
+          FROM unnest(ARRAY['update', 'lock', 'floor', 'append_event', 'copy_update', 'many', 'ten', 'ten_thousand', 'G', 'G + W', 'full', 'undisturbed', 'double_entry', 'two_appends', 'append_unheld', 'unsequenced', 'nobody', 'claim', 'queue', 'notify', 'replayed', 'beginning', 'range scan, 1,000 at the end', 'append_plain', 'append_own', 'advisory_lock', 'like_append', 'like_update', 'redis']) WITH ORDINALITY y(contender, n)
           JOIN ratio r ON (r.workload, r.contender, r.unit, r.against) = (s.workload, s.contender, s.unit, y.contender)) AS ratios
   FROM summary s, LATERAL (SELECT CASE WHEN s.median >= 1000 THEN 'FM99,999,990' WHEN s.median < 10 THEN 'FM990.000' ELSE 'FM999,990.0' END) f(format)
  WHERE s.workload NOT LIKE 'clients: %' OR s.unit IN ('WAL bytes/event', 'updates of the row/event')
@@ -53,7 +53,9 @@ SELECT s.workload, s.contender, s.unit, s.runs,
                                'first, watched', 'full, watched', 'incremental', 'tenth of the history', 'full', 'G', 'W', 'G + W',
                                'disturbed', 'undisturbed', 'full run meanwhile',
                                'sequenced', 'unsequenced', 'nobody', 'claim', 'wait_for_feed', 'claim_16_slots', 'read_feed', 'read_feed_1000', 'projection', 'queue', 'notify', 'poll_by_xmin',
-                               'trigger', 'trigger_spread', 'snapshot', 'snapshot_99', 'replayed', 'beginning', 'end'], s.contender);
+                               'trigger', 'trigger_spread', 'snapshot', 'snapshot_99', 'replayed', 'beginning', 'end',
+                               'append_ten', 'append_plain', 'append_leased', 'append_own', 'acquire_release', 'two_appends', 'wait_for_lease', 'advisory_lock',
+                               'like_submit', 'like_append', 'like_update', 'redis'], s.contender);
 
 \echo 'contenders: append_event, submit_event, append_events, COPY = pointstore; update = hand-written PL/pgSQL, conditional UPDATE; lock = the same with SELECT FOR UPDATE;'
 \echo '            optimistic = the same with versions and a retry loop; double_entry = a transfer in hand-written PL/pgSQL, SELECT FOR UPDATE of both accounts;'
@@ -71,6 +73,9 @@ SELECT '              ' || substring(pg_get_indexdef(indexrelid) FROM 'btree (.*
 \echo '            notify = NOTIFY by a trigger and who listens; poll_by_xmin = by id up to where all transactions have ended, every 5 ms; trigger = a row for each day, counted by a'
 \echo '            trigger FOR EACH ROW, trigger_spread = 64 rows for each day; snapshot, snapshot_99 = aggregate_state 50 and 99 events after a snapshot, replayed = without one;'
 \echo '            beginning, end = of the time in which a transaction that does nothing keeps old row versions, a tenth of it each'
+\echo '            append_ten = on a kind with ten transitions, append_plain = with none; append_leased = with the token of a lease on the account, append_own = without, an account for each client;'
+\echo '            acquire_release = a lease of its own acquired and released, two transactions, as two_appends; advisory_lock = pg_advisory_lock and unlock, which no crash would leave a trace of;'
+\echo '            like_submit, like_append = an event for each like; like_update = UPDATE … SET v = v + 1 of one row; redis = INCR, appendfsync always, redis-benchmark, no pipelining'
 \echo 'CPU:        user and system time of the postmaster and its children, workers among them, ended ones too, from /proc before and after a run; pgbench is not of them;'
 \echo '            for each 1,000 transactions of clients: one event each, of transfers and holds two'
 \echo 'bytes:      WAL = how far pg_current_wal_insert_lsn() moved; table and indexes = pg_total_relation_size over the rows, opening events included'
@@ -137,7 +142,14 @@ SELECT t.target || coalesce(substring(s.workload FROM ', [0-9]+ accounts$'), '')
         (52, 'catching up, projection that counts by day', 'catching up', 'projection', 'events/s', null, true, 100000),
         (53, 'group at the end, row versions kept', 'row versions kept % s, 16 slots, 8 members', 'end', 'events/s', 'beginning', true, 0.8),
         (54, 'aggregate_state replayed, to that by snapshots', 'aggregate_state, 10,000 events, snapshots every 100', 'replayed', 'ms, median', 'snapshot', true, 30),
-        (55, 'page of 1,000 at the end of 200,000, instructions', 'instructions, feed', 'read_feed, 1,000 at the end', 'instructions/call', 'read_feed, 1,000 at the beginning', false, 1.1)
+        (55, 'page of 1,000 at the end of 200,000, instructions', 'instructions, feed', 'read_feed, 1,000 at the end', 'instructions/call', 'read_feed, 1,000 at the beginning', false, 1.1),
+        (56, 'append with ten transitions in 1.05 times the time', 'ten transitions, 8 clients', 'append_ten', 'tps', 'append_plain', true, 0.95),
+        (57, 'append that checks a lease in 1.2 times the time', 'a lease checked, 8 clients', 'append_leased', 'tps', 'append_own', true, 0.83),
+        (58, 'acquire and release, of two appends', 'acquire and release, 8 clients', 'acquire_release', 'tps', 'two_appends', true, 0.5),
+        (59, '64 callers on one lease, turns of a caller', '64 callers, one lease', 'wait_for_lease', 'fewest/most of a caller', null, true, 0.9),
+        (60, 'append with ten transitions, instructions', 'instructions, callers', 'append_ten', 'instructions/call', 'append_plain', false, 1.05),
+        (61, 'append that checks a lease, instructions', 'instructions, callers', 'append_leased', 'instructions/call', 'append_own', false, 1.2),
+        (62, 'acquire and release, instructions of two appends', 'instructions, callers', 'acquire_release', 'instructions/call', 'two_appends', false, 2)
        ) t(n, target, workload, contender, unit, against, at_least, bound)
   JOIN summary s ON s.workload LIKE t.workload AND (s.contender, s.unit) = (t.contender, t.unit)
   LEFT JOIN ratio r ON (r.workload, r.contender, r.unit, r.against) = (s.workload, s.contender, s.unit, t.against),

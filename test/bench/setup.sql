@@ -35,8 +35,8 @@ BEGIN
         (SELECT aggregate_id, count(*) AS n, max(version) AS last, sum(amount) AS total,
                 max(ARRAY[version, balance_after]) AS newest
            FROM %s GROUP BY aggregate_id) e USING (aggregate_id)
-         WHERE b.version IS DISTINCT FROM e.n OR e.last IS DISTINCT FROM e.n
-            OR b.balance IS DISTINCT FROM e.total OR e.newest[2] IS DISTINCT FROM e.total', balance, events)
+         WHERE b.version IS DISTINCT FROM coalesce(e.n, 0) OR e.last IS DISTINCT FROM e.n
+            OR b.balance IS DISTINCT FROM coalesce(e.total, 0) OR e.newest[2] IS DISTINCT FROM e.total', balance, events)
        INTO faults;
     RETURN faults;
 END

@@ -54,6 +54,11 @@ require_packages()
 		/usr/bin/python3 -c 'import psycopg_pool' 2>/dev/null || missing+=(python3-psycopg-pool)
 		/usr/bin/python3 -c 'import psycopg2' 2>/dev/null || missing+=(python3-psycopg2)
 		/usr/bin/python3 -c 'import sqlalchemy' 2>/dev/null || missing+=(python3-sqlalchemy)
+		# the shop in a browser, with letters for Korean
+		command -v chromium >/dev/null || missing+=(chromium)
+		[[ -n $(fc-list :lang=ko 2>/dev/null) ]] || missing+=(fontconfig fonts-nanum)
+	fi
+	if [[ " $* " = *' examples '* || " $* " = *' web '* ]]; then
 		command -v npm >/dev/null || missing+=(nodejs npm)
 		command -v javac >/dev/null || missing+=(default-jdk-headless)
 		[[ -e /usr/share/java/postgresql.jar ]] || missing+=(libpostgresql-jdbc-java)

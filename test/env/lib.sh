@@ -54,18 +54,19 @@ require_packages()
 		/usr/bin/python3 -c 'import psycopg_pool' 2>/dev/null || missing+=(python3-psycopg-pool)
 		/usr/bin/python3 -c 'import psycopg2' 2>/dev/null || missing+=(python3-psycopg2)
 		/usr/bin/python3 -c 'import sqlalchemy' 2>/dev/null || missing+=(python3-sqlalchemy)
-		# the shop in a browser, with letters for Korean
-		command -v chromium >/dev/null || missing+=(chromium)
-		[[ -n $(fc-list :lang=ko 2>/dev/null) ]] || missing+=(fontconfig fonts-nanum)
-	fi
-	if [[ " $* " = *' examples '* || " $* " = *' web '* ]]; then
-		command -v npm >/dev/null || missing+=(nodejs npm)
+		[[ -x /usr/sbin/pgbouncer ]] || missing+=(pgbouncer)
 		command -v javac >/dev/null || missing+=(default-jdk-headless)
 		[[ -e /usr/share/java/postgresql.jar ]] || missing+=(libpostgresql-jdbc-java)
 		[[ -e /usr/share/java/eclipselink.jar ]] || missing+=(libeclipselink-java)
 		[[ -e /usr/share/java/hibernate-core.jar ]] || missing+=(libhibernate3-java)
 		[[ -e /usr/share/java/javassist.jar ]] || missing+=(libjavassist-java)
 		[[ -e /usr/share/java/spring3-jdbc.jar ]] || missing+=(libspring-jdbc-java)
+		# the shop in a browser, with letters for Korean
+		command -v chromium >/dev/null || missing+=(chromium)
+		[[ -n $(fc-list :lang=ko 2>/dev/null) ]] || missing+=(fontconfig fonts-nanum)
+	fi
+	if [[ " $* " = *' examples '* || " $* " = *' web '* ]]; then
+		command -v npm >/dev/null || missing+=(nodejs npm)
 	fi
 	((${#missing[@]} > 0)) || return 0
 	if ((EUID != 0)) || ! command -v apt-get >/dev/null; then

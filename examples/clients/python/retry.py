@@ -8,8 +8,8 @@ import random
 import re
 import time
 
-NOTHING_WRITTEN = re.compile('40001|40P01|55P03|57P03|53...')       # serialization, deadlock, lock timeout, starting, out of room
-UNKNOWN = re.compile('08...|57P01|57P02|57P05|57014')               # connection, shut down, crashed, idle, cancelled or timed out
+NOTHING_WRITTEN = re.compile('40001|40P01|55P03|57P03')             # serialization, deadlock, lock timeout, starting up
+UNKNOWN = re.compile('08...|53...|57P01|57P02|57P05|57014')         # connection, out of room, shut down, crashed, idle, cancelled or timed out
 STALE = re.compile('PS001|PS010')                                   # decided on what is no longer so: for who reads again
 
 

@@ -7,8 +7,8 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
-# autocommit: what is to be a transaction says so. Behind a pooler that shares sessions, PgBouncer before 1.21 at least: prepare_threshold=None
-pool = ConnectionPool(min_size=0, max_size=10, kwargs={'autocommit': True, 'row_factory': dict_row})
+# autocommit: what is to be a transaction says so. prepare_threshold: for PgBouncer before 1.21; leave it out where there is none
+pool = ConnectionPool(min_size=0, max_size=10, kwargs={'autocommit': True, 'row_factory': dict_row, 'prepare_threshold': None})
 
 
 def submit(account, event_type, amount, request_id=None):

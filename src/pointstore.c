@@ -18,6 +18,7 @@
 #include "account/by_hand.h"
 #include "account/kind.h"
 #include "account/pair.h"
+#include "append/merge.h"
 #include "append/write.h"
 #include "feed/blame.h"
 #include "feed/check.h"
@@ -28,6 +29,7 @@
 #include "feed/sequencer.h"
 #include "feed/signal.h"
 #include "feed/snapshotter.h"
+#include "feed/upcast.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/owner.h"
@@ -61,6 +63,7 @@ _PG_init(void)
 {
 	pointstore_by_hand_init();
 	pointstore_identity_init();
+	pointstore_merge_init(pointstore_upcast_columns_of);
 	pointstore_queue_init();
 	pointstore_combiner_init();
 	pointstore_reconcile_init();

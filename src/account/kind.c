@@ -11,7 +11,9 @@
 #include "postgres.h"
 
 #include "access/tableam.h"
+#include "catalog/pg_type.h"
 #include "nodes/pg_list.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -25,6 +27,7 @@ static List *kinds = NIL;		/* read in this transaction */
 static uint64 kinds_generation = 0; /* of which they are */
 
 static Kind *find_kind(text *name);
+static List *texts_of(Datum array);
 static void fill_kind(Kind *kind, TupleTableSlot *row);
 
 /*
@@ -83,6 +86,7 @@ static void
 fill_kind(Kind *kind, TupleTableSlot *row)
 {
 	const AttrNumber *att = pointstore_store()->table[TABLE_ACCOUNT_KIND].att;
+	Datum		value;
 	bool		isnull;
 
 	kind->name = DatumGetTextPCopy(slot_getattr(row, att[KIND_KIND], &isnull));
@@ -94,6 +98,27 @@ fill_kind(Kind *kind, TupleTableSlot *row)
 	kind->has_floor = !isnull;
 	kind->ceiling = DatumGetInt64(slot_getattr(row, att[KIND_MAX_BALANCE], &isnull));
 	kind->has_ceiling = !isnull;
+	value = slot_getattr(row, att[KIND_COMMUTING], &isnull);
+	kind->commuting = isnull ? NIL : texts_of(value);
+	value = slot_getattr(row, att[KIND_MERGE], &isnull);
+	kind->merge = isnull ? NULL : DatumGetTextPCopy(value);
+}
+
+/* The elements of an array of text that are not null. */
+static List *
+texts_of(Datum array)
+{
+	List	   *texts = NIL;
+	Datum	   *values;
+	bool	   *nulls;
+	int			n;
+	int			i;
+
+	deconstruct_array(DatumGetArrayTypePCopy(array), TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
+	for (i = 0; i < n; i++)
+		if (!nulls[i])
+			texts = lappend(texts, DatumGetTextPP(values[i]));
+	return texts;
 }
 
 /* The kind of that name; 22023 when there is none. */

@@ -8,6 +8,8 @@
 #ifndef POINTSTORE_KIND_H
 #define POINTSTORE_KIND_H
 
+#include "nodes/pg_list.h"
+
 #include "ground/compat.h"
 
 typedef struct Kind
@@ -21,6 +23,8 @@ typedef struct Kind
 	bool		has_ceiling;
 	int64		floor;
 	int64		ceiling;
+	List	   *commuting;		/* of text: event types */
+	text	   *merge;			/* null: none */
 } Kind;
 
 extern const Kind *pointstore_read_kind(text *name);

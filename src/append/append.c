@@ -43,6 +43,7 @@
 #include "append/condition.h"
 #include "append/decide.h"
 #include "append/judge.h"
+#include "append/merge.h"
 #include "append/propose.h"
 #include "append/receipt.h"
 #include "append/refusal.h"
@@ -79,11 +80,13 @@ static void lock_existing(BatchWork *work);
 static bool open_missing(const BatchWork *work, Account *account, Snapshot snapshot);
 static Attempt judge_batch(BatchWork *work, Snapshot snapshot);
 static Attempt judge_request(BatchWork *work, BatchEvent *events, HTAB *requests, Snapshot snapshot);
+static Attempt judge_as_new(BatchWork *work, BatchEvent *events, Snapshot snapshot, BatchEvent **refused);
 static bool is_busy(const Batch *batch, const BatchEvent *events);
 static Attempt put_off(BatchEvent *events);
 static bool find_request(BatchEvent *events, Snapshot snapshot);
 static Attempt judge_events(BatchWork *work, BatchEvent *events, Snapshot snapshot, BatchEvent **refused);
-static Attempt judge_event(Batch *batch, BatchEvent *event, Snapshot snapshot);
+static Attempt judge_event(BatchWork *work, BatchEvent *event, Snapshot snapshot);
+static bool may_merge(const BatchWork *work, const BatchEvent *event);
 static BatchEvent *find_refused(BatchEvent *events);
 static BatchEvent *find_other_unit(BatchEvent *events);
 static void refuse_request(Batch *batch, BatchEvent *events, const BatchEvent *refused);
@@ -203,6 +206,7 @@ pointstore_append(Batch *batch)
 	BatchWork	work;
 	Attempt		result;
 
+	pointstore_refuse_in_merge();
 	error_context_stack = &context;
 	pointstore_act_as_owner_plainly(&scope);
 	begin_work(&work, batch);
@@ -351,6 +355,7 @@ attempt(BatchWork *work, bool lock)
 	int			i;
 
 	pointstore_read_conditions(work);
+	work->locked = lock || batch->independent;
 	result = judge_batch(work, snapshot);
 	if (result != ATTEMPT_AGAIN_FRESH)
 		pointstore_judge_conditions(work);
@@ -527,10 +532,25 @@ judge_request(BatchWork *work, BatchEvent *events, HTAB *requests, Snapshot snap
 				return put_off(events);
 			if (find_request(events, snapshot))
 				refused = find_refused(events);
+			else if (batch->independent && refused->decision->outcome == OUTCOME_VERSION_CONFLICT)
+				result = judge_as_new(work, events, snapshot, &refused);
 		}
 	}
 	if (refused != NULL)
 		refuse_request(batch, events, refused);
+	return result;
+}
+
+/* The rules once more, for a request that has turned out to be new: now it may merge. */
+static Attempt
+judge_as_new(BatchWork *work, BatchEvent *events, Snapshot snapshot, BatchEvent **refused)
+{
+	Attempt		result;
+
+	work->batch->assume_new = false;
+	*refused = NULL;
+	result = judge_events(work, events, snapshot, refused);
+	work->batch->assume_new = true;
 	return result;
 }
 
@@ -597,7 +617,7 @@ judge_events(BatchWork *work, BatchEvent *events, Snapshot snapshot, BatchEvent 
 		CHECK_FOR_INTERRUPTS();
 		if (before != NULL)
 			before[i] = *events[i].account;
-		result = judge_event(work->batch, &events[i], snapshot);
+		result = judge_event(work, &events[i], snapshot);
 		if (result == ATTEMPT_DONE && events[i].decision->outcome > OUTCOME_REPLAYED)
 			*refused = &events[i];
 	}
@@ -613,12 +633,14 @@ judge_events(BatchWork *work, BatchEvent *events, Snapshot snapshot, BatchEvent 
 
 /* Proposes an event, where it depends on its account, and judges it. */
 static Attempt
-judge_event(Batch *batch, BatchEvent *event, Snapshot snapshot)
+judge_event(BatchWork *work, BatchEvent *event, Snapshot snapshot)
 {
+	Batch	   *batch = work->batch;
 	Proposing	proposing = PROPOSING_DONE;
 
 	batch->current = event->proposal;
 	memset(event->decision, 0, sizeof(Decision));
+	pointstore_unmerge(event->proposal);
 	if (event->proposal->propose != NULL)
 		proposing = event->proposal->propose(event, snapshot);
 	if (proposing == PROPOSING_AGAIN)
@@ -627,7 +649,16 @@ judge_event(Batch *batch, BatchEvent *event, Snapshot snapshot)
 		pointstore_decide(event->proposal, event->decision, event->account);
 	else if (event->decision->outcome > OUTCOME_REPLAYED)
 		pointstore_report_account(event->decision, event->account);
+	if (event->decision->outcome == OUTCOME_VERSION_CONFLICT && may_merge(work, event))
+		pointstore_merge(event, work->first[event->account - work->accounts], batch->independent);
 	return ATTEMPT_DONE;
+}
+
+/* Not before it is certain that the account stands, and that the request is new. */
+static bool
+may_merge(const BatchWork *work, const BatchEvent *event)
+{
+	return work->locked && (!work->batch->assume_new || event->proposal->request_id == NULL);
 }
 
 /* Of accounts that count different things: the first event of another unit than the first one's, refused. */

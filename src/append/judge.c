@@ -119,7 +119,7 @@ check_kind(const ProposedEvent *event, const Account *account, const Kind *named
 static Outcome
 check_version(const ProposedEvent *event, const Account *account)
 {
-	return event->has_expected && event->expected_version != account->version ?
+	return event->has_expected && !event->is_merged && event->expected_version != account->version ?
 		OUTCOME_VERSION_CONFLICT : OUTCOME_APPENDED;
 }
 

@@ -37,7 +37,9 @@ typedef enum Outcome
 	OUTCOME_CHANGE_WAITS,		/* a change by hand, for its other half */
 	OUTCOME_WITHDRAWN,			/* with another event of its request, which was refused */
 	/* undecided: another has locked the account or applies the request, nothing was written */
-	OUTCOME_BUSY
+	OUTCOME_BUSY,
+	/* the same: its caller is to append it by itself */
+	OUTCOME_LEFT
 } Outcome;
 
 #define OUTCOME_LAST_REFUSAL OUTCOME_HOLD_NOT_OPEN
@@ -69,6 +71,7 @@ typedef struct Decision
 	TimestampTz created_at;
 	XLogRecPtr	durable;		/* replayed: what is awaited before it is told; invalid: nothing */
 	bool		by_this_batch;	/* appended, or replayed from what was appended, by the batch itself */
+	bool		is_merged;		/* appended, though its expected_version was stale */
 	bool		is_recalled;	/* a condition of a replay, which was not judged */
 	bool		account_busy;	/* busy, because of its account */
 	bool		account_unknown;	/* a refusal that knows nothing of its account */

@@ -66,6 +66,7 @@ pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event)
 	event->cause_id = event->has_cause ? PG_GETARG_INT64(11) : 0;
 	event->has_lease_token = !PG_ARGISNULL(12);
 	event->lease_token = event->has_lease_token ? PG_GETARG_INT64(12) : 0;
+	event->may_merge = true;
 	pointstore_check_event(event);
 	check_cause(event);
 }
@@ -89,6 +90,20 @@ pointstore_check_event(const ProposedEvent *event)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("event type \"%s\" is reserved", pointstore_cstring(event->event_type))));
+	pointstore_check_metadata(event->metadata);
+}
+
+/* What the store itself writes there is not the callers' to give: 22023. */
+void
+pointstore_check_metadata(Jsonb *metadata)
+{
+	JsonbValue	value;
+
+	if (metadata != NULL && JB_ROOT_IS_OBJECT(metadata) &&
+		getKeyJsonValueFromContainer(&metadata->root, PROPOSED_KEY, strlen(PROPOSED_KEY), &value) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key \"%s\" of metadata is reserved", PROPOSED_KEY)));
 }
 
 static void
@@ -266,6 +281,7 @@ read_element(ProposedEvent *event, JsonbValue *element)
 				 errmsg("%s must not be null", event->aggregate_id == NULL ? "aggregate_id" : "event_type")));
 	if (event->payload == NULL)
 		event->payload = pointstore_empty_payload();
+	event->may_merge = true;
 	pointstore_check_event(event);
 	check_cause(event);
 }
@@ -352,6 +368,43 @@ read_key(ProposedEvent *event, const char *key, JsonbValue *value)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown key \"%s\" in an element of events", key)));
+}
+
+/* Changes an event by what a merge function has returned: 22004, 22023, 22003. */
+void
+pointstore_read_changes(ProposedEvent *event, Jsonb *changes, const char *function)
+{
+	static const char *const keys[] = {"event_type", "amount", "payload", "metadata", "payload_version"};
+	JsonbIterator *iterator = JsonbIteratorInit(&changes->root);
+	JsonbIteratorToken token;
+	JsonbValue	key;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+	{
+		int			place;
+		char	   *name;
+
+		if (token != WJB_KEY)
+			continue;
+		name = pnstrdup(key.val.string.val, key.val.string.len);
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		place = pointstore_place(cstring_to_text(name), keys, lengthof(keys));
+		if (place < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("merge function %s returned an event with key \"%s\"", function, name),
+					 errdetail("The keys are event_type, amount, payload, metadata and payload_version.")));
+		if (place < 2 && value.type == jbvNull)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("merge function %s returned an event whose %s is null", function, name)));
+		read_key(event, name, &value);
+	}
+	if (event->payload == NULL)
+		event->payload = pointstore_empty_payload();
+	pointstore_check_event(event);
+	check_cause(event);
 }
 
 static bool

@@ -17,6 +17,9 @@
 
 struct BatchEvent;
 
+/* Key of an event's metadata that is the store's: what was proposed (proposed.c). */
+#define PROPOSED_KEY "pointstore.proposed"
+
 /* What propose() has come to. */
 typedef enum Proposing
 {
@@ -55,6 +58,8 @@ typedef struct ProposedEvent
 	bool		any_floor;		/* passes below the floor */
 	bool		any_status;		/* passes on a frozen account */
 	bool		kind_opens;		/* the kind is that of an account which it opens, no other's */
+	bool		may_merge;		/* where its expected_version is stale */
+	bool		is_merged;		/* expected_version was stale, and does not count any more */
 	bool		is_check;		/* no event: a condition (condition.c) */
 	bool		is_linked;		/* has its leg also without a request_id, and the first leg as its cause */
 	int16		leg;
@@ -65,13 +70,16 @@ typedef struct ProposedEvent
 	Hold	   *hold;			/* whose step it is: its row is written with it */
 	Proposing	(*propose) (struct BatchEvent *event, Snapshot snapshot);
 	void	   *propose_arg;
+	const struct ProposedEvent *proposed;	/* null, or what it was before a function of the user's has merged it */
 } ProposedEvent;
 
 extern void pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event);
+extern void pointstore_check_metadata(Jsonb *metadata);
 extern void pointstore_check_event(const ProposedEvent *event);
 extern void pointstore_make_request(ProposedEvent *events, int n, text *request_id);
 extern void pointstore_link_legs(ProposedEvent *events, int n);
 extern ProposedEvent *pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced, int *nchecks);
+extern void pointstore_read_changes(ProposedEvent *event, Jsonb *changes, const char *function);
 extern void pointstore_element_context(void *arg);
 extern int	pointstore_payload_version(const ProposedEvent *event);
 

@@ -96,7 +96,7 @@ receipt(const ProposedEvent *event, const Decision *decision, TupleDesc desc)
 	Datum		values[7];
 	bool		nulls[7] = {0};
 
-	values[0] = CStringGetTextDatum(checked ? "checked" : outcome_names[decision->outcome]);
+	values[0] = CStringGetTextDatum(checked ? "checked" : decision->is_merged ? "merged" : outcome_names[decision->outcome]);
 	values[1] = PointerGetDatum(event->aggregate_id);
 	values[2] = Int64GetDatum(decision->version);
 	values[3] = Int64GetDatum(decision->balance);

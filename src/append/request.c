@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "append/batch.h"
+#include "append/proposed.h"
 #include "append/refusal.h"
 #include "append/request.h"
 #include "ground/name.h"
@@ -120,6 +121,7 @@ compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, Tup
 	ProposedEvent first = {0};
 	ProposedEvent *event;
 	Decision   *decision;
+	Datum		metadata;
 	bool		isnull;
 
 	first.leg = DatumGetInt16(slot_getattr(stored, att[EV_LEG], &isnull));
@@ -134,8 +136,11 @@ compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, Tup
 	first.occurred_at = DatumGetTimestampTz(slot_getattr(stored, att[EV_OCCURRED_AT], &isnull));
 	first.payload_version = DatumGetInt16(slot_getattr(stored, att[EV_PAYLOAD_VERSION], &isnull));
 	first.has_payload_version = !isnull;
+	metadata = slot_getattr(stored, att[EV_METADATA], &isnull);
+	if (!isnull)
+		pointstore_recall_proposed(&first, DatumGetJsonbP(metadata));
 	decision->applied_version = DatumGetInt64(slot_getattr(stored, att[EV_VERSION], &isnull));
-	compare(event, decision, &first);
+	compare(pointstore_as_proposed(event), decision, &first);
 	if (event->any_amount)
 		event->amount = first.amount;
 	decision->version = decision->applied_version;
@@ -256,7 +261,7 @@ pointstore_seen_in_batch(BatchEvent *events, HTAB *requests)
 	}
 	for (i = 0; i <= Min(followers, entry->events->proposal->followers); i++)
 	{
-		compare(events[i].proposal, events[i].decision, entry->events[i].proposal);
+		compare(pointstore_as_proposed(events[i].proposal), events[i].decision, pointstore_as_proposed(entry->events[i].proposal));
 		events[i].decision->applied_version = entry->events[i].decision->version;
 		events[i].same_as = events[i].decision->mismatch ? NULL : &entry->events[i];
 	}

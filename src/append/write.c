@@ -31,6 +31,7 @@
 #include "append/batch.h"
 #include "append/decide.h"
 #include "append/judge.h"
+#include "append/merge.h"
 #include "append/receipt.h"
 #include "append/refusal.h"
 #include "append/request.h"
@@ -61,7 +62,7 @@ static Attempt write_events(BatchWork *work, RowWriter *writer);
 static Attempt claim(BatchWork *work, RowWriter *writer, Account *account);
 static RowOutcome write_claim(RowWriter *writer, const BatchEvent *event, int keys);
 static bool judge_again(BatchWork *work, Account *account);
-static void judge_event_again(BatchEvent *event, Account *account, Snapshot snapshot);
+static void judge_event_again(BatchEvent *event, BatchEvent *first, Snapshot snapshot);
 static void refuse_triggered_change(const Account *account);
 static void write_hold(RowWriter *writer, const BatchEvent *event);
 pg_noreturn static void refuse_overtaken(const ProposedEvent *event);
@@ -445,7 +446,7 @@ write_claim(RowWriter *writer, const BatchEvent *event, int keys)
  * Judges the events of one pure account again, from its newest last event, after the
  * batch, which stands or falls as one, has begun to be written: what is refused now is an error.
  * Ids that are below that last event's are drawn anew. False: one of them is a written event's
- * cause, which has the old one; or the account counts something else now, where that matters.
+ * cause, which has the old one; or the account counts something else now, or a merged event another amount, where that matters.
  */
 static bool
 judge_again(BatchWork *work, Account *account)
@@ -454,6 +455,7 @@ judge_again(BatchWork *work, Account *account)
 	Batch	   *batch = work->batch;
 	Account		before = *account;
 	BatchEvent *event;
+	int64		amount;
 	bool		done = true;
 
 	/* with its row: what was in the way may have been a change of status or kind */
@@ -471,11 +473,13 @@ judge_again(BatchWork *work, Account *account)
 		if (event->decision->outcome != OUTCOME_APPENDED)
 			continue;
 		batch->current = event->proposal;
-		judge_event_again(event, account, snapshot);
+		amount = event->proposal->amount;
+		judge_event_again(event, work->first[account - work->accounts], snapshot);
+		done = !batch->balanced || event->proposal->amount == amount;
 		if (event->decision->id <= account->last_id)
 		{
 			event->decision->id = pointstore_draw_id(account);
-			done = !event->proposal->is_linked || event->proposal->leg > 0 || renew_cause(event);
+			done &= !event->proposal->is_linked || event->proposal->leg > 0 || renew_cause(event);
 		}
 		account->last_id = event->decision->id;
 	}
@@ -485,8 +489,9 @@ judge_again(BatchWork *work, Account *account)
 
 /* The event keeps its id and, unless the account has moved on since, its time. */
 static void
-judge_event_again(BatchEvent *event, Account *account, Snapshot snapshot)
+judge_event_again(BatchEvent *event, BatchEvent *first, Snapshot snapshot)
 {
+	Account    *account = event->account;
 	ProposedEvent *proposal = event->proposal;
 	Decision   *decision = event->decision;
 	Decision	before = *decision;
@@ -498,8 +503,11 @@ judge_event_again(BatchEvent *event, Account *account, Snapshot snapshot)
 				 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(proposal->request_id)),
 				 errhint("Repeat the call to see what it has written.")));
 	memset(decision, 0, sizeof(Decision));
+	pointstore_unmerge(proposal);
 	if (proposal->propose == NULL || proposal->propose(event, snapshot) == PROPOSING_DONE)
 		pointstore_decide(proposal, decision, account);
+	if (decision->outcome == OUTCOME_VERSION_CONFLICT)
+		pointstore_merge(event, first, false);
 	if (decision->outcome != OUTCOME_APPENDED)
 	{
 		pointstore_count_decision(decision);

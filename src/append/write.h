@@ -27,6 +27,7 @@ typedef struct BatchWork
 	Account    *accounts;		/* in the one lock order: by the bytes of the id */
 	int			naccounts;
 	BatchEvent **first;			/* of each account, the others by ->next */
+	bool		locked;			/* the accounts are, as far as they have rows that appends lock */
 	Attempt		attempt;		/* what one in a subtransaction has come to */
 } BatchWork;
 

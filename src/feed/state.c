@@ -17,7 +17,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -27,8 +26,6 @@
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
-#include "utils/typcache.h"
 
 #include "account/opening.h"
 #include "feed/state.h"
@@ -305,22 +302,6 @@ tell_fold(void *arg)
 
 	errcontext("reducer %s, version %lld of account \"%s\"", ((Fold *) told[0])->reducer->name,
 			   (long long) DatumGetInt64(values[EV_VERSION]), pointstore_cstring(DatumGetTextPP(values[EV_AGGREGATE_ID])));
-}
-
-/* An event as pointstore.event. */
-Datum
-pointstore_event_datum(Datum *values, bool *nulls)
-{
-	Oid			type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("event"),
-									   ObjectIdGetDatum(get_namespace_oid("pointstore", false)));
-	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
-	Datum		event;
-
-	if (desc->natts != N_EVENT_COLUMNS)
-		elog(ERROR, "type pointstore.event has %d columns", desc->natts);
-	event = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
-	ReleaseTupleDesc(desc);
-	return event;
 }
 
 /* Hands over an account's events, one by one, in order of version, until false is the answer. */

@@ -58,7 +58,6 @@ extern void pointstore_begin_fold(Fold *fold, Oid reducer);
 extern bool pointstore_find_snapshot(Fold *fold, text *aggregate_id, int64 upto, const char *stamp);
 extern void pointstore_fold_upto(Fold *fold, text *aggregate_id, int64 upto, Upcasters *upcasters);
 extern void pointstore_fold_event(Fold *fold, Datum *values, Datum event);
-extern Datum pointstore_event_datum(Datum *values, bool *nulls);
 extern void pointstore_read_events(const EventRange *range, bool (*take) (Datum *values, bool *nulls, void *arg), void *arg);
 
 #endif							/* POINTSTORE_STATE_H */

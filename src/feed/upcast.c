@@ -169,6 +169,19 @@ pointstore_upcast_columns(Upcasters *upcasters, Datum *values, bool *nulls, int6
 	return changed;
 }
 
+void
+pointstore_upcast_columns_of(EventColumns *events, int n)
+{
+	Upcasters  *upcasters = pointstore_read_upcasters();
+	int			i;
+
+	for (i = 0; upcasters != NULL && i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) pointstore_upcast_columns(upcasters, events[i].values, events[i].nulls, 0);
+	}
+}
+
 /* The upcaster that an event wants; NULL: its payload is of the newest form. The list is in order, and short. */
 static Upcaster *
 find_upcaster(Upcasters *upcasters, const Datum *values, const bool *nulls)

@@ -12,6 +12,7 @@
 #include "access/tupdesc.h"
 #include "lib/stringinfo.h"
 
+#include "append/merge.h"
 #include "feed/page.h"
 
 typedef struct Upcasters Upcasters;
@@ -40,6 +41,9 @@ extern HeapTuple pointstore_upcast_event(Upcasters *upcasters, const FeedEvent *
 
 /* The same of an event's columns, of which payload and payload_version are replaced. Whether they were. */
 extern bool pointstore_upcast_columns(Upcasters *upcasters, Datum *values, bool *nulls, int64 position);
+
+/* The same of several events. */
+extern void pointstore_upcast_columns_of(EventColumns *events, int n);
 
 /* 55000 where an upcaster calls what is named. */
 extern void pointstore_refuse_in_upcaster(const char *verb);

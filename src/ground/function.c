@@ -23,6 +23,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -30,13 +31,22 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "ground/compat.h"
 #include "ground/function.h"
 #include "ground/identity.h"
 #include "ground/store.h"
 
-static const char *const signatures[] = {"(pg_catalog.jsonb, pointstore.event)", "(pg_catalog.jsonb)"};
+#define MOST_ARGUMENTS 3
+
+/* the arguments of each sort, as they are looked up, and as they are kept */
+static const char *const signatures[] = {
+	"(pg_catalog.jsonb, pointstore.event)", "(pg_catalog.jsonb)", "(pg_catalog.jsonb, pg_catalog.int8, pointstore.event[])"
+};
+static const char *const kept_signatures[] = {
+	"(jsonb,pointstore.event)", "(jsonb)", "(jsonb,bigint,pointstore.event[])"
+};
 
 static bool fits(Oid function);
 static char *qualified_name(Oid function);
@@ -86,7 +96,7 @@ fits(Oid function)
 char *
 pointstore_function_text(Oid function, UserFunctionSort sort)
 {
-	return psprintf("%s%s", qualified_name(function), sort == FUNCTION_REDUCER ? "(jsonb,pointstore.event)" : "(jsonb)");
+	return psprintf("%s%s", qualified_name(function), kept_signatures[sort]);
 }
 
 /* A number may be any: what is one of a function that was dropped, and regprocedure takes those that never were. */
@@ -170,7 +180,21 @@ pointstore_load_function_for(Oid function, Oid caller)
 Datum
 pointstore_call_function(UserFunction *function, const Datum *arguments, int n)
 {
-	LOCAL_FCINFO(fcinfo, 2);
+	bool		isnull;
+	Datum		result = pointstore_call_nullable(function, arguments, n, &isnull);
+
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("function %s returned null", function->name)));
+	return result;
+}
+
+/* The same where null is an answer. */
+Datum
+pointstore_call_nullable(UserFunction *function, const Datum *arguments, int n, bool *isnull)
+{
+	LOCAL_FCINFO(fcinfo, MOST_ARGUMENTS);
 	PointstoreScope scope;
 	Datum		result;
 	int			i;
@@ -184,11 +208,30 @@ pointstore_call_function(UserFunction *function, const Datum *arguments, int n)
 	pointstore_act_for_others(function->role, &scope);
 	result = FunctionCallInvoke(fcinfo);
 	pointstore_act_as_caller(&scope);
-	if (fcinfo->isnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("function %s returned null", function->name)));
+	*isnull = fcinfo->isnull;
 	return result;
+}
+
+/* The type pointstore.event. */
+Oid
+pointstore_event_type(void)
+{
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("event"),
+						   ObjectIdGetDatum(get_namespace_oid("pointstore", false)));
+}
+
+/* An event as that type. */
+Datum
+pointstore_event_datum(Datum *values, bool *nulls)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(pointstore_event_type(), -1);
+	Datum		event;
+
+	if (desc->natts != N_EVENT_COLUMNS)
+		elog(ERROR, "type pointstore.event has %d columns", desc->natts);
+	event = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+	ReleaseTupleDesc(desc);
+	return event;
 }
 
 /* What a function says, by which it can be told whether it says the same elsewhere and later, and the row in which it does. */

@@ -15,7 +15,8 @@
 typedef enum UserFunctionSort
 {
 	FUNCTION_REDUCER,			/* (state jsonb, event pointstore.event) returns jsonb */
-	FUNCTION_UPCASTER			/* (payload jsonb) returns jsonb */
+	FUNCTION_UPCASTER,			/* (payload jsonb) returns jsonb */
+	FUNCTION_MERGE				/* (proposed jsonb, base_version bigint, since pointstore.event[]) returns jsonb, or null */
 } UserFunctionSort;
 
 typedef struct UserFunction
@@ -32,6 +33,9 @@ extern void pointstore_require_function(Oid function, UserFunctionSort sort, Oid
 extern UserFunction *pointstore_load_function(Oid function);
 extern UserFunction *pointstore_load_function_for(Oid function, Oid caller);
 extern Datum pointstore_call_function(UserFunction *function, const Datum *arguments, int n);
+extern Datum pointstore_call_nullable(UserFunction *function, const Datum *arguments, int n, bool *isnull);
+extern Oid	pointstore_event_type(void);
+extern Datum pointstore_event_datum(Datum *values, bool *nulls);
 extern void pointstore_describe_function(Oid function, StringInfo definition, StringInfo row);
 
 #endif							/* POINTSTORE_FUNCTION_H */

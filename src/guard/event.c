@@ -42,6 +42,7 @@
 #include "account/opening.h"
 #include "append/decide.h"
 #include "append/judge.h"
+#include "append/merge.h"
 #include "append/propose.h"
 #include "append/receipt.h"
 #include "append/refusal.h"
@@ -140,6 +141,8 @@ read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger)
 	event->any_amount = !event->any_amount;
 	value = heap_getattr(tuple, att[EV_PAYLOAD], RelationGetDescr(trigger->tg_relation), &isnull);
 	event->payload = isnull ? pointstore_empty_payload() : DatumGetJsonbP(value);
+	value = heap_getattr(tuple, att[EV_METADATA], RelationGetDescr(trigger->tg_relation), &isnull);
+	event->metadata = isnull ? NULL : DatumGetJsonbP(value);
 	event->occurred_at = pointstore_bigint_column(tuple, trigger, att[EV_OCCURRED_AT], &event->has_occurred);
 	value = heap_getattr(tuple, att[EV_LEG], RelationGetDescr(trigger->tg_relation), &isnull);
 	event->leg = isnull ? 0 : DatumGetInt16(value);
@@ -163,6 +166,7 @@ propose_event(const TriggerData *trigger)
 	bool		stored = false;
 	bool		done = false;
 
+	pointstore_refuse_in_merge();
 	read_raw_event(&raw, trigger->tg_trigtuple, trigger);
 	raw.began = ActiveSnapshotSet() ? GetActiveSnapshot()->curcid : InvalidCommandId;
 	check_raw_event(&raw);

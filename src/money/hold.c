@@ -152,6 +152,7 @@ read_confirm(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	step.to_id = PG_ARGISNULL(3) ? NULL : pointstore_name(fcinfo, 3, "to_id");
 	step.payload = pointstore_payload(fcinfo, 4);
 	step.metadata = PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5);
+	pointstore_check_metadata(step.metadata);
 	if (step.metadata != NULL && !JB_ROOT_IS_OBJECT(step.metadata))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -381,7 +381,7 @@ settle(Request *requests, int n, const Batch *batch, const ErrorData *error)
 	committing = InvalidTransactionId;
 }
 
-/* What a committed batch has come to for a request. False: it is put off. */
+/* What a committed batch has come to for a request, or that its caller is to append by itself. False: it is put off. */
 static bool
 answer_decision(Request *request, const ProposedEvent *events, const Decision *decisions)
 {
@@ -389,6 +389,11 @@ answer_decision(Request *request, const ProposedEvent *events, const Decision *d
 	int			n = slot->message.nevents;
 	bool		again;
 
+	if (decisions->outcome == OUTCOME_LEFT)
+	{
+		slot->message.answer = ANSWER_GIVEN_BACK;
+		return true;
+	}
 	if (decisions->outcome != OUTCOME_BUSY)
 	{
 		retry_paid |= request->put_off != 0;

@@ -166,6 +166,7 @@ END $$;
 SELECT s AS statement, pg_temp.harm(s) FROM unnest(ARRAY[
     'INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES (''merge-a'', ''Noted'')',
     'UPDATE pointstore.balance SET balance = 0, version = version + 1 WHERE aggregate_id = ''merge-a''',
+    'UPDATE pointstore.balance SET balance = balance + 1, version = version + 1 WHERE aggregate_id = ''merge-a''',
     'SELECT pointstore.freeze_account(''merge-a'', ''harm'')', 'SELECT pointstore.open_account(''merge-new'')',
     'SET work_mem = ''99MB''', 'SET search_path = merging', 'DECLARE c CURSOR WITH HOLD FOR SELECT 1', 'CREATE TABLE merging.left_behind ()',
     'CREATE TEMP TABLE left_behind ()', 'LISTEN merging', 'SET ROLE postgres', 'RESET ROLE', 'SET SESSION AUTHORIZATION DEFAULT', 'COMMIT', 'SELECT pg_advisory_lock(1)',

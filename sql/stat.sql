@@ -122,6 +122,20 @@ SELECT avg_wait > 0 AND avg_wait < 60000 AS waited FROM pointstore.pg_stat_point
 SELECT outcome FROM pointstore.submit_event('stat-9', 'PointEarned', 1, jsonb_build_object('long', repeat('x', 10000)));
 SELECT appends, combined_events, given_back FROM stat;
 
+-- what is merged is appended too; what a function is to merge the combiner gives back; a check is no event
+CREATE FUNCTION stat_merge(proposed jsonb, base_version bigint, since pointstore.event[]) RETURNS jsonb LANGUAGE sql RETURN proposed;
+INSERT INTO pointstore.account_kind (kind, commuting, merge) VALUES ('stat-merge', '{Liked}', 'stat_merge');
+SELECT count(*) FROM pointstore.append_events('[{"aggregate_id": "stat-m", "event_type": "Noted", "kind": "stat-merge"}, {"aggregate_id": "stat-m", "event_type": "Liked"}]');
+SELECT pointstore.pg_stat_pointstore_reset();
+SELECT outcome FROM pointstore.append_event('stat-m', 'Liked', expected_version => 1);
+SELECT outcome FROM pointstore.submit_event('stat-m', 'Liked', expected_version => 1);
+SELECT appends, merges, combined_events, given_back FROM pointstore.pg_stat_pointstore WHERE database = current_database();
+SELECT outcome FROM pointstore.submit_event('stat-m', 'Noted', expected_version => 1);
+SELECT outcome FROM pointstore.append_events('[{"check": true, "aggregate_id": "stat-m", "expected_version": 5}]');
+SELECT appends, merges, combined_events, given_back FROM pointstore.pg_stat_pointstore WHERE database = current_database();
+UPDATE pointstore.account_kind SET merge = NULL WHERE kind = 'stat-merge';
+DROP FUNCTION stat_merge(jsonb, bigint, pointstore.event[]);
+
 -- who may see and reset it
 CREATE ROLE regress_pointstore_stat_reader;
 CREATE ROLE regress_pointstore_stat_operator;

@@ -346,7 +346,7 @@ BEGIN
         pointstore.ack(text, smallint, bigint, bigint), pointstore.nack(text, smallint, bigint, bigint, text, text, interval),
         pointstore.renew(text, smallint, bigint), pointstore.release(text, smallint, bigint, interval),
         pointstore.replay_parked(text, text), pointstore.skip_parked(text, text, bigint, text), pointstore.subscription_lag(text),
-        pointstore.stat() TO %s', role);
+        pointstore.stat(), pointstore.stat_rules() TO %s', role);
     EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint), pointstore.wait_for_work(text, interval, boolean) TO %s', role);
     IF level IN ('writer', 'operator') THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION

@@ -26,6 +26,7 @@ static const char *const outcome_names[] = {
 };
 
 static int *input_order(const Batch *batch);
+static PointstoreStat counter_of(Outcome outcome);
 static Datum receipt(const ProposedEvent *event, const Decision *decision, TupleDesc desc);
 
 /* The receipt of a decided event, as pointstore.receipt; or the error that its refusal is. */
@@ -127,7 +128,7 @@ pointstore_raise_refused(const Batch *batch)
 int
 pointstore_count(const Batch *batch)
 {
-	int64		counts[OUTCOME_NOT_ALLOWED + 1] = {0};
+	int64		counts[N_STATS] = {0};
 	int			total = 0;
 	int			i;
 
@@ -139,7 +140,8 @@ pointstore_count(const Batch *batch)
 	for (i = 0; i < batch->nevents; i++)
 		if (batch->decisions[i].outcome <= OUTCOME_LAST_REFUSAL)
 		{
-			counts[Min(batch->decisions[i].outcome, OUTCOME_NOT_ALLOWED)]++;
+			counts[counter_of(batch->decisions[i].outcome)]++;
+			counts[STAT_MERGES] += batch->decisions[i].is_merged;
 			total++;
 		}
 	for (i = 0; i < lengthof(counts); i++)
@@ -148,11 +150,18 @@ pointstore_count(const Batch *batch)
 	return total;
 }
 
+/* The counter of an outcome that a receipt has. */
+static PointstoreStat
+counter_of(Outcome outcome)
+{
+	StaticAssertStmt((int) STAT_NOT_ALLOWED == (int) OUTCOME_NOT_ALLOWED, "outcomes are the first counters");
+	return outcome == OUTCOME_HOLD_NOT_OPEN ? STAT_NOT_ALLOWED : (PointstoreStat) outcome;
+}
+
 /* The same for one event. An error in every form of the call is not counted. */
 void
 pointstore_count_decision(const Decision *decision)
 {
-	StaticAssertStmt((int) STAT_NOT_ALLOWED == (int) OUTCOME_NOT_ALLOWED, "outcomes are the first counters");
 	if (decision->outcome <= OUTCOME_LAST_REFUSAL)
-		pointstore_stat_add((PointstoreStat) Min(decision->outcome, OUTCOME_NOT_ALLOWED), 1);
+		pointstore_stat_add(counter_of(decision->outcome), 1);
 }

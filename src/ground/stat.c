@@ -30,6 +30,7 @@
 #include "ground/stat.h"
 
 PG_FUNCTION_INFO_V1(pointstore_stat);
+PG_FUNCTION_INFO_V1(pointstore_stat_rules);
 PG_FUNCTION_INFO_V1(pointstore_pg_stat_pointstore_reset);
 
 #define MAX_DATABASES 64
@@ -72,7 +73,7 @@ static bool has_looked = false; /* for own, which may be in vain */
 static void free_slots(Told *slots);
 static DatabaseStats *known_stats(void);
 static DatabaseStats *own_stats(void);
-static void put_row(ReturnSetInfo *rsinfo, DatabaseStats *stats);
+static bool get_counts(DatabaseStats *stats, int first, int last, Datum *values);
 
 /* What it needs of shared memory. */
 Size
@@ -251,29 +252,49 @@ Datum
 pointstore_stat(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[STAT_MERGES + 2];
+	bool		nulls[STAT_MERGES + 2] = {0};
 	int			i;
 
 	pointstore_materialize(fcinfo);
 	for (i = 0; entries != NULL && i < MAX_DATABASES; i++)
-		if (pg_atomic_read_u32(&entries[i].stats.database) != InvalidOid)
-			put_row(rsinfo, &entries[i].stats);
+		if (get_counts(&entries[i].stats, STAT_APPENDS, STAT_MERGES, values))
+		{
+			TimestampTz since = pg_atomic_read_u64(&entries[i].stats.since);
+
+			values[1 + STAT_MERGES] = TimestampTzGetDatum(since);
+			nulls[1 + STAT_MERGES] = since == 0;
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
 	return (Datum) 0;
 }
 
-static void
-put_row(ReturnSetInfo *rsinfo, DatabaseStats *stats)
+/* stat_rules(): the same of the counters that came later. */
+Datum
+pointstore_stat_rules(PG_FUNCTION_ARGS)
 {
-	TimestampTz since = pg_atomic_read_u64(&stats->since);
-	Datum		values[N_STATS + 2];
-	bool		nulls[N_STATS + 2] = {0};
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[1 + N_STATS - STAT_MERGES];
+	bool		nulls[lengthof(values)] = {0};
+	int			i;
+
+	pointstore_materialize(fcinfo);
+	for (i = 0; entries != NULL && i < MAX_DATABASES; i++)
+		if (get_counts(&entries[i].stats, STAT_MERGES, N_STATS, values))
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	return (Datum) 0;
+}
+
+/* The database of an entry and some of its counters, up to and without the last; false where it is free. */
+static bool
+get_counts(DatabaseStats *stats, int first, int last, Datum *values)
+{
 	int			i;
 
 	values[0] = ObjectIdGetDatum(pg_atomic_read_u32(&stats->database));
-	for (i = 0; i < N_STATS; i++)
-		values[1 + i] = Int64GetDatum(pg_atomic_read_u64(&stats->counts[i]));
-	values[1 + N_STATS] = TimestampTzGetDatum(since);
-	nulls[1 + N_STATS] = since == 0;
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	for (i = first; i < last; i++)
+		values[1 + i - first] = Int64GetDatum(pg_atomic_read_u64(&stats->counts[i]));
+	return DatumGetObjectId(values[0]) != InvalidOid;
 }
 
 /* pg_stat_pointstore_reset(): this database's counters begin at 0 again. 55000: not preloaded. */

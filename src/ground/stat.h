@@ -28,6 +28,10 @@ typedef enum PointstoreStat
 	STAT_ANSWERS,				/* callers that were answered */
 	STAT_WAITED,				/* us, all of those together */
 	STAT_GIVEN_BACK,
+	/* in the order of the columns of stat_rules(); merges are among the appends */
+	STAT_MERGES,
+	STAT_TRANSITION_NOT_ALLOWED,
+	STAT_LEASE_LOST,
 	N_STATS
 } PointstoreStat;
 

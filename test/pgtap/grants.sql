@@ -94,6 +94,7 @@ INSERT INTO matrix VALUES
     (1, 'ok', $$SELECT * FROM pointstore.progress()$$),
     (1, 'ok', $$SELECT * FROM pointstore.pg_stat_pointstore$$),
     (1, 'ok', $$SELECT * FROM pointstore.stat()$$),
+    (1, 'ok', $$SELECT * FROM pointstore.stat_rules()$$),
     (3, 'ok', 'SELECT pointstore.pg_stat_pointstore_reset()'),
     (1, 'ok', $$SELECT pointstore.worker_alive()$$),
     (1, 'ok', $$SELECT * FROM pointstore.reconcile_account('grants-1')$$),

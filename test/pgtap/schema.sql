@@ -57,7 +57,7 @@ SELECT columns_are('pointstore', 'feed_status', ARRAY['head', 'sequenced_at', 'u
 SELECT columns_are('pointstore', 'account', ARRAY['aggregate_id', 'kind', 'mode', 'unit', 'version', 'balance', 'held', 'available', 'status', 'state', 'updated_at']);
 SELECT columns_are('pointstore', 'pg_stat_pointstore', ARRAY['database', 'appends', 'replays', 'version_conflicts', 'request_mismatches', 'insufficient_balance',
     'balance_limit', 'account_frozen', 'account_closed', 'account_missing', 'not_allowed', 'combined_batches', 'combined_events', 'avg_batch', 'avg_wait',
-    'given_back', 'stats_reset']);
+    'given_back', 'stats_reset', 'merges', 'transition_not_allowed', 'lease_lost']);
 
 -- no plain OID columns, which pg_upgrade would refuse
 SELECT is_empty($$SELECT attrelid::regclass, attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid

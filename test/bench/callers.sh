@@ -66,17 +66,19 @@ compare_once()
 		record "$workload" "$contender" tps "$round" "$tps"
 		record "$workload" "$contender" 'ms, median' "$round" "$median"
 		record "$workload" "$contender" 'ms, 99 %' "$round" "$p99"
-		[[ $workload != *'one lease' ]] || record "$workload" "$contender" 'fewest/most of a caller' "$round" "$(evenness "$clients")"
+		[[ $workload != *'one lease' ]] || record "$workload" "$contender" 'turns, most - fewest' "$round" "$(unevenness "$clients")"
 		[[ $contender != like_* ]] || counted[$contender]=$((${counted[$contender]:-0} + done))
 	done
 }
 
-# evenness CLIENTS: of the run that was logged, how often the client came to its turn that came seldomest, over the one that came most often
-evenness()
+# unevenness CLIENTS: of the run that was logged, how many times more the client had its turn that had it most often than the one that had it
+# least; of callers who are served in order of arrival, and come again at once, one or two
+unevenness()
 {
 	cat "$scratch"/latency.* | awk -v clients="$1" '{ n[$1]++ } END {
-		for (i = 0; i < clients; i++) { if (i == 0 || n[i] < least) least = n[i] + 0; if (n[i] > most) most = n[i] }
-		print least / most }'
+		least = most = n[0] + 0
+		for (i = 1; i < clients; i++) { if (n[i] + 0 < least) least = n[i] + 0; if (n[i] > most) most = n[i] }
+		print most - least }'
 }
 
 # Likes: all contenders in turn, Redis among them

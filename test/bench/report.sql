@@ -146,7 +146,7 @@ SELECT t.target || coalesce(substring(s.workload FROM ', [0-9]+ accounts$'), '')
         (56, 'append with ten transitions in 1.05 times the time', 'ten transitions, 8 clients', 'append_ten', 'tps', 'append_plain', true, 0.95),
         (57, 'append that checks a lease in 1.2 times the time', 'a lease checked, 8 clients', 'append_leased', 'tps', 'append_own', true, 0.83),
         (58, 'acquire and release, of two appends', 'acquire and release, 8 clients', 'acquire_release', 'tps', 'two_appends', true, 0.5),
-        (59, '64 callers on one lease, turns of a caller', '64 callers, one lease', 'wait_for_lease', 'fewest/most of a caller', null, true, 0.9),
+        (59, '64 callers on one lease, turns, most - fewest', '64 callers, one lease', 'wait_for_lease', 'turns, most - fewest', null, false, 2),
         (60, 'append with ten transitions, instructions', 'instructions, callers', 'append_ten', 'instructions/call', 'append_plain', false, 1.05),
         (61, 'append that checks a lease, instructions', 'instructions, callers', 'append_leased', 'instructions/call', 'append_own', false, 1.2),
         (62, 'acquire and release, instructions of two appends', 'instructions, callers', 'acquire_release', 'instructions/call', 'two_appends', false, 2)

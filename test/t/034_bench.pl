@@ -103,7 +103,7 @@ SKIP:
 		'sequencer, CPU for each event, 8 clients', 'submit_event beside the sequencer', 'delivery by claim, 99 %', 'idle, CPU of the launcher',
 		'catching up, one member, 16 slots', 'read_feed inside the server', 'catching up, projection that counts by day', 'group at the end, row versions kept',
 		'aggregate_state replayed, to that by snapshots', 'append with ten transitions in 1.05 times the time', 'append that checks a lease in 1.2 times the time',
-		'acquire and release, of two appends', '64 callers on one lease, turns of a caller')
+		'acquire and release, of two appends', '64 callers on one lease, turns, most - fewest')
 	{
 		like($out, qr/^ \Q$_\E\b.*\| (met|missed) *$/m, "its report has: $_");
 	}

@@ -17,7 +17,10 @@
 
 #include "account/by_hand.h"
 #include "account/kind.h"
+#include "account/lease_queue.h"
+#include "account/lease_session.h"
 #include "account/pair.h"
+#include "append/leased.h"
 #include "append/merge.h"
 #include "append/write.h"
 #include "feed/blame.h"
@@ -64,6 +67,7 @@ _PG_init(void)
 	pointstore_by_hand_init();
 	pointstore_identity_init();
 	pointstore_merge_init(pointstore_upcast_columns_of);
+	pointstore_leased_init();
 	pointstore_queue_init();
 	pointstore_combiner_init();
 	pointstore_reconcile_init();
@@ -92,7 +96,7 @@ request_memory(void)
 	if (earlier_request_hook != NULL)
 		earlier_request_hook();
 	RequestAddinShmemSpace(add_size(add_size(pointstore_stat_memory(), pointstore_queue_memory()),
-									add_size(pointstore_feed_memory(), pointstore_wake_memory())));
+									add_size(add_size(pointstore_feed_memory(), pointstore_wake_memory()), pointstore_lease_memory())));
 }
 
 static void
@@ -105,6 +109,7 @@ set_up_memory(void)
 	pointstore_queue_set_up();
 	pointstore_feed_set_up();
 	pointstore_wake_set_up();
+	pointstore_lease_set_up();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -114,12 +119,16 @@ at_transaction(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
 		pointstore_check_pairs();
+	if (event == XACT_EVENT_PRE_PREPARE)
+		pointstore_refuse_session_leases();
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 	{
 		pointstore_step_ended(event == XACT_EVENT_COMMIT);
 		pointstore_sequence_ended(event == XACT_EVENT_COMMIT);
 		tell_sequencer(event);
 		pointstore_wake_ended(event == XACT_EVENT_COMMIT);
+		pointstore_session_leases_ended(event != XACT_EVENT_ABORT);
+		pointstore_wake_lease_waiters();
 		pointstore_forget_notes();
 		pointstore_forget_kinds();
 		pointstore_forget_locks();
@@ -141,6 +150,7 @@ tell_sequencer(XactEvent event)
 static void
 at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
+	pointstore_session_leases_subended(event, mine, parent);
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
 		pointstore_forget_kinds();

@@ -369,8 +369,11 @@ BEGIN
             pointstore.reverse_event(text, bigint, bigint, text, boolean),
             pointstore.try_reverse_event(text, bigint, bigint, text, boolean),
             pointstore.open_account(text, text),
+            pointstore.acquire_lease(text, text, interval), pointstore.renew_lease(text, bigint, interval),
+            pointstore.release_lease(text, bigint), pointstore.check_lease(text, bigint),
             pointstore.take_snapshot(text),
             pointstore.check_version() TO %s', role);
+        EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_lease(text, text, interval, interval, bigint, timestamptz) TO %s', role);
     END IF;
     IF level = 'operator' THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION
@@ -382,6 +385,7 @@ BEGIN
             pointstore.repair(bigint, text),
             pointstore.acknowledge(bigint, text),
             pointstore.drop_snapshots(text, text),
+            pointstore.steal_lease(text, text, interval),
             pointstore.reconcile_now(text),
             pointstore.create_projection(text, regprocedure, bigint, text[], text, smallint, integer, text),
             pointstore.drop_projection(text), pointstore.rebuild_projection(text, regprocedure),
@@ -391,7 +395,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pointstore.grant_access(regrole, text) IS
-'Gives a role access: reader (sees tables and views, reads balances and statements, examines an account), writer (also appends, submits, holds, transfers, reverses, but not into debt, and opens accounts of kinds that an append would open, by functions alone, and may put check_version on its tables) or operator (also opens accounts of every kind, reverses into debt, closes, freezes, unfreezes, sets kinds, rebuilds, sweeps, reconciles, repairs, acknowledges findings, creates, runs, rebuilds and drops projections, and resets the statistics). PUBLIC gets nothing by itself. To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
+'Gives a role access: reader (sees tables and views, reads balances and statements, examines an account), writer (also appends, submits, holds, transfers, reverses, but not into debt, acquires leases, and opens accounts of kinds that an append would open, by functions alone, and may put check_version on its tables) or operator (also opens accounts of every kind, reverses into debt, steals leases, closes, freezes, unfreezes, sets kinds, rebuilds, sweeps, reconciles, repairs, acknowledges findings, creates, runs, rebuilds and drops projections, and resets the statistics). PUBLIC gets nothing by itself. To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
 
 -- Of the extension's routines those that are new: on the others the script that brought them
 -- has done this, which PostgreSQL remembers. They keep their GRANTs, which a REVOKE in an

@@ -162,17 +162,10 @@ is_contended(const Account *account)
 static bool
 is_being_inserted(PointstoreIndexId index, text *aggregate_id)
 {
-	SnapshotData dirty;
 	RowKey		key = {0};
-	RowScan		scan;
-	bool		running;
 
-	InitDirtySnapshot(dirty);
 	pointstore_key_text(&key, aggregate_id);
-	pointstore_scan_begin(&scan, index, &dirty, &key);
-	running = pointstore_scan_next(&scan, BackwardScanDirection) && TransactionIdIsValid(dirty.xmin);
-	pointstore_scan_end(&scan);
-	return running;
+	return pointstore_is_being_inserted(index, &key);
 }
 
 /*

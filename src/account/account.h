@@ -50,6 +50,10 @@ typedef struct Account
 	bool		has_stray_events;	/* events, but no row, as pointstore_find_stray_events() has found */
 	int64		stray_version;	/* then: of the last */
 	bool		waits;			/* it was changed by hand, and its other half is the caller's to write */
+	bool		lease_lost;		/* the event that is judged asks for its lease, which is not the caller's */
+	bool		lease_kept;		/* its lease is of lease_token, and stays so until the transaction ends */
+	int64		lease_token;	/* of its lease as it was read last; 0: it is nobody's */
+	int64		lease_shown;	/* that of the event; 0: it has none */
 	int64		last_id;		/* as pointstore_last_event() has read it, as the next two; 0: not read yet */
 	bool		last_is_ours;	/* of this transaction */
 	CommandId	last_cid;		/* then: the command that inserted it */

@@ -94,6 +94,7 @@ fill_kind(Kind *kind, TupleTableSlot *row)
 	kind->pure = VARSIZE_ANY_EXHDR(pointstore_slot_text(row, att[KIND_MODE])) == 4; /* pure, else hybrid */
 	kind->auto_open = DatumGetBool(slot_getattr(row, att[KIND_AUTO_OPEN], &isnull));
 	kind->amount_required = DatumGetBool(slot_getattr(row, att[KIND_AMOUNT_REQUIRED], &isnull));
+	kind->lease_required = DatumGetBool(slot_getattr(row, att[KIND_LEASE_REQUIRED], &isnull));
 	kind->floor = DatumGetInt64(slot_getattr(row, att[KIND_MIN_BALANCE], &isnull));
 	kind->has_floor = !isnull;
 	kind->ceiling = DatumGetInt64(slot_getattr(row, att[KIND_MAX_BALANCE], &isnull));

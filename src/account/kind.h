@@ -19,6 +19,7 @@ typedef struct Kind
 	bool		pure;
 	bool		auto_open;
 	bool		amount_required;	/* in an INSERT by hand */
+	bool		lease_required; /* of who appends */
 	bool		has_floor;
 	bool		has_ceiling;
 	int64		floor;

@@ -43,6 +43,7 @@
 #include "append/condition.h"
 #include "append/decide.h"
 #include "append/judge.h"
+#include "append/leased.h"
 #include "append/merge.h"
 #include "append/propose.h"
 #include "append/receipt.h"
@@ -71,6 +72,7 @@ static void begin_work(BatchWork *work, Batch *batch);
 static void gather_accounts(BatchWork *work);
 static int	compare_events(const void *a, const void *b);
 static bool needs_lock(const BatchWork *work);
+static bool shows_tokens(const Batch *batch);
 static Attempt attempt_as_new(BatchWork *work);
 static bool append_as_new(void *arg);
 static Attempt attempt(BatchWork *work, bool lock);
@@ -304,8 +306,19 @@ static bool
 needs_lock(const BatchWork *work)
 {
 	return work->naccounts > 1 || work->batch->nchecks > 0 || !pointstore_store()->table[TABLE_BALANCE].plain || pointstore_has_notes() ||
-		/* a hold may expire while its account is waited for */
-		(work->batch->nevents > 0 && work->batch->proposals->hold != NULL);
+		/* a hold may expire while its account is waited for, and so may a lease */
+		(work->batch->nevents > 0 && work->batch->proposals->hold != NULL) || shows_tokens(work->batch);
+}
+
+static bool
+shows_tokens(const Batch *batch)
+{
+	int			i;
+
+	for (i = 0; i < batch->nevents; i++)
+		if (pointstore_shows_token(&batch->proposals[i]))
+			return true;
+	return false;
 }
 
 /*
@@ -384,6 +397,7 @@ static Snapshot
 read_accounts(BatchWork *work, bool lock)
 {
 	Snapshot	snapshot;
+	BatchEvent *event;
 	int			i;
 
 	if (work->batch->independent)
@@ -406,6 +420,8 @@ read_accounts(BatchWork *work, bool lock)
 		CHECK_FOR_INTERRUPTS();
 		if (!work->accounts[i].busy)
 			pointstore_know_account(&work->accounts[i], snapshot);
+		for (event = work->first[i]; work->batch->independent && event != NULL && !work->accounts[i].busy; event = event->next)
+			work->accounts[i].busy = !pointstore_know_account_lease(event->proposal, event->account);
 	}
 	return snapshot;
 }

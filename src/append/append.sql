@@ -11,7 +11,7 @@ CREATE TYPE pointstore.receipt AS (
     created_at   timestamptz
 );
 COMMENT ON TYPE pointstore.receipt IS
-'What an append returns. outcome: appended or replayed; from the try_ forms also version_conflict, request_mismatch, insufficient_balance, balance_limit, account_frozen, account_closed, account_missing or not_allowed, with the actual version, balance and available of the account; from cancel_hold() of a hold that was not there tombstone; of a condition in append_events() checked. Amounts in minor units. A replayed receipt is the first one again, with available null.';
+'What an append returns. outcome: appended or replayed; from the try_ forms also version_conflict, request_mismatch, insufficient_balance, balance_limit, account_frozen, account_closed, account_missing, not_allowed or lease_lost, with the actual version, balance and available of the account; from cancel_hold() of a hold that was not there tombstone; of a condition in append_events() checked. Amounts in minor units. A replayed receipt is the first one again, with available null.';
 
 CREATE FUNCTION pointstore.append_event(
     aggregate_id     text,
@@ -30,7 +30,7 @@ CREATE FUNCTION pointstore.append_event(
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_append_event';
 COMMENT ON FUNCTION pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint) IS
-'Appends one event and changes the balance by its amount (minor units), in the caller''s transaction. To be called as SELECT * FROM append_event(...): SELECT (append_event(...)).* calls it once for each column, and appends seven times. A null payload is {}. expected_version: null = any, 0 = no event yet, N = the last version. request_id: applied once, a repeat returns the first receipt. min_balance: a floor for this call beside the kind''s. kind: opens the account under it. payload_version: the form of the payload, null = 1 (see pointstore.upcaster); part of what a repeat is compared by. cause_id: the id of the event that this one follows from, as a note: no rule looks at it, nor whether there is such an event, for it may be in another store; nor is it compared with that of a repeat; 22023 where it is not positive, and, since that is what a reversal looks like, with an amount and a payload of nothing but a version. Refusals: PS001 version, PS002 request_id used otherwise, PS003 floor, PS004 frozen, PS005 closed, PS008 missing, PS009 ceiling, 22003 overflow, 22004 null, 22023 bad value, 40001 in REPEATABLE READ and above.';
+'Appends one event and changes the balance by its amount (minor units), in the caller''s transaction. To be called as SELECT * FROM append_event(...): SELECT (append_event(...)).* calls it once for each column, and appends seven times. A null payload is {}. expected_version: null = any, 0 = no event yet, N = the last version. request_id: applied once, a repeat returns the first receipt. min_balance: a floor for this call beside the kind''s. kind: opens the account under it. payload_version: the form of the payload, null = 1 (see pointstore.upcaster); part of what a repeat is compared by. cause_id: the id of the event that this one follows from, as a note: no rule looks at it, nor whether there is such an event, for it may be in another store; nor is it compared with that of a repeat; 22023 where it is not positive, and, since that is what a reversal looks like, with an amount and a payload of nothing but a version. lease_token: that of the lease account:X of account X, which is looked at whether its kind has lease_required or not; null: those of the setting pointstore.lease_token count, where it has. Refusals: PS001 version, PS002 request_id used otherwise, PS003 floor, PS004 frozen, PS005 closed, PS008 missing, PS009 ceiling, PS014 lease, 22003 overflow, 22004 null, 22023 bad value, 40001 in REPEATABLE READ and above.';
 
 CREATE FUNCTION pointstore.try_append_event(
     aggregate_id     text,
@@ -49,7 +49,7 @@ CREATE FUNCTION pointstore.try_append_event(
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_try_append_event';
 COMMENT ON FUNCTION pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint) IS
-'append_event() that answers a refusal with a receipt instead of an error: outcome version_conflict, request_mismatch, insufficient_balance, balance_limit, account_frozen, account_closed, account_missing or not_allowed, with the account''s actual version, balance and available. Malformed input and overflow are errors still (22003, 22004, 22023).';
+'append_event() that answers a refusal with a receipt instead of an error: outcome version_conflict, request_mismatch, insufficient_balance, balance_limit, account_frozen, account_closed, account_missing, not_allowed or lease_lost, with the account''s actual version, balance and available. Malformed input and overflow are errors still (22003, 22004, 22023).';
 
 CREATE FUNCTION pointstore.append_events(events jsonb, request_id text = NULL, balanced boolean = false)
 RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -17,6 +17,7 @@
 #include "account/opening.h"
 #include "append/decide.h"
 #include "append/judge.h"
+#include "append/leased.h"
 #include "append/propose.h"
 #include "ground/name.h"
 #include "ground/step.h"
@@ -38,13 +39,24 @@ pointstore_know_account(Account *account, Snapshot snapshot)
 		pointstore_find_stray_events(account, snapshot);
 }
 
+/* The lease of a known account, where an event of it asks for that; false: it would have to be waited for. */
+bool
+pointstore_know_account_lease(const ProposedEvent *event, Account *account)
+{
+	bool		busy = false;
+
+	return pointstore_know_lease(event, account, account->kind != NULL ? account->kind : named_kind(event, account), &busy);
+}
+
 /* Judges an event on a known account (pointstore_know_account), which moves on when it passes. */
 void
 pointstore_decide(const ProposedEvent *event, Decision *decision, Account *account)
 {
+	const Kind *named = named_kind(event, account);
 	Account		after;
 
-	*decision = pointstore_judge(event, account, named_kind(event, account), &after);
+	(void) pointstore_know_lease(event, account, account->kind != NULL ? account->kind : named, NULL);
+	*decision = pointstore_judge(event, account, named, &after);
 	if (decision->outcome == OUTCOME_NO_KIND)
 		decision->stored = missing_kind(event, account);
 	if (decision->outcome == OUTCOME_APPENDED)

@@ -26,6 +26,7 @@ static Outcome check_pairing(const Account *account);
 static Outcome check_account(const ProposedEvent *event, const Account *account, const Kind *named);
 static Outcome check_status(const ProposedEvent *event, const Account *account);
 static Outcome check_kind(const ProposedEvent *event, const Account *account, const Kind *named);
+static Outcome check_lease(const Account *account);
 static Outcome check_version(const ProposedEvent *event, const Account *account);
 static Outcome check_overflow(const ProposedEvent *event, Account *after);
 static Outcome check_floor(const ProposedEvent *event, const Account *after);
@@ -51,6 +52,7 @@ pointstore_judge(const ProposedEvent *event, const Account *account, const Kind 
 		(outcome = check_account(event, account, named)) == OUTCOME_APPENDED &&
 		(outcome = check_status(event, account)) == OUTCOME_APPENDED &&
 		(outcome = check_kind(event, account, named)) == OUTCOME_APPENDED &&
+		(outcome = check_lease(account)) == OUTCOME_APPENDED &&
 		(outcome = check_version(event, account)) == OUTCOME_APPENDED &&
 		(outcome = check_overflow(event, after)) == OUTCOME_APPENDED &&
 		(outcome = check_floor(event, after)) == OUTCOME_APPENDED &&
@@ -64,6 +66,11 @@ pointstore_judge(const ProposedEvent *event, const Account *account, const Kind 
 		decision.limit = floor_of(event, after->kind);
 	if (outcome == OUTCOME_BALANCE_LIMIT)
 		decision.limit = after->kind->ceiling;
+	if (outcome == OUTCOME_LEASE_LOST)
+	{
+		decision.limit = account->lease_token;
+		decision.requested = account->lease_shown;
+	}
 	if (outcome == OUTCOME_STRAY_EVENTS)
 		decision.applied_version = account->stray_version;
 	return decision;
@@ -114,6 +121,13 @@ check_kind(const ProposedEvent *event, const Account *account, const Kind *named
 	if (event->kind_opens)
 		return named != NULL ? OUTCOME_APPENDED : OUTCOME_NO_KIND;
 	return pointstore_same_text(event->kind, account->kind_name) ? OUTCOME_APPENDED : OUTCOME_WRONG_KIND;
+}
+
+/* Whether the account's lease is the caller's, where that is asked for. */
+static Outcome
+check_lease(const Account *account)
+{
+	return account->lease_lost ? OUTCOME_LEASE_LOST : OUTCOME_APPENDED;
 }
 
 static Outcome

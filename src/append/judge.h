@@ -26,6 +26,7 @@ typedef enum Outcome
 	OUTCOME_ACCOUNT_CLOSED,
 	OUTCOME_ACCOUNT_MISSING,
 	OUTCOME_NOT_ALLOWED,
+	OUTCOME_LEASE_LOST,
 	OUTCOME_HOLD_NOT_OPEN,		/* of the try_ forms: not_allowed too */
 	/* errors in every form of the call */
 	OUTCOME_OVERFLOW,
@@ -75,8 +76,8 @@ typedef struct Decision
 	bool		is_recalled;	/* a condition of a replay, which was not judged */
 	bool		account_busy;	/* busy, because of its account */
 	bool		account_unknown;	/* a refusal that knows nothing of its account */
-	int64		limit;			/* floor or ceiling that it would have crossed; what is there to be confirmed or reversed */
-	int64		requested;		/* of that */
+	int64		limit;			/* floor or ceiling that it would have crossed; the token of the account's lease; what is there to be confirmed or reversed */
+	int64		requested;		/* of that; the token that was shown */
 	int64		applied_version;	/* what the request has written; what is to be reversed; of stray events the last */
 	const char *mismatch;		/* first differing field of a request used otherwise: a literal */
 	const char *asked;			/* its value here; of units: the other account's */

@@ -41,6 +41,7 @@ typedef struct ProposedEvent
 	Jsonb	   *metadata;		/* null = none, as request_id and kind */
 	text	   *request_id;
 	text	   *kind;
+	text	   *lease_tokens;	/* pointstore.lease_token of who has submitted it; null: this session's counts */
 	int64		amount;
 	int64		held;			/* change of held */
 	int64		expected_version;
@@ -53,6 +54,8 @@ typedef struct ProposedEvent
 	bool		has_cause;
 	bool		has_occurred;
 	bool		has_lease_token;
+	bool		lease_if_asked; /* its token is for an account that asks for one; others do not look at it */
+	bool		any_lease;		/* passes without the account's lease */
 	bool		has_payload_version;
 	bool		any_amount;		/* left out in an INSERT: a repeat is not compared by it */
 	bool		any_floor;		/* passes below the floor */

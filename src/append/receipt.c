@@ -22,7 +22,7 @@
 
 static const char *const outcome_names[] = {
 	"appended", "replayed", "version_conflict", "request_mismatch", "insufficient_balance",
-	"balance_limit", "account_frozen", "account_closed", "account_missing", "not_allowed", "not_allowed"
+	"balance_limit", "account_frozen", "account_closed", "account_missing", "not_allowed", "lease_lost", "not_allowed"
 };
 
 static int *input_order(const Batch *batch);

@@ -47,6 +47,7 @@ pg_noreturn static void raise_missing(const ProposedEvent *event, const Decision
 pg_noreturn static void raise_not_open(const ProposedEvent *event, const Decision *decision, StringInfo detail);
 pg_noreturn static void raise_units(const ProposedEvent *event, const Decision *decision, StringInfo detail);
 pg_noreturn static void raise_not_allowed(const ProposedEvent *event, const Decision *decision, StringInfo detail);
+pg_noreturn static void raise_lease_lost(const ProposedEvent *event, const Decision *decision, StringInfo detail);
 pg_noreturn static void raise_in_every_form(const ProposedEvent *event, const Decision *decision);
 
 /* The values of the field in which an event differs from what its request has written. */
@@ -137,6 +138,8 @@ pointstore_raise(const ProposedEvent *event, const Decision *decision)
 			if (decision->reason == REASON_UNITS)
 				raise_units(event, decision, &detail);
 			raise_not_allowed(event, decision, &detail);
+		case OUTCOME_LEASE_LOST:
+			raise_lease_lost(event, decision, &detail);
 		case OUTCOME_HOLD_NOT_OPEN:
 			raise_not_open(event, decision, &detail);
 		default:
@@ -315,6 +318,26 @@ raise_not_allowed(const ProposedEvent *event, const Decision *decision, StringIn
 			 errdetail_internal("%s", detail->data),
 			 decision->reason == REASON_IS_REVERSAL ? errhint("Append an event of your own.") :
 			 decision->reason == REASON_FRACTION ? errhint("All legs are reversed in the same proportion.") : 0));
+}
+
+/* PS014, with the token that was shown, and that of the lease: 0 where there is none. */
+static void
+raise_lease_lost(const ProposedEvent *event, const Decision *decision, StringInfo detail)
+{
+	const char *id = pointstore_cstring(event->aggregate_id);
+	long long	shown = decision->requested;
+	long long	actual = decision->limit;
+
+	pointstore_detail_number(detail, "requested", shown);
+	pointstore_detail_number(detail, "token", actual);
+	ereport(ERROR,
+			(errcode(ERRCODE_POINTSTORE_LEASE_LOST),
+			 shown == 0 ? errmsg("account \"%s\" takes events only from who holds its lease, and no token was given", id) :
+			 actual == 0 ? errmsg("the lease of account \"%s\" is nobody's, and token %lld was given", id, shown) :
+			 shown == actual ? errmsg("the lease of account \"%s\" of token %lld has ended", id, shown) :
+			 errmsg("the lease of account \"%s\" is of token %lld, and %lld was given", id, actual, shown),
+			 errdetail_internal("%s", detail->data),
+			 errhint("SELECT * FROM pointstore.acquire_lease('account:%s', ...); its token is lease_token, or pointstore.lease_token.", id)));
 }
 
 /* What is an error in the try_ form too. */

@@ -49,6 +49,23 @@ pointstore_on_shmem_request(shmem_request_hook_type request, shmem_request_hook_
 #endif
 }
 
+/* How many processes have a place among those that may have transactions, as soon as memory is asked for: not computed by then before 15 */
+#if PG_VERSION_NUM < 150000
+#include "postmaster/autovacuum.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/postmaster.h"
+#include "replication/walsender.h"
+#endif
+static inline int
+pointstore_max_backends(void)
+{
+#if PG_VERSION_NUM >= 150000
+	return MaxBackends;
+#else
+	return MaxConnections + autovacuum_max_workers + 1 + max_worker_processes + max_wal_senders;
+#endif
+}
+
 /* Lets others run first who are ready to. */
 #ifdef WIN32
 #define pointstore_yield() SwitchToThread()

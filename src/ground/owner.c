@@ -66,6 +66,14 @@ pointstore_act_as_owner_of_holds(PointstoreScope *scope)
 	pointstore_act_as(pointstore_store()->owner, scope, pointstore_store()->plain && pointstore_store()->table[TABLE_HOLD].plain);
 }
 
+/* The same where leases alone are. */
+void
+pointstore_act_as_owner_of_leases(PointstoreScope *scope)
+{
+	LockRelationOid(pointstore_store()->table[TABLE_LEASE].relid, RowExclusiveLock);
+	pointstore_act_as(pointstore_store()->owner, scope, pointstore_store()->table[TABLE_LEASE].plain);
+}
+
 /* Locks the tables that hold accounts and events for writing, once in a transaction. */
 void
 pointstore_lock_tables(void)

@@ -15,6 +15,7 @@ extern void pointstore_act_as_reader(PointstoreScope *scope);
 extern void pointstore_act_as_verifier(PointstoreScope *scope);
 extern void pointstore_act_as_owner_plainly(PointstoreScope *scope);
 extern void pointstore_act_as_owner_of_holds(PointstoreScope *scope);
+extern void pointstore_act_as_owner_of_leases(PointstoreScope *scope);
 extern void pointstore_lock_tables(void);
 extern void pointstore_forget_locks(void);
 

@@ -297,6 +297,42 @@ pointstore_share_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot)
 	return lock_row(heap, slot, snapshot, LockTupleShare, NULL);
 }
 
+/*
+ * Locks just the version of a row that is in a slot, whatever the isolation level. False: it is not the newest any more, which is to
+ * be read again; or, where busy is given and not waiting is meant, another has it: *busy. FOR KEY SHARE, which goes with all updates
+ * but of who has it FOR UPDATE, a version may have been updated: then the newer ones are locked too.
+ */
+bool
+pointstore_lock_version(Relation heap, TupleTableSlot *slot, LockTupleMode mode, bool *busy)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+	ItemPointerData tid = slot->tts_tid;
+
+	result = table_tuple_lock(heap, &tid, GetActiveSnapshot(), slot, GetCurrentCommandId(false), mode,
+							  busy != NULL ? LockWaitSkip : LockWaitBlock, TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS, &failure);
+	if (result == TM_WouldBlock)
+		*busy = true;
+	else if (result != TM_Ok && result != TM_Updated && result != TM_Deleted)
+		elog(ERROR, "unexpected result %d of locking a row", result);
+	return result == TM_Ok;
+}
+
+/* Whether a running transaction has inserted the last row with a key. */
+bool
+pointstore_is_being_inserted(PointstoreIndexId index, RowKey *key)
+{
+	SnapshotData dirty;
+	RowScan		scan;
+	bool		running;
+
+	InitDirtySnapshot(dirty);
+	pointstore_scan_begin(&scan, index, &dirty, key);
+	running = pointstore_scan_next(&scan, BackwardScanDirection) && TransactionIdIsValid(dirty.xmin);
+	pointstore_scan_end(&scan);
+	return running;
+}
+
 static bool
 lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, LockTupleMode mode, bool *busy)
 {

@@ -13,6 +13,7 @@
 #include "access/sdir.h"
 #include "access/skey.h"
 #include "access/xlogdefs.h"
+#include "nodes/lockoptions.h"
 #include "executor/tuptable.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
@@ -54,6 +55,8 @@ extern void pointstore_await_durable(XLogRecPtr lsn);
 extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);
 extern bool pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool *busy);
 extern bool pointstore_share_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot);
+extern bool pointstore_lock_version(Relation heap, TupleTableSlot *slot, LockTupleMode mode, bool *busy);
+extern bool pointstore_is_being_inserted(PointstoreIndexId index, RowKey *key);
 extern bool pointstore_row_stands(HeapTuple read, TransactionId *changer);
 
 #endif							/* POINTSTORE_SCAN_H */

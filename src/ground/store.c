@@ -130,12 +130,17 @@ static const StoreColumn hold_columns[N_HOLD_COLUMNS] = {
 	{"status", TEXTOID}, {"created_at", TIMESTAMPTZOID}, {"expires_at", TIMESTAMPTZOID, COLUMN_OURS, true},
 	{"closed_at", TIMESTAMPTZOID, COLUMN_OURS, true}, {"event_id", INT8OID, COLUMN_OURS, true}
 };
+static const StoreColumn lease_columns[N_LEASE_COLUMNS] = {
+	{"name", TEXTOID, COLUMN_KEYED}, {"holder", TEXTOID, COLUMN_OURS, true}, {"token", INT8OID},
+	{"acquired_at", TIMESTAMPTZOID, COLUMN_OURS, true}, {"expires_at", TIMESTAMPTZOID, COLUMN_OURS, true}
+};
 
 static const StoreIndex store_indexes[N_STORE_INDEXES] = {
 	{TABLE_EVENT_STORE, 2, {EV_AGGREGATE_ID, EV_VERSION}}, {TABLE_EVENT_STORE, 2, {EV_REQUEST_ID, EV_LEG}},
 	{TABLE_EVENT_STORE, 1, {EV_ID}}, {TABLE_BALANCE, 1, {BAL_AGGREGATE_ID}}, {TABLE_PURE_ACCOUNT, 1, {PURE_AGGREGATE_ID}},
 	{TABLE_ACCOUNT_KIND, 1, {KIND_KIND}}, {TABLE_HOLD, 1, {HOLD_HOLD_ID}},
-	{TABLE_HOLD, 2, {HOLD_HOLD_ID, HOLD_AGGREGATE_ID}}, {TABLE_HOLD, 2, {HOLD_AGGREGATE_ID, HOLD_EXPIRES_AT}}
+	{TABLE_HOLD, 2, {HOLD_HOLD_ID, HOLD_AGGREGATE_ID}}, {TABLE_HOLD, 2, {HOLD_AGGREGATE_ID, HOLD_EXPIRES_AT}},
+	{TABLE_LEASE, 1, {LEASE_NAME}}
 };
 
 /*
@@ -271,6 +276,7 @@ load_store(void)
 	load_table(&store->table[TABLE_PURE_ACCOUNT], "pure_account", pure_columns, N_PURE_COLUMNS);
 	load_table(&store->table[TABLE_ACCOUNT_KIND], "account_kind", kind_columns, N_KIND_COLUMNS);
 	load_table(&store->table[TABLE_HOLD], "hold", hold_columns, N_HOLD_COLUMNS);
+	load_table(&store->table[TABLE_LEASE], "lease", lease_columns, N_LEASE_COLUMNS);
 	store->plain = events->plain && store->table[TABLE_BALANCE].plain && store->table[TABLE_PURE_ACCOUNT].plain;
 	for (i = 0; i < lengthof(watched); i++)
 		watched[i] = store_relation(schema, watched_names[i]);

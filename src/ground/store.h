@@ -17,6 +17,7 @@ typedef enum PointstoreTableId
 	TABLE_PURE_ACCOUNT,
 	TABLE_ACCOUNT_KIND,
 	TABLE_HOLD,
+	TABLE_LEASE,
 	N_STORE_TABLES
 } PointstoreTableId;
 
@@ -56,9 +57,15 @@ typedef enum HoldColumn
 	N_HOLD_COLUMNS
 } HoldColumn;
 
+typedef enum LeaseColumn
+{
+	LEASE_NAME, LEASE_HOLDER, LEASE_TOKEN, LEASE_ACQUIRED_AT, LEASE_EXPIRES_AT,
+	N_LEASE_COLUMNS
+} LeaseColumn;
+
 #define MAX_STORE_COLUMNS N_EVENT_COLUMNS
 
-/* The indexes that rows are found by; each but the last is a key of its table. */
+/* The indexes that rows are found by; each but INDEX_HOLD_EXPIRY is a key of its table. */
 typedef enum PointstoreIndexId
 {
 	INDEX_EVENT,				/* event_store (aggregate_id, version) */
@@ -70,6 +77,7 @@ typedef enum PointstoreIndexId
 	INDEX_HOLD,
 	INDEX_HOLD_IDENTITY,		/* (hold_id, aggregate_id) */
 	INDEX_HOLD_EXPIRY,			/* (aggregate_id, expires_at), of open ones */
+	INDEX_LEASE,
 	N_STORE_INDEXES
 } PointstoreIndexId;
 

@@ -42,6 +42,7 @@
 #include "account/opening.h"
 #include "append/decide.h"
 #include "append/judge.h"
+#include "append/leased.h"
 #include "append/merge.h"
 #include "append/propose.h"
 #include "append/receipt.h"
@@ -89,7 +90,7 @@ static bool open_for_event(const ProposedEvent *event, Account *account, Snapsho
 static void judge_hybrid(RawEvent *raw, Account *account, const Account *last);
 static void require_amount(const RawEvent *raw, const Account *account);
 static void refuse_taken_change(const RawEvent *raw, const Account *last);
-static void match_change(RawEvent *raw, const Account *account, const Account *last);
+static void match_change(RawEvent *raw, Account *account, const Account *last);
 static void judge_in_between(RawEvent *raw, const Account *account, const Account *last);
 static void refuse_damaged_row(const Account *account, const Account *last);
 static void stamp_event(RawEvent *raw, const Account *account, const Account *last);
@@ -355,7 +356,7 @@ refuse_taken_change(const RawEvent *raw, const Account *last)
 
 /* The event of a change that was made to the row before: PS001, PS010, 22003. */
 static void
-match_change(RawEvent *raw, const Account *account, const Account *last)
+match_change(RawEvent *raw, Account *account, const Account *last)
 {
 	ProposedEvent *event = &raw->event;
 	Decision   *decision = &raw->decision;
@@ -380,7 +381,14 @@ match_change(RawEvent *raw, const Account *account, const Account *last)
 		return;
 	}
 	decision->outcome = OUTCOME_APPENDED;
-	if (raw->has_version && raw->version != last->version + 1)
+	(void) pointstore_know_lease(event, account, account->kind, NULL);
+	if (account->lease_lost)
+	{
+		decision->outcome = OUTCOME_LEASE_LOST;
+		decision->limit = account->lease_token;
+		decision->requested = account->lease_shown;
+	}
+	else if (raw->has_version && raw->version != last->version + 1)
 		decision->outcome = OUTCOME_VERSION_CONFLICT;
 	else if (pg_add_s64_overflow(last->balance, event->amount, &decision->balance))
 		decision->outcome = OUTCOME_OVERFLOW;

@@ -102,6 +102,8 @@ place_hold(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	step.expires_in = PG_GETARG_INTERVAL_P(3);
 	event = pointstore_hold_event(&step, &hold, step.aggregate_id);
 	event.payload = pointstore_payload(fcinfo, 4);
+	event.has_lease_token = !PG_ARGISNULL(5);
+	event.lease_token = event.has_lease_token ? PG_GETARG_INT64(5) : 0;
 	pointstore_act_as_owner_of_holds(&scope);
 	result = pointstore_append_one(&event, refusals_are_outcomes);
 	pointstore_release_hold(&hold);

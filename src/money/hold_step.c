@@ -65,7 +65,8 @@ pointstore_hold_event(HoldStep *step, Hold *hold, text *aggregate_id)
 		.propose = step->to == HOLD_OPEN ? propose_placing : propose_closing,
 		/* what was reserved is there, whatever became of the floor */
 		.any_floor = step->to == HOLD_CONFIRMED,
-		.any_status = step->to == HOLD_CANCELLED || step->to == HOLD_EXPIRED
+		.any_status = step->to == HOLD_CANCELLED || step->to == HOLD_EXPIRED,
+		.any_lease = step->to == HOLD_EXPIRED
 	};
 
 	return event;

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "account/held.h"
+#include "account/lease.h"
 #include "append/append.h"
 #include "append/batch.h"
 #include "append/receipt.h"
@@ -79,6 +80,7 @@ pointstore_sweep(void)
 	position.account = cstring_to_text("");
 	position.hold = cstring_to_text("");
 	pointstore_next_step();
+	pointstore_prune_leases();
 	while (n == SWEEP_BATCH)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);

@@ -74,6 +74,7 @@ pointstore_read_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs)
 	from->metadata = PG_ARGISNULL(6) ? NULL : PG_GETARG_JSONB_P(6);
 	from->kind = PG_ARGISNULL(7) ? NULL : PG_GETARG_TEXT_PP(7);
 	from->kind_opens = true;
+	from->lease_if_asked = true;
 	from->has_lease_token = !PG_ARGISNULL(8);
 	from->lease_token = from->has_lease_token ? PG_GETARG_INT64(8) : 0;
 	*to = *from;

@@ -50,7 +50,7 @@ size_of_texts(const ProposedEvent *events, int n)
 	{
 #define SIZE(field) size_of_text(events[i].field, i > 0 ? events[0].field : NULL)
 		size += SIZE(aggregate_id) + SIZE(event_type) + SIZE(payload) + SIZE(metadata) +
-			SIZE(request_id) + SIZE(kind);
+			SIZE(request_id) + SIZE(kind) + SIZE(lease_tokens);
 #undef SIZE
 	}
 	return size;
@@ -84,6 +84,7 @@ pointstore_message_ask(Message *message, const ProposedEvent *events, int n)
 		PUT(metadata);
 		PUT(request_id);
 		PUT(kind);
+		PUT(lease_tokens);
 #undef PUT
 	}
 }

@@ -31,6 +31,7 @@
 #include "append/append.h"
 #include "append/batch.h"
 #include "append/judge.h"
+#include "append/leased.h"
 #include "append/propose.h"
 #include "append/receipt.h"
 #include "ground/compat.h"
@@ -155,10 +156,14 @@ begin_submit(const char *function)
 static bool
 submit(ProposedEvent *events, Decision *decisions, int n)
 {
+	text	   *tokens = pointstore_lease_setting();
 	int			i;
 
 	for (i = 0; i < n; i++)
+	{
 		events[i].role = GetOuterUserId();
+		events[i].lease_tokens = tokens;
+	}
 	if (!appended_plainly && combine(events, decisions, n))
 		return true;
 	appended_plainly = true;

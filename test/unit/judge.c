@@ -41,7 +41,7 @@ static const char *const names[] = {
 	[OUTCOME_APPENDED] = "appended", [OUTCOME_VERSION_CONFLICT] = "version_conflict",
 	[OUTCOME_INSUFFICIENT_BALANCE] = "insufficient_balance", [OUTCOME_BALANCE_LIMIT] = "balance_limit",
 	[OUTCOME_ACCOUNT_FROZEN] = "account_frozen", [OUTCOME_ACCOUNT_CLOSED] = "account_closed",
-	[OUTCOME_ACCOUNT_MISSING] = "account_missing", [OUTCOME_OVERFLOW] = "overflow",
+	[OUTCOME_ACCOUNT_MISSING] = "account_missing", [OUTCOME_LEASE_LOST] = "lease_lost", [OUTCOME_OVERFLOW] = "overflow",
 	[OUTCOME_WRONG_KIND] = "wrong_kind", [OUTCOME_NO_KIND] = "no_kind", [OUTCOME_PURE] = "pure",
 	[OUTCOME_STRAY_EVENTS] = "stray_events", [OUTCOME_CHANGE_WAITS] = "change_waits"
 };
@@ -166,6 +166,9 @@ judge_cases(PG_FUNCTION_ARGS)
 			{"a second event of the batch that opens it", {.kind = &plain, .kind_name = plain.name, .version = 1, .balance = 3, .nevents = 1}, {.amount = -3}, &plain, {OUTCOME_APPENDED, .version = 2}},
 			{"and one that names another kind", {.kind = &plain, .kind_name = plain.name, .version = 1, .nevents = 1}, {.kind = other}, NULL, MISSING(WRONG_KIND, .version = 1)},
 
+			{"a lease that is not the caller's", {HAS(&plain), .lease_lost = true, .lease_token = 17, .lease_shown = 5}, {.amount = 1}, .decision = REFUSED(LEASE_LOST, .limit = 17)},
+			{"a lease that is", {HAS(&plain), .lease_kept = true, .lease_token = 17}, {.amount = 1}, .decision = PASSES(101, 101)},
+
 			{"a change by hand that waits", {HAS(&plain), .waits = true}, {0}, .decision = REFUSED(CHANGE_WAITS)},
 		};
 
@@ -181,7 +184,7 @@ judge_order(PG_FUNCTION_ARGS)
 {
 	StringInfoData order;
 	Account		account = {
-		.exists = true, .waits = true, .pure = true, .status = STATUS_CLOSED, .version = 5, .balance = MOST
+		.exists = true, .waits = true, .pure = true, .status = STATUS_CLOSED, .lease_lost = true, .version = 5, .balance = MOST
 	};
 	ProposedEvent event = {
 		.amount = 1, .held = 1, .hold = &open_hold, .kind = cstring_to_text("other"),
@@ -193,7 +196,7 @@ judge_order(PG_FUNCTION_ARGS)
 	initStringInfo(&order);
 	name_kinds();
 	account.kind_name = narrow.name;
-	for (rule = 0; rule <= 10; rule++)
+	for (rule = 0; rule <= 11; rule++)
 	{
 		appendStringInfo(&order, "%s%s", rule > 0 ? " " : "", names[pointstore_judge(&event, &account, NULL, &after).outcome]);
 		if (rule == 0)
@@ -209,15 +212,17 @@ judge_order(PG_FUNCTION_ARGS)
 		else if (rule == 5)
 			event.kind = NULL;
 		else if (rule == 6)
-			event.has_expected = false;
+			account.lease_lost = false;
 		else if (rule == 7)
-			account.balance = MOST - 1;
+			event.has_expected = false;
 		else if (rule == 8)
+			account.balance = MOST - 1;
+		else if (rule == 9)
 		{
 			event.has_floor = false;
 			event.held = 0;
 		}
-		else if (rule == 9)
+		else if (rule == 10)
 			account.balance = 0;
 	}
 	PG_RETURN_TEXT_P(cstring_to_text(order.data));

@@ -6,8 +6,8 @@ from psycopg2 import extensions
 from psycopg2.extras import Json, RealDictCursor
 from psycopg2.pool import ThreadedConnectionPool
 
-# getconn() of an empty pool is an error, not a wait: so count
-pool, free = ThreadedConnectionPool(0, 10, '', cursor_factory=RealDictCursor), BoundedSemaphore(10)
+# it keeps as many as the first number says; and getconn() of an empty pool is an error, not a wait: so count
+pool, free = ThreadedConnectionPool(4, 10, '', cursor_factory=RealDictCursor), BoundedSemaphore(10)
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def connection(autocommit, isolation=None):
             db.set_session(isolation_level=isolation or 'DEFAULT', autocommit=autocommit)
             yield db
         finally:
-            pool.putconn(db, close=bool(db.closed))         # a lost one is closed, not given to the next caller
+            pool.putconn(db)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import { Database } from './lib/db.js'
 import { Feed } from './lib/feed.js'
 import { readJson, refuseCrossSite, router, send, sendError } from './lib/http.js'
 import { customerOf, welcome } from './lib/customer.js'
-import { file, isPage, page, sendFile } from './lib/pages.js'
+import { file, isPage, missing, page, sendFile } from './lib/pages.js'
 import { cartRoutes } from './lib/cart.js'
 import { orderRoutes } from './lib/orders.js'
 import { productRoutes } from './lib/products.js'
@@ -25,7 +25,7 @@ export function createShop (options = {}) {
     if (!pathname.startsWith('/api/')) return answerFile(request, response, pathname)
     if (!SAFE.includes(request.method)) refuseCrossSite(request)
     const customer = customerOf(request)
-    if (pathname === '/api/events') return feed.connect(request, response, customer)
+    if (pathname === '/api/events' && method === 'GET') return feed.connect(request, response, customer)
     const { handler, params } = find(method, pathname)
     const body = method === 'GET' ? undefined : await readJson(request)
     send(response, await handler({ headers: request.headers, customer, params, body }))
@@ -33,7 +33,7 @@ export function createShop (options = {}) {
 
   async function answerFile (request, response, path) {
     if (!SAFE.includes(request.method)) return find(request.method, path)
-    const found = isPage(path) ? page(request) : file(request, path)
+    const found = isPage(path) ? page(request) : file(request, path) ?? missing(request)
     if (!found) return find(request.method, path)
     const cookie = isPage(path) ? await welcome(database, request) : null
     if (cookie) found.headers['set-cookie'] = cookie

@@ -43,7 +43,7 @@ export class Feed {
   }
 
   async follow () {
-    this.position ??= (await this.client.query('SELECT pointstore.feed_head() AS head')).rows[0].head
+    await this.begin()
     while (!this.ending) {
       const { rows: [{ head }] } = await this.client.query("CALL pointstore.wait_for_feed($1, '30 s')", [this.position])
       const events = await read(this.client, this.position)
@@ -51,6 +51,15 @@ export class Feed {
       // fewer than a page: nothing else up to the head that was known before
       this.position = events.length === PAGE ? events.at(-1).position : Math.max(head, events.at(-1)?.position ?? 0)
     }
+  }
+
+  // Goes on where it was, unless this is another server now: one that was promoted, or restored to
+  // a point in time, may have given positions anew. Then all windows read everything again.
+  async begin () {
+    const { rows: [{ head, server }] } = await this.client.query('SELECT pointstore.feed_head() AS head, pointstore.feed_incarnation() AS server')
+    if (server === this.server) return
+    if (this.server) this.windows.forEach(window => window.reset())
+    Object.assign(this, { server, position: head })
   }
 
   // A window opens the stream.
@@ -69,7 +78,7 @@ export class Feed {
       const [{ head }] = await this.database.query('SELECT pointstore.feed_head() AS head')
       if (last < head) missed.push(...await read(this.database, last, `${window.customer}/`))
       // a position from before a restore, or too far back to tell it all
-      if (last > head || missed.length === PAGE) window.write('event: reset\ndata: {}\n\n')
+      if (last > head || missed.length === PAGE) window.reset()
     }
     window.ready(missed)
   }
@@ -109,6 +118,11 @@ class Window {
     this.last = position
     const resource = own ? id.slice(this.customer.length + 1) : id
     this.write(`id: ${position}\ndata: ${JSON.stringify({ resource, version, type })}\n\n`)
+  }
+
+  reset () {
+    this.last = -1
+    this.write('event: reset\ndata: {}\n\n')
   }
 
   write (text) {

@@ -43,6 +43,11 @@ export function page (request) {
   }
 }
 
+// Whoever follows a link that leads nowhere sees a page that says so.
+export function missing (request) {
+  return request.headers.accept?.includes('text/html') ? { ...page(request), status: 404 } : null
+}
+
 export function file (request, path) {
   const body = files.get(path)
   if (!body || path === '/index.html') return null

@@ -28,7 +28,7 @@ export default {
   sold_out: 'Sold out',
   add: 'Add to cart',
   add_one: 'Add to cart: {product}',
-  added: '{product} is in your cart',
+  added: 'Added to your cart: {product}',
 
   cart_title: 'Your cart',
   cart_bar: 'Your cart ({n})',

@@ -61,16 +61,19 @@ class Payments {
         event.amount = amount;
         event.payload = "{\"by\": \"mapper\"}";
         event.requestId = requestId;
-        if (first == Flush.BALANCE_FIRST) {
-            account.balance += amount;
-            entities.flush();
-        }
-        entities.persist(event);
         if (first == Flush.EVENT_FIRST) {
+            entities.persist(event);
             entities.flush();
         }
-        if (first != Flush.BALANCE_FIRST) {
-            account.balance += amount;
+        account.balance += amount;
+        if (amount == 0) {          // the entity is as it was: else no UPDATE would raise its version
+            entities.lock(account, LockModeType.PESSIMISTIC_FORCE_INCREMENT);
+        }
+        if (first == Flush.BALANCE_FIRST) {
+            entities.flush();
+        }
+        if (first != Flush.EVENT_FIRST) {
+            entities.persist(event);
         }
         return account.balance;
     }

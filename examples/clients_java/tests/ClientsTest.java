@@ -1,5 +1,7 @@
 import java.sql.Connection;
+import java.sql.PreparedStatement;
 import java.sql.SQLException;
+import java.sql.Types;
 import java.util.List;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.Semaphore;
@@ -54,6 +56,13 @@ final class ClientsTest {
         Tap.is(wallet.earn("user-2", large, "large").balance(), large, "an amount is exact beyond 2^53");
         Tap.is(Tap.stateOf(() -> wallet.inTransaction(connection -> Wallet.receipt(connection,
                 "SELECT * FROM pointstore.submit_event(?, 'PointEarned', 1)", "user-2"))), "25001", "submit_event in a transaction is 25001");
+        Tap.is(wallet.inTransaction(connection -> {
+            Wallet.receipt(connection, APPEND, "user-2", 1L, "before");
+            return Tap.stateOf(() -> Wallet.receipt(connection, APPEND, "user-2", -2 * large, "much"));
+        }), "PS003", "who catches an error and commits is told nothing by the driver");
+        Tap.is(store.account("user-2"), "1 " + large, "and nothing is committed");
+        Tap.is(withNull(statement -> statement.setNull(1, Types.VARCHAR)) + " " + withNull(statement -> statement.setNull(1, Types.BIGINT)) + " "
+                + withNull(statement -> statement.setObject(1, null)), "42883 none none", "a null has its own type, or none");
         // pgJDBC prepares in the server from the fifth use on
         try (Connection connection = store.as("shop_app").getConnection()) {
             for (int i = 0; i < 12; i++) {
@@ -61,6 +70,22 @@ final class ClientsTest {
             }
         }
         Tap.is(store.account("user-3"), "12 12", "a statement that is prepared goes on");
+    }
+
+    private interface Binding {
+        void bind(PreparedStatement statement) throws SQLException;
+    }
+
+    /** The SQLSTATE of an append with an expected_version that is null. */
+    private String withNull(Binding binding) throws SQLException {
+        try (Connection connection = store.as("shop_app").getConnection(); PreparedStatement append = connection.prepareStatement(
+                "SELECT outcome FROM pointstore.append_event('user-2', 'PointEarned', 0, expected_version => ?)")) {
+            binding.bind(append);
+            append.executeQuery().close();
+            return "none";
+        } catch (SQLException error) {
+            return error.getSQLState();
+        }
     }
 
     private void twoAtOnce() throws Exception {
@@ -198,7 +223,6 @@ final class ClientsTest {
             return wallet.inTransaction(connection -> Wallet.receipt(connection, APPEND, "user-7", 1L, "refused-7"));
         });
         Tap.is(attempts + " " + receipt.balance(), "2 721", "no connection: again");
-        int port = store.proxy.port();
         Tap.is(Tap.stateOf(() -> {
             org.postgresql.ds.PGSimpleDataSource nobody = store.as("shop_app");
             try (java.net.ServerSocket taken = new java.net.ServerSocket(0)) {
@@ -206,7 +230,6 @@ final class ClientsTest {
             }
             nobody.getConnection().close();
         }), "08001", "where nobody listens it is 08001");
-        Tap.is(store.proxy.port(), port, "the proxy is still there");
     }
 
     private void notRepeated() throws Exception {

@@ -55,22 +55,26 @@ final class MapperTest {
         Tap.is(payments.change(userId, 5000, userId + "-bonus") + ", " + store.account(userId), "5000, 1 5000", mapper + ": earns, on a new account");
         Tap.is(payments.change(userId, -4000, userId + "-A-1") + ", " + store.account(userId), "1000, 2 1000", "spends");
         Tap.is(payments.change(userId, -4000, userId + "-A-1") + ", " + store.account(userId), "1000, 2 1000", "the same request: the same answer, once");
-        Tap.is(payments.changeLocked(userId, -100, userId + "-A-2") + ", " + store.account(userId), "900, 3 900", "spends under a lock");
+        List<Object> answers = Tap.together(() -> payments.change(userId, 5, userId + "-same"), () -> payments.change(userId, 5, userId + "-same"));
+        Tap.is(answers + ", " + store.account(userId), "[1005, 1005], 3 1005", "one request twice at once: once");
+        Tap.is(payments.changeLocked(userId, -100, userId + "-A-2") + ", " + store.account(userId), "905, 4 905", "spends under a lock");
         Tap.is(store.ask("SELECT string_agg(event_type || amount || payload::text, ',' ORDER BY version) FROM pointstore.event_store WHERE aggregate_id = '" + userId + "'"),
-                "PointEarned5000{\"by\": \"mapper\"},PointSpent-4000{\"by\": \"mapper\"},PointSpent-100{\"by\": \"mapper\"}", "events are as given");
+                "PointEarned5000{\"by\": \"mapper\"},PointSpent-4000{\"by\": \"mapper\"},PointEarned5{\"by\": \"mapper\"},PointSpent-100{\"by\": \"mapper\"}", "events are as given");
         payments.inTransaction(entities -> {
             Payments.changeIn(entities, LockModeType.NONE, Payments.Flush.BY_MAPPER, userId, 50, userId + "-A-3");
             entities.flush();
             StoredEvent.Key key = new StoredEvent.Key();
             key.aggregateId = userId;
-            key.version = 4;
+            key.version = 5;
             StoredEvent event = entities.find(StoredEvent.class, key);
             entities.refresh(event);
-            Tap.is(event.balanceAfter + " " + (event.eventId != null) + " " + (event.createdAt != null), "950 true true", "refresh() reads what the store has written");
+            Tap.is(event.balanceAfter + " " + (event.eventId != null) + " " + (event.createdAt != null), "955 true true", "refresh() reads what the store has written");
             Payments.changeIn(entities, LockModeType.NONE, Payments.Flush.BY_MAPPER, userId, 1, userId + "-A-4");
             return null;
         });
-        Tap.is(store.account(userId), "5 951", "two changes in one transaction, flushed between");
+        Tap.is(store.account(userId), "6 956", "two changes in one transaction, flushed between");
+        payments.change(userId, 0, userId + "-A-5");
+        Tap.is(store.account(userId), "7 956", "an event of amount 0 raises the version");
     }
 
     /** Two EntityManagers read one version, then both change: one wins, the other is told. */

@@ -14,6 +14,7 @@ import java.util.concurrent.ConcurrentHashMap;
  * answer to what the next client sends that contains a word, or the question itself.
  */
 final class Proxy implements AutoCloseable {
+    final int port;
     private final ServerSocketChannel server;
     private final Set<SocketChannel> open = ConcurrentHashMap.newKeySet();
     private volatile byte[] losesAnswer, losesQuestion;
@@ -21,11 +22,8 @@ final class Proxy implements AutoCloseable {
 
     Proxy() throws IOException {
         server = ServerSocketChannel.open().bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0));
+        port = ((InetSocketAddress) server.getLocalAddress()).getPort();
         daemon(this::accept);
-    }
-
-    int port() throws IOException {
-        return ((InetSocketAddress) server.getLocalAddress()).getPort();
     }
 
     /** The next message with this in it arrives, and its connection is cut before the answer. */

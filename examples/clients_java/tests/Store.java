@@ -15,16 +15,16 @@ final class Store {
     }
 
     /** A data source without a pool: each transaction has a connection of its own. */
-    PGSimpleDataSource as(String role) throws java.io.IOException {
+    PGSimpleDataSource as(String role) {
         PGSimpleDataSource source = new PGSimpleDataSource();
-        source.setURL("jdbc:postgresql://127.0.0.1:" + proxy.port() + "/" + System.getenv("PGDATABASE") + "?sslmode=disable&gssEncMode=disable");
+        source.setURL("jdbc:postgresql://127.0.0.1:" + proxy.port + "/" + System.getenv("PGDATABASE") + "?sslmode=disable&gssEncMode=disable");
         source.setUser(role);
         return source;
     }
 
     /** With what mappers need that write the balance; prepareThreshold so that the proxy sees the text of all statements. */
-    String mapperUrl() throws java.io.IOException {
-        return "jdbc:postgresql://127.0.0.1:" + proxy.port() + "/" + System.getenv("PGDATABASE")
+    String mapperUrl() {
+        return "jdbc:postgresql://127.0.0.1:" + proxy.port + "/" + System.getenv("PGDATABASE")
                 + "?sslmode=disable&gssEncMode=disable&prepareThreshold=0&stringtype=unspecified&options=-c%20pointstore.balance_writer=caller";
     }
 

@@ -155,6 +155,8 @@ static PointstoreStat
 counter_of(Outcome outcome)
 {
 	StaticAssertStmt((int) STAT_NOT_ALLOWED == (int) OUTCOME_NOT_ALLOWED, "outcomes are the first counters");
+	if (outcome == OUTCOME_LEASE_LOST)
+		return STAT_LEASE_LOST;
 	return outcome == OUTCOME_HOLD_NOT_OPEN ? STAT_NOT_ALLOWED : (PointstoreStat) outcome;
 }
 

@@ -164,6 +164,8 @@ measure_caller_instructions()
 {
 	local workload='instructions, callers' contender
 	for contender in append_plain append_ten append_own append_leased two_appends acquire_release; do
+		# of the first two a few in a hundred count
+		[[ $contender == append_plain || $contender == append_ten ]] && local calls=300 || local calls=100
 		record_instructions "$workload" "$contender" "$1" "$contender" "${tokens[@]}"
 	done
 }

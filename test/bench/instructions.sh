@@ -24,7 +24,7 @@ measure_instructions()
 			if [[ $contender == feed ]]; then
 				calls=20 measure_feed_instructions "$round"
 			elif [[ $contender == callers ]]; then
-				calls=100 measure_caller_instructions "$round"
+				measure_caller_instructions "$round"
 			else
 				calls=100 record_instructions instructions "$contender" "$round" "$contender"
 			fi

@@ -45,6 +45,7 @@ export function createShop (options = {}) {
 
   return {
     server,
+    database,
     listen: (port, host = '127.0.0.1') => new Promise((resolve, reject) =>
       server.once('error', reject).listen(port, host, () => resolve(server.address().port))),
     async close () {

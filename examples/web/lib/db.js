@@ -7,12 +7,15 @@ pg.types.setTypeParser(pg.types.builtins.INT8, Number)
 
 // Worth another try: the transaction, or the connection, ended before it had done anything that
 // lasts. When the connection is lost nobody knows; then the request_id does: it is applied once.
-const REPEATABLE = /^(40001|40P01|55P03|53...|57P..|08...|ECONNREFUSED|ECONNRESET|EPIPE|ENOENT)$/
+const REPEATABLE = /^(40001|40P01|55P03|53...|57P..|08...)$/
 const ATTEMPTS = 5
 
 export function isRepeatable (error) {
-  return REPEATABLE.test(error.code ?? '') || /terminated|timeout exceeded/.test(error.message ?? '')
+  return error.unanswered || REPEATABLE.test(sqlstateOf(error))
 }
+
+// The server's answers have a severity; those of the network may have a code that looks alike: EPIPE.
+export const sqlstateOf = error => error.severity === undefined ? undefined : error.code
 
 // Full jitter: anything up to 20, 40, 80, 160 ms, so that those who met once do not meet again.
 export function pauseBefore (attempt) {
@@ -28,7 +31,9 @@ export class Database {
       options: '-c lock_timeout=2s -c statement_timeout=5s',
       ...options
     })
-    this.pool.on('error', () => {})       // an idle connection was lost: the next query gets another
+    // Without these two listeners a connection that is lost, idle or in use, ends the program.
+    this.pool.on('error', () => {})
+    this.pool.on('connect', client => client.on('error', () => {}))
   }
 
   async query (text, values = []) {
@@ -45,15 +50,16 @@ export class Database {
   // pool.query() would close the connection after any error; a statement that was refused
   // leaves it as good as before.
   async once (text, values) {
-    const client = await this.pool.connect()
-    let lost = false
+    let client, lost
     try {
+      client = await this.pool.connect()
       return (await client.query(text, values)).rows
     } catch (error) {
-      lost = error.severity !== 'ERROR'
+      error.unanswered = error.severity === undefined && !(error instanceof TypeError)
+      lost = error.unanswered || /^(57P|08)/.test(error.code)
       throw error
     } finally {
-      client.release(lost)
+      client?.release(lost)
     }
   }
 

@@ -1,6 +1,6 @@
 // What is refused, as application/problem+json (RFC 9457). A refusal of pointstore has a fixed
 // SQLSTATE and, in its DETAIL, "key=value, key=value" for programs: both become members.
-import { isRepeatable } from './db.js'
+import { isRepeatable, sqlstateOf } from './db.js'
 
 export class Problem extends Error {
   constructor (status, code, members = {}, headers = {}) {
@@ -54,8 +54,7 @@ export function problemOf (error) {
     return new Problem(...refusal, { detail: error.message, sqlstate: error.code, ...membersOf(error.detail) })
   }
   if (isRepeatable(error) || error.code === '57014') {
-    const sqlstate = /^[0-9A-Z]{5}$/.test(error.code ?? '') ? { sqlstate: error.code } : {}
-    return new Problem(503, 'unavailable', sqlstate, { 'retry-after': '1' })
+    return new Problem(503, 'unavailable', { sqlstate: sqlstateOf(error) }, { 'retry-after': '1' })
   }
   console.error(error)
   return new Problem(500, 'internal')

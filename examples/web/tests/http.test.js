@@ -224,20 +224,29 @@ test('what may be repeated is repeated by the server; 503 with Retry-After when 
   await shop.sql('DROP TRIGGER fail ON pointstore.event_store')
 })
 
-test('the connection is lost in the middle of a purchase: repeated, one order', async () => {
-  const caller = await Caller.arrive(shop)
-  await caller.add('cup')
-  const blocker = await shop.connect()
-  await blocker.query('BEGIN')
-  await blocker.query('SELECT FROM pointstore.balance WHERE aggregate_id = $1 FOR UPDATE', [`${caller.customer}/wallet`])
-  const buying = caller.buy()
-  const pid = await until(() => shop.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'shop' AND wait_event_type = 'Lock'").then(([row]) => row?.pid), 'a purchase that waits')
-  await shop.sql('SELECT pg_terminate_backend($1)', [pid])
-  await blocker.query('ROLLBACK')
-  blocker.release()
-  assert.equal((await buying).status, 201)
-  assert.equal(await caller.balance(), 91000)
-})
+// How a connection ends: by the server's word, by the network's
+const ENDS = {
+  'ended by the server': pid => shop.sql('SELECT pg_terminate_backend($1)', [pid]),
+  cut: pid => shop.database.pool._clients.find(client => client.processID === pid).connection.stream.destroy(new Error('cut'))
+}
+
+for (const [how, end] of Object.entries(ENDS)) {
+  test(`a connection is ${how} in the middle of a purchase: repeated, one order`, async () => {
+    const caller = await Caller.arrive(shop)
+    await caller.add('cup')
+    const blocker = await shop.connect()
+    await blocker.query('BEGIN')
+    await blocker.query('SELECT FROM pointstore.balance WHERE aggregate_id = $1 FOR UPDATE', [`${caller.customer}/wallet`])
+    const buying = caller.buy()
+    const pid = await until(() => shop.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'shop' AND wait_event_type = 'Lock'").then(([row]) => row?.pid), 'a purchase that waits')
+    await end(pid)
+    await blocker.query('ROLLBACK')
+    blocker.release()
+    assert.equal((await buying).status, 201)
+    assert.equal(await caller.balance(), 91000)
+    assert.equal((await caller.get('/api/orders')).body.orders.length, 1)
+  })
+}
 
 test('malformed, too large, of another type or from another site: refused', async () => {
   const caller = await Caller.arrive(shop)

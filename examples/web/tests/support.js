@@ -10,6 +10,7 @@ export async function openShop () {
   const admin = new pg.Pool({ max: 4 })
   admin.on('error', () => {})
   return {
+    database: shop.database,
     url: `http://localhost:${port}`,
     sql: async (text, values) => (await admin.query(text, values)).rows,
     one: async (text, values) => Object.values((await admin.query(text, values)).rows[0])[0],

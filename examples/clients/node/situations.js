@@ -184,7 +184,7 @@ async function byMapper() {
 async function faults() {
   const seen = {}
   const onRepeat = error => { const what = cause(error).severity ? state(error) : 'lost'; seen[what] = (seen[what] ?? 0) + 1 }
-  const times = [1, 2, 3]
+  const times = [1, 2]
   const injected = ['lost-call', 'lost-answer', 'ended']
   const requests = injected.flatMap(fault => times.map(n => `${fault}-${name}-${n}`))
   const again = { attempts: 8, onRepeat }

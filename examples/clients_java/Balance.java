@@ -25,4 +25,7 @@ public class Balance {
 
     @Column(name = "status", insertable = false, updatable = false)
     public String status;
+
+    @Column(name = "state", insertable = false, updatable = false)
+    public String state;
 }

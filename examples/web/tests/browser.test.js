@@ -29,7 +29,7 @@ after(async () => {
 // A visitor with so many windows; what a page complains of fails the test.
 async function visit (windows, { path = '/', locale = 'en-GB', viewport = { width: 1200, height: 860 } } = {}) {
   const context = await browser.newContext({ locale, viewport, reducedMotion: 'reduce' })
-  context.setDefaultTimeout(20000)
+  context.setDefaultTimeout(60000)
   const complaints = []
   const pages = []
   for (let n = 0; n < windows; n++) {
@@ -55,7 +55,11 @@ function rememberSaid () {
 
 const said = page => page.evaluate(() => window.said)
 const isLive = page => page.waitForSelector('html[data-live=yes]')
-const picture = (page, name, options) => page.screenshot({ path: `${PICTURES}/${name}.png`, ...options })
+// A picture that cannot be taken fails nothing.
+const picture = async (page, name) => {
+  await page.bringToFront()
+  await page.screenshot({ path: `${PICTURES}/${name}.png` }).catch(error => console.log(`# no picture ${name}: ${error.message}`))
+}
 const shows = (page, selector, text) => page.locator(selector).filter({ hasText: text }).first().waitFor()
 const here = page => new URL(page.url()).pathname
 const customerOf = async page => shop.one("SELECT split_part(aggregate_id, '/', 1) FROM pointstore.event_store WHERE event_type = 'Welcome' ORDER BY id DESC LIMIT 1")

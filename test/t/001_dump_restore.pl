@@ -52,13 +52,14 @@ SELECT count(pointstore.hold('h5', n, 'hold' || n, n * interval '1 hour')) FROM 
 SELECT pointstore.confirm_hold('hold2', 1), pointstore.cancel_hold('tomb');
 SELECT count(*) FROM pointstore.transfer('h5', 'h6', 7);
 UPDATE pointstore.balance SET note = 'mind the gap' WHERE aggregate_id = 'h3';
+SELECT pointstore.release_lease('given-back', (pointstore.acquire_lease('given-back', 'me')).token), pointstore.acquire_lease('held', 'me', '1 day');
 SELECT pointstore.freeze_account('h4', 'fraud?'), pointstore.open_account('empty'), pointstore.close_account('empty', 'moved');
 END
 is(faults($node, 'original'), '', 'the original is sound');
 
 # Everything there is to compare of a store, as text.
 my @contents = map { "SELECT * FROM pointstore.$_ t ORDER BY t::text" }
-  qw(account_kind balance pure_account event_store account_log hold store_version account);
+  qw(account_kind balance pure_account event_store account_log hold lease store_version account);
 push @contents,
   q{SELECT tgrelid::regclass, tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger
      WHERE tgrelid::regclass::text LIKE 'pointstore.%' AND NOT tgisinternal ORDER BY tgrelid::regclass::text, tgname},
@@ -110,6 +111,8 @@ END
 		SELECT action, reason FROM pointstore.account_log WHERE aggregate_id = 'h4' ORDER BY id DESC LIMIT 1}),
 		"\nunfreeze|restored", "$how: the log goes on");
 	is($node->safe_psql($db, q{SELECT pointstore.balance_as_of('h0', 2)}), '30', "$how: history is there");
+	is($node->safe_psql($db, q{SELECT acquired, token > (SELECT token FROM pointstore.lease WHERE name = 'given-back') FROM pointstore.acquire_lease('given-back', 'you');
+		SELECT acquired, holder FROM pointstore.acquire_lease('held', 'you')}), "t|t\nf|me", "$how: leases go on, their tokens too");
 
 	my %refused = (
 		q{UPDATE pointstore.event_store SET amount = 1} => 'PS006',

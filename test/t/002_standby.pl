@@ -67,7 +67,21 @@ is(sqlstate($primary, 'postgres', "SET default_transaction_read_only = on; $_"),
   foreach grep { !/^CALL/ } @writes;
 is(faults($primary, 'postgres'), '', 'the primary is sound');
 
+my $lease = $primary->safe_psql('postgres', q{SELECT token FROM pointstore.acquire_lease('lease', 'me', '1 day');
+	SELECT acquired FROM pointstore.acquire_lease('of session', 'me', NULL)});
+$lease =~ s/\n.*//;
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+is(sqlstate($standby, 'postgres', q{SELECT pointstore.acquire_lease('other', 'me')}), '25006', 'refused: a lease');
+is(sqlstate($standby, 'postgres', qq{SELECT pointstore.check_lease('lease', $lease)}), '25006', 'refused: checking it');
+# of this the standby learns nothing
+$standby->stop;
+my $later = $primary->safe_psql('postgres', q{SELECT token FROM pointstore.steal_lease('lease', 'you')});
+$primary->stop('immediate');
+$standby->start;
 $standby->promote;
+is($standby->safe_psql('postgres', qq{SELECT pointstore.check_lease('lease', $lease); SELECT acquired, token > $later FROM pointstore.steal_lease('lease', 'them')}),
+	"\nt|t", 'a token after the failover is above what the standby has not seen');
+is($standby->safe_psql('postgres', q{SELECT acquired FROM pointstore.acquire_lease('of session', 'you')}), 't', 'a lease of a session of the old primary has ended');
 is($standby->safe_psql('postgres', q{SELECT outcome, version, balance FROM pointstore.append_event('a', 'Spent', -300)}),
 	'appended|3|700', 'an append after promotion');
 is($standby->safe_psql('postgres', q{SELECT outcome, version FROM pointstore.append_event('a', 'Spent', -4000, request_id => 'r2')}),

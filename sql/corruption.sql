@@ -31,6 +31,13 @@ INSERT INTO cor_way VALUES
 ('status stricter',     'cor-a', $$UPDATE pointstore.balance SET status = 'frozen' WHERE aggregate_id = 'cor-a'$$, '{account_mismatch warning 4}', true),
 ('status null',         'cor-a', $$UPDATE pointstore.balance SET status = NULL WHERE aggregate_id = 'cor-a'$$, '{account_mismatch error 4}', true),
 ('pure status',         'cor-p', $$UPDATE pointstore.pure_account SET status = 'closed' WHERE aggregate_id = 'cor-p'$$, '{account_mismatch warning 2}', false),
+-- states: w has come to one by its events, w2 was put in one since, w3 has no event yet
+('state',               'cor-w', $$UPDATE pointstore.balance SET state = 'gone' WHERE aggregate_id = 'cor-w'$$, '{state_mismatch error 2}', true),
+('state where none is', 'cor-a', $$UPDATE pointstore.balance SET state = 'gone' WHERE aggregate_id = 'cor-a'$$, '{state_mismatch error 4}', true),
+('state that was set',  'cor-w2', $$UPDATE pointstore.balance SET state = 'going' WHERE aggregate_id = 'cor-w2'$$, '{state_mismatch error 1}', false),
+('state in the log',    'cor-w2', $$UPDATE pointstore.account_log SET after = after || '{"state": "new"}' WHERE aggregate_id = 'cor-w2'$$, '{state_mismatch error 1}', false),
+('state before events', 'cor-w3', $$UPDATE pointstore.balance SET state = 'gone' WHERE aggregate_id = 'cor-w3'$$, '{state_mismatch error 0}', false),
+('state_after',         'cor-w', $$UPDATE pointstore.event_store SET state_after = 'gone' WHERE aggregate_id = 'cor-w' AND version = 2$$, '{state_mismatch error 2}', true),
 -- events by themselves
 ('amount',              'cor-a', $$UPDATE pointstore.event_store SET amount = amount + 1 WHERE aggregate_id = 'cor-a' AND version = 2$$, '{balance_mismatch warning 4,chain_break critical 2}', true),
 ('amount null',         'cor-a', $$UPDATE pointstore.event_store SET amount = NULL WHERE aggregate_id = 'cor-a' AND version = 2$$, '{balance_mismatch error 4,chain_break critical 2}', true),
@@ -125,6 +132,12 @@ BEGIN
     INSERT INTO pointstore.account_kind (kind, unit, min_balance) VALUES ('cor-seat', 'seat', NULL);
     INSERT INTO pointstore.account_kind (kind, mode) VALUES ('cor-pure', 'pure');
     PERFORM pointstore.append_event('cor-a', 'Earned', v) FROM generate_series(1, 4) v;
+    INSERT INTO pointstore.account_kind (kind, initial_state) VALUES ('cor-flow', 'new');
+    INSERT INTO pointstore.transition VALUES ('cor-flow', 'new', 'Began', 'going'), ('cor-flow', 'going', 'Ended', 'gone');
+    PERFORM pointstore.append_event(a, 'Began', kind => 'cor-flow') FROM unnest('{cor-w,cor-w2}'::text[]) a;
+    PERFORM pointstore.append_event('cor-w', 'Noted');
+    PERFORM pointstore.set_kind('cor-w2', 'cor-flow', new_state => 'gone');
+    PERFORM pointstore.open_account('cor-w3', 'cor-flow');
     PERFORM pointstore.append_event('cor-p', 'Earned', v, kind => 'cor-pure') FROM generate_series(1, 2) v;
     PERFORM pointstore.open_account('cor-e', 'cor-pure');
     PERFORM pointstore.append_event('cor-s', 'Booked', 3, kind => 'cor-seat');
@@ -167,6 +180,7 @@ BEGIN
     DELETE FROM pointstore.account_proof WHERE aggregate_id LIKE 'cor-%';
     DELETE FROM pointstore.hold WHERE hold_id LIKE 'cor-%';
     DELETE FROM pointstore.account_kind WHERE kind LIKE 'cor-%';
+    DELETE FROM pointstore.transition WHERE kind LIKE 'cor-%';
     DELETE FROM pointstore.account_log WHERE aggregate_id LIKE 'cor-%';
     DELETE FROM pointstore.finding WHERE aggregate_id LIKE 'cor-%' OR aggregate_id = '';
     ALTER SEQUENCE pointstore.event_store_id_seq CACHE 1 INCREMENT 1 NO CYCLE;

@@ -144,7 +144,7 @@ AS $$
 BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.digest(bigint, bigint, bigint, bigint, bigint, bigint, bigint),
         pointstore.guard_event_store(), pointstore.guard_balance(),
-        pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_hold(), pointstore.guard_append_only(), pointstore.guard_function() TO %s', owner);
+        pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_hold(), pointstore.guard_append_only(), pointstore.guard_function(), pointstore.guard_transition() TO %s', owner);
     PERFORM pointstore.grant_access(owner, 'operator'::text);
 END
 $$;
@@ -335,7 +335,7 @@ BEGIN
     EXECUTE (SELECT format('GRANT SELECT ON %s TO %s', string_agg(format('pointstore.%I', r.name), ', '), role)
                FROM pointstore.store_relations() r WHERE r.kind <> 'S');
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
-        pointstore.balance_as_of(text, bigint), pointstore.statement(text, timestamptz, timestamptz), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive(),
+        pointstore.balance_as_of(text, bigint), pointstore.statement(text, timestamptz, timestamptz), pointstore.check_transitions(text), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive(),
         pointstore.feed_head(), pointstore.read_feed(bigint, integer, text[], text, boolean), pointstore.position_of(bigint), pointstore.feed_incarnation(),
         pointstore.load_events(text, bigint, integer, boolean), pointstore.aggregate_state(text, bigint),
         pointstore.sequence_feed(), pointstore.sequencer_alive(), pointstore.feed_check(), pointstore.feed_state(),

@@ -12,7 +12,9 @@
 
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -21,9 +23,11 @@
 #include "account/by_hand.h"
 #include "account/kind.h"
 #include "ground/name.h"
+#include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/row.h"
 #include "ground/scan.h"
+#include "ground/sql.h"
 #include "ground/step.h"
 #include "ground/store.h"
 
@@ -60,6 +64,8 @@ pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLo
 	}
 	if (account->exists)
 		account->kind = pointstore_read_kind(account->kind_name);
+	if (account->pure && (account->state != NULL || (account->kind != NULL && pointstore_has_states(account->kind))))
+		pointstore_read_set_state(account, snapshot);
 	if (lock != LOCK_NOTHING && lock != LOCK_BY_HAND && account->exists && !account->pure && pointstore_has_notes())
 		settle_by_hand(account);
 	if (lock == LOCK_ACCOUNT)
@@ -88,6 +94,7 @@ read_balance_row(Account *account, Snapshot snapshot, AccountLock lock)
 	account->has_expiry = !isnull;
 	account->status = pointstore_status(pointstore_slot_text(row, att[BAL_STATUS]));
 	account->updated_at = DatumGetTimestampTz(slot_getattr(row, att[BAL_UPDATED_AT], &isnull));
+	account->state = pointstore_slot_state(row, att[BAL_STATE]);
 	pointstore_scan_end(&scan);
 	return true;
 }
@@ -169,6 +176,39 @@ is_being_inserted(PointstoreIndexId index, text *aggregate_id)
 }
 
 /*
+ * The state of an account at its version is its last event's, unless the log says that it was set since
+ * (set_kind), or when the account was opened. What the log said of an earlier version is past. A hybrid account has it
+ * in its row as well.
+ */
+void
+pointstore_read_set_state(Account *account, Snapshot snapshot)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT " LOGGED_STATE("s.after") " FROM"
+		" (SELECT after FROM pointstore.account_log l WHERE aggregate_id" EQ "$1 AND " SAYS_STATE("l") " ORDER BY id DESC LIMIT 1) s"
+		" WHERE " LOGS_STATE("s.after", "$2"),
+		.nargs = 2,
+		.argtypes = {TEXTOID, INT8OID}
+	};
+	Datum		values[2] = {PointerGetDatum(account->id), Int64GetDatum(account->version)};
+	MemoryContext context = CurrentMemoryContext;
+
+	SPI_connect();
+	pointstore_prepare(&plan);
+	if (SPI_execute_snapshot(plan.plan, values, NULL, snapshot, InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the state of an account");
+	if (SPI_processed > 0)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		char	   *state = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		account->state = state == NULL ? NULL : pointstore_some_state(cstring_to_text(state));
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+}
+
+/*
  * Brings the locked row of an account to its last event, where events that this transaction has
  * inserted by hand are ahead of it because their statement is still at work. Where row
  * and events are the caller's to bring together, it waits.
@@ -235,7 +275,7 @@ pointstore_release_account(Account *account)
 }
 
 /*
- * The account's version and balance, the time and the id, by its last event; false
+ * The account's version, balance and state, the time and the id, by its last event; false
  * when it has none. One probe of the primary key.
  */
 bool
@@ -255,6 +295,7 @@ pointstore_last_event(Account *account, Snapshot snapshot)
 		account->version = DatumGetInt64(slot_getattr(scan.slot, att[EV_VERSION], &isnull));
 		account->balance = DatumGetInt64(slot_getattr(scan.slot, att[EV_BALANCE_AFTER], &isnull));
 		account->updated_at = DatumGetTimestampTz(slot_getattr(scan.slot, att[EV_CREATED_AT], &isnull));
+		account->state = pointstore_slot_state(scan.slot, att[EV_STATE_AFTER]);
 		account->last_id = DatumGetInt64(slot_getattr(scan.slot, att[EV_ID], &isnull));
 		account->last_is_ours = pointstore_row_is_ours(ExecFetchSlotHeapTuple(scan.slot, false, NULL));
 		if (account->last_is_ours)
@@ -298,6 +339,7 @@ pointstore_follow_event(Account *account, const Account *last)
 {
 	account->version = last->version;
 	account->balance = last->balance;
+	account->state = last->state;
 	account->updated_at = Max(account->updated_at, last->updated_at);
 	(void) pointstore_change_account(account);
 }
@@ -360,6 +402,7 @@ fill_row(RowTarget *target, const Account *account)
 		SET(BAL_NEXT_EXPIRY, TimestampTzGetDatum(account->next_expiry), !account->has_expiry);
 		SET(BAL_STATUS, CStringGetTextDatum(status_names[account->status]), false);
 		SET(BAL_UPDATED_AT, TimestampTzGetDatum(account->updated_at), false);
+		SET(BAL_STATE, PointerGetDatum(account->state), account->state == NULL);
 	}
 #undef SET
 	ExecStoreVirtualTuple(slot);

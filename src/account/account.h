@@ -32,6 +32,7 @@ typedef struct Account
 	text	   *kind_name;
 	bool		pure;
 	AccountStatus status;
+	text	   *state;			/* null: none; moves on like version and balance */
 	int64		version;
 	int64		balance;
 	int64		held;
@@ -80,6 +81,7 @@ extern void pointstore_release_account(Account *account);
 pg_noreturn extern void pointstore_raise_waiting(text *id);
 pg_noreturn extern void pointstore_refuse_triggered_status(text *id);
 extern bool pointstore_last_event(Account *account, Snapshot snapshot);
+extern void pointstore_read_set_state(Account *account, Snapshot snapshot);
 extern void pointstore_follow_event(Account *account, const Account *last);
 extern int64 pointstore_highest_id(void);
 extern RowOutcome pointstore_write_account(RowWriter *writer, Account *account);

@@ -151,13 +151,21 @@ BEGIN
       LEFT JOIN pointstore.account_kind k ON k.kind = b.kind
     UNION ALL
     SELECT p.aggregate_id, p.kind, 'pure'::text, k.unit, coalesce(e.version, 0), coalesce(e.balance_after, 0), 0,
-           coalesce(e.balance_after, 0), p.status, e.state_after, e.created_at
+           coalesce(e.balance_after, 0), p.status,
+           -- the last event's, unless the log says that it was set since, or at the opening
+           nullif(CASE WHEN l.after ->> 'version' = coalesce(e.version, 0)::text THEN l.after ->> 'state' ELSE e.state_after END, ''),
+           e.created_at
       FROM pointstore.pure_account p
       LEFT JOIN pointstore.account_kind k ON k.kind = p.kind
       LEFT JOIN LATERAL (SELECT s.version, s.balance_after, s.state_after, s.created_at
                            FROM pointstore.event_store s
                           WHERE s.aggregate_id = p.aggregate_id
-                          ORDER BY s.version DESC LIMIT 1) e ON true;
+                          ORDER BY s.version DESC LIMIT 1) e ON true
+      LEFT JOIN LATERAL (SELECT g.after
+                           FROM pointstore.account_log g
+                          WHERE g.aggregate_id = p.aggregate_id AND g.after ? 'state' AND g.action IN ('open', 'set_kind', 'rebuild', 'repair')
+                            AND (e.state_after IS NOT NULL OR k.initial_state IS NOT NULL OR EXISTS (SELECT FROM pointstore.transition))
+                          ORDER BY g.id DESC LIMIT 1) l ON true;
     COMMENT ON VIEW pointstore.account IS
     'Every account, hybrid and pure alike: what it holds now and the rules it lives under. Amounts in minor units. updated_at of a pure account is that of its last event.';
     COMMENT ON COLUMN pointstore.account.aggregate_id IS 'name of the account';
@@ -169,7 +177,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.account.held IS 'what its open holds reserve, minor units; also those that have expired and are not swept yet';
     COMMENT ON COLUMN pointstore.account.available IS 'balance - held, expired holds not counted: what a debit may take, before the floor; minor units';
     COMMENT ON COLUMN pointstore.account.status IS 'open, frozen or closed';
-    COMMENT ON COLUMN pointstore.account.state IS 'state after its last event, where the kind has transitions; null = none';
+    COMMENT ON COLUMN pointstore.account.state IS 'state after its last event, or as set_kind() has set it since; before the first event the kind''s initial_state; null = none';
     COMMENT ON COLUMN pointstore.account.updated_at IS 'when a hybrid account''s row last changed; of a pure one its last event''s created_at, null without events';
 END
 $$;

@@ -177,6 +177,16 @@ pointstore_noted_event(int64 id)
 	return low < nevents && events[low].id == id ? &events[low] : NULL;
 }
 
+/* Notes that an event which was let in is there. */
+void
+pointstore_note_settled(int64 id)
+{
+	EventNote  *note = (EventNote *) pointstore_noted_event(id);
+
+	if (note != NULL)
+		note->settled = true;
+}
+
 /* Whether events were inserted by hand in this transaction. */
 bool
 pointstore_has_noted_events(void)

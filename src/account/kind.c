@@ -6,6 +6,12 @@
  * A kind is read as it is now, whatever the transaction's snapshot, and kept until the
  * transaction ends, a savepoint is rolled back or a kind changes (guard/account.c).
  *
+ * Its transitions are some rows, and to read them in every transaction would cost an append
+ * more than to follow them. So they are kept as long as the session lives, or until
+ * PostgreSQL says that their table has changed, which the guard of it sees to (guard/transition.c): like
+ * what is known of a table itself. Whoever begins a transaction after a change was
+ * committed goes by it. Rows written while triggers are off are known to new sessions.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -14,7 +20,9 @@
 #include "catalog/pg_type.h"
 #include "nodes/pg_list.h"
 #include "utils/array.h"
+#include "common/hashfn.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -26,9 +34,25 @@
 static List *kinds = NIL;		/* read in this transaction */
 static uint64 kinds_generation = 0; /* of which they are */
 
+/* What is kept of a kind's transitions: found by the name that it points to. */
+typedef struct KeptTransitions
+{
+	text	   *kind;			/* the key */
+	Transitions transitions;
+} KeptTransitions;
+
+static HTAB *kept = NULL;
+static MemoryContext kept_context = NULL;	/* of that table and all that is in it */
+static uint64 kept_generation = 0;
+
 static Kind *find_kind(text *name);
 static List *texts_of(Datum array);
 static void fill_kind(Kind *kind, TupleTableSlot *row);
+static const Transitions *find_transitions(text *kind);
+static void begin_keeping(void);
+static uint32 hash_name(const void *key, Size size);
+static int	match_name(const void *a, const void *b, Size size);
+static void read_transitions(text *kind, Transitions *transitions);
 
 /*
  * The kind of that name, or NULL. The caller has read the account before: that has
@@ -78,6 +102,8 @@ find_kind(text *name)
 	}
 	pointstore_scan_end(&scan);
 	UnregisterSnapshot(snapshot);
+	if (kind != NULL)
+		kind->transitions = find_transitions(kind->name);
 	return kind;
 }
 
@@ -103,6 +129,8 @@ fill_kind(Kind *kind, TupleTableSlot *row)
 	kind->commuting = isnull ? NIL : texts_of(value);
 	value = slot_getattr(row, att[KIND_MERGE], &isnull);
 	kind->merge = isnull ? NULL : DatumGetTextPCopy(value);
+	kind->initial_state = pointstore_slot_state(row, att[KIND_INITIAL_STATE]);
+	kind->strict = VARSIZE_ANY_EXHDR(pointstore_slot_text(row, att[KIND_TRANSITIONS])) == 6;	/* strict, else open */
 }
 
 /* The elements of an array of text that are not null. */
@@ -120,6 +148,109 @@ texts_of(Datum array)
 		if (!nulls[i])
 			texts = lappend(texts, DatumGetTextPP(values[i]));
 	return texts;
+}
+
+/* A kind's transitions, which stay as they are to the transaction's end; NULL where it has none. */
+static const Transitions *
+find_transitions(text *kind)
+{
+	KeptTransitions *entry;
+	Transitions transitions = {0};
+	uint64		generation = pointstore_transitions_generation();
+	bool		found;
+
+	if (kept == NULL || kept_generation != generation)
+		begin_keeping();
+	kept_generation = generation;
+	entry = hash_search(kept, &kind, HASH_FIND, &found);
+	if (!found)
+	{
+		MemoryContext old = MemoryContextSwitchTo(kept_context);
+
+		read_transitions(kind, &transitions);
+		kind = memcpy(palloc(VARSIZE_ANY(kind)), kind, VARSIZE_ANY(kind));
+		MemoryContextSwitchTo(old);
+		entry = hash_search(kept, &kind, HASH_ENTER, &found);
+		entry->transitions = transitions;
+	}
+	return entry->transitions.n > 0 ? &entry->transitions : NULL;
+}
+
+/* Nothing is kept any more; what was lives as long as this transaction, which may have pointers into it. */
+static void
+begin_keeping(void)
+{
+	HASHCTL		control = {.keysize = sizeof(text *), .entrysize = sizeof(KeptTransitions), .hash = hash_name, .match = match_name};
+
+	if (kept_context != NULL)
+		MemoryContextSetParent(kept_context, TopTransactionContext);
+	kept = NULL;
+	kept_context = AllocSetContextCreate(TopMemoryContext, "pointstore transitions", ALLOCSET_SMALL_SIZES);
+	control.hcxt = kept_context;
+	kept = hash_create("pointstore transitions", 16, &control, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+}
+
+/* The keys are pointers to names: hashed and compared by the bytes of these. */
+static uint32
+hash_name(const void *key, Size size)
+{
+	text	   *name = *(text *const *) key;
+
+	return DatumGetUInt32(hash_any((const unsigned char *) VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)));
+}
+
+/* 0 where they are equal. */
+static int
+match_name(const void *a, const void *b, Size size)
+{
+	return pointstore_same_text(*(text *const *) a, *(text *const *) b) ? 0 : 1;
+}
+
+/* Reads a kind's transitions as they are now, in their order, into the current memory context. */
+static void
+read_transitions(text *kind, Transitions *transitions)
+{
+	const AttrNumber *att = pointstore_store()->table[TABLE_TRANSITION].att;
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	int			room = 0;
+	RowKey		key = {0};
+	RowScan		scan;
+
+	pointstore_key_text(&key, kind);
+	pointstore_scan_begin(&scan, INDEX_TRANSITION, snapshot, &key);
+	while (pointstore_scan_next(&scan, ForwardScanDirection))
+	{
+		Transition *row;
+
+		if (transitions->n == room)
+		{
+			room = Max(room * 2, 16);
+			transitions->rows = transitions->rows == NULL ? palloc(room * sizeof(Transition))
+				: repalloc_huge(transitions->rows, room * sizeof(Transition));
+		}
+		row = &transitions->rows[transitions->n++];
+		row->event_type = pointstore_slot_text(scan.slot, att[TRANSITION_EVENT_TYPE]);
+		row->from_state = pointstore_slot_state(scan.slot, att[TRANSITION_FROM_STATE]);
+		row->to_state = pointstore_slot_state(scan.slot, att[TRANSITION_TO_STATE]);
+	}
+	pointstore_scan_end(&scan);
+	UnregisterSnapshot(snapshot);
+	pointstore_sort_transitions(transitions);
+}
+
+/* Whether accounts of a kind have states. */
+bool
+pointstore_has_states(const Kind *kind)
+{
+	return kind->transitions != NULL || kind->initial_state != NULL || kind->strict;
+}
+
+/* Whether a state is one of a kind's: that which its accounts begin in, none among them, or one that a transition names. */
+bool
+pointstore_is_state_of(const Kind *kind, text *state)
+{
+	return pointstore_same_state(state, kind->initial_state) ||
+		(kind->transitions != NULL && pointstore_knows_state(kind->transitions, state));
 }
 
 /* The kind of that name; 22023 when there is none. */

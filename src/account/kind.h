@@ -10,6 +10,7 @@
 
 #include "nodes/pg_list.h"
 
+#include "account/transition.h"
 #include "ground/compat.h"
 
 typedef struct Kind
@@ -26,11 +27,16 @@ typedef struct Kind
 	int64		ceiling;
 	List	   *commuting;		/* of text: event types */
 	text	   *merge;			/* null: none */
+	text	   *initial_state;	/* of its accounts; null: none */
+	bool		strict;			/* an event type that no transition names is refused */
+	const Transitions *transitions; /* null: none */
 } Kind;
 
 extern const Kind *pointstore_read_kind(text *name);
 extern const Kind *pointstore_require_kind(text *name);
 pg_noreturn extern void pointstore_raise_no_kind(text *name);
 extern void pointstore_forget_kinds(void);
+extern bool pointstore_has_states(const Kind *kind);
+extern bool pointstore_is_state_of(const Kind *kind, text *state);
 
 #endif							/* POINTSTORE_KIND_H */

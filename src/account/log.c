@@ -30,17 +30,17 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 		.sql = "INSERT INTO pointstore.account_log (aggregate_id, action, reason, by_role, before, after)"
 		" VALUES ($1, $2, $3, $4,"
 		" CASE WHEN $5 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $5, 'status', $6,"
-		" 'version', $7, 'balance', $8, 'held', $9, 'unit', $10) END,"
-		" CASE WHEN $11 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $11, 'status', $12,"
-		" 'version', $13, 'balance', $14, 'held', $15, 'unit', $16) END)",
-		.nargs = 16,
-		.argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID,
-		TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID}
+		" 'version', $7, 'balance', $8, 'held', $9, 'unit', $10, 'state', $11) END,"
+		" CASE WHEN $12 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $12, 'status', $13,"
+		" 'version', $14, 'balance', $15, 'held', $16, 'unit', $17, 'state', $18) END)",
+		.nargs = 18,
+		.argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID,
+		TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID}
 	};
 	PointstoreScope scope;
 	Oid			role = GetOuterUserId();
-	Datum		values[16];
-	char		nulls[17] = "                ";
+	Datum		values[18];
+	char		nulls[19] = "                  ";
 
 	values[0] = PointerGetDatum(after != NULL ? after->id : before->id);
 	values[1] = CStringGetTextDatum(action);
@@ -50,7 +50,7 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 		role = after->opened_by;
 	values[3] = CStringGetTextDatum(pointstore_role_name(role));
 	log_side(&values[4], &nulls[4], before);
-	log_side(&values[10], &nulls[10], after);
+	log_side(&values[11], &nulls[11], after);
 	pointstore_act_as_owner(&scope);
 	SPI_connect();
 	pointstore_execute(&plan, values, nulls, false);
@@ -66,8 +66,8 @@ log_side(Datum *values, char *nulls, const Account *account)
 
 	if (account == NULL || account->kind_name == NULL)
 	{
-		memset(values, 0, 6 * sizeof(Datum));
-		memset(nulls, 'n', 6);
+		memset(values, 0, 7 * sizeof(Datum));
+		memset(nulls, 'n', 7);
 		return;
 	}
 	kind = pointstore_read_kind(account->kind_name);
@@ -78,4 +78,6 @@ log_side(Datum *values, char *nulls, const Account *account)
 	values[4] = Int64GetDatum(account->held);
 	values[5] = kind ? PointerGetDatum(kind->unit) : (Datum) 0;
 	nulls[5] = kind ? ' ' : 'n';
+	values[6] = PointerGetDatum(account->state);
+	nulls[6] = account->state ? ' ' : 'n';
 }

@@ -106,7 +106,7 @@ bool
 pointstore_open_row(text *id, const Kind *kind, Oid role)
 {
 	Account		account = {
-		.id = id, .kind = kind, .kind_name = kind->name, .pure = kind->pure,
+		.id = id, .kind = kind, .kind_name = kind->name, .pure = kind->pure, .state = kind->initial_state,
 		.opened_by = role, .updated_at = GetCurrentTimestamp()
 	};
 	bool		written;
@@ -129,13 +129,14 @@ pointstore_note_opening(const Account *account)
 	log_opening(account);
 }
 
-/* Logs an opening, whatever the account has come to hold in the same statement. */
+/* Logs an opening, whatever the account has come to hold, and to be, in the same statement. */
 static void
 log_opening(const Account *account)
 {
 	Account		opened = *account;
 
 	opened.version = opened.balance = opened.held = 0;
+	opened.state = account->kind->initial_state;
 	pointstore_log("open", NULL, NULL, &opened);
 }
 

@@ -25,6 +25,7 @@
 #include "account/kind.h"
 #include "account/log.h"
 #include "account/status.h"
+#include "account/transition.h"
 #include "ground/detail.h"
 #include "ground/identity.h"
 #include "ground/name.h"
@@ -40,10 +41,19 @@ PG_FUNCTION_INFO_V1(pointstore_freeze_account);
 PG_FUNCTION_INFO_V1(pointstore_unfreeze_account);
 PG_FUNCTION_INFO_V1(pointstore_set_kind);
 
+/* The state that an account is to be put in; not given: the one it is in. */
+typedef struct NewState
+{
+	bool		given;
+	text	   *state;			/* null: none */
+} NewState;
+
 static void change_status(FunctionCallInfo fcinfo, AccountStatus status, const char *action);
 static void set_status(text *id, AccountStatus status, const char *action, text *reason);
 static void refuse_status_change(const Account *account, AccountStatus status);
-static void change_kind(text *id, text *kind_name, text *reason);
+static void change_kind(text *id, text *kind_name, text *reason, const NewState *state);
+static text *state_under(const Account *account, const Kind *kind, const NewState *state);
+pg_noreturn static void refuse_state(const Account *account, const Kind *kind, const NewState *state);
 static void refuse_kind_change(const Account *account, const Kind *kind);
 static void require_account(Account *account, text *id, Snapshot snapshot);
 static void await_appends(Account *account, Snapshot snapshot);
@@ -164,35 +174,39 @@ refuse_status_change(const Account *account, AccountStatus status)
 				 errhint("Only an account that holds nothing is closed.")));
 }
 
-/* set_kind(aggregate_id, kind, reason) */
+/* set_kind(aggregate_id, kind, reason, new_state) */
 Datum
 pointstore_set_kind(PG_FUNCTION_ARGS)
 {
 	text	   *id;
 	text	   *kind_name;
 	text	   *reason;
+	NewState	state = {0};
 	PointstoreScope scope;
 
 	pointstore_check_arguments(fcinfo, 4);
 	id = pointstore_name(fcinfo, 0, "aggregate_id");
 	kind_name = pointstore_name(fcinfo, 1, "kind");
 	reason = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
+	state.given = !PG_ARGISNULL(3);
+	if (state.given)
+		state.state = pointstore_some_state(PG_GETARG_TEXT_PP(3));
 	PreventCommandIfReadOnly("set_kind()");
 	pointstore_act_as_owner(&scope);
-	change_kind(id, kind_name, reason);
+	change_kind(id, kind_name, reason, &state);
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_VOID();
 }
 
-/* Puts an account under a kind and logs it; of one that is under it already nothing. */
+/* Puts an account under a kind, and in a state, and logs it; of one that is there already nothing. */
 static void
-change_kind(text *id, text *kind_name, text *reason)
+change_kind(text *id, text *kind_name, text *reason, const NewState *state)
 {
 	Snapshot	snapshot = pointstore_push_snapshot();
 	Account		before;
 
 	require_account(&before, id, snapshot);
-	if (!pointstore_same_text(before.kind_name, kind_name))
+	if (!pointstore_same_text(before.kind_name, kind_name) || (state->given && !pointstore_same_state(before.state, state->state)))
 	{
 		const Kind *kind = pointstore_require_kind(kind_name);
 		Account		after = before;
@@ -200,6 +214,8 @@ change_kind(text *id, text *kind_name, text *reason)
 		bool		written;
 
 		refuse_kind_change(&before, kind);
+		if (!before.pure)		/* that is known when the appends under way have ended */
+			after.state = state_under(&before, kind, state);
 		after.kind_name = kind_name;
 		after.updated_at = Max(GetCurrentTimestamp(), before.updated_at);
 		writer = pointstore_begin_change(&after, &written);
@@ -207,11 +223,47 @@ change_kind(text *id, text *kind_name, text *reason)
 		refuse_kind_change(&before, kind);
 		after.version = before.version;
 		after.balance = before.balance;
+		after.state = state_under(&before, kind, state);
 		pointstore_log("set_kind", reason, &before, &after);
 		pointstore_writer_end(writer);	/* its AFTER triggers may change the account in turn */
 	}
 	pointstore_release_account(&before);
 	PopActiveSnapshot();
+}
+
+/*
+ * The state of an account that comes under a kind: none, where that has no states; as asked for; the one it is in, where
+ * the kind knows that; and of one without events the kind's initial_state. Else PS011, or 22023 of a state that is asked for.
+ */
+static text *
+state_under(const Account *account, const Kind *kind, const NewState *state)
+{
+	text	   *wanted = state->given ? state->state : pointstore_has_states(kind) ? account->state : NULL;
+
+	if (pointstore_is_state_of(kind, wanted))
+		return wanted;
+	if (!state->given && account->version == 0)
+		return kind->initial_state;
+	refuse_state(account, kind, state);
+}
+
+static void
+refuse_state(const Account *account, const Kind *kind, const NewState *state)
+{
+	char	   *id = pointstore_cstring(account->id);
+	char	   *name = pointstore_cstring(kind->name);
+
+	if (state->given)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("kind \"%s\" has no state \"%s\"", name, state->state ? pointstore_cstring(state->state) : ""),
+				 errhint("Its states are its initial_state and those in its rows of pointstore.transition.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+			 errmsg("account \"%s\" is in state \"%s\", which kind \"%s\" does not know", id,
+					account->state ? pointstore_cstring(account->state) : "", name),
+			 pointstore_detail_account(account->id),
+			 errhint("set_kind(..., new_state => ...) says in which state it is to be.")));
 }
 
 /* A closed account keeps its kind; a new one is of the same mode and, of an account with events, of the same unit. */
@@ -255,7 +307,7 @@ require_account(Account *account, text *id, Snapshot snapshot)
 
 /*
  * After the row of a pure account was changed: waits for events of it that are not
- * committed yet, and brings version and balance to what it then has. None can
+ * committed yet, and brings version, balance and state to what it then has. None can
  * come after them (ground/row.c). 40001 where what has come is not to be seen here.
  */
 static void
@@ -283,7 +335,11 @@ await_appends(Account *account, Snapshot snapshot)
 				 errmsg("account \"%s\" changed concurrently", pointstore_cstring(account->id))));
 	if (found)
 	{
+		int64		version = account->version;
+
 		account->version = DatumGetInt64(slot_getattr(scan.slot, att[EV_VERSION], &isnull));
+		if (account->version != version)
+			account->state = pointstore_slot_state(scan.slot, att[EV_STATE_AFTER]);
 		account->balance = DatumGetInt64(slot_getattr(scan.slot, att[EV_BALANCE_AFTER], &isnull));
 	}
 	pointstore_scan_end(&scan);

@@ -18,6 +18,7 @@
 #include "account/account.h"
 #include "account/held.h"
 #include "account/kind.h"
+#include "account/transition.h"
 #include "append/judge.h"
 #include "append/propose.h"
 #include "ground/name.h"
@@ -54,6 +55,7 @@ pointstore_judge(const ProposedEvent *event, const Account *account, const Kind 
 		(outcome = check_kind(event, account, named)) == OUTCOME_APPENDED &&
 		(outcome = check_lease(account)) == OUTCOME_APPENDED &&
 		(outcome = check_version(event, account)) == OUTCOME_APPENDED &&
+		(outcome = pointstore_check_transition(event, after)) == OUTCOME_APPENDED &&
 		(outcome = check_overflow(event, after)) == OUTCOME_APPENDED &&
 		(outcome = check_floor(event, after)) == OUTCOME_APPENDED &&
 		(outcome = check_ceiling(event, after)) == OUTCOME_APPENDED)
@@ -62,6 +64,9 @@ pointstore_judge(const ProposedEvent *event, const Account *account, const Kind 
 	decision.version = account->version;
 	decision.balance = account->balance;
 	decision.available = pointstore_available(account);
+	decision.state = account->state;
+	if (outcome == OUTCOME_TRANSITION_NOT_ALLOWED)
+		pointstore_tell_state(&decision, after);
 	if (outcome == OUTCOME_INSUFFICIENT_BALANCE)
 		decision.limit = floor_of(event, after->kind);
 	if (outcome == OUTCOME_BALANCE_LIMIT)
@@ -137,6 +142,36 @@ check_version(const ProposedEvent *event, const Account *account)
 		OUTCOME_VERSION_CONFLICT : OUTCOME_APPENDED;
 }
 
+/*
+ * Moves the account on to the state that the event leads to, where its kind's transitions allow that. A balance
+ * that is changed by hand before its event has no type: the event is judged when it comes.
+ */
+Outcome
+pointstore_check_transition(const ProposedEvent *event, Account *after)
+{
+	const Kind *kind = after->kind;
+	text	   *state = after->state;
+	TransitionAnswer answer = TRANSITION_UNNAMED;
+
+	if (event->event_type == NULL || (kind->transitions == NULL && !kind->strict))
+		return OUTCOME_APPENDED;
+	if (kind->transitions != NULL)
+		answer = pointstore_follow(kind->transitions, event->event_type, after->state, &state);
+	if ((answer == TRANSITION_UNNAMED && !kind->strict) || pointstore_asks_no_transition(event->event_type))
+		return OUTCOME_APPENDED;
+	after->state = state;
+	return answer == TRANSITION_ALLOWED ? OUTCOME_APPENDED : OUTCOME_TRANSITION_NOT_ALLOWED;
+}
+
+/* What a refusal says of the account's state, and what its kind allows in it. */
+void
+pointstore_tell_state(Decision *decision, const Account *account)
+{
+	decision->stored = account->state == NULL ? "" : pointstore_cstring(account->state);
+	decision->asked = account->kind->transitions == NULL ? "" :
+		pointstore_allowed_types(account->kind->transitions, account->state);
+}
+
 /* Moves the account on by the event, where bigint has room for it. */
 static Outcome
 check_overflow(const ProposedEvent *event, Account *after)
@@ -180,6 +215,7 @@ open_unless_open(const ProposedEvent *event, Account *account, const Kind *named
 	account->kind_name = named->name;
 	account->pure = named->pure;
 	account->opened_by = event->role;
+	account->state = named->initial_state;
 }
 
 /* Whether there is no account yet, nor an earlier event of the batch that opens it. */

@@ -26,6 +26,7 @@ typedef enum Outcome
 	OUTCOME_ACCOUNT_CLOSED,
 	OUTCOME_ACCOUNT_MISSING,
 	OUTCOME_NOT_ALLOWED,
+	OUTCOME_TRANSITION_NOT_ALLOWED,
 	OUTCOME_LEASE_LOST,
 	OUTCOME_HOLD_NOT_OPEN,		/* of the try_ forms: not_allowed too */
 	/* errors in every form of the call */
@@ -80,12 +81,15 @@ typedef struct Decision
 	int64		requested;		/* of that; the token that was shown */
 	int64		applied_version;	/* what the request has written; what is to be reversed; of stray events the last */
 	const char *mismatch;		/* first differing field of a request used otherwise: a literal */
-	const char *asked;			/* its value here; of units: the other account's */
-	const char *stored;			/* and as applied; the refused account's; the kind that there is not */
+	const char *asked;			/* its value here; of units: the other account's; of transitions: the types that are allowed */
+	const char *stored;			/* and as applied; the refused account's; the state; the kind that there is not */
+	text	   *state;			/* of the account with it, as it is to be stored; null: none */
 	const char *opening;		/* of units: the kind that would open the refused account, which is missing */
 } Decision;
 
 extern Decision pointstore_judge(const ProposedEvent *event, const Account *account, const Kind *named, Account *after);
+extern Outcome pointstore_check_transition(const ProposedEvent *event, Account *after);
+extern void pointstore_tell_state(Decision *decision, const Account *account);
 extern int64 pointstore_available(const Account *account);
 
 #endif							/* POINTSTORE_JUDGE_H */

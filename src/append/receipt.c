@@ -22,7 +22,8 @@
 
 static const char *const outcome_names[] = {
 	"appended", "replayed", "version_conflict", "request_mismatch", "insufficient_balance",
-	"balance_limit", "account_frozen", "account_closed", "account_missing", "not_allowed", "lease_lost", "not_allowed"
+	"balance_limit", "account_frozen", "account_closed", "account_missing", "not_allowed", "transition_not_allowed",
+	"lease_lost", "not_allowed"
 };
 
 static int *input_order(const Batch *batch);
@@ -155,9 +156,17 @@ static PointstoreStat
 counter_of(Outcome outcome)
 {
 	StaticAssertStmt((int) STAT_NOT_ALLOWED == (int) OUTCOME_NOT_ALLOWED, "outcomes are the first counters");
-	if (outcome == OUTCOME_LEASE_LOST)
-		return STAT_LEASE_LOST;
-	return outcome == OUTCOME_HOLD_NOT_OPEN ? STAT_NOT_ALLOWED : (PointstoreStat) outcome;
+	switch (outcome)
+	{
+		case OUTCOME_TRANSITION_NOT_ALLOWED:
+			return STAT_TRANSITION_NOT_ALLOWED;
+		case OUTCOME_LEASE_LOST:
+			return STAT_LEASE_LOST;
+		case OUTCOME_HOLD_NOT_OPEN:
+			return STAT_NOT_ALLOWED;
+		default:
+			return (PointstoreStat) outcome;
+	}
 }
 
 /* The same for one event. An error in every form of the call is not counted. */

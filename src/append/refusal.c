@@ -44,6 +44,7 @@ pg_noreturn static void raise_mismatch(const ProposedEvent *event, const Decisio
 pg_noreturn static void raise_insufficient(const ProposedEvent *event, const Decision *decision, StringInfo detail);
 pg_noreturn static void raise_limit(const ProposedEvent *event, const Decision *decision, StringInfo detail);
 pg_noreturn static void raise_missing(const ProposedEvent *event, const Decision *decision, StringInfo detail);
+pg_noreturn static void raise_transition(const ProposedEvent *event, const Decision *decision, StringInfo detail);
 pg_noreturn static void raise_not_open(const ProposedEvent *event, const Decision *decision, StringInfo detail);
 pg_noreturn static void raise_units(const ProposedEvent *event, const Decision *decision, StringInfo detail);
 pg_noreturn static void raise_not_allowed(const ProposedEvent *event, const Decision *decision, StringInfo detail);
@@ -138,6 +139,8 @@ pointstore_raise(const ProposedEvent *event, const Decision *decision)
 			if (decision->reason == REASON_UNITS)
 				raise_units(event, decision, &detail);
 			raise_not_allowed(event, decision, &detail);
+		case OUTCOME_TRANSITION_NOT_ALLOWED:
+			raise_transition(event, decision, &detail);
 		case OUTCOME_LEASE_LOST:
 			raise_lease_lost(event, decision, &detail);
 		case OUTCOME_HOLD_NOT_OPEN:
@@ -243,6 +246,24 @@ raise_missing(const ProposedEvent *event, const Decision *decision, StringInfo d
 			 errmsg("account \"%s\" is missing", pointstore_cstring(event->aggregate_id)),
 			 errdetail_internal("%s", detail->data),
 			 errhint("Its kind does not open accounts by an append: open_account() does.")));
+}
+
+/* PS012, with the state and the types of events that it allows. */
+static void
+raise_transition(const ProposedEvent *event, const Decision *decision, StringInfo detail)
+{
+	const char *id = pointstore_cstring(event->aggregate_id);
+	const char *type = pointstore_cstring(event->event_type);
+	bool		begun = decision->stored[0] != '\0';
+
+	pointstore_detail(detail, "event_type", type);
+	pointstore_detail(detail, "state", decision->stored);
+	pointstore_detail(detail, "allowed", decision->asked);
+	ereport(ERROR,
+			(errcode(ERRCODE_POINTSTORE_TRANSITION_NOT_ALLOWED),
+			 begun ? errmsg("account \"%s\" is in state \"%s\", which does not allow \"%s\"", id, decision->stored, type) :
+			 errmsg("account \"%s\" is in no state, which does not allow \"%s\"", id, type),
+			 errdetail_internal("%s", detail->data)));
 }
 
 /* PS007, which says what became of the hold. */

@@ -657,7 +657,7 @@ pointstore_append_adjustment(Account *account, int64 last_version, int64 amount,
 		.payload = payload, .amount = amount
 	};
 	Decision	decision = {
-		.version = last_version + 1, .balance = account->balance, .id = pointstore_draw_id(account)
+		.version = last_version + 1, .balance = account->balance, .id = pointstore_draw_id(account), .state = account->state
 	};
 
 	decision.created_at = account->updated_at = Max(GetCurrentTimestamp(), account->updated_at);
@@ -697,6 +697,8 @@ write_event(RowWriter *writer, const ProposedEvent *event, const Decision *decis
 		SET(EV_CAUSE_ID, Int64GetDatum(event->cause_id));
 	SET(EV_OCCURRED_AT, TimestampTzGetDatum(event->has_occurred ? event->occurred_at : decision->created_at));
 	SET(EV_CREATED_AT, TimestampTzGetDatum(decision->created_at));
+	if (decision->state != NULL)
+		SET(EV_STATE_AFTER, PointerGetDatum(decision->state));
 	if (event->has_payload_version)
 		SET(EV_PAYLOAD_VERSION, Int16GetDatum(event->payload_version));
 #undef SET

@@ -162,6 +162,17 @@ pointstore_slot_text(TupleTableSlot *row, AttrNumber att)
 	return isnull ? cstring_to_text("") : DatumGetTextPCopy(value);
 }
 
+/* A copy of a state; NULL where it is null or '', which is none. */
+text *
+pointstore_slot_state(TupleTableSlot *row, AttrNumber att)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(row, att, &isnull);
+	text	   *state = isnull ? NULL : DatumGetTextPCopy(value);
+
+	return state == NULL || VARSIZE_ANY_EXHDR(state) == 0 ? NULL : state;
+}
+
 /* Whether a row was inserted, or last updated, by this transaction. */
 bool
 pointstore_row_is_ours(HeapTuple row)

@@ -49,6 +49,7 @@ extern void pointstore_scan_again(RowScan *scan, RowKey *key);
 extern bool pointstore_scan_next(RowScan *scan, ScanDirection direction);
 extern void pointstore_scan_end(RowScan *scan);
 extern text *pointstore_slot_text(TupleTableSlot *row, AttrNumber att);
+extern text *pointstore_slot_state(TupleTableSlot *row, AttrNumber att);
 extern bool pointstore_row_is_ours(HeapTuple row);
 extern XLogRecPtr pointstore_row_durable(TupleTableSlot *slot);
 extern void pointstore_await_durable(XLogRecPtr lsn);

@@ -64,6 +64,17 @@
 /* Whether an open finding can be seen again by a full run alone. */
 #define IS_FOR_FULL_RUNS "(detail OPERATOR(pg_catalog.?) 'hidden' OR code" EQ "'feed_mismatch')"
 
+/*
+ * Entries of account_log that say what an account's state is when they are made: others have it from the row. The last of them
+ * counts while the account's version is the one that it was then (LOGS_STATE); after that its last event does.
+ */
+#define SAYS_STATE(l) "(" l ".after OPERATOR(pg_catalog.?) 'state' AND " l ".action" EQ "ANY (ARRAY['open', 'set_kind', 'rebuild', 'repair']))"
+#define LOGS_STATE(after, version) "coalesce((" after " OPERATOR(pg_catalog.->>) 'version')" EQ "CAST(" version " AS pg_catalog.text), false)"
+#define LOGGED_STATE(after) "(" after " OPERATOR(pg_catalog.->>) 'state')"
+
+/* Whether two states are not the same; null and '' are none. */
+#define IS_OTHER_STATE(a, b) "(coalesce(" a ", '')" NE "coalesce(" b ", ''))"
+
 #define HASH_OF(x) "pg_catalog.hashtextextended(" x ", 0)"
 
 /* The part, of so many, that a text or an id is of by its hash. */

@@ -62,7 +62,7 @@ typedef struct StoreIndex
 {
 	PointstoreTableId table;
 	int			ncolumns;
-	int			columns[2];
+	int			columns[3];
 } StoreIndex;
 
 /* Relations whose change may make another store of it, beside the tables. */
@@ -76,6 +76,7 @@ static PointstoreStore *store = NULL;
 static Oid	watched[lengthof(watched_names)];
 static bool store_valid = false;
 static uint64 kinds_generation = 0;
+static uint64 transitions_generation = 0;
 
 static void hear_of_changes(void);
 static void find_store(void);
@@ -135,10 +136,15 @@ static const StoreColumn lease_columns[N_LEASE_COLUMNS] = {
 	{"acquired_at", TIMESTAMPTZOID, COLUMN_OURS, true}, {"expires_at", TIMESTAMPTZOID, COLUMN_OURS, true}
 };
 
+static const StoreColumn transition_columns[N_TRANSITION_COLUMNS] = {
+	{"kind", TEXTOID}, {"from_state", TEXTOID}, {"event_type", TEXTOID}, {"to_state", TEXTOID}
+};
+
 static const StoreIndex store_indexes[N_STORE_INDEXES] = {
 	{TABLE_EVENT_STORE, 2, {EV_AGGREGATE_ID, EV_VERSION}}, {TABLE_EVENT_STORE, 2, {EV_REQUEST_ID, EV_LEG}},
 	{TABLE_EVENT_STORE, 1, {EV_ID}}, {TABLE_BALANCE, 1, {BAL_AGGREGATE_ID}}, {TABLE_PURE_ACCOUNT, 1, {PURE_AGGREGATE_ID}},
-	{TABLE_ACCOUNT_KIND, 1, {KIND_KIND}}, {TABLE_HOLD, 1, {HOLD_HOLD_ID}},
+	{TABLE_ACCOUNT_KIND, 1, {KIND_KIND}},
+	{TABLE_TRANSITION, 3, {TRANSITION_KIND, TRANSITION_FROM_STATE, TRANSITION_EVENT_TYPE}}, {TABLE_HOLD, 1, {HOLD_HOLD_ID}},
 	{TABLE_HOLD, 2, {HOLD_HOLD_ID, HOLD_AGGREGATE_ID}}, {TABLE_HOLD, 2, {HOLD_AGGREGATE_ID, HOLD_EXPIRES_AT}},
 	{TABLE_LEASE, 1, {LEASE_NAME}}
 };
@@ -165,6 +171,11 @@ forget_store(Datum arg, Oid relid)
 
 	if (!OidIsValid(relid) || (store != NULL && relid == store->table[TABLE_ACCOUNT_KIND].relid))
 		kinds_generation++;
+	if (!OidIsValid(relid) || (store != NULL && relid == store->table[TABLE_TRANSITION].relid))
+	{
+		kinds_generation++;
+		transitions_generation++;
+	}
 	if (!OidIsValid(relid))
 		store_valid = false;
 	for (i = 0; store_valid && i < N_STORE_TABLES; i++)
@@ -180,6 +191,13 @@ uint64
 pointstore_kinds_generation(void)
 {
 	return kinds_generation;
+}
+
+/* The same of their transitions; with these the kinds change, too. */
+uint64
+pointstore_transitions_generation(void)
+{
+	return transitions_generation;
 }
 
 /* Whether this database has a store, of whatever version and in whatever state. */
@@ -277,6 +295,7 @@ load_store(void)
 	load_table(&store->table[TABLE_ACCOUNT_KIND], "account_kind", kind_columns, N_KIND_COLUMNS);
 	load_table(&store->table[TABLE_HOLD], "hold", hold_columns, N_HOLD_COLUMNS);
 	load_table(&store->table[TABLE_LEASE], "lease", lease_columns, N_LEASE_COLUMNS);
+	load_table(&store->table[TABLE_TRANSITION], "transition", transition_columns, N_TRANSITION_COLUMNS);
 	store->plain = events->plain && store->table[TABLE_BALANCE].plain && store->table[TABLE_PURE_ACCOUNT].plain;
 	for (i = 0; i < lengthof(watched); i++)
 		watched[i] = store_relation(schema, watched_names[i]);

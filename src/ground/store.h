@@ -18,6 +18,7 @@ typedef enum PointstoreTableId
 	TABLE_ACCOUNT_KIND,
 	TABLE_HOLD,
 	TABLE_LEASE,
+	TABLE_TRANSITION,
 	N_STORE_TABLES
 } PointstoreTableId;
 
@@ -63,6 +64,12 @@ typedef enum LeaseColumn
 	N_LEASE_COLUMNS
 } LeaseColumn;
 
+typedef enum TransitionColumn
+{
+	TRANSITION_KIND, TRANSITION_FROM_STATE, TRANSITION_EVENT_TYPE, TRANSITION_TO_STATE,
+	N_TRANSITION_COLUMNS
+} TransitionColumn;
+
 #define MAX_STORE_COLUMNS N_EVENT_COLUMNS
 
 /* The indexes that rows are found by; each but INDEX_HOLD_EXPIRY is a key of its table. */
@@ -74,6 +81,7 @@ typedef enum PointstoreIndexId
 	INDEX_BALANCE,
 	INDEX_PURE_ACCOUNT,
 	INDEX_ACCOUNT_KIND,
+	INDEX_TRANSITION,			/* (kind, from_state, event_type) */
 	INDEX_HOLD,
 	INDEX_HOLD_IDENTITY,		/* (hold_id, aggregate_id) */
 	INDEX_HOLD_EXPIRY,			/* (aggregate_id, expires_at), of open ones */
@@ -124,6 +132,7 @@ extern PointstoreTableId pointstore_table_of(PointstoreIndexId index);
 extern bool pointstore_index_decides(Relation index, PointstoreIndexId key);
 extern bool pointstore_is_store_column(const PointstoreTable *table, AttrNumber att);
 extern uint64 pointstore_kinds_generation(void);
+extern uint64 pointstore_transitions_generation(void);
 extern const char *pointstore_sequence_fault(int64 *expected, int64 *found);
 
 #endif							/* POINTSTORE_STORE_H */

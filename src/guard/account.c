@@ -22,6 +22,7 @@
 #include "account/account.h"
 #include "account/kind.h"
 #include "account/opening.h"
+#include "account/transition.h"
 #include "append/decide.h"
 #include "append/judge.h"
 #include "append/refusal.h"
@@ -42,6 +43,7 @@ PG_FUNCTION_INFO_V1(pointstore_guard_account_kind);
 PG_FUNCTION_INFO_V1(pointstore_guard_hold);
 PG_FUNCTION_INFO_V1(pointstore_guard_append_only);
 
+static void open_in_state(const Account *opened, text *state, Snapshot snapshot);
 static bool pure_columns_differ(const TriggerData *trigger);
 static void refuse_used_kind(text *kind);
 static int	hint_instead(const char *table);
@@ -103,14 +105,37 @@ pointstore_check_new_account(const TriggerData *trigger, const AttrNumber *att, 
 				 errmsg("account \"%s\" must be opened with status open, under a %s kind",
 						pointstore_cstring(account.id), pure ? "pure" : "hybrid")));
 	pointstore_refuse_events(account.id, snapshot);
+	account.state = account.kind->initial_state;
 	if (!pure)
+	{
 		opening.amount = pointstore_bigint_column(row, trigger, att[BAL_BALANCE], NULL);
+		open_in_state(&account, pointstore_some_state(pointstore_text_column(row, trigger, att[BAL_STATE])), snapshot);
+	}
 	account.exists = true;
 	pointstore_decide(&opening, &decision, &account);
 	if (decision.outcome != OUTCOME_APPENDED)
 		pointstore_raise(&opening, &decision);
 	pointstore_note_opening(&account);
 	PopActiveSnapshot();
+}
+
+/* The row is in the state that accounts of its kind begin in: left out, that is ours to write; another is 22023. */
+static void
+open_in_state(const Account *opened, text *state, Snapshot snapshot)
+{
+	Account		account;
+
+	if (pointstore_same_state(state, opened->state))
+		return;
+	if (state != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account \"%s\" is not opened in state \"%s\"", pointstore_cstring(opened->id), pointstore_cstring(state)),
+				 errhint("The state that an account begins in is its kind's initial_state.")));
+	pointstore_read_account(&account, opened->id, snapshot, LOCK_BY_HAND);
+	account.state = opened->state;
+	(void) pointstore_change_account(&account);
+	pointstore_release_account(&account);
 }
 
 /*

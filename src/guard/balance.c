@@ -22,6 +22,7 @@
 #include "account/account.h"
 #include "account/by_hand.h"
 #include "account/kind.h"
+#include "account/transition.h"
 #include "append/decide.h"
 #include "append/judge.h"
 #include "append/refusal.h"
@@ -78,7 +79,7 @@ stamped(const TriggerData *trigger)
 	bool		nulls[] = {false};
 	Datum		stamp = pointstore_bigint_column(trigger->tg_trigtuple, trigger, att, NULL);
 
-	if (balance_columns_differ(trigger, 0, BAL_UPDATED_AT))
+	if (balance_columns_differ(trigger, 0, BAL_UPDATED_AT) || balance_columns_differ(trigger, BAL_STATE, N_BALANCE_COLUMNS))
 		stamp = TimestampTzGetDatum(Max(DatumGetTimestampTz(stamp), GetCurrentTimestamp()));
 	return heap_modify_tuple_by_cols(trigger->tg_newtuple, RelationGetDescr(trigger->tg_relation),
 									 1, columns, &stamp, nulls);
@@ -106,13 +107,13 @@ check_changed_balance(const TriggerData *trigger)
 	int64		old_version = pointstore_bigint_column(trigger->tg_trigtuple, trigger, att[BAL_VERSION], NULL);
 	int64		new_version = pointstore_bigint_column(trigger->tg_newtuple, trigger, att[BAL_VERSION], NULL);
 
-	if (!balance_columns_differ(trigger, 0, BAL_UPDATED_AT))
+	if (!balance_columns_differ(trigger, 0, BAL_UPDATED_AT) && !balance_columns_differ(trigger, BAL_STATE, N_BALANCE_COLUMNS))
 		return;
-	if (balance_columns_differ(trigger, BAL_HELD, BAL_UPDATED_AT) ||
+	if (balance_columns_differ(trigger, BAL_HELD, BAL_UPDATED_AT) || balance_columns_differ(trigger, BAL_STATE, N_BALANCE_COLUMNS) ||
 		balance_columns_differ(trigger, BAL_AGGREGATE_ID, BAL_VERSION))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("account \"%s\": aggregate_id, kind, held, next_expiry and status are not changed by hand",
+				 errmsg("account \"%s\": aggregate_id, kind, held, next_expiry, status and state are not changed by hand",
 						pointstore_cstring(id))));
 	if (old_version == PG_INT64_MAX || new_version != old_version + 1)
 		ereport(ERROR,
@@ -209,6 +210,7 @@ read_old_row(Account *account, const TriggerData *trigger, text *id)
 	account->updated_at = pointstore_bigint_column(row, trigger, att[BAL_UPDATED_AT], NULL);
 	account->next_expiry = pointstore_bigint_column(row, trigger, att[BAL_NEXT_EXPIRY], &has_expiry);
 	account->has_expiry = has_expiry;
+	account->state = pointstore_some_state(pointstore_text_column(row, trigger, att[BAL_STATE]));
 }
 
 /* A balance row inserted by hand: empty, or at version 1 and waiting for that event. */

@@ -40,6 +40,7 @@
 #include "account/by_hand.h"
 #include "account/kind.h"
 #include "account/opening.h"
+#include "account/transition.h"
 #include "append/decide.h"
 #include "append/judge.h"
 #include "append/leased.h"
@@ -79,6 +80,7 @@ typedef struct RawEvent
 	int64		held;
 	int64		balance_after;
 	TimestampTz created_at;
+	text	   *state_after;	/* null: none */
 } RawEvent;
 
 static void read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger);
@@ -88,9 +90,11 @@ static bool is_repeat(RawEvent *raw, Snapshot snapshot);
 static bool complete_event(RawEvent *raw, Account *account, Snapshot snapshot);
 static bool open_for_event(const ProposedEvent *event, Account *account, Snapshot snapshot);
 static void judge_hybrid(RawEvent *raw, Account *account, const Account *last);
+static bool is_unsettled(const Account *last);
 static void require_amount(const RawEvent *raw, const Account *account);
 static void refuse_taken_change(const RawEvent *raw, const Account *last);
 static void match_change(RawEvent *raw, Account *account, const Account *last);
+static void match_state(RawEvent *raw, const Account *account);
 static void judge_in_between(RawEvent *raw, const Account *account, const Account *last);
 static void refuse_damaged_row(const Account *account, const Account *last);
 static void stamp_event(RawEvent *raw, const Account *account, const Account *last);
@@ -99,7 +103,7 @@ static void note_event(const RawEvent *raw);
 static uint64 digest_of(const RawEvent *raw);
 static uint64 digest_text(text *value, uint64 seed);
 static void settle_event(const TriggerData *trigger);
-static void follow_last_event(const RawEvent *raw);
+static void follow_last_event(const RawEvent *raw, bool by_caller);
 static void refuse_shut(const Account *account, const Account *last);
 
 /* Trigger of event_store: BEFORE INSERT numbers and checks, AFTER INSERT moves the balance. */
@@ -157,6 +161,7 @@ read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger)
 	raw->held = pointstore_bigint_column(tuple, trigger, att[EV_HELD], NULL);
 	raw->balance_after = pointstore_bigint_column(tuple, trigger, att[EV_BALANCE_AFTER], &raw->has_balance_after);
 	raw->created_at = pointstore_bigint_column(tuple, trigger, att[EV_CREATED_AT], &raw->has_created);
+	raw->state_after = pointstore_some_state(pointstore_text_column(tuple, trigger, att[EV_STATE_AFTER]));
 }
 
 /* BEFORE INSERT: the row with all that the store decides filled in; NULL to skip a repeat. */
@@ -261,11 +266,17 @@ complete_event(RawEvent *raw, Account *account, Snapshot snapshot)
 				 errmsg("balance_after of account \"%s\" is given as %lld, and is %lld",
 						pointstore_cstring(account->id), (long long) raw->balance_after,
 						(long long) decision->balance)));
+	if (raw->state_after != NULL && !pointstore_same_state(raw->state_after, decision->state))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("state_after of account \"%s\" is given as \"%s\", and is \"%s\"", pointstore_cstring(account->id),
+						pointstore_cstring(raw->state_after), decision->state ? pointstore_cstring(decision->state) : "")));
 	stamp_event(raw, account, &last);
 	account->last_id = last.last_id;
 	decision->id = pointstore_draw_id(account);
 	raw->version = decision->version;
 	raw->balance_after = decision->balance;
+	raw->state_after = decision->state;
 	raw->created_at = decision->created_at;
 	raw->has_leg = event->request_id != NULL;
 	return true;
@@ -302,6 +313,8 @@ static void
 judge_hybrid(RawEvent *raw, Account *account, const Account *last)
 {
 	refuse_taken_change(raw, last);
+	if (is_unsettled(last))
+		account->state = last->state;
 	if (account->version > last->version && pointstore_row_is_ours(account->row))
 	{
 		require_amount(raw, account);
@@ -322,6 +335,15 @@ judge_hybrid(RawEvent *raw, Account *account, const Account *last)
 		refuse_damaged_row(account, last);
 	require_amount(raw, account);
 	pointstore_decide(&raw->event, &raw->decision, account);
+}
+
+/* Whether an account's last event was inserted by hand and is not there yet for its AFTER trigger, which moves the row. */
+static bool
+is_unsettled(const Account *last)
+{
+	const EventNote *note = last->last_is_ours ? pointstore_noted_event(last->last_id) : NULL;
+
+	return note != NULL && !note->settled;
 }
 
 /* An amount left out is inferred, where the kind allows it, or 0, where the store moves the balance: else 22004. */
@@ -399,6 +421,21 @@ match_change(RawEvent *raw, Account *account, const Account *last)
 						pointstore_cstring(account->id),
 						(long long) (account->balance - last->balance), (long long) event->amount)));
 	decision->version = decision->outcome == OUTCOME_APPENDED ? last->version + 1 : last->version;
+	if (decision->outcome == OUTCOME_APPENDED)
+		match_state(raw, account);
+}
+
+/* The other rules were asked when the balance changed: what the event does to the account's state is known only now. */
+static void
+match_state(RawEvent *raw, const Account *account)
+{
+	Account		after = *account;
+
+	if (account->kind != NULL)
+		raw->decision.outcome = pointstore_check_transition(&raw->event, &after);
+	raw->decision.state = after.state;
+	if (raw->decision.outcome == OUTCOME_TRANSITION_NOT_ALLOWED)
+		pointstore_tell_state(&raw->decision, account);
 }
 
 /* Of several changes that wait for their events, what each but the last was is not known: its event keeps to the rules itself. */
@@ -464,18 +501,19 @@ filled_in(const RawEvent *raw, const TriggerData *trigger)
 	const Decision *decision = &raw->decision;
 	int			columns[] = {
 		att[EV_ID], att[EV_VERSION], att[EV_AMOUNT], att[EV_HELD], att[EV_BALANCE_AFTER],
-		att[EV_PAYLOAD], att[EV_LEG], att[EV_OCCURRED_AT], att[EV_CREATED_AT]
+		att[EV_PAYLOAD], att[EV_LEG], att[EV_OCCURRED_AT], att[EV_CREATED_AT], att[EV_STATE_AFTER]
 	};
 	Datum		values[] = {
 		Int64GetDatum(decision->id), Int64GetDatum(decision->version), Int64GetDatum(event->amount),
 		Int64GetDatum(0), Int64GetDatum(decision->balance), JsonbPGetDatum(event->payload),
 		Int16GetDatum(event->leg),
 		TimestampTzGetDatum(event->has_occurred ? event->occurred_at : decision->created_at),
-		TimestampTzGetDatum(decision->created_at)
+		TimestampTzGetDatum(decision->created_at), PointerGetDatum(decision->state)
 	};
 	bool		nulls[lengthof(columns)] = {0};
 
 	nulls[6] = !raw->has_leg;
+	nulls[9] = decision->state == NULL;
 	return heap_modify_tuple_by_cols(trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation),
 									 lengthof(columns), columns, values, nulls);
 }
@@ -511,7 +549,8 @@ digest_of(const RawEvent *raw)
 	digest = digest_text(event->aggregate_id, digest);
 	digest = digest_text(event->event_type, digest);
 	digest = digest_text(event->request_id, digest);
-	return digest >> 2;			/* the width of a note's */
+	digest = digest_text(raw->state_after, digest);
+	return digest >> 3;			/* the width of a note's */
 }
 
 /* A digest that goes on with a text, or with there being none. */
@@ -538,13 +577,16 @@ settle_event(const TriggerData *trigger)
 				 errmsg("the event of account \"%s\" was changed on its way into the table",
 						pointstore_cstring(raw.event.aggregate_id)),
 				 errdetail("A BEFORE trigger may change payload, payload_version, metadata, occurred_at and columns of the user's own.")));
-	if (!note->by_caller)
-		follow_last_event(&raw);
+	pointstore_note_settled(raw.decision.id);
+	follow_last_event(&raw, note->by_caller);
 }
 
-/* Sets the row to an event, unless a later one of the account is there, or the row is there already. */
+/*
+ * Sets the row to an event, unless a later one of the account is there, or the row is there already. Where the caller
+ * moves the balance, before it or afterwards, the state is still ours to move.
+ */
 static void
-follow_last_event(const RawEvent *raw)
+follow_last_event(const RawEvent *raw, bool by_caller)
 {
 	Snapshot	snapshot = pointstore_push_snapshot();
 	Account		account;
@@ -554,9 +596,15 @@ follow_last_event(const RawEvent *raw)
 	if (last.version == raw->version)
 	{
 		pointstore_read_account(&account, last.id, snapshot, LOCK_BY_HAND);
-		refuse_shut(&account, &last);
-		if (account.exists && !account.pure && account.version < last.version)
+		if (!by_caller)
+			refuse_shut(&account, &last);
+		if (account.exists && !account.pure && account.version < last.version && !by_caller)
 			pointstore_follow_event(&account, &last);
+		else if (account.exists && !account.pure && !pointstore_same_state(account.state, last.state))
+		{
+			account.state = last.state;
+			(void) pointstore_change_account(&account);
+		}
 		pointstore_release_account(&account);
 	}
 	PopActiveSnapshot();

@@ -23,6 +23,7 @@ AS $$
     ('account_kind', '_pointstore_check',         'AFTER UPDATE OR DELETE ON pointstore.account_kind FOR EACH ROW EXECUTE FUNCTION pointstore.guard_account_kind()'),
     ('account_kind', '_pointstore_no_truncate',   'BEFORE TRUNCATE ON pointstore.account_kind FOR EACH STATEMENT EXECUTE FUNCTION pointstore.guard_append_only()'),
     ('account_kind', 'zz_pointstore_function',    'BEFORE INSERT OR UPDATE ON pointstore.account_kind FOR EACH ROW EXECUTE FUNCTION pointstore.guard_function()'),
+    ('transition',   '_pointstore_check',         'AFTER INSERT OR UPDATE OR DELETE ON pointstore.transition FOR EACH ROW EXECUTE FUNCTION pointstore.guard_transition()'),
     ('upcaster',     'zz_pointstore_function',    'BEFORE INSERT OR UPDATE ON pointstore.upcaster FOR EACH ROW EXECUTE FUNCTION pointstore.guard_function()'),
     ('hold',         '_pointstore_check',         'AFTER INSERT OR UPDATE ON pointstore.hold FOR EACH ROW EXECUTE FUNCTION pointstore.guard_hold()'),
     ('hold',         '_pointstore_append_only',   'BEFORE DELETE ON pointstore.hold FOR EACH ROW EXECUTE FUNCTION pointstore.guard_append_only()'),

@@ -11,7 +11,7 @@ CREATE FUNCTION pointstore.hold(
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_hold';
 COMMENT ON FUNCTION pointstore.hold(text, bigint, text, interval, jsonb, bigint) IS
-'Reserves an amount (minor units) of an account: an event HoldPlaced, and a row of pointstore.hold. hold_id: unique in the store, a repeat returns the first receipt; null draws one, which stands in the row whose event_id is the receipt''s id. From expires_in on it reserves nothing. lease_token: as for append_event(); confirm_hold() and cancel_hold() go by the setting pointstore.lease_token. Refusals: PS002 hold_id used for another account, amount or payload, PS003 floor, PS004 frozen, PS005 closed, PS007 cancelled before, PS008 missing, PS014 lease, 0A000 a pure account, 22003, 22004, 22023.';
+'Reserves an amount (minor units) of an account: an event HoldPlaced, and a row of pointstore.hold. hold_id: unique in the store, a repeat returns the first receipt; null draws one, which stands in the row whose event_id is the receipt''s id. From expires_in on it reserves nothing. lease_token: as for append_event(); confirm_hold() and cancel_hold() go by the setting pointstore.lease_token. Refusals: PS002 hold_id used for another account, amount or payload, PS003 floor, PS004 frozen, PS005 closed, PS007 cancelled before, PS008 missing, PS012 state, PS014 lease, 0A000 a pure account, 22003, 22004, 22023.';
 
 CREATE FUNCTION pointstore.try_hold(
     aggregate_id text,
@@ -23,7 +23,7 @@ CREATE FUNCTION pointstore.try_hold(
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_try_hold';
 COMMENT ON FUNCTION pointstore.try_hold(text, bigint, text, interval, jsonb, bigint) IS
-'hold() that answers a refusal with a receipt instead of an error: outcome request_mismatch, insufficient_balance, account_frozen, account_closed, account_missing, lease_lost or, where it was cancelled before, not_allowed. Amount in minor units. Malformed input and a pure account are errors still (0A000, 22003, 22004, 22023).';
+'hold() that answers a refusal with a receipt instead of an error: outcome request_mismatch, insufficient_balance, account_frozen, account_closed, account_missing, transition_not_allowed, lease_lost or, where it was cancelled before, not_allowed. Amount in minor units. Malformed input and a pure account are errors still (0A000, 22003, 22004, 22023).';
 
 CREATE FUNCTION pointstore.confirm_hold(
     hold_id      text,

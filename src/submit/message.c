@@ -124,8 +124,9 @@ static void
 put_refusal(Message *message, Decision *told, const Decision *decision)
 {
 	told->mismatch = told->asked = told->stored = told->opening = NULL;
+	told->state = NULL;
 	if (decision->outcome != OUTCOME_REQUEST_MISMATCH && decision->outcome != OUTCOME_NOT_ALLOWED &&
-		decision->outcome != OUTCOME_NO_KIND)
+		decision->outcome != OUTCOME_TRANSITION_NOT_ALLOWED && decision->outcome != OUTCOME_NO_KIND)
 		return;
 #define PUT(field) \
 	if (decision->field != NULL) \

@@ -57,6 +57,7 @@ static void add_index_mismatch(Case *wrong);
 static void pass_over_acknowledged(Case *wrong);
 static char *read_stamp(const Case *wrong, bool again, int64 *version);
 static bool still_stands(Case *wrong);
+static void look_at_state_again(Case *wrong);
 static bool record_certain(void *arg);
 static void settle(Case *wrong);
 static bool is_done(Run *run, const char *account, HASHACTION action);
@@ -157,9 +158,44 @@ decide(void *arg)
 	if (!still_stands(wrong))
 		return false;
 	(void) pointstore_push_snapshot();
+	look_at_state_again(wrong);
 	settle(wrong);
 	PopActiveSnapshot();
 	return true;
+}
+
+/*
+ * Events that have come since may have brought the state of a locked account where it should be: of all that
+ * was found it alone is not what it was plus what they say.
+ */
+static void
+look_at_state_again(Case *wrong)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT FROM pointstore.balance b"
+		" LEFT JOIN LATERAL (SELECT e.version, e.state_after FROM pointstore.event_store e WHERE e.aggregate_id" EQ "b.aggregate_id ORDER BY e.version DESC LIMIT 1) z ON true"
+		" LEFT JOIN LATERAL (SELECT l.after FROM pointstore.account_log l WHERE l.aggregate_id" EQ "b.aggregate_id AND " SAYS_STATE("l") " ORDER BY l.id DESC LIMIT 1) g ON true"
+		" WHERE b.aggregate_id" EQ "$1 AND " IS_OTHER_STATE("b.state", "CASE WHEN " LOGS_STATE("g.after", "coalesce(z.version, 0)") " THEN " LOGGED_STATE("g.after") " ELSE z.state_after END"),
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	Datum		value = PointerGetDatum(wrong->id);
+	Findings   *found = wrong->found;
+	int			place = 0;
+	int			i;
+
+	while (place < found->n && strcmp(found->findings[place].code, "state_mismatch") != 0)
+		place++;
+	if (place == found->n || wrong->hidden)
+		return;
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, false);
+	if (SPI_processed == 0)
+	{
+		found->n--;
+		for (i = place; i < found->n; i++)
+			found->findings[i] = found->findings[i + 1];
+	}
+	SPI_finish();
 }
 
 /*

@@ -53,7 +53,7 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
  */
 #define EXAMINE_SQL(FIND) \
 "WITH e AS (" \
-" SELECT id, aggregate_id, version, event_type, amount, held, balance_after, request_id, leg, cause_id, created_at," \
+" SELECT id, aggregate_id, version, event_type, amount, held, balance_after, request_id, leg, cause_id, created_at, state_after," \
 "        CASE WHEN event_type" EQ "'HoldPlaced' THEN metadata END AS metadata, " SAYS_AS_REVERSAL("v") " AS says," \
 "        CAST(pg_catalog.lag(version, 1, CAST(0 AS pg_catalog.int8)) OVER w AS pg_catalog.numeric)" PLUS "1 AS next," \
 "        pg_catalog.lag(balance_after, 1, CAST(0 AS pg_catalog.int8)) OVER w AS balance_before," \
@@ -68,6 +68,9 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 " q AS (SELECT pg_catalog.max(version) AS version FROM pointstore.account_proof WHERE aggregate_id" EQ "$1)," \
 " a AS (SELECT kind, status FROM b UNION ALL SELECT kind, status FROM p)," \
 " l AS (SELECT after FROM pointstore.account_log WHERE aggregate_id" EQ "$1 AND after IS NOT NULL ORDER BY id DESC LIMIT 1)," \
+" g AS (SELECT after FROM pointstore.account_log w WHERE aggregate_id" EQ "$1 AND " SAYS_STATE("w") " ORDER BY id DESC LIMIT 1)," \
+" z AS (SELECT CASE WHEN " LOGS_STATE("g.after", "coalesce(s.last, 0)") " THEN " LOGGED_STATE("g.after") " ELSE f.state_after END AS state" \
+"   FROM s LEFT JOIN g ON true LEFT JOIN (SELECT state_after FROM e ORDER BY version DESC NULLS LAST, id DESC LIMIT 1) f ON true)," \
 " h AS (SELECT * FROM pointstore.hold WHERE aggregate_id" EQ "$1 AND status" EQ "'open')," \
 " o AS (SELECT coalesce(pg_catalog.sum(amount), 0) AS open, pg_catalog.min(expires_at) AS first FROM h)," \
 " steps AS (SELECT c.*, pg_catalog.row_number() OVER (PARTITION BY c.cause_id ORDER BY c.version) AS place FROM e c" \
@@ -155,13 +158,16 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 " SELECT 'account_mismatch', CASE WHEN a.kind" EQ "(l.after OPERATOR(pg_catalog.->>) 'kind') AND a.status" NE "'open' THEN 'warning' ELSE 'error' END," \
 "        NULL, NULL, coalesce(s.last, 0)" \
 "   FROM s, l, a LEFT JOIN pointstore.account_kind k ON k.kind" EQ "a.kind" \
-"  WHERE (SELECT pg_catalog.count(*) FROM a)" EQ "1 AND " IS_OTHER_ACCOUNT("a", "k.unit", "l.after") ")," \
+"  WHERE (SELECT pg_catalog.count(*) FROM a)" EQ "1 AND " IS_OTHER_ACCOUNT("a", "k.unit", "l.after") \
+" UNION ALL" \
+" SELECT 'state_mismatch', 'error', NULL, NULL, coalesce(s.last, 0) FROM s, b, z" \
+"  WHERE (s.events" GT "0 OR EXISTS (SELECT FROM g)) AND " IS_OTHER_STATE("b.state", "z.state") ")," \
 " told AS (SELECT DISTINCT ON (code) *, pg_catalog.count(*) OVER (PARTITION BY code) AS times FROM judged" \
 "  ORDER BY code, CASE WHEN severity" EQ "'critical' THEN 0 WHEN severity" EQ "'error' THEN 1 ELSE 2 END, version, expected, found)" \
 " SELECT j.code, j.severity, " AS_BIGINT("j.expected") ", " AS_BIGINT("j.found") ", j.version, pg_catalog.jsonb_build_object(" \
 "          'events', s.events, 'last_version', s.last, 'sum', s.total, 'held', s.held, 'open_holds', o.open, 'times', j.times," \
 "          'row', (SELECT pg_catalog.jsonb_build_object('kind', b.kind, 'version', b.version, 'balance', b.balance, 'held', b.held, 'status', b.status," \
-"                   'next_expiry', b.next_expiry) FROM b LIMIT 1)," \
+"                   'next_expiry', b.next_expiry, 'state', b.state) FROM b LIMIT 1), 'state', (SELECT state FROM z)," \
 "          'log', (SELECT pg_catalog.jsonb_build_object('kind', l.after OPERATOR(pg_catalog.->) 'kind', 'status', l.after OPERATOR(pg_catalog.->) 'status'," \
 "                   'unit', l.after OPERATOR(pg_catalog.->) 'unit') FROM l))" \
 "   FROM told j, s, o"

@@ -35,13 +35,17 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
  */
 #define IS_AHEAD "($5 AND coalesce(GREATEST(b.version, q.version)" GT "coalesce((e.d).last_version, 0), false))"
 #define SEEN "FILTER (WHERE coalesce(e.id" LE "$7, true))"
+/* of the row, and of the last event: states are compared by their hashes, null is none; LOG_SQL looks at those that were set since */
+#define HASH_OF_STATE "(CASE WHEN b.state" NE "'' THEN pg_catalog.hashtextextended(b.state, $1) END)"
+#define HASH_OF_LAST_STATE "(CASE WHEN e.state[1]" EQ "(e.d).last_version THEN e.state[2] END)"
 #define SLICE_SQL(events, seen, mark) \
 "WITH digested AS (" \
-" SELECT e.aggregate_id, pointstore.digest(e.version, e.amount, e.held, e.balance_after, 0, 0, $1) AS d, " seen " AS seen, " mark " AS mark" \
+" SELECT e.aggregate_id, pointstore.digest(e.version, e.amount, e.held, e.balance_after, 0, 0, $1) AS d, " seen " AS seen, " mark " AS mark," \
+"        pg_catalog.max(ARRAY[e.version, pg_catalog.hashtextextended(e.state_after, $1)]) FILTER (WHERE e.state_after" NE "'') AS state" \
 "   FROM " events " e GROUP BY e.aggregate_id)," \
 " balances AS (" \
 " SELECT b.aggregate_id, pg_catalog.count(*) AS rows, pg_catalog.max(b.version) AS version, pg_catalog.max(b.balance) AS balance," \
-"        pg_catalog.max(b.held) AS held, pg_catalog.max(b.next_expiry) AS next_expiry FROM pointstore.balance b" \
+"        pg_catalog.max(b.held) AS held, pg_catalog.max(b.next_expiry) AS next_expiry, pg_catalog.max(b.state) AS state FROM pointstore.balance b" \
 "  WHERE " IN_SLICE("b.aggregate_id") " GROUP BY b.aggregate_id)," \
 " pures AS (" \
 " SELECT p.aggregate_id, pg_catalog.count(*) AS rows FROM pointstore.pure_account p" \
@@ -49,6 +53,9 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 " proofs AS (" \
 " SELECT * FROM pointstore.account_proof q" \
 "  WHERE " IN_SLICE("q.aggregate_id") ")," \
+" stated AS (" \
+" SELECT DISTINCT l.aggregate_id, l.after OPERATOR(pg_catalog.->>) 'version' AS version FROM pointstore.account_log l" \
+"  WHERE l.action" EQ "'set_kind' AND l.after OPERATOR(pg_catalog.?) 'state' AND " IN_SLICE("l.aggregate_id") ")," \
 " reserved AS (" \
 " SELECT h.aggregate_id, coalesce(pg_catalog.sum(h.amount), 0) AS open, pg_catalog.min(h.expires_at) AS first FROM pointstore.hold h" \
 "  WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id") \
@@ -65,6 +72,7 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 "            OR (e.aggregate_id IS NULL AND r.aggregate_id IS NOT NULL)" \
 "            OR coalesce(r.open, 0)" NE "coalesce((e.d).held, 0)" \
 "            OR (b.aggregate_id IS NOT NULL AND " DIFFERS_OR_NULL("b.next_expiry", "r.first") ")" \
+"            OR (b.aggregate_id IS NOT NULL AND e.aggregate_id IS NOT NULL AND s.aggregate_id IS NULL AND " DIFFERS_OR_NULL(HASH_OF_STATE, HASH_OF_LAST_STATE) ")" \
 "            OR coalesce(q.version" GT "coalesce((e.d).last_version, 0), false))) AS bad," \
 "        e.aggregate_id IS NOT NULL AND (q.aggregate_id IS NULL OR q.version" NE "(e.d).last_version" \
 "        OR q.balance" NE "(e.d).total OR q.held" NE "(e.d).held) AS moved," \
@@ -75,7 +83,8 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 "   FULL JOIN balances b ON b.aggregate_id" EQ "e.aggregate_id" \
 "   FULL JOIN reserved r ON r.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id)" \
 "   FULL JOIN proofs q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id)" \
-"   FULL JOIN pures p ON p.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id))" \
+"   FULL JOIN pures p ON p.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id)" \
+"   LEFT JOIN stated s ON s.aggregate_id" EQ "b.aggregate_id AND s.version" EQ "CAST(b.version AS pg_catalog.text))" \
 " SELECT id, bad, moved, last, total, held, events, mark, balances, pures, ahead, seen FROM compared WHERE known OR bad"
 
 /* The accounts within which created_at falls; sorted by a hash first, since to compare numbers is cheap. */
@@ -105,16 +114,20 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 "  SELECT h.aggregate_id FROM pointstore.hold h LEFT JOIN placed p ON p.id" EQ "h.event_id AND p.aggregate_id" EQ "h.aggregate_id" \
 "   WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id") " AND p.id IS NULL AND NOT " HAS_COME("h.event_id", "$4", "$6") ") x"
 
-/* The accounts whose kind, its unit, or status is not what their log says last. */
+/* The accounts whose kind, its unit, or status is not what their log says last, or whose state is not what it was set to since their last event. */
 #define LOG_SQL(events) \
 "SELECT DISTINCT a.aggregate_id FROM (" \
-" SELECT b.aggregate_id, b.kind, b.status FROM pointstore.balance b WHERE " IN_SLICE("b.aggregate_id") \
-" UNION ALL SELECT p.aggregate_id, p.kind, p.status FROM pointstore.pure_account p WHERE " IN_SLICE("p.aggregate_id") ") a" \
-" JOIN (SELECT l.aggregate_id, pg_catalog.max(l.id) AS id FROM pointstore.account_log l" \
+" SELECT b.aggregate_id, b.kind, b.status, b.version, b.state FROM pointstore.balance b WHERE " IN_SLICE("b.aggregate_id") \
+" UNION ALL SELECT p.aggregate_id, p.kind, p.status, NULL, NULL FROM pointstore.pure_account p WHERE " IN_SLICE("p.aggregate_id") ") a" \
+" JOIN (SELECT l.aggregate_id, pg_catalog.max(l.id) AS id," \
+"              pg_catalog.max(l.id) FILTER (WHERE " SAYS_STATE("l") " AND (l.action" NE "'open' OR " LOGGED_STATE("l.after") " IS NOT NULL)) AS stated FROM pointstore.account_log l" \
 "        WHERE l.after IS NOT NULL AND " IN_SLICE("l.aggregate_id") " GROUP BY l.aggregate_id) x ON x.aggregate_id" EQ "a.aggregate_id" \
 " JOIN pointstore.account_log l ON l.id" EQ "x.id" \
+" LEFT JOIN pointstore.account_log m ON m.id" EQ "x.stated" \
 " LEFT JOIN pointstore.account_kind k ON k.kind" EQ "a.kind" \
-" WHERE " IS_OTHER_ACCOUNT("a", "k.unit", "l.after")
+" WHERE " IS_OTHER_ACCOUNT("a", "k.unit", "l.after") \
+" OR (" LOGS_STATE("m.after", "a.version") " AND " IS_OTHER_STATE("a.state", LOGGED_STATE("m.after")) ")" \
+" OR (a.version" EQ "0 AND a.state" NE "'' AND m.id IS NULL)"
 
 /* What was taken back, by account and event; id null: there is no such event. */
 #define REVERSED(events) \

@@ -33,6 +33,7 @@
 #include "utils/timestamp.h"
 
 #include "account/account.h"
+#include "account/transition.h"
 #include "account/held.h"
 #include "account/kind.h"
 #include "account/log.h"
@@ -46,6 +47,7 @@
 #include "ground/sql.h"
 #include "ground/step.h"
 #include "verify/index.h"
+#include "verify/rules.h"
 #include "verify/rebuild.h"
 
 PG_FUNCTION_INFO_V1(pointstore_rebuild_balance);
@@ -192,17 +194,19 @@ state_by_events(const Account *before, Account *after, bool *sound)
 	has_events = sum_events(after, &last, sound);
 	if (!before->exists && !has_events)
 		return false;
+	pointstore_read_set_state(after, pointstore_push_snapshot());
+	PopActiveSnapshot();
 	if (!before->exists)
 		restore_rules(after);
 	after->updated_at = has_events ? Max(now, last) : now;
 	return !(before->exists && before->version == after->version && before->balance == after->balance &&
-			 before->held == after->held && before->has_expiry == after->has_expiry &&
+			 before->held == after->held && pointstore_same_state(before->state, after->state) && before->has_expiry == after->has_expiry &&
 			 (!before->has_expiry || before->next_expiry == after->next_expiry) &&
 			 before->updated_at <= after->updated_at);
 }
 
 /*
- * Version, balance and held by the events, when the last was created, and whether they are consistent, in a
+ * Version, balance, held and, where there are any, the state by the events, when the last was created, and whether they are consistent, in a
  * snapshot newer than the lock. False: no event.
  */
 static bool
@@ -211,15 +215,18 @@ sum_events(Account *account, TimestampTz *last, bool *sound)
 	static PointstorePlan plan = {
 		.sql = "SELECT coalesce(pg_catalog.max(version), 0), coalesce(CAST(pg_catalog.sum(amount) AS pg_catalog.int8), 0),"
 		" coalesce(CAST(pg_catalog.sum(held) AS pg_catalog.int8), 0), pg_catalog.max(created_at),"
-		" (pointstore.digest(version, amount, held, balance_after, 0, 0, $2)).sound"
+		" (pointstore.digest(version, amount, held, balance_after, 0, 0, $2)).sound,"
+		" (SELECT e.state_after FROM pointstore.event_store e WHERE e.aggregate_id" EQ "$1 ORDER BY e.version DESC LIMIT 1)"
 		" FROM pointstore.event_store WHERE aggregate_id" EQ "$1",
 		.nargs = 2,
 		.argtypes = {TEXTOID, INT8OID}
 	};
 	Datum		values[2];
+	MemoryContext context = CurrentMemoryContext;
 	int64		key;
 	HeapTuple	row;
 	TupleDesc	desc;
+	char	   *state;
 	bool		isnull;
 
 	if (!pg_strong_random(&key, sizeof(key)))
@@ -234,8 +241,13 @@ sum_events(Account *account, TimestampTz *last, bool *sound)
 	account->balance = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
 	account->held = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
 	*sound = DatumGetBool(SPI_getbinval(row, desc, 5, &isnull)) || isnull;
+	state = SPI_getvalue(row, desc, 6);
+	if (state != NULL)
+		state = MemoryContextStrdup(context, state);
 	*last = DatumGetTimestampTz(SPI_getbinval(row, desc, 4, &isnull));
 	SPI_finish();
+	if (!isnull)
+		account->state = state == NULL ? NULL : pointstore_some_state(cstring_to_text(state));
 	return !isnull;
 }
 
@@ -355,11 +367,12 @@ end_of_batch(char *after)
 static PointstorePlan compare_plan = {
 	.sql = "SELECT coalesce(b.aggregate_id, e.aggregate_id), coalesce((e.d).sound, true),"
 	" b.aggregate_id IS NULL OR b.version" GT "coalesce((e.d).last_version, 0)"
-	" FROM (SELECT aggregate_id, version, balance, held, next_expiry, updated_at FROM pointstore.balance"
+	" FROM (SELECT aggregate_id, version, balance, held, next_expiry, updated_at, state FROM pointstore.balance"
 	"        WHERE aggregate_id" GT "$1"
 	"          AND aggregate_id" LE "$2) b"
 	" FULL JOIN (SELECT aggregate_id, pointstore.digest(version, amount, held, balance_after, 0, 0, $3) AS d,"
-	"                   pg_catalog.max(created_at) AS created_at"
+	"                   pg_catalog.max(created_at) AS created_at,"
+	"                   pg_catalog.max(ARRAY[version, pg_catalog.hashtextextended(state_after, $3)]) FILTER (WHERE state_after" NE "'') AS state"
 	"              FROM pointstore.event_store"
 	"             WHERE aggregate_id" GT "$1"
 	"               AND aggregate_id" LE "$2"
@@ -379,6 +392,8 @@ static PointstorePlan compare_plan = {
 	"            OR (e.aggregate_id IS NOT NULL AND ((e.d).total IS NULL OR (e.d).held IS NULL))"
 	"            OR b.balance" NE "coalesce((e.d).total, 0)"
 	"            OR b.held" NE "coalesce((e.d).held, 0)"
+	/* or was set since its last event, or when it was opened: then what is rebuilt stays as it is */
+	"            OR " DIFFERS_OR_NULL("(CASE WHEN b.state" NE "'' THEN pg_catalog.hashtextextended(b.state, $3) END)", "(CASE WHEN e.state[1]" EQ "b.version THEN e.state[2] END)")
 	"            OR b.updated_at" GT "GREATEST(e.created_at, pg_catalog.clock_timestamp())"
 	"            OR b.next_expiry" NE "h.next_expiry"
 	"            OR (b.next_expiry IS NULL)" NE "(h.next_expiry IS NULL))",

@@ -271,7 +271,7 @@ is_shut(text *id)
 bool
 pointstore_can_repair(const Case *wrong)
 {
-	static const char *const codes[] = {"balance_mismatch", "version_mismatch", "held_mismatch", "missing_balance", "orphan_balance"};
+	static const char *const codes[] = {"balance_mismatch", "version_mismatch", "held_mismatch", "missing_balance", "orphan_balance", "state_mismatch"};
 	const Findings *found = wrong->found;
 	int			i;
 

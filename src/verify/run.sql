@@ -92,7 +92,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.finding.id IS 'number of the finding, for repair() and acknowledge()';
     COMMENT ON COLUMN pointstore.finding.run_id IS 'run that found it first';
     COMMENT ON COLUMN pointstore.finding.aggregate_id IS 'the account';
-    COMMENT ON COLUMN pointstore.finding.code IS 'about the events: version_gap, chain_break, time_order, link_broken, duplicate_request or transfer_unbalanced (critical); about rows: balance_mismatch, version_mismatch, held_mismatch, hold_mismatch, missing_balance, orphan_balance, duplicate_row or account_mismatch; index_mismatch (critical: an index hides or invents rows); sequence_settings, feed_mismatch (error: of the store as a whole)';
+    COMMENT ON COLUMN pointstore.finding.code IS 'about the events: version_gap, chain_break, time_order, link_broken, duplicate_request or transfer_unbalanced (critical); about rows: balance_mismatch, version_mismatch, held_mismatch, hold_mismatch, missing_balance, orphan_balance, duplicate_row, account_mismatch or state_mismatch; index_mismatch (critical: an index hides or invents rows); sequence_settings, feed_mismatch (error: of the store as a whole)';
     COMMENT ON COLUMN pointstore.finding.severity IS 'critical: the events themselves are inconsistent; error: an overspend is possible; warning: the balance understates';
     COMMENT ON COLUMN pointstore.finding.expected IS 'what it should be by the events, minor units or a version';
     COMMENT ON COLUMN pointstore.finding.found IS 'what it is';

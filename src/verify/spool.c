@@ -56,7 +56,7 @@ typedef struct SpoolReceiver
 	MemoryContext row;
 } SpoolReceiver;
 
-static const Target event_targets[] = {{SPOOL_ACCOUNTS, 12}, {SPOOL_REQUESTS, 3}, {SPOOL_MOVEMENTS, 7}, {SPOOL_MOVEMENTS, 7}};
+static const Target event_targets[] = {{SPOOL_ACCOUNTS, 13}, {SPOOL_REQUESTS, 3}, {SPOOL_MOVEMENTS, 7}, {SPOOL_MOVEMENTS, 7}};
 static const Target reversal_targets[] = {{SPOOL_REVERSALS, 3}};
 
 static DestReceiver *create_receiver(Spool *spool, const Target *targets, int n);
@@ -78,7 +78,7 @@ const char *const pointstore_spool_sql =
 "       CASE WHEN " IS_LEG_OF_CAUSE " THEN CAST(" PART_OF_ID("e.id", "$1") " AS pg_catalog.int4) END,"
 /* accounts */
 "       e.id, e.aggregate_id, e.version, e.event_type, e.amount, e.held, e.balance_after, e.leg, e.cause_id, e.created_at,"
-"       CASE WHEN " IS_STEP("e") " THEN e.metadata END AS metadata, " SAYS_AS_REVERSAL("e") " AS payload,"
+"       CASE WHEN " IS_STEP("e") " THEN e.metadata END AS metadata, " SAYS_AS_REVERSAL("e") " AS payload, e.state_after,"
 /* requests */
 "       e.aggregate_id, e.request_id, e.leg,"
 /* movements */

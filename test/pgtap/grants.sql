@@ -98,6 +98,7 @@ INSERT INTO matrix VALUES
     (3, 'ok', 'SELECT pointstore.pg_stat_pointstore_reset()'),
     (1, 'ok', $$SELECT pointstore.worker_alive()$$),
     (1, 'ok', $$SELECT * FROM pointstore.reconcile_account('grants-1')$$),
+    (1, 'ok', $$SELECT * FROM pointstore.check_transitions('default')$$),
     (3, '2D000', $$CALL pointstore.reconcile('full', NULL)$$),
     (3, 'PS008', $$SELECT pointstore.repair(4711)$$),
     (3, 'PS008', $$SELECT pointstore.acknowledge(4711, 'x')$$),

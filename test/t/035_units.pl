@@ -40,7 +40,7 @@ foreach my $seed (1 .. 10)
 is($node->safe_psql('postgres', 'SELECT judge_cases()'), '', 'the rules decide each case as the table says');
 # an event that breaks all of them, as one after the other is kept
 is($node->safe_psql('postgres', 'SELECT judge_order()'), 
-	'change_waits pure no_kind account_closed account_frozen wrong_kind lease_lost version_conflict overflow'
+	'change_waits pure no_kind account_closed account_frozen wrong_kind lease_lost version_conflict transition_not_allowed overflow'
 	. ' insufficient_balance balance_limit appended', 'and in their order');
 $node->stop;
 done_testing();

@@ -4,6 +4,7 @@
  *		they decide.
  */
 #include "append/judge.c"
+#include "account/transition.c"
 
 #include "fmgr.h"
 #include "lib/stringinfo.h"
@@ -24,6 +25,8 @@ typedef struct Case
 	Decision	decision;		/* outcome, version, balance, available, limit */
 	int64		held;			/* of the account that it passes on */
 	int64		expired;
+	const char *state;			/* likewise; null: none */
+	const char *allowed;		/* of a transition that is refused */
 } Case;
 
 #define MOST PG_INT64_MAX
@@ -35,6 +38,7 @@ typedef struct Case
 #define PASSES(has, can_use) {OUTCOME_APPENDED, .version = 6, .balance = (has), .available = (can_use)}
 /* what is refused, of such an account */
 #define REFUSED(why, ...) {OUTCOME_ ## why, .version = 5, .balance = 100, .available = 100, __VA_ARGS__}
+#define TYPE(name) cstring_to_text(name)
 #define MISSING(why, ...) {OUTCOME_ ## why, __VA_ARGS__}
 
 static const char *const names[] = {
@@ -43,6 +47,7 @@ static const char *const names[] = {
 	[OUTCOME_ACCOUNT_FROZEN] = "account_frozen", [OUTCOME_ACCOUNT_CLOSED] = "account_closed",
 	[OUTCOME_ACCOUNT_MISSING] = "account_missing", [OUTCOME_LEASE_LOST] = "lease_lost", [OUTCOME_OVERFLOW] = "overflow",
 	[OUTCOME_WRONG_KIND] = "wrong_kind", [OUTCOME_NO_KIND] = "no_kind", [OUTCOME_PURE] = "pure",
+	[OUTCOME_TRANSITION_NOT_ALLOWED] = "transition_not_allowed",
 	[OUTCOME_STRAY_EVENTS] = "stray_events", [OUTCOME_CHANGE_WAITS] = "change_waits"
 };
 
@@ -51,6 +56,11 @@ static Kind free_kind = {.auto_open = true};
 static Kind narrow = {.auto_open = true, .has_floor = true, .floor = 10, .has_ceiling = true, .ceiling = 200};
 static Kind by_hand = {.has_floor = true};
 static Kind pure_kind = {.auto_open = true, .has_floor = true, .pure = true};
+static Transition rows[8];
+static Transitions transitions = {.rows = rows};
+static Kind flow = {.auto_open = true, .has_floor = true, .transitions = &transitions};
+static Kind strict = {.auto_open = true, .has_floor = true, .strict = true, .transitions = &transitions};
+static Kind strict_of_nothing = {.auto_open = true, .has_floor = true, .strict = true};
 static Hold open_hold = {.status = HOLD_OPEN};
 static Hold expired_hold = {.status = HOLD_OPEN, .has_expired = true};
 
@@ -60,9 +70,46 @@ pointstore_same_text(text *a, text *b)
 	return strcmp(text_to_cstring(a), text_to_cstring(b)) == 0;
 }
 
+int
+pointstore_place(text *name, const char *const *of, int n)
+{
+	int			i = 0;
+
+	while (i < n && strcmp(of[i], text_to_cstring(name)) != 0)
+		i++;
+	return i < n ? i : -1;
+}
+
+char *
+pointstore_cstring(text *name)
+{
+	return text_to_cstring(name);
+}
+
+/* A row of the transitions; '' as in the table. */
+static void
+add_row(const char *from, const char *type, const char *to)
+{
+	rows[transitions.n].event_type = cstring_to_text(type);
+	rows[transitions.n].from_state = pointstore_some_state(cstring_to_text(from));
+	rows[transitions.n++].to_state = pointstore_some_state(cstring_to_text(to));
+}
+
 static void
 name_kinds(void)
 {
+	transitions.n = 0;
+	add_row("open", "Close", "closed");
+	add_row("", "Open", "open");
+	add_row("closed", "Open", "open");
+	add_row("open", "Forget", "");
+	add_row("open", "HoldExpired", "closed");
+	add_row("ope", "Close", "never");
+	add_row("open", "Clos", "never");
+	pointstore_sort_transitions(&transitions);
+	flow.name = cstring_to_text("flow");
+	strict.name = cstring_to_text("strict");
+	strict_of_nothing.name = cstring_to_text("strict of nothing");
 	plain.name = cstring_to_text("plain");
 	free_kind.name = cstring_to_text("free");
 	narrow.name = cstring_to_text("narrow");
@@ -91,6 +138,12 @@ check(const Case *c, StringInfo failures)
 		 after.expired != c->expired || after.nevents != account.nevents + 1 ||
 		 after.kind != (account.kind ? account.kind : c->named)))
 		appendStringInfo(failures, "%s: the account does not move on as it should\n", c->name);
+	if (decision.outcome == OUTCOME_APPENDED &&
+		(!pointstore_same_state(after.state, c->state ? cstring_to_text(c->state) : NULL) || decision.state != after.state))
+		appendStringInfo(failures, "%s: state %s\n", c->name, after.state ? text_to_cstring(after.state) : "none");
+	if (decision.outcome == OUTCOME_TRANSITION_NOT_ALLOWED &&
+		(strcmp(decision.asked, c->allowed) != 0 || strcmp(decision.stored, c->account.state ? text_to_cstring(c->account.state) : "") != 0))
+		appendStringInfo(failures, "%s: in state \"%s\" %s\n", c->name, decision.stored, decision.asked);
 	if (memcmp(&account, &c->account, sizeof(Account)) != 0)
 		appendStringInfo(failures, "%s: the account that was judged has changed\n", c->name);
 }
@@ -106,6 +159,7 @@ judge_cases(PG_FUNCTION_ARGS)
 	name_kinds();
 	{
 		text	   *other = cstring_to_text("other");
+		text	   *open = cstring_to_text("open");
 		const Case	cases[] = {
 			{"a credit", {HAS(&plain)}, {.amount = 7}, .decision = PASSES(107, 107)},
 			{"an event that moves nothing", {HAS(&plain)}, {0}, .decision = PASSES(100, 100)},
@@ -168,6 +222,22 @@ judge_cases(PG_FUNCTION_ARGS)
 
 			{"a lease that is not the caller's", {HAS(&plain), .lease_lost = true, .lease_token = 17, .lease_shown = 5}, {.amount = 1}, .decision = REFUSED(LEASE_LOST, .limit = 17)},
 			{"a lease that is", {HAS(&plain), .lease_kept = true, .lease_token = 17}, {.amount = 1}, .decision = PASSES(101, 101)},
+			{"a named type from a state that it is named with", {HAS(&flow), .state = open}, {.event_type = TYPE("Close")}, .decision = PASSES(100, 100), .state = "closed"},
+			{"the same from no state", {HAS(&flow)}, {.event_type = TYPE("Open")}, .decision = PASSES(100, 100), .state = "open"},
+			{"and to none", {HAS(&flow), .state = open}, {.event_type = TYPE("Forget")}, .decision = PASSES(100, 100)},
+			{"from another state", {HAS(&flow), .state = open}, {.event_type = TYPE("Open")}, .decision = REFUSED(TRANSITION_NOT_ALLOWED), .allowed = "Clos,Close,Forget,HoldExpired"},
+			{"from a state that no row names", {HAS(&flow), .state = cstring_to_text("openly")}, {.event_type = TYPE("Close")}, .decision = REFUSED(TRANSITION_NOT_ALLOWED), .allowed = ""},
+			{"before the first event", {0}, {.event_type = TYPE("Close")}, &flow, MISSING(TRANSITION_NOT_ALLOWED), .allowed = "Open"},
+			{"the first event", {0}, {.event_type = TYPE("Open")}, &flow, {OUTCOME_APPENDED, .version = 1}, .state = "open"},
+			{"a type that no row names leaves the state alone", {HAS(&flow), .state = open}, {.event_type = TYPE("Closed")}, .decision = PASSES(100, 100), .state = "open"},
+			{"and one before all of them", {HAS(&flow), .state = open}, {.event_type = TYPE("A")}, .decision = PASSES(100, 100), .state = "open"},
+			{"a strict kind refuses it", {HAS(&strict), .state = open}, {.event_type = TYPE("Closed")}, .decision = REFUSED(TRANSITION_NOT_ALLOWED), .allowed = "Clos,Close,Forget,HoldExpired"},
+			{"and takes what is named", {HAS(&strict), .state = open}, {.event_type = TYPE("Close")}, .decision = PASSES(100, 100), .state = "closed"},
+			{"one that names nothing refuses all", {HAS(&strict_of_nothing)}, {.event_type = TYPE("Close")}, .decision = REFUSED(TRANSITION_NOT_ALLOWED), .allowed = ""},
+			{"but what asks for no transition", {HAS(&strict_of_nothing)}, {.event_type = TYPE("BalanceAdjusted")}, .decision = PASSES(100, 100)},
+			{"whatever rows say of it", {HAS(&strict), .state = open}, {.event_type = TYPE("HoldExpired")}, .decision = PASSES(100, 100), .state = "open"},
+			{"nor does a balance before its event", {HAS(&strict), .state = open}, {.amount = 1}, .decision = PASSES(101, 101), .state = "open"},
+			{"a kind without transitions leaves the state alone", {HAS(&plain), .state = open}, {.event_type = TYPE("Close")}, .decision = PASSES(100, 100), .state = "open"},
 
 			{"a change by hand that waits", {HAS(&plain), .waits = true}, {0}, .decision = REFUSED(CHANGE_WAITS)},
 		};
@@ -187,7 +257,7 @@ judge_order(PG_FUNCTION_ARGS)
 		.exists = true, .waits = true, .pure = true, .status = STATUS_CLOSED, .lease_lost = true, .version = 5, .balance = MOST
 	};
 	ProposedEvent event = {
-		.amount = 1, .held = 1, .hold = &open_hold, .kind = cstring_to_text("other"),
+		.event_type = cstring_to_text("Close"), .amount = 1, .held = 1, .hold = &open_hold, .kind = cstring_to_text("other"),
 		.has_expected = true, .has_floor = true, .floor = MOST
 	};
 	Account		after;
@@ -196,7 +266,8 @@ judge_order(PG_FUNCTION_ARGS)
 	initStringInfo(&order);
 	name_kinds();
 	account.kind_name = narrow.name;
-	for (rule = 0; rule <= 11; rule++)
+	narrow.transitions = &transitions;
+	for (rule = 0; rule <= 12; rule++)
 	{
 		appendStringInfo(&order, "%s%s", rule > 0 ? " " : "", names[pointstore_judge(&event, &account, NULL, &after).outcome]);
 		if (rule == 0)
@@ -216,14 +287,17 @@ judge_order(PG_FUNCTION_ARGS)
 		else if (rule == 7)
 			event.has_expected = false;
 		else if (rule == 8)
-			account.balance = MOST - 1;
+			account.state = cstring_to_text("open");
 		else if (rule == 9)
+			account.balance = MOST - 1;
+		else if (rule == 10)
 		{
 			event.has_floor = false;
 			event.held = 0;
 		}
-		else if (rule == 10)
+		else if (rule == 11)
 			account.balance = 0;
 	}
+	narrow.transitions = NULL;
 	PG_RETURN_TEXT_P(cstring_to_text(order.data));
 }

@@ -6,13 +6,16 @@
 -- Here
 --   the auction is an account, its balance the highest bid, an event the step up from the price that the bidder saw;
 --   expected_version is the version he saw: who bid from an older one is refused, sees the price and decides anew;
---   the bidder's money is held by the same transaction, and that of the bidder before him is free again.
+--   the bidder's money is held by the same transaction, and that of the bidder before him is free again;
+--   after the hammer no bid is taken: transitions.
 
 -- Setup:
 CREATE TABLE plain_auction (lot text PRIMARY KEY, price integer, bidder text);
 INSERT INTO plain_auction VALUES ('lot-7', 100, NULL);
 
 INSERT INTO pointstore.account_kind (kind, unit) VALUES ('auction', 'KRW'), ('wallet', 'KRW');
+INSERT INTO pointstore.transition (kind, from_state, event_type, to_state) VALUES
+    ('auction', '', 'Opened', 'open'), ('auction', 'open', 'Bid', 'open'), ('auction', 'open', 'Sold', 'sold');
 SELECT pointstore.append_event(lot, 'Opened', 100, kind => 'auction') FROM (VALUES ('lot-7'), ('lot-8')) v (lot);
 SELECT count(pointstore.append_event('wallet:' || who, 'Paid', 1000, kind => 'wallet')) FROM (VALUES ('ann'), ('bob')) v (who);
 SELECT count(pointstore.append_event('wallet:user-' || n, 'Paid', 100000, kind => 'wallet')) FROM generate_series(0, 7) n;
@@ -40,10 +43,7 @@ UPDATE plain_auction SET price = 150, bidder = 'ann' WHERE lot = 'lot-7' RETURNI
 UPDATE plain_auction SET price = 120, bidder = 'bob' WHERE lot = 'lot-7' RETURNING price;
 --> 120
 
--- A: Ann has seen version 1, price 100.
-SELECT version, balance FROM pointstore.get_balance('lot-7');
---> 1 | 100
--- B: So has Bob.
+-- B: Bob has seen version 1, price 100. So has Ann.
 SELECT version, balance FROM pointstore.get_balance('lot-7');
 --> 1 | 100
 -- A:
@@ -69,21 +69,24 @@ SELECT aggregate_id, balance, available FROM pointstore.account WHERE aggregate_
 -- She bids more than she has: the bid is not there either.
 SELECT bid('lot-7', 'ann', 5000, 3);
 --> PS003
-SELECT version, balance FROM pointstore.get_balance('lot-7');
---> 3 | 200
 
--- M: The hammer falls. Nobody bids afterwards, and the winner pays.
+-- B: The hammer falls, for the bid that was seen last. The winner pays, and nobody bids afterwards.
 BEGIN;
-SELECT pointstore.freeze_account('lot-7', 'sold');
+SELECT version, balance FROM pointstore.append_event('lot-7', 'Sold', expected_version => 3);
+--> 4 | 200
 SELECT outcome, balance FROM pointstore.confirm_hold('lot-7:3');
 --> appended | 800
--- A: Ann was a moment late.
+-- A:
 SELECT bid('lot-7', 'ann', 250, 3);
 --> waits
--- M:
+-- B:
 COMMIT;
--- A:
---> account_frozen
+-- A: Ann looks again. It is sold, and a bid from what she sees now is no bid either.
+--> version_conflict
+SELECT version, balance, state FROM pointstore.get_balance('lot-7');
+--> 4 | 200 | sold
+SELECT bid('lot-7', 'ann', 250, 4);
+--> transition_not_allowed
 
 -- Many at once: eight bidders look, and bid a little more than they saw.
 SELECT version, balance + 10 AS price FROM pointstore.get_balance('lot-8') \gset

@@ -188,6 +188,20 @@ UPDATE pointstore.account_kind SET merge = 'pg_catalog.jsonb_strip_nulls(jsonb)'
 UPDATE pointstore.account_kind SET merge = NULL WHERE kind = 'merge-ask';
 SELECT outcome FROM pointstore.try_append_event('merge-a', 'Asked', 0, '{"do": "SELECT 1"}', 1);
 
+-- a superuser's function is called as the store's owner, and where he is a superuser too as the caller; a writer reads nothing else by it
+CREATE ROLE merge_writer;
+SELECT count(*) FROM pointstore.grant_access('merge_writer', 'writer');
+UPDATE pointstore.account_kind SET merge = 'merging.ask' WHERE kind = 'merge-ask';
+ALTER FUNCTION merging.ask(jsonb, bigint, pointstore.event[]) OWNER TO CURRENT_USER;
+SET ROLE merge_writer;
+SELECT outcome FROM pointstore.append_event('merge-a', 'Asked', 0, jsonb_build_object('do', $$SELECT jsonb_build_object('event_type', 'As ' || current_user)$$), 1);
+SELECT pointstore.append_event('merge-a', 'Asked', 0, jsonb_build_object('do', $$SELECT to_jsonb(rolpassword) FROM pg_authid LIMIT 1$$), 1);
+RESET ROLE;
+SELECT event_type FROM pointstore.event_store WHERE aggregate_id = 'merge-a' AND event_type LIKE 'As %';
+ALTER FUNCTION merging.ask(jsonb, bigint, pointstore.event[]) OWNER TO merge_author;
+DROP OWNED BY merge_writer;
+DROP ROLE merge_writer;
+
 -- payloads of older forms: the function sees the newest, what it makes is stored as that
 CREATE FUNCTION merging.longer(payload jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE RETURN jsonb_build_object('full_title', payload->'title');
 ALTER FUNCTION merging.longer(jsonb) OWNER TO merge_author;

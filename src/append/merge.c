@@ -8,7 +8,7 @@
  * function that the kind names says what is appended instead, of what was proposed, the version that
  * it rests on and the events since; null, or no such function: the conflict stands (PS001). What is appended
  * is judged like any other event, on the account as it is. Version 0 and a version that is yet to come never
- * merge, nor does more than pointstore.merge_limit events.
+ * merge, nor does what more than pointstore.merge_limit events, or SINCE_BYTES of them, have come after.
  *
  * When. Under the account's lock, when the request was looked up and only the version is in the way; a
  * pure account, which has no lock, is judged again when another was faster, and the function is asked again. Events
@@ -47,6 +47,8 @@
 #include "ground/scan.h"
 #include "ground/step.h"
 #include "ground/store.h"
+
+#define SINCE_BYTES ((Size) 256 * 1024 * 1024)	/* of events since that a function is given, at most */
 
 /* An event that a function merges. */
 typedef struct Merging
@@ -255,7 +257,7 @@ ask_function(void *arg)
 
 /*
  * The events since the version that an event expects, as pointstore.event[], with the newest forms of their payloads; the event
- * has that too. False: some are missing, in a history that is damaged.
+ * has that too. False: they are too many bytes, or some are missing, in a history that is damaged.
  */
 static bool
 events_since(Merging *merging, Datum *array)
@@ -266,6 +268,7 @@ events_since(Merging *merging, Datum *array)
 	EventColumns *events = palloc0(sizeof(EventColumns) * (n + 1));
 	Datum	   *since = palloc(sizeof(Datum) * n);
 	BatchEvent *other;
+	Size		bytes = 0;
 	int			i = read_stored(event, events, stored);
 
 	if (i < stored)
@@ -278,7 +281,12 @@ events_since(Merging *merging, Datum *array)
 		upcast_events(events, n + 1);
 	take_form(merging, &events[n]);
 	for (i = 0; i < n; i++)
+	{
 		since[i] = pointstore_event_datum(events[i].values, events[i].nulls);
+		bytes += VARSIZE(DatumGetPointer(since[i]));
+		if (bytes > SINCE_BYTES)
+			return false;
+	}
 	*array = PointerGetDatum(construct_array(since, n, pointstore_event_type(), -1, false, TYPALIGN_DOUBLE));
 	return true;
 }

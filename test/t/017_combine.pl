@@ -159,9 +159,44 @@ sub pgbench
 }
 
 #
+# stale versions: types that commute are merged in the batch, each after the one before; what a function is to merge is its
+# caller's, with the caller's statement_timeout, and whatever it does the others do not wait for it
+#
+value(<<'END');
+CREATE FUNCTION merge_by(proposed jsonb, base_version bigint, since pointstore.event[]) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 / (proposed->>'amount')::int;
+    IF (proposed->>'amount')::int > 1 THEN
+        PERFORM pg_sleep(1000);
+    END IF;
+    RETURN proposed;
+END $$;
+INSERT INTO pointstore.account_kind (kind, commuting, merge) VALUES ('post', '{Liked}', 'public.merge_by');
+SELECT pointstore.append_event('post', 'Posted', kind => 'post'), pointstore.append_event('post', 'Liked', 1);
+SELECT pointstore.append_event('other post', 'Posted', kind => 'post'), pointstore.append_event('other post', 'Edited', 1);
+END
+my $slow = start_slow();
+my @likes = map { start(submit('post', 'Liked', 1, "expected_version => 1, request_id => 'like-$_'")) } 1 .. 5;
+my %stale = (
+	merged => start(submit('other post', 'Edited', 1, 'expected_version => 1')),
+	raises => start(submit('other post', 'Edited', 0, 'expected_version => 1')),
+	hangs => start(submit('other post', 'Edited', 2, 'expected_version => 1'), statement_timeout => 3000),
+	ahead => start(submit('post', 'Liked', 1, 'expected_version => 99')));
+wait_for_callers(9);
+is(done($slow), 'appended', 'the slow one before stale versions');
+is(join(' ', map { done($_) } @likes), join(' ', ('merged') x 5), 'five that commute');
+is(done($stale{ahead}), 'PS001', 'a version that is yet to come');
+is(done($stale{merged}), 'merged', 'by a function');
+is(done($stale{raises}), '22012', 'by one that raises');
+is(done($stale{hangs}), '57014', 'by one that does not end');
+is(value(submit('post', 'Liked', 1, "expected_version => 1, request_id => 'like-3'")), 'replayed', 'a repeat of what was merged');
+is(value("SELECT version || ' ' || balance FROM pointstore.get_balance('post')"), '7 6', 'each once');
+is(value(q{SELECT count(DISTINCT xmin::text) FROM pointstore.event_store WHERE request_id ~ '^like-'}), '1', 'in one transaction');
+
+#
 # a batch of good events and of poison, of twins and of refusals
 #
-my $slow = start_slow();
+$slow = start_slow();
 my %run = (
 	good => start(submit('batch', 'Good', 5)),
 	other => start(submit('batch-2', 'Good', 5)),

@@ -233,11 +233,22 @@ SELECT outcome, aggregate_id FROM pointstore.append_events('[
 SELECT outcome, aggregate_id FROM pointstore.try_append_events('[
     {"aggregate_id": "merge-c", "event_type": "Noted"},
     {"aggregate_id": "merge-a", "event_type": "Noted", "amount": 2, "expected_version": 1, "payload": {"do": "SELECT ''{\"amount\": 2}''::jsonb"}}]', 'merge-5');
+-- transitions come after merging: by the state as it is, and by the type that is appended; the function sees the states
+INSERT INTO pointstore.account_kind (kind, initial_state, commuting, merge) VALUES ('merge-order', 'new', '{Noted}', 'merging.ask');
+INSERT INTO pointstore.transition (kind, from_state, event_type, to_state) VALUES ('merge-order', 'new', 'Paid', 'paid'), ('merge-order', 'paid', 'Shipped', 'shipped'), ('merge-order', 'new', 'Cancelled', 'cancelled');
+SELECT count(*) FROM pointstore.append_events('[{"aggregate_id": "merge-o", "event_type": "Noted", "kind": "merge-order"}, {"aggregate_id": "merge-o", "event_type": "Paid"}]');
+SELECT outcome, version FROM pointstore.try_append_event('merge-o', 'Cancelled', 0, '{"do": "SELECT $1"}', 1);
+SELECT outcome, version FROM pointstore.append_event('merge-o', 'Cancelled', 0, '{"do": "SELECT ''{\"event_type\": \"Shipped\"}''::jsonb"}', 1, 'merge-o1');
+SELECT outcome, version FROM pointstore.append_event('merge-o', 'Cancelled', 0, '{"do": "SELECT ''{\"event_type\": \"Shipped\"}''::jsonb"}', 1, 'merge-o1');
+SELECT outcome, version FROM pointstore.append_events('[{"aggregate_id": "merge-o", "event_type": "Noted"},
+    {"aggregate_id": "merge-o", "event_type": "Asked", "expected_version": 1, "payload": {"do": "SELECT jsonb_build_object(''payload'', (SELECT jsonb_agg(jsonb_build_array(version, state_after)) FROM unnest($3)))"}}]');
+SELECT version, event_type, state_after, CASE WHEN event_type = 'Asked' THEN payload END AS seen FROM pointstore.event_store WHERE aggregate_id = 'merge-o' ORDER BY version;
+
 -- many events: the attempt that takes all requests for new does not merge what was merged before
 SELECT n, outcome, count(*) FROM generate_series(1, 2) n, LATERAL pointstore.append_events(
     (SELECT jsonb_agg(jsonb_build_object('aggregate_id', 'merge-l', 'event_type', 'Liked', 'expected_version', 11 + n - n, 'request_id', 'merge-m' || i)) FROM generate_series(1, 20) i)) r
  GROUP BY n, outcome ORDER BY n;
 
-SELECT aggregate_id, code FROM unnest(ARRAY['merge-l', 'merge-d', 'merge-p', 'merge-a', 'merge-u']) aggregate_id, pointstore.reconcile_account(aggregate_id);
+SELECT aggregate_id, code FROM unnest(ARRAY['merge-l', 'merge-d', 'merge-p', 'merge-a', 'merge-u', 'merge-o']) aggregate_id, pointstore.reconcile_account(aggregate_id);
 UPDATE pointstore.account_kind SET merge = NULL WHERE merge IS NOT NULL;
 DROP SCHEMA merging CASCADE;

@@ -358,6 +358,8 @@ fill_columns(EventColumns *event, const BatchEvent *source)
 		SET(EV_OCCURRED_AT, TimestampTzGetDatum(proposal->occurred_at));
 	if (proposal->has_payload_version)
 		SET(EV_PAYLOAD_VERSION, Int16GetDatum(proposal->payload_version));
+	if (source->decision->state != NULL)
+		SET(EV_STATE_AFTER, PointerGetDatum(source->decision->state));
 #undef SET
 }
 

@@ -68,8 +68,8 @@ SELECT payload FROM pointstore.load_events('doc:1', 3);
 SELECT state -> 'title' FROM pointstore.aggregate_state('doc:1', 3);
 --> "The plan"
 
--- B: He wants to write the body anew, and says so: for a second only, so that we need not wait.
-SELECT token AS bobs FROM pointstore.acquire_lease('body of doc:1', 'bob', '1 s') \gset
+-- B: He wants to write the body anew, and says so: for three seconds only, so that we need not wait.
+SELECT token AS bobs FROM pointstore.acquire_lease('body of doc:1', 'bob', '3 s') \gset
 -- A: "Bob is writing", her page says, and until when. She may wait for him, or change another field.
 SELECT acquired, holder, expires_at > now() FROM pointstore.acquire_lease('body of doc:1', 'ann');
 --> f | bob | t

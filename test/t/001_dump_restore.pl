@@ -51,6 +51,10 @@ VALUES ('h2', 'Earned', 1, 'Busan', '2024-02-29 12:00+09');
 SELECT count(pointstore.hold('h5', n, 'hold' || n, n * interval '1 hour')) FROM generate_series(1, 3) n;
 SELECT pointstore.confirm_hold('hold2', 1), pointstore.cancel_hold('tomb');
 SELECT count(*) FROM pointstore.transfer('h5', 'h6', 7);
+INSERT INTO pointstore.account_kind (kind, mode, initial_state) VALUES ('flow', 'hybrid', 'new'), ('pure flow', 'pure', 'new');
+INSERT INTO pointstore.transition SELECT k, f, e, t FROM unnest('{flow,pure flow}'::text[]) k, (VALUES ('new', 'Began', 'going'), ('going', 'Ended', 'gone')) r (f, e, t);
+SELECT pointstore.append_event(k || ' ' || n, 'Began', kind => k) FROM unnest('{flow,pure flow}'::text[]) k, generate_series(1, 2) n;
+SELECT pointstore.set_kind(k || ' 2', k, new_state => 'new') FROM unnest('{flow,pure flow}'::text[]) k;
 UPDATE pointstore.balance SET note = 'mind the gap' WHERE aggregate_id = 'h3';
 SELECT pointstore.release_lease('given-back', (pointstore.acquire_lease('given-back', 'me')).token), pointstore.acquire_lease('held', 'me', '1 day');
 SELECT pointstore.freeze_account('h4', 'fraud?'), pointstore.open_account('empty'), pointstore.close_account('empty', 'moved');
@@ -59,7 +63,7 @@ is(faults($node, 'original'), '', 'the original is sound');
 
 # Everything there is to compare of a store, as text.
 my @contents = map { "SELECT * FROM pointstore.$_ t ORDER BY t::text" }
-  qw(account_kind balance pure_account event_store account_log hold lease store_version account);
+  qw(account_kind transition balance pure_account event_store account_log hold lease store_version account);
 push @contents,
   q{SELECT tgrelid::regclass, tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger
      WHERE tgrelid::regclass::text LIKE 'pointstore.%' AND NOT tgisinternal ORDER BY tgrelid::regclass::text, tgname},
@@ -114,6 +118,8 @@ END
 	is($node->safe_psql($db, q{SELECT acquired, token > (SELECT token FROM pointstore.lease WHERE name = 'given-back') FROM pointstore.acquire_lease('given-back', 'you');
 		SELECT acquired, holder FROM pointstore.acquire_lease('held', 'you')}), "t|t\nf|me", "$how: leases go on, their tokens too");
 
+	is($node->safe_psql($db, q{SELECT string_agg(outcome, ' ' ORDER BY a) FROM unnest('{flow 1,flow 2,pure flow 1,pure flow 2}'::text[]) a, pointstore.try_append_event(a, 'Began')}),
+		'transition_not_allowed appended transition_not_allowed appended', "$how: states and transitions go on, those that were set too");
 	my %refused = (
 		q{UPDATE pointstore.event_store SET amount = 1} => 'PS006',
 		q{TRUNCATE pointstore.event_store} => 'PS006',
@@ -123,6 +129,7 @@ END
 		q{SELECT pointstore.append_event('h5', 'Spent', -100000)} => 'PS003',
 		q{SELECT pointstore.append_event('h5', 'Earned', 2000000)} => '23514',
 		q{SELECT pointstore.append_event('empty', 'Earned', 1)} => 'PS005',
+		q{SELECT pointstore.append_event('flow 1', 'Began')} => 'PS012',
 		q{DELETE FROM pointstore.account_kind WHERE kind = 'ledger'} => 'PS011');
 	is(sqlstate($node, $db, $_), $refused{$_}, "$how: $refused{$_} for $_") foreach sort keys %refused;
 	is(sqlstate($node, $db, q{INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('h1', 'X')},
@@ -176,10 +183,10 @@ is($node->safe_psql('data_only', q{SELECT version FROM pointstore.append_event('
 
 # DROP EXTENSION: the guards go, which takes CASCADE; the data stays
 is(sqlstate($node, 'plain', 'DROP EXTENSION pointstore'), '2BP01', 'DROP EXTENSION says what depends on it');
-my @data = map { $node->safe_psql('plain', $_) } @contents[ 0 .. 5 ];
+my @data = map { $node->safe_psql('plain', $_) } @contents[ 0 .. 6 ];
 $node->safe_psql('plain', 'SET client_min_messages = warning; DROP EXTENSION pointstore CASCADE');
-is($node->safe_psql('plain', $contents[$_]), $data[$_], "DROP EXTENSION leaves the data ($_)") foreach 0 .. 5;
-is($node->safe_psql('plain', 'SELECT count(*) FROM pointstore.account'), '15', 'and the view of accounts');
+is($node->safe_psql('plain', $contents[$_]), $data[$_], "DROP EXTENSION leaves the data ($_)") foreach 0 .. 6;
+is($node->safe_psql('plain', 'SELECT count(*) FROM pointstore.account'), '19', 'and the view of accounts');
 
 # CREATE EXTENSION: unguarded tables are no store until upgrade_store() has been there
 $node->safe_psql('plain', 'CREATE EXTENSION pointstore');

@@ -356,6 +356,12 @@ SELECT acquired FROM pointstore.acquire_lease('lease-passed', 'me');
 SELECT pointstore.renew_lease('lease-passed', token_of('lease-passed')) > clock_timestamp() AS lasts;
 DROP TRIGGER t ON pointstore.lease;
 
+-- what runs for others does not hold leases of the session
+CREATE MATERIALIZED VIEW lease_of_session AS SELECT acquired FROM pointstore.acquire_lease('lease-v', 'me', NULL);
+CREATE MATERIALIZED VIEW lease_timed AS SELECT acquired FROM pointstore.acquire_lease('lease-v', 'me');
+SELECT * FROM lease_timed;
+DROP MATERIALIZED VIEW lease_timed;
+
 DROP OWNED BY lease_reader, lease_writer, lease_operator;
 DROP ROLE lease_reader, lease_writer, lease_operator;
 DROP FUNCTION lease_trigger();

@@ -574,12 +574,19 @@ token_argument(FunctionCallInfo fcinfo)
 	return PG_GETARG_INT64(1);
 }
 
-/* NULL: as long as the session; 22023 where it is not positive. */
+/* NULL: as long as the session, 42501 where that works for others; 22023 where it is not positive. */
 static Interval *
 ttl_argument(FunctionCallInfo fcinfo, int argno)
 {
 	if (PG_ARGISNULL(argno))
+	{
+		if (InSecurityRestrictedOperation())
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("cannot hold a lease as long as the session within security-restricted operation"),
+					 errhint("Give it a ttl.")));
 		return NULL;
+	}
 	(void) end_of(PG_GETARG_INTERVAL_P(argno), GetCurrentTimestamp());
 	return PG_GETARG_INTERVAL_P(argno);
 }

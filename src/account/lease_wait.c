@@ -35,6 +35,7 @@ PG_FUNCTION_INFO_V1(pointstore_wait_for_lease);
 
 #define FIRST_PAUSE 10			/* ms, where nobody tells that it is worth to look again; doubled each time */
 #define LONGEST_PAUSE 1000
+#define LONGEST_WAIT 60000L		/* so that a clock that was set is noticed */
 
 static bool await_lease(LeaseRequest *request, Lease *lease, TimestampTz until);
 static LeaseOutcome look(const LeaseRequest *request, Lease *lease);
@@ -116,7 +117,7 @@ await_lease(LeaseRequest *request, Lease *lease, TimestampTz until)
 		if (again <= now)
 			continue;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 Min(TimestampDifferenceMilliseconds(now, Min(again, until)) + 1, 3600 * 1000L),
+						 Min(TimestampDifferenceMilliseconds(now, Min(again, until)) + 1, LONGEST_WAIT),
 						 pointstore_wait_event(&wait_event, "PointstoreLease"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();

@@ -59,6 +59,8 @@ compare_once()
 	for contender in $(in_turn "$round" "${@:4}"); do
 		range=$accounts
 		[[ $contender == two_appends ]] || range=$((accounts < 10000 ? accounts : 10000))
+		# each writes its pages as the first after a checkpoint
+		run_sql -c CHECKPOINT
 		cpu=$(server_cpu)
 		# of 64 that wait for one lock the deadlock detector alone keeps the processors busy
 		read -r done tps median p95 p99 < <(PGOPTIONS="$PGOPTIONS -c deadlock_timeout=1h" pgbench_run "$contender" "$clients" "$range" '' -T "$length" "${tokens[@]}" -l --log-prefix="$scratch/latency" -M "$protocol")

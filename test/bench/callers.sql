@@ -9,7 +9,7 @@ INSERT INTO pointstore.transition (kind, from_state, event_type, to_state)
 SELECT 'ten', 's' || i, 'Step', 's' || (i + 1) % 10 FROM generate_series(0, 9) i;
 
 INSERT INTO pointstore.balance (aggregate_id, kind)
-SELECT kind || '-' || i, kind FROM generate_series(1, :accounts) i, unnest(ARRAY['plain', 'ten']) kind;
+SELECT kind || '-' || i, kind FROM generate_series(1, :accounts) i, unnest(ARRAY['plain', 'ten']) kind ORDER BY kind, i;
 INSERT INTO pointstore.balance (aggregate_id, kind)
 SELECT name || '-' || i, kind FROM generate_series(0, 7) i, (VALUES ('own', 'plain'), ('leased', 'leased'), ('likes', 'plain'), ('likes-one-by-one', 'plain')) v(name, kind);
 

@@ -220,10 +220,12 @@ BEGIN
             ADD COLUMN IF NOT EXISTS commuting text[],
             ADD COLUMN IF NOT EXISTS merge text,
             ADD COLUMN IF NOT EXISTS lease_required boolean NOT NULL DEFAULT false;
-        PERFORM pointstore.renew_account_view();
     END IF;
     IF to_regclass('pointstore.transition') IS NULL THEN
         PERFORM pointstore.create_transitions();
+    END IF;
+    IF version < ARRAY[1, 4] THEN
+        PERFORM pointstore.renew_account_view();  -- which reads it
     END IF;
     IF to_regclass('pointstore.lease') IS NULL THEN
         PERFORM pointstore.create_leases();

@@ -123,9 +123,10 @@ start_redis()
 	done
 }
 
+# also when the run ends, by who did not start it
 stop_redis()
 {
-	[[ -n $redis ]] || return 0
+	[[ -S ${scratch:-}/redis/socket ]] || return 0
 	as_server_user redis-cli -s "$scratch/redis/socket" SHUTDOWN NOSAVE >/dev/null 2>&1 || true
 	wait "$redis" 2>/dev/null || true
 	redis=

@@ -362,6 +362,18 @@ CREATE MATERIALIZED VIEW lease_timed AS SELECT acquired FROM pointstore.acquire_
 SELECT * FROM lease_timed;
 DROP MATERIALIZED VIEW lease_timed;
 
+-- columns, checks and indexes of the user's, without a trigger
+ALTER TABLE pointstore.lease ADD COLUMN note text NOT NULL DEFAULT 'none', ADD COLUMN size integer GENERATED ALWAYS AS (length(name)) STORED,
+    ADD CONSTRAINT lease_short CHECK (holder <> 'long');
+CREATE INDEX lease_upper ON pointstore.lease (upper(name));
+SELECT acquired FROM pointstore.acquire_lease('lease-with', 'me');
+SELECT pointstore.renew_lease('lease-with', token_of('lease-with')) > clock_timestamp() AS lasts;
+SELECT pointstore.acquire_lease('lease-without', 'long');
+SELECT pointstore.release_lease('lease-with', token_of('lease-with'));
+SELECT note, size FROM pointstore.lease WHERE name = 'lease-with';
+DROP INDEX pointstore.lease_upper;
+ALTER TABLE pointstore.lease DROP CONSTRAINT lease_short, DROP COLUMN note, DROP COLUMN size;
+
 DROP OWNED BY lease_reader, lease_writer, lease_operator;
 DROP ROLE lease_reader, lease_writer, lease_operator;
 DROP FUNCTION lease_trigger();

@@ -435,7 +435,7 @@ fire_before(RowWriter *writer, RowTarget *target, ItemPointer tid)
 	bool		kept;
 	int			i;
 
-	if (table->plain)
+	if (table->plain || target->rel->ri_TrigDesc == NULL)
 		return;
 	values = memcpy(palloc(desc->natts * sizeof(Datum)), slot->tts_values, desc->natts * sizeof(Datum));
 	nulls = memcpy(palloc(desc->natts * sizeof(bool)), slot->tts_isnull, desc->natts * sizeof(bool));

@@ -204,8 +204,14 @@ SELECT outcome FROM pointstore.try_reverse_event('lease-a', 1);
 -- no lease for what the clock does
 SELECT outcome FROM pointstore.hold('lease-a', 5, 'lease-h3', '1 ms', lease_token => :a);
 SELECT pg_sleep(extract(epoch FROM expires_at - clock_timestamp()) + 0.001) FROM pointstore.hold WHERE hold_id = 'lease-h3';
+-- nor does what the user does to leases keep the sweep from holds
+INSERT INTO pointstore.lease VALUES ('lease-undeleted', NULL, 5, now() - interval '3 d', now() - interval '25 h');
+CREATE FUNCTION lease_undeleted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE check_violation; END';
+CREATE TRIGGER t BEFORE DELETE ON pointstore.lease FOR EACH ROW EXECUTE FUNCTION lease_undeleted();
 CALL pointstore.sweep_holds();
 SELECT status FROM pointstore.hold WHERE hold_id = 'lease-h3';
+DROP TRIGGER t ON pointstore.lease;
+DROP FUNCTION lease_undeleted();
 
 -- transfers: the argument is that of the account which asks; two of them by the setting
 SELECT outcome FROM pointstore.append_event('lease-n', 'E', 50);

@@ -80,7 +80,6 @@ pointstore_sweep(void)
 	position.account = cstring_to_text("");
 	position.hold = cstring_to_text("");
 	pointstore_next_step();
-	pointstore_prune_leases();
 	while (n == SWEEP_BATCH)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
@@ -99,6 +98,7 @@ pointstore_sweep(void)
 		MemoryContextReset(context);
 		pointstore_next_step();
 	}
+	pointstore_prune_leases();
 	pointstore_last_step();
 	SPI_finish();
 }

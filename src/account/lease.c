@@ -67,6 +67,8 @@ PG_FUNCTION_INFO_V1(pointstore_check_lease);
 
 static Datum grant(FunctionCallInfo fcinfo, LeaseRequest *request);
 static LeaseOutcome take_once(Lease *lease, const LeaseRequest *request);
+static bool others_come_before(const LeaseRequest *request);
+static bool is_being_changed(RowScan *scan);
 static LeaseOutcome insert_lease(Lease *lease, const LeaseRequest *request);
 static void hand_over(Lease *lease, const LeaseRequest *request);
 static bool lock_to_take(Lease *lease, RowScan *scan, const LeaseRequest *request, bool *busy);
@@ -153,9 +155,6 @@ pointstore_take_lease(Lease *lease, const LeaseRequest *request)
 
 	memset(lease, 0, sizeof(Lease));
 	lease->name = request->name;
-	if (!request->in_turn && !request->by_force && pointstore_lease_is_awaited(request->name))
-		return LEASE_BLOCKED;
-	pointstore_lease_changes(request->name);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -172,11 +171,17 @@ take_once(Lease *lease, const LeaseRequest *request)
 	bool		locked;
 
 	if (!find_lease(lease, &scan))
-		return insert_lease(lease, request);
+		return others_come_before(request) ? LEASE_BLOCKED : insert_lease(lease, request);
 	if (!request->by_force && is_live(lease))
 	{
+		lease->is_changing = request->in_turn && is_being_changed(&scan);
 		end_look(&scan);
 		return LEASE_HELD;
+	}
+	if (others_come_before(request))
+	{
+		end_look(&scan);
+		return LEASE_BLOCKED;
 	}
 	locked = lock_to_take(lease, &scan, request, &busy);
 	end_look(&scan);
@@ -186,6 +191,21 @@ take_once(Lease *lease, const LeaseRequest *request)
 	if (write_lease(lease) != ROW_WRITTEN)
 		elog(ERROR, "the row of a locked lease has moved");
 	return LEASE_TAKEN;
+}
+
+static bool
+others_come_before(const LeaseRequest *request)
+{
+	return !request->in_turn && !request->by_force && pointstore_lease_is_awaited(request->name);
+}
+
+/* Whether a running or prepared transaction has renewed or released the lease that was read, or it has ended since. */
+static bool
+is_being_changed(RowScan *scan)
+{
+	TransactionId changer;
+
+	return !pointstore_row_stands(ExecFetchSlotHeapTuple(scan->slot, false, NULL), &changer);
 }
 
 /* The first lease of that name, or the first since its row was deleted. */
@@ -198,13 +218,17 @@ insert_lease(Lease *lease, const LeaseRequest *request)
 	if (!request->by_force && pointstore_is_being_inserted(INDEX_LEASE, &key))
 		return LEASE_BLOCKED;
 	hand_over(lease, request);
-	return write_lease(lease) == ROW_WRITTEN ? LEASE_TAKEN : LEASE_MOVED;
+	if (write_lease(lease) == ROW_WRITTEN)
+		return LEASE_TAKEN;
+	pointstore_end_session_lease(lease->token);
+	return LEASE_MOVED;
 }
 
 /* Makes a lease that of who asks for it. */
 static void
 hand_over(Lease *lease, const LeaseRequest *request)
 {
+	pointstore_lease_changes(lease->name);
 	lease->holder = request->holder;
 	lease->acquired_at = GetCurrentTimestamp();
 	lease->token = pointstore_draw_lease_token(lease->token);
@@ -662,7 +686,7 @@ choose_pages(ItemPointer first, ItemPointer last)
 {
 	Relation	heap = table_open(pointstore_store()->table[TABLE_LEASE].relid, RowExclusiveLock);
 	BlockNumber pages = RelationGetNumberOfBlocks(heap);
-	BlockNumber begin = pages <= PAGES_LOOKED_AT ? 0 : (uint64) GetCurrentTimestamp() % (pages - PAGES_LOOKED_AT + 1);
+	BlockNumber begin = (uint64) GetCurrentTimestamp() % (pages / PAGES_LOOKED_AT + 1) * PAGES_LOOKED_AT;
 
 	table_close(heap, NoLock);
 	ItemPointerSet(first, begin, 0);

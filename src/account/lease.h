@@ -24,6 +24,7 @@ typedef struct Lease
 	bool		was_acquired;
 	TimestampTz expires_at;
 	bool		of_session;		/* it does not expire: it ends with the session that has acquired it */
+	bool		is_changing;	/* held, and somebody has renewed or released it who has not committed */
 	HeapTuple	row;			/* the version that was locked */
 } Lease;
 

@@ -39,6 +39,7 @@ typedef struct Waiter
 	uint64		ticket;
 	uint64		hash;			/* of the name */
 	Latch	   *latch;
+	bool		first;			/* of those who wait for the same */
 	bool		blocked;		/* the lease is nobody's, and somebody has it locked */
 	int			length;
 	char		name[POINTSTORE_MAX_LEASE];
@@ -142,6 +143,7 @@ pointstore_lease_queue_enter(text *name)
 	own->blocked = false;
 	own->length = VARSIZE_ANY_EXHDR(name);
 	memcpy(own->name, VARDATA_ANY(name), own->length);
+	own->first = first_of(own) == own;
 	pg_atomic_fetch_add_u32(&shared->nwaiters, 1);
 	LWLockRelease(&shared->lock);
 	return true;
@@ -163,7 +165,10 @@ pointstore_lease_queue_leave(void)
 	pg_atomic_fetch_sub_u32(&shared->nwaiters, 1);
 	next = first_of(&left);
 	if (next != NULL)
+	{
+		next->first = true;
 		SetLatch(next->latch);
+	}
 	LWLockRelease(&shared->lock);
 }
 
@@ -176,7 +181,7 @@ pointstore_lease_queue_is_first(void)
 	if (own == NULL)
 		return true;
 	LWLockAcquire(&shared->lock, LW_SHARED);
-	first = first_of(own) == own;
+	first = own->first;
 	LWLockRelease(&shared->lock);
 	return first;
 }
@@ -297,9 +302,8 @@ pointstore_wake_lease_waiters(void)
 	{
 		Waiter	   *waiter = &shared->places[i];
 
-		if (waiter != own && waiter->database == MyDatabaseId &&
-			(is_among(changed, nchanged, waiter->hash) || (waiter->blocked && is_among(checked, nchecked, waiter->hash))) &&
-			first_of(waiter) == waiter)
+		if (waiter != own && waiter->database == MyDatabaseId && waiter->first &&
+			(is_among(changed, nchanged, waiter->hash) || (waiter->blocked && is_among(checked, nchecked, waiter->hash))))
 			SetLatch(waiter->latch);
 	}
 	if (any)

@@ -6,7 +6,7 @@
  * Who waits looks at the lease in transactions of his own, when it is his turn (lease_queue.c), and sleeps in between, in no
  * transaction that anybody would have to wait for. He is woken when the lease has changed hands or has ended with its
  * session, and wakes himself when it expires. Where nobody would tell he looks again after a while: of a session that
- * lives on and has given up its locks, and of prepared transactions that have checked the lease.
+ * lives on and has given up its locks, and of prepared transactions that have checked, renewed or released the lease.
  *
  * Without preloading there is no order, and nobody is woken: each looks again and again.
  *
@@ -105,7 +105,7 @@ await_lease(LeaseRequest *request, Lease *lease, TimestampTz until)
 				return true;
 			if (outcome == LEASE_HELD && !lease->of_session)
 				again = lease->expires_at;
-			if (outcome == LEASE_BLOCKED || lease->of_session || !in_order)
+			if (outcome == LEASE_BLOCKED || lease->of_session || lease->is_changing || !in_order)
 			{
 				again = Min(again, GetCurrentTimestamp() + pause * 1000);
 				pause = Min(pause * 2, LONGEST_PAUSE);
@@ -133,6 +133,8 @@ look(const LeaseRequest *request, Lease *lease)
 	PointstoreScope scope;
 	LeaseOutcome outcome;
 
+	/* until it is known: who has checked the lease may end just after the look */
+	pointstore_lease_queue_is_blocked(true);
 	pointstore_next_step();
 	MemoryContextSwitchTo(context);
 	pointstore_act_as_owner_of_leases(&scope);

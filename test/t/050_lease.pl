@@ -104,6 +104,7 @@ $watcher = session();
 is(ask($holder, q{SELECT token FROM pointstore.acquire_lease('one', 'holder', '10 min') \gset
 SELECT 'held';}), 'held', 'the lease is held');
 my @waiters = map { waiter($_, 'one', $_) } 1 .. $callers;
+is($node->safe_psql('postgres', q{SELECT acquired, holder FROM pointstore.acquire_lease('one', 'late')}), 'f|holder', 'who would acquire it is told whose it is');
 ask($holder, q{SELECT pointstore.release_lease('one', :token);});
 is(served(@waiters), join(' ', 1 .. $callers), "$callers callers, each once, in the order of arrival");
 
@@ -145,6 +146,14 @@ $node->safe_psql('postgres', q{UPDATE pointstore.lease SET expires_at = now() WH
 @waiters = (waiter('w', 'two', 1));
 $node->safe_psql('postgres', q{COMMIT PREPARED 'checked'});
 is(served(@waiters), 'w', 'who waits sees that it has ended');
+ask($checker, q{BEGIN; SELECT token FROM pointstore.steal_lease('two', 'a', '10 min') \gset
+COMMIT;});
+@waiters = (waiter('w', 'two', 1));
+ask($checker, q{BEGIN; SELECT pointstore.release_lease('two', :token); PREPARE TRANSACTION 'released';});
+$node->safe_psql('postgres', q{COMMIT PREPARED 'released'});
+my $released = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
+is(served(@waiters), 'w', 'and so of a release that was prepared');
+is($node->safe_psql('postgres', qq{SELECT acquired_at < timestamptz '$released' + interval '1 min' FROM pointstore.lease WHERE name = 'two'}), 't', 'long before he would give up');
 
 # thousands of leases that change hands leave nothing in the index, and what is dead makes room
 my $round = q{DO $$ DECLARE t bigint; BEGIN

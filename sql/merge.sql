@@ -249,6 +249,16 @@ SELECT n, outcome, count(*) FROM generate_series(1, 2) n, LATERAL pointstore.app
     (SELECT jsonb_agg(jsonb_build_object('aggregate_id', 'merge-l', 'event_type', 'Liked', 'expected_version', 11 + n - n, 'request_id', 'merge-m' || i)) FROM generate_series(1, 20) i)) r
  GROUP BY n, outcome ORDER BY n;
 
+-- what the calls of a function have needed is given back after each
+GRANT SELECT ON pg_backend_memory_contexts TO merge_author;
+GRANT EXECUTE ON FUNCTION pg_get_backend_memory_contexts() TO merge_author;
+SELECT count(*), max(balance) FROM pointstore.append_events((SELECT jsonb_agg(jsonb_build_object('aggregate_id', 'merge-m', 'event_type', 'Noted', 'kind', 'merge-ask') ||
+    CASE WHEN i > 1 THEN jsonb_build_object('expected_version', 1, 'payload', jsonb_build_object('do',
+        CASE WHEN i < 300 THEN 'SELECT $1' ELSE 'SELECT jsonb_build_object(''amount'', trunc(sum(total_bytes) / 40000000)) FROM pg_backend_memory_contexts' END)) ELSE '{}' END)
+    FROM generate_series(1, 300) i));
+REVOKE ALL ON pg_backend_memory_contexts FROM merge_author;
+REVOKE ALL ON FUNCTION pg_get_backend_memory_contexts() FROM merge_author;
+
 SELECT aggregate_id, code FROM unnest(ARRAY['merge-l', 'merge-d', 'merge-p', 'merge-a', 'merge-u', 'merge-o']) aggregate_id, pointstore.reconcile_account(aggregate_id);
 UPDATE pointstore.account_kind SET merge = NULL WHERE merge IS NOT NULL;
 DROP SCHEMA merging CASCADE;

@@ -30,6 +30,7 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
@@ -56,7 +57,7 @@ typedef struct Merging
 	BatchEvent *event;
 	BatchEvent *first;			/* of the batch on the account */
 	const char *function;
-	MemoryContext context;
+	MemoryContext context;		/* of what outlasts the call */
 	ProposedEvent merged;		/* what is appended instead */
 	bool		is_merged;
 } Merging;
@@ -210,15 +211,19 @@ merge_by_function(BatchEvent *event, BatchEvent *first)
 {
 	Merging		merging = {.event = event, .first = first, .merged = *event->proposal, .context = CurrentMemoryContext};
 	ErrorContextCallback context = {.previous = error_context_stack, .callback = tell_function, .arg = &merging};
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pointstore merge", ALLOCSET_DEFAULT_SIZES);
 	ProposedEvent *proposed;
 	ErrorData  *error;
 
 	merging.function = pointstore_cstring(event->account->kind->merge);
 	error_context_stack = &context;
+	MemoryContextSwitchTo(scratch);
 	error = pointstore_attempt(ask_function, &merging);
+	MemoryContextSwitchTo(merging.context);
 	error_context_stack = context.previous;
 	if (error != NULL)
 		ReThrowError(error);
+	MemoryContextDelete(scratch);
 	if (!merging.is_merged)
 		return false;
 	proposed = palloc(sizeof(ProposedEvent));

@@ -271,6 +271,11 @@ TRUNCATE pointstore.transition;
 SELECT outcome FROM pointstore.append_event('tr-50', 'OrderPlaced');
 ROLLBACK;
 SELECT outcome FROM pointstore.append_event('tr-50', 'OrderPlaced');
+-- rows that come one by one: a kind's are not read for each
+BEGIN;
+DO $$BEGIN FOR i IN 1..50 LOOP INSERT INTO pointstore.transition VALUES ('tr-order', 's' || i, 'OrderMoved', 's' || i + 1); END LOOP; END$$;
+SELECT count(*) < 5 AS few FROM pg_backend_memory_contexts WHERE name LIKE 'pointstore transitions%';
+ROLLBACK;
 -- prepared
 BEGIN;
 SELECT outcome FROM pointstore.append_event('tr-50', 'Noted', 3);

@@ -35,6 +35,7 @@ static const char *const status_names[] = {"open", "frozen", "closed"};
 
 static bool read_balance_row(Account *account, Snapshot snapshot, AccountLock lock);
 static bool read_pure_row(Account *account, Snapshot snapshot, AccountLock lock);
+static void read_pure_state(Account *account, Snapshot snapshot, bool locked);
 static bool find_row(Account *account, PointstoreIndexId index, RowScan *scan, Snapshot snapshot, AccountLock lock);
 static bool is_being_changed(Account *account, TupleTableSlot *row);
 static bool is_contended(const Account *account);
@@ -58,14 +59,11 @@ pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLo
 		account->exists = true;
 	else if (!account->busy &&
 			 read_pure_row(account, snapshot, lock == LOCK_BALANCE || lock == LOCK_SHARE ? LOCK_NOTHING : lock))
-	{
 		account->exists = account->pure = true;
-		(void) pointstore_last_event(account, snapshot);
-	}
 	if (account->exists)
 		account->kind = pointstore_read_kind(account->kind_name);
-	if (account->pure && (account->state != NULL || (account->kind != NULL && pointstore_has_states(account->kind))))
-		pointstore_read_set_state(account, snapshot);
+	if (account->pure)
+		read_pure_state(account, snapshot, lock == LOCK_BY_HAND || lock == LOCK_ACCOUNT);
 	if (lock != LOCK_NOTHING && lock != LOCK_BY_HAND && account->exists && !account->pure && pointstore_has_notes())
 		settle_by_hand(account);
 	if (lock == LOCK_ACCOUNT)
@@ -112,6 +110,19 @@ read_pure_row(Account *account, Snapshot snapshot, AccountLock lock)
 	account->status = pointstore_status(pointstore_slot_text(scan.slot, att[PURE_STATUS]));
 	pointstore_scan_end(&scan);
 	return true;
+}
+
+/* What a pure account holds and the state it is in. Of a locked one as of now: its lock may have been waited for. */
+static void
+read_pure_state(Account *account, Snapshot snapshot, bool locked)
+{
+	if (locked)
+		snapshot = pointstore_push_snapshot();
+	(void) pointstore_last_event(account, snapshot);
+	if (account->state != NULL || (account->kind != NULL && pointstore_has_states(account->kind)))
+		pointstore_read_set_state(account, snapshot);
+	if (locked)
+		PopActiveSnapshot();
 }
 
 /*

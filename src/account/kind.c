@@ -46,6 +46,7 @@ static MemoryContext kept_context = NULL;	/* of that table and all that is in it
 static uint64 kept_generation = 0;
 
 static Kind *find_kind(text *name);
+static bool read_row(text *name, Kind *kind);
 static List *texts_of(Datum array);
 static void fill_kind(Kind *kind, TupleTableSlot *row);
 static const Transitions *find_transitions(text *kind);
@@ -85,26 +86,37 @@ pointstore_read_kind(text *name)
 static Kind *
 find_kind(text *name)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	RowKey		key = {0};
-	RowScan		scan;
-	Kind	   *kind = NULL;
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	Kind	   *kind = palloc0(sizeof(Kind));
 
-	pointstore_key_text(&key, name);
-	pointstore_scan_begin(&scan, INDEX_ACCOUNT_KIND, snapshot, &key);
-	if (pointstore_scan_next(&scan, ForwardScanDirection))
+	if (!read_row(name, kind))
 	{
-		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-
-		kind = palloc0(sizeof(Kind));
-		fill_kind(kind, scan.slot);
-		MemoryContextSwitchTo(old);
+		pfree(kind);
+		kind = NULL;
 	}
-	pointstore_scan_end(&scan);
-	UnregisterSnapshot(snapshot);
+	MemoryContextSwitchTo(old);
 	if (kind != NULL)
 		kind->transitions = find_transitions(kind->name);
 	return kind;
+}
+
+/* Whether there is a kind of that name, and its row, where kind is given, into the current memory context. */
+static bool
+read_row(text *name, Kind *kind)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	RowKey		key = {0};
+	RowScan		scan;
+	bool		found;
+
+	pointstore_key_text(&key, name);
+	pointstore_scan_begin_reading(&scan, INDEX_ACCOUNT_KIND, snapshot, &key);
+	found = pointstore_scan_next(&scan, ForwardScanDirection);
+	if (found && kind != NULL)
+		fill_kind(kind, scan.slot);
+	pointstore_scan_end(&scan);
+	UnregisterSnapshot(snapshot);
+	return found;
 }
 
 /* Reads a kind's row; what is not in it is in the current memory context. */
@@ -165,13 +177,19 @@ find_transitions(text *kind)
 	entry = hash_search(kept, &kind, HASH_FIND, &found);
 	if (!found)
 	{
-		MemoryContext old = MemoryContextSwitchTo(kept_context);
+		/* kept only when all are there: to read many may be cancelled */
+		MemoryContext rows = AllocSetContextCreate(CurTransactionContext, "pointstore transitions of a kind", ALLOCSET_SMALL_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(rows);
 
 		read_transitions(kind, &transitions);
-		kind = memcpy(palloc(VARSIZE_ANY(kind)), kind, VARSIZE_ANY(kind));
 		MemoryContextSwitchTo(old);
+		kind = memcpy(MemoryContextAlloc(kept_context, VARSIZE_ANY(kind)), kind, VARSIZE_ANY(kind));
 		entry = hash_search(kept, &kind, HASH_ENTER, &found);
 		entry->transitions = transitions;
+		if (transitions.n > 0)
+			MemoryContextSetParent(rows, kept_context);
+		else
+			MemoryContextDelete(rows);
 	}
 	return entry->transitions.n > 0 ? &entry->transitions : NULL;
 }
@@ -217,11 +235,12 @@ read_transitions(text *kind, Transitions *transitions)
 	RowScan		scan;
 
 	pointstore_key_text(&key, kind);
-	pointstore_scan_begin(&scan, INDEX_TRANSITION, snapshot, &key);
+	pointstore_scan_begin_reading(&scan, INDEX_TRANSITION, snapshot, &key);
 	while (pointstore_scan_next(&scan, ForwardScanDirection))
 	{
 		Transition *row;
 
+		CHECK_FOR_INTERRUPTS();
 		if (transitions->n == room)
 		{
 			room = Max(room * 2, 16);
@@ -262,6 +281,13 @@ pointstore_require_kind(text *name)
 	if (kind == NULL)
 		pointstore_raise_no_kind(name);
 	return kind;
+}
+
+/* Whether there is a kind of that name: for who wants nothing of it, least of all its transitions. */
+bool
+pointstore_is_kind(text *name)
+{
+	return read_row(name, NULL);
 }
 
 /* 22023 */

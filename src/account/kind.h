@@ -33,6 +33,7 @@ typedef struct Kind
 } Kind;
 
 extern const Kind *pointstore_read_kind(text *name);
+extern bool pointstore_is_kind(text *name);
 extern const Kind *pointstore_require_kind(text *name);
 pg_noreturn extern void pointstore_raise_no_kind(text *name);
 extern void pointstore_forget_kinds(void);

@@ -36,6 +36,7 @@ pointstore_guard_transition(PG_FUNCTION_ARGS)
 	TriggerData *trigger = pointstore_guarded_trigger(fcinfo, TABLE_TRANSITION, AFTER(INSERT) | AFTER(UPDATE) | AFTER(DELETE));
 	const AttrNumber *att = pointstore_store()->table[TABLE_TRANSITION].att;
 	HeapTuple	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	text	   *kind = pointstore_known_text_column(row, trigger, att[TRANSITION_KIND]);
 	text	   *type = pointstore_known_text_column(row, trigger, att[TRANSITION_EVENT_TYPE]);
 	PointstoreScope scope;
 
@@ -51,7 +52,8 @@ pointstore_guard_transition(PG_FUNCTION_ARGS)
 				 errmsg("event type \"%s\" asks for no transition", pointstore_cstring(type)),
 				 errdetail("HoldExpired, BalanceAdjusted, MovementConfirmed and MovementCancelled pass in every state and leave it alone.")));
 	pointstore_act_as_owner(&scope);
-	(void) pointstore_require_kind(pointstore_known_text_column(row, trigger, att[TRANSITION_KIND]));
+	if (!pointstore_is_kind(kind))
+		pointstore_raise_no_kind(kind);
 	pointstore_act_as_caller(&scope);
 	return PointerGetDatum(NULL);
 }

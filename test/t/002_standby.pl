@@ -17,6 +17,7 @@ $primary->safe_psql('postgres', <<'END');
 INSERT INTO pointstore.account_kind (kind, mode) VALUES ('ledger', 'pure');
 SELECT pointstore.append_event('a', 'Earned', 5000, request_id => 'r1');
 SELECT pointstore.append_event('p', 'Earned', 700, kind => 'ledger');
+INSERT INTO pointstore.transition VALUES ('ledger', '', 'Spent', 'spent'), ('ledger', 'spent', 'Earned', '');
 END
 
 $primary->backup('base');
@@ -42,6 +43,7 @@ is($standby->safe_psql('postgres', q{SELECT pointstore.balance_as_of('a', 1), po
 is($standby->safe_psql('postgres', q{
 	SELECT pointstore.balance_at('a', created_at), pointstore.balance_at('a', now() + '1 day'), pointstore.balance_at('a', '1990-01-01')
 	  FROM pointstore.event_store WHERE (aggregate_id, version) = ('a', 1)}), '5000|1000|0', 'balance_at');
+is($standby->safe_psql('postgres', q{SELECT * FROM pointstore.check_transitions('ledger')}), 'p|1|Earned||{Spent}', 'check_transitions');
 is(faults($standby, 'postgres'), '', 'the standby is sound');
 
 my @writes = (

@@ -294,6 +294,11 @@ SELECT acquired FROM pointstore.acquire_lease('lease-of-session', 'me', NULL);
 UPDATE pointstore.lease SET acquired_at = now() - interval '3 d' WHERE name = 'lease-of-session';
 CALL pointstore.sweep_holds();
 SELECT name FROM pointstore.lease WHERE name IN ('lease-old', 'lease-old-held', 'lease-old-session', 'lease-recent', 'lease-ahead', 'lease-of-session') ORDER BY 1;
+-- however many there are
+INSERT INTO pointstore.lease SELECT 'lease-old' || i, NULL, 5, now() - interval '3 d', now() - interval '25 h' FROM generate_series(1, 20000) i;
+SELECT pg_relation_size('pointstore.lease') / current_setting('block_size')::integer > 256 AS many_pages;
+CALL pointstore.sweep_holds();
+SELECT count(*) FROM pointstore.lease WHERE name LIKE 'lease-old%';
 
 -- arguments
 SELECT pointstore.acquire_lease(NULL, 'me');

@@ -64,6 +64,7 @@ PG_FUNCTION_INFO_V1(pointstore_check_lease);
 #define KEPT_FOR USECS_PER_DAY	/* after its end: by so much the clock may go back */
 #define PRUNED_AT_ONCE 1000
 #define PAGES_LOOKED_AT 256
+#define MOST_PRUNINGS 1000
 
 static Datum grant(FunctionCallInfo fcinfo, LeaseRequest *request);
 static LeaseOutcome take_once(Lease *lease, const LeaseRequest *request);
@@ -85,8 +86,8 @@ static text *lease_name(FunctionCallInfo fcinfo);
 static int64 token_argument(FunctionCallInfo fcinfo);
 static Interval *ttl_argument(FunctionCallInfo fcinfo, int argno);
 pg_noreturn static void raise_lost(const Lease *lease, int64 token);
-static uint64 prune_some(void);
-static void choose_pages(ItemPointer first, ItemPointer last);
+static uint64 prune_some(BlockNumber first);
+static BlockNumber number_of_pages(void);
 
 /* acquire_lease(name, holder, ttl): see the install script. */
 Datum
@@ -640,18 +641,34 @@ raise_lost(const Lease *lease, int64 token)
 
 /*
  * Deletes rows of leases that ended long ago, in transactions of its own; the caller is in a step that has not written. It looks at
- * some pages of the table, others each time.
+ * some pages of the table, others each time; and at the next ones, as long as there is much to be deleted.
  */
 void
 pointstore_prune_leases(void)
 {
-	while (prune_some() >= PRUNED_AT_ONCE)
+	BlockNumber parts = number_of_pages() / PAGES_LOOKED_AT + 1;
+	BlockNumber part = (uint64) GetCurrentTimestamp() % parts;
+	uint64		pruned = 0;
+	int			i;
+
+	for (i = 0; i < MOST_PRUNINGS; i++)
+	{
+		uint64		n = prune_some(part * PAGES_LOOKED_AT);
+
 		pointstore_next_step();
-	pointstore_next_step();
+		pruned += n;
+		if (n >= PRUNED_AT_ONCE)
+			continue;
+		if (pruned < PRUNED_AT_ONCE)
+			break;
+		part = (part + 1) % parts;
+		pruned = 0;
+	}
 }
 
+/* Those in pages from the first on, up to a number of them. */
 static uint64
-prune_some(void)
+prune_some(BlockNumber first)
 {
 	static PointstorePlan plan = {
 		.sql = "DELETE FROM pointstore.lease AS l WHERE l.ctid" EQ "ANY (ARRAY(SELECT o.ctid FROM pointstore.lease o"
@@ -663,15 +680,16 @@ prune_some(void)
 		.nargs = 6, .argtypes = {TIDOID, TIDOID, TIMESTAMPTZOID, INT8OID, INT2OID, INT8OID}
 	};
 	TimestampTz before = GetCurrentTimestamp() - KEPT_FOR;
-	ItemPointerData first;
-	ItemPointerData last;
-	Datum		values[6] = {PointerGetDatum(&first), PointerGetDatum(&last), TimestampTzGetDatum(before),
+	ItemPointerData begin;
+	ItemPointerData end;
+	Datum		values[6] = {PointerGetDatum(&begin), PointerGetDatum(&end), TimestampTzGetDatum(before),
 		Int64GetDatum(pointstore_lease_clock(before)), Int16GetDatum(SESSION_LEASE_LOCK), Int64GetDatum(PRUNED_AT_ONCE)};
 	PointstoreScope scope;
 	uint64		n;
 
 	pointstore_act_as_owner_of_leases(&scope);
-	choose_pages(&first, &last);
+	ItemPointerSet(&begin, first, 0);
+	ItemPointerSet(&end, first + PAGES_LOOKED_AT, 0);
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, false);
 	n = SPI_processed;
@@ -680,15 +698,13 @@ prune_some(void)
 	return n;
 }
 
-/* The pages that are looked at this time: some that follow one another. */
-static void
-choose_pages(ItemPointer first, ItemPointer last)
+/* Of the table. */
+static BlockNumber
+number_of_pages(void)
 {
 	Relation	heap = table_open(pointstore_store()->table[TABLE_LEASE].relid, RowExclusiveLock);
 	BlockNumber pages = RelationGetNumberOfBlocks(heap);
-	BlockNumber begin = (uint64) GetCurrentTimestamp() % (pages / PAGES_LOOKED_AT + 1) * PAGES_LOOKED_AT;
 
 	table_close(heap, NoLock);
-	ItemPointerSet(first, begin, 0);
-	ItemPointerSet(last, begin + PAGES_LOOKED_AT, 0);
+	return pages;
 }

@@ -394,6 +394,14 @@ SELECT changed FROM pointstore.rebuild_balance('tr-50');
 SELECT changed FROM pointstore.rebuild_balance('tr-50');
 CALL pointstore.rebuild_balances();
 SELECT a, (tr_now(a)).* FROM unnest('{tr-4,tr-30,tr-50,tr-52}'::text[]) a;
+-- states that the log alone knows
+SET session_replication_role = replica;
+UPDATE pointstore.balance SET state = NULL WHERE aggregate_id IN ('tr-50', 'tr-52');
+UPDATE pointstore.balance b SET state = e.state_after FROM pointstore.event_store e WHERE (b.aggregate_id, b.version) = (e.aggregate_id, e.version) AND b.aggregate_id = 'tr-51';
+RESET session_replication_role;
+SELECT a, (tr_now(a)).* FROM unnest('{tr-50,tr-51,tr-52}'::text[]) a;
+CALL pointstore.rebuild_balances();
+SELECT a, (tr_now(a)).* FROM unnest('{tr-50,tr-51,tr-52}'::text[]) a;
 -- by the policy of its kind
 UPDATE pointstore.account_kind SET on_mismatch = 'repair' WHERE kind = 'tr-case';
 SET session_replication_role = replica;

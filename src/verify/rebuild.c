@@ -383,6 +383,11 @@ static PointstorePlan compare_plan = {
 	"               AND aggregate_id" LE "$2"
 	"               AND status" EQ "'open'"
 	"             GROUP BY aggregate_id) h ON h.aggregate_id" EQ "b.aggregate_id"
+	" LEFT JOIN (SELECT DISTINCT ON (l.aggregate_id) l.aggregate_id, l.after FROM pointstore.account_log l"
+	"             WHERE l.aggregate_id" GT "$1"
+	"               AND l.aggregate_id" LE "$2"
+	"               AND " SAYS_STATE("l") " AND (l.action" NE "'open' OR " LOGGED_STATE("l.after") " IS NOT NULL)"
+	"             ORDER BY l.aggregate_id, l.id DESC) g ON g.aggregate_id" EQ "b.aggregate_id"
 	" WHERE b.aggregate_id IS NULL"
 	"       AND NOT EXISTS (SELECT FROM pointstore.pure_account p"
 	"                        WHERE p.aggregate_id" EQ "e.aggregate_id)"
@@ -392,8 +397,9 @@ static PointstorePlan compare_plan = {
 	"            OR (e.aggregate_id IS NOT NULL AND ((e.d).total IS NULL OR (e.d).held IS NULL))"
 	"            OR b.balance" NE "coalesce((e.d).total, 0)"
 	"            OR b.held" NE "coalesce((e.d).held, 0)"
-	/* or was set since its last event, or when it was opened: then what is rebuilt stays as it is */
-	"            OR " DIFFERS_OR_NULL("(CASE WHEN b.state" NE "'' THEN pg_catalog.hashtextextended(b.state, $3) END)", "(CASE WHEN e.state[1]" EQ "b.version THEN e.state[2] END)")
+	"            OR " DIFFERS_OR_NULL("(CASE WHEN b.state" NE "'' THEN pg_catalog.hashtextextended(b.state, $3) END)",
+		"CASE WHEN " LOGS_STATE("g.after", "b.version") " THEN CASE WHEN " LOGGED_STATE("g.after") NE "'' THEN pg_catalog.hashtextextended(" LOGGED_STATE("g.after") ", $3) END"
+		" WHEN e.state[1]" EQ "b.version THEN e.state[2] END")
 	"            OR b.updated_at" GT "GREATEST(e.created_at, pg_catalog.clock_timestamp())"
 	"            OR b.next_expiry" NE "h.next_expiry"
 	"            OR (b.next_expiry IS NULL)" NE "(h.next_expiry IS NULL))",

@@ -151,11 +151,6 @@ $$;
 COMMENT ON FUNCTION pointstore.grant_owner(regrole) IS
 'Grants the owner of the store what it needs of the extension''s functions. Called by create_store() and upgrade_store(); superusers only.';
 
--- What each version has changed in tables that were there before it, oldest first; a new
--- table has its own function above, and its line in store_relations(). Run by a superuser
--- on tables of somebody else: so nothing here may make PostgreSQL evaluate what the owner has put
--- on them. Columns are added with constant defaults, indexes are created and dropped; no row is
--- written, no constraint is validated but that of a column just added, no view is read.
 -- Its new column is not the last, which CREATE OR REPLACE cannot do. What users have made of
 -- the view is in the way, and theirs to drop: 2BP01.
 CREATE FUNCTION pointstore.renew_account_view()
@@ -163,23 +158,73 @@ RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    acl       aclitem[] := (SELECT c.relacl FROM pg_class c WHERE c.oid = to_regclass('pointstore.account'));
-    privilege record;
+    found  regclass := to_regclass('pointstore.account');
+    in_way text;
+    grants text[] := ARRAY(
+        SELECT format('GRANT %s%s ON pointstore.account TO %s%s', a.privilege_type, g.columns,
+                      CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END,
+                      CASE WHEN a.is_grantable AND a.grantee <> 0 THEN ' WITH GRANT OPTION' ELSE '' END)
+          FROM (SELECT '' AS columns, c.relacl AS acl FROM pg_class c WHERE c.oid = found
+                UNION ALL
+                SELECT format(' (%I)', t.attname), t.attacl FROM pg_attribute t WHERE t.attrelid = found) g,
+               aclexplode(g.acl) a);
+    step   text;
 BEGIN
+    IF EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = found AND t.attname = 'state') THEN
+        RETURN;
+    END IF;
+    -- these DROP would take along
+    SELECT string_agg(o.name, ', ') INTO in_way
+      FROM (SELECT pg_describe_object('pg_trigger'::regclass, g.oid, 0) FROM pg_trigger g WHERE g.tgrelid = found
+            UNION ALL
+            SELECT pg_describe_object('pg_rewrite'::regclass, r.oid, 0) FROM pg_rewrite r WHERE r.ev_class = found AND r.rulename <> '_RETURN') o (name);
+    IF in_way IS NOT NULL THEN
+        RAISE dependent_objects_still_exist USING MESSAGE = format('%s is in the way of a new view', in_way),
+            HINT = 'Drop it, and make it anew after upgrade_store().';
+    END IF;
     DROP VIEW IF EXISTS pointstore.account;
     PERFORM pointstore.create_account_view();
-    FOR privilege IN
-        SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee, a.privilege_type, a.is_grantable
-          FROM aclexplode(acl) a
-    LOOP
-        EXECUTE format('GRANT %s ON pointstore.account TO %s%s', privilege.privilege_type, privilege.grantee,
-                       CASE WHEN privilege.is_grantable AND privilege.grantee <> 'PUBLIC' THEN ' WITH GRANT OPTION' ELSE '' END);
+    FOREACH step IN ARRAY grants LOOP
+        EXECUTE step;
     END LOOP;
 END
 $$;
 COMMENT ON FUNCTION pointstore.renew_account_view() IS
-'Makes the view of accounts anew and keeps its GRANTs. 2BP01 where a view of a user depends on it. Called by upgrade_store(); superusers only.';
+'Makes the view of accounts anew, where it lacks a column, and keeps its GRANTs. 2BP01 where a view of a user depends on it, or it has a trigger or a rule of a user. Called by upgrade_store(); superusers only.';
 
+-- The columns that versions have added to tables where users have columns of their own.
+CREATE FUNCTION pointstore.refuse_own_columns(from_version text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    in_way text;
+BEGIN
+    SELECT string_agg(format('%I.%I', n.tab, n.name), ', ') INTO in_way
+      FROM (VALUES (ARRAY[1, 0], 'event_store', 'metadata'),
+                   (ARRAY[1, 1], 'account_kind', 'amount_required'), (ARRAY[1, 1], 'finding', 'acknowledged'),
+                   (ARRAY[1, 3], 'event_store', 'payload_version'), (ARRAY[1, 3], 'account_kind', 'reducer'),
+                   (ARRAY[1, 3], 'account_kind', 'reducer_version'), (ARRAY[1, 3], 'account_kind', 'snapshot_every'),
+                   (ARRAY[1, 4], 'event_store', 'state_after'), (ARRAY[1, 4], 'balance', 'state'),
+                   (ARRAY[1, 4], 'account_kind', 'initial_state'), (ARRAY[1, 4], 'account_kind', 'transitions'),
+                   (ARRAY[1, 4], 'account_kind', 'commuting'), (ARRAY[1, 4], 'account_kind', 'merge'),
+                   (ARRAY[1, 4], 'account_kind', 'lease_required')) n (since, tab, name)
+      JOIN pg_attribute a ON a.attrelid = to_regclass('pointstore.' || n.tab) AND a.attname = n.name AND NOT a.attisdropped
+     WHERE string_to_array(from_version, '.')::integer[] < n.since;
+    IF in_way IS NOT NULL THEN
+        RAISE duplicate_column USING MESSAGE = format('a column of your own has a name that the store needs: %s', in_way),
+            HINT = 'ALTER TABLE ... RENAME COLUMN comes first.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pointstore.refuse_own_columns(text) IS
+'42701 where a store of that version has columns of a user''s with names of columns that it is to get. Called by upgrade_store(); superusers only.';
+
+-- What each version has changed in tables that were there before it, oldest first; a new
+-- table has its own function above, and its line in store_relations(). Run by a superuser
+-- on tables of somebody else: so nothing here may make PostgreSQL evaluate what the owner has put
+-- on them. Columns are added with constant defaults, indexes are created and dropped; no row is
+-- written, no constraint is validated but that of a column just added, no view is read.
 CREATE FUNCTION pointstore.upgrade_tables(from_version text)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -282,6 +327,9 @@ BEGIN
 
     SELECT count(*) FILTER (WHERE r.kind = 'r'), count(*) FILTER (WHERE r.kind = 'v') INTO tables, views
       FROM pointstore.store_relations() r WHERE to_regclass('pointstore.' || r.name) IS NULL;
+    IF found <> 'unknown' THEN
+        PERFORM pointstore.refuse_own_columns(found);
+    END IF;
     IF tables > 0 OR found <> installed THEN
         -- of an unknown one: steps that were done do nothing
         PERFORM pointstore.upgrade_tables(CASE WHEN found = 'unknown' THEN '1.0' ELSE found END);

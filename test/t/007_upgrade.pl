@@ -152,6 +152,20 @@ sub upgrade_from
 	is($node->safe_psql($db, q{SELECT has_function_privilege('auditor', 'pointstore.shops_own(bigint)', 'EXECUTE'), proacl IS NULL FROM pg_proc WHERE proname = 'shops_own'}),
 		't|t', q{a user's function keeps its rights});
 
+	$node->safe_psql($db, <<'END');
+ALTER TABLE pointstore.balance ADD state text;
+ALTER TABLE pointstore.account_kind ADD "merge" integer;
+GRANT SELECT (aggregate_id), UPDATE (balance) ON pointstore.account TO pg_monitor;
+CREATE FUNCTION public.instead() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER instead INSTEAD OF UPDATE ON pointstore.account FOR EACH ROW EXECUTE FUNCTION public.instead();
+CREATE VIEW public.rests AS SELECT aggregate_id FROM pointstore.account;
+END
+	is(sqlstate($node, $db, 'SELECT pointstore.upgrade_store()'), '42701', 'columns of a user are not taken for new ones');
+	$node->safe_psql($db, 'ALTER TABLE pointstore.balance RENAME state TO own_state; ALTER TABLE pointstore.account_kind DROP "merge"');
+	is(sqlstate($node, $db, 'SELECT pointstore.upgrade_store()'), '2BP01', q{nor is a trigger of a user's dropped with the view});
+	$node->safe_psql($db, 'DROP TRIGGER instead ON pointstore.account');
+	is(sqlstate($node, $db, 'SELECT pointstore.upgrade_store()'), '2BP01', q{nor a user's view});
+	$node->safe_psql($db, 'DROP VIEW public.rests');
 	like($node->safe_psql($db, 'SELECT pointstore.upgrade_store()'), qr/^version \Q$installed\E, was \Q$version\E/, 'upgrade_store()');
 	is($node->safe_psql($db, 'SELECT pointstore.upgrade_store()'), 'current', 'once more: nothing to do');
 	is($node->safe_psql($db, 'SELECT version FROM pointstore.store_version'), $installed, "the store is of $installed");
@@ -161,6 +175,9 @@ sub upgrade_from
 		AND objid IN (SELECT oid FROM pg_class WHERE relkind IN ('r', 'v', 'i', 'S'))}), '0', 'none of it has become a member of the extension');
 	is($node->safe_psql($db, $grants), $granted, 'the grants are what they were');
 	is($node->safe_psql($db, $table_grants), $tables_granted, 'those of the tables too');
+	is($node->safe_psql($db, q{SELECT attname, attacl FROM pg_attribute WHERE attrelid = 'pointstore.account'::regclass AND attacl IS NOT NULL ORDER BY 1}),
+		"aggregate_id|{pg_monitor=r/keeper}\nbalance|{pg_monitor=w/keeper}", q{and those of the view's columns});
+	$node->safe_psql($db, 'ALTER TABLE pointstore.balance DROP own_state');
 	$node->safe_psql($db, q{SELECT pointstore.grant_access('auditor', 'reader'), pointstore.grant_access('clerk', 'writer'), pointstore.grant_access('manager', 'operator')});
 	is($node->safe_psql($db, 'SELECT count(*) FROM recent'), '10', q{a user's view works});
 	is($node->safe_psql($db, q{SELECT string_agg(indexname, ' ' ORDER BY indexname) FROM pg_indexes WHERE tablename = 'event_store' AND indexdef ~ 'created_at'}),

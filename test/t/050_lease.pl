@@ -108,6 +108,18 @@ is($node->safe_psql('postgres', q{SELECT acquired, holder FROM pointstore.acquir
 ask($holder, q{SELECT pointstore.release_lease('one', :token);});
 is(served(@waiters), join(' ', 1 .. $callers), "$callers callers, each once, in the order of arrival");
 
+# who has had it and does not give it back is followed when it expires
+ask($holder, q{SELECT token FROM pointstore.acquire_lease('one', 'holder', '10 min') \gset});
+@waiters = (session());
+say_to($waiters[0], q{CALL pointstore.wait_for_lease('one', 'keeps', '100 ms', '3 min') \gset
+INSERT INTO served (who, token) VALUES ('keeps', :token);});
+ask($watcher, 'CALL await_waiters(1);');
+push @waiters, waiter('next', 'one', 2);
+my $given_back = ask($holder, q{SELECT pointstore.release_lease('one', :token) \gset
+SELECT clock_timestamp();});
+is(served(@waiters), 'keeps next', 'a lease that is not given back expires');
+is($node->safe_psql('postgres', qq{SELECT acquired_at < timestamptz '$given_back' + interval '30 s' FROM pointstore.lease WHERE name = 'one'}), 't', 'and is the next one\'s then');
+
 # who is cancelled, and who ends, leaves the queue
 ask($holder, q{SELECT token FROM pointstore.acquire_lease('one', 'holder', '10 min') \gset});
 @waiters = map { waiter($_, 'one', $_) } 1 .. 4;

@@ -66,6 +66,9 @@ SELECT outcome, version FROM pointstore.try_append_events('[
 SELECT outcome, version, balance FROM pointstore.submit_event('merge-l', 'Liked', 1, expected_version => 9, request_id => 'merge-2');
 SELECT outcome, version, balance FROM pointstore.submit_event('merge-l', 'Liked', 1, expected_version => 9, request_id => 'merge-2');
 SELECT outcome, version FROM pointstore.try_submit_event('merge-l', 'Renamed', expected_version => 9);
+SET pointstore.merge_limit = 0;
+SELECT outcome FROM pointstore.try_submit_event('merge-l', 'Liked', 1, expected_version => 9);
+RESET pointstore.merge_limit;
 
 -- by the kind's function: other fields pass, the same field is a conflict
 SELECT count(*) FROM pointstore.append_events('[

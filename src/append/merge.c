@@ -91,6 +91,13 @@ pointstore_merge_init(void (*upcast) (EventColumns *events, int n))
 							NULL, &merge_limit, 1000, 0, 100000, PGC_USERSET, 0, NULL, NULL, NULL);
 }
 
+/* The setting of this session. */
+int
+pointstore_merge_limit(void)
+{
+	return merge_limit;
+}
+
 /* Makes of a proposed event what its caller has proposed, before it is judged again. */
 void
 pointstore_unmerge(ProposedEvent *event)
@@ -140,9 +147,10 @@ may_merge(const BatchEvent *event)
 {
 	const ProposedEvent *proposal = event->proposal;
 	const Account *account = event->account;
+	int			limit = proposal->has_merge_limit ? proposal->merge_limit : merge_limit;
 
 	return proposal->may_merge && proposal->has_expected && proposal->expected_version > 0 &&
-		proposal->expected_version < account->version && account->version - proposal->expected_version <= merge_limit &&
+		proposal->expected_version < account->version && account->version - proposal->expected_version <= limit &&
 		account->kind != NULL && (account->kind->commuting != NIL || account->kind->merge != NULL);
 }
 

@@ -19,6 +19,7 @@ typedef struct EventColumns
 } EventColumns;
 
 extern void pointstore_merge_init(void (*upcast) (EventColumns *events, int n));
+extern int	pointstore_merge_limit(void);
 extern void pointstore_unmerge(ProposedEvent *event);
 extern void pointstore_merge(BatchEvent *event, BatchEvent *first, bool by_caller);
 extern void pointstore_refuse_in_merge(void);

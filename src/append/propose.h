@@ -62,6 +62,7 @@ typedef struct ProposedEvent
 	bool		any_status;		/* passes on a frozen account */
 	bool		kind_opens;		/* the kind is that of an account which it opens, no other's */
 	bool		may_merge;		/* where its expected_version is stale */
+	bool		has_merge_limit;
 	bool		is_merged;		/* expected_version was stale, and does not count any more */
 	bool		is_check;		/* no event: a condition (condition.c) */
 	bool		is_linked;		/* has its leg also without a request_id, and the first leg as its cause */
@@ -69,6 +70,7 @@ typedef struct ProposedEvent
 	int16		payload_version;
 	int			followers;		/* events of its request that come after it, and next to it */
 	int			element;		/* of append_events(), from 1; 0: none */
+	int			merge_limit;	/* pointstore.merge_limit of who has submitted it; not given: this session's counts */
 	Oid			role;			/* that appends it; InvalidOid: the session's role */
 	Hold	   *hold;			/* whose step it is: its row is written with it */
 	Proposing	(*propose) (struct BatchEvent *event, Snapshot snapshot);

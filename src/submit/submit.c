@@ -32,6 +32,7 @@
 #include "append/batch.h"
 #include "append/judge.h"
 #include "append/leased.h"
+#include "append/merge.h"
 #include "append/propose.h"
 #include "append/receipt.h"
 #include "ground/compat.h"
@@ -163,6 +164,8 @@ submit(ProposedEvent *events, Decision *decisions, int n)
 	{
 		events[i].role = GetOuterUserId();
 		events[i].lease_tokens = tokens;
+		events[i].has_merge_limit = true;
+		events[i].merge_limit = pointstore_merge_limit();
 	}
 	if (!appended_plainly && combine(events, decisions, n))
 		return true;

@@ -25,6 +25,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -75,6 +76,7 @@ static bool merge_by_function(BatchEvent *event, BatchEvent *first);
 static bool ask_function(void *arg);
 static bool events_since(Merging *merging, Datum *since);
 static int	read_stored(const BatchEvent *event, EventColumns *events, int64 n);
+static bool too_long(const EventColumns *events, int n);
 static void copy_columns(EventColumns *event, TupleTableSlot *row, TupleDesc desc);
 static void fill_columns(EventColumns *event, const BatchEvent *source);
 static void take_form(Merging *merging, const EventColumns *proposed);
@@ -284,7 +286,7 @@ events_since(Merging *merging, Datum *array)
 	Size		bytes = 0;
 	int			i = read_stored(event, events, stored);
 
-	if (i < stored)
+	if (i < stored || too_long(events, i))
 		return false;
 	for (other = merging->first; other != event; other = other->next)
 		if (is_since(other, event))
@@ -324,6 +326,21 @@ read_stored(const BatchEvent *event, EventColumns *events, int64 n)
 	pointstore_scan_end(&scan);
 	ReleaseTupleDesc(desc);
 	return i;
+}
+
+/* Whether stored events are too many bytes for a function, before their payloads are unpacked and brought to newer forms. */
+static bool
+too_long(const EventColumns *events, int n)
+{
+	Size		bytes = 0;
+	int			i;
+
+	for (i = 0; i < n && bytes <= SINCE_BYTES; i++)
+	{
+		bytes += events[i].nulls[EV_PAYLOAD] ? 0 : toast_raw_datum_size(events[i].values[EV_PAYLOAD]);
+		bytes += events[i].nulls[EV_METADATA] ? 0 : toast_raw_datum_size(events[i].values[EV_METADATA]);
+	}
+	return bytes > SINCE_BYTES;
 }
 
 static void

@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import { Database } from './lib/db.js'
 import { Feed } from './lib/feed.js'
-import { readJson, refuseCrossSite, router, send, sendError } from './lib/http.js'
+import { notAllowed, pathOf, readJson, refuseCrossSite, router, send, sendError } from './lib/http.js'
 import { customerOf, welcome } from './lib/customer.js'
 import { file, isPage, missing, page, sendFile } from './lib/pages.js'
 import { cartRoutes } from './lib/cart.js'
@@ -17,27 +17,37 @@ const SAFE = ['GET', 'HEAD']
 export function createShop (options = {}) {
   const database = new Database(options)
   const feed = new Feed(database, options).start()
-  const find = router([productRoutes, cartRoutes, orderRoutes, walletRoutes, profileRoutes].flatMap(routes => routes(database)))
+  const find = router([
+    ['GET', '/api/events', request => feed.connect(request)],
+    ...[productRoutes, cartRoutes, orderRoutes, walletRoutes, profileRoutes].flatMap(routes => routes(database))
+  ])
+  let closing
 
   async function answer (request, response) {
-    const { pathname } = new URL(request.url, 'http://shop')
+    const pathname = pathOf(request)
     const method = request.method === 'HEAD' ? 'GET' : request.method
     if (!pathname.startsWith('/api/')) return answerFile(request, response, pathname)
     if (!SAFE.includes(request.method)) refuseCrossSite(request)
     const customer = customerOf(request)
-    if (pathname === '/api/events' && method === 'GET') return feed.connect(request, response, customer)
     const { handler, params } = find(method, pathname)
     const body = method === 'GET' ? undefined : await readJson(request)
-    send(response, await handler({ headers: request.headers, customer, params, body }))
+    return send(response, await handler({ headers: request.headers, customer, params, body }))
   }
 
   async function answerFile (request, response, path) {
-    if (!SAFE.includes(request.method)) return find(request.method, path)
-    const found = isPage(path) ? page(request) : file(request, path) ?? missing(request)
-    if (!found) return find(request.method, path)
+    const found = isPage(path) ? page(request) : file(request, path)
+    if (found && !SAFE.includes(request.method)) throw notAllowed(['GET'])
+    const reply = found ?? missing(request)
     const cookie = isPage(path) ? await welcome(database, request) : null
-    if (cookie) found.headers['set-cookie'] = cookie
-    sendFile(response, found)
+    if (cookie) reply.headers['set-cookie'] = cookie
+    sendFile(response, reply)
+  }
+
+  async function end () {
+    await feed.end()
+    server.close()
+    server.closeAllConnections()
+    await database.end()
   }
 
   const server = createServer({ requestTimeout: 10000, headersTimeout: 5000, maxHeaderSize: 8192 }, (request, response) =>
@@ -48,12 +58,8 @@ export function createShop (options = {}) {
     database,
     listen: (port, host = '127.0.0.1') => new Promise((resolve, reject) =>
       server.once('error', reject).listen(port, host, () => resolve(server.address().port))),
-    async close () {
-      await feed.end()
-      server.close()
-      server.closeAllConnections()
-      await database.end()
-    }
+    // once, though ^C at a terminal may be followed by another signal
+    close: () => (closing ??= end())
   }
 }
 
@@ -61,5 +67,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const shop = createShop({ user: process.env.PGUSER ?? 'shop' })
   const port = await shop.listen(Number(process.env.PORT ?? 8080), process.env.HOST)
   console.log(`http://localhost:${port}/`)
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => shop.close())
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, shop.close)
 }

@@ -6,7 +6,7 @@
 // quantity rests on what was seen: it does.
 import { conditionally, etag, requestId, unlessKnown } from './conditions.js'
 import { Problem } from './problem.js'
-import { wholeNumber } from './input.js'
+import { text, wholeNumber } from './input.js'
 
 const MOST = 99
 
@@ -36,8 +36,7 @@ export function cartRoutes (database) {
   }
 
   async function add (request) {
-    const { sku } = request.body
-    if (typeof sku !== 'string') throw new Problem(400, 'invalid_field', { field: 'sku' })
+    const sku = text(request.body, 'sku', 64)
     const quantity = wholeNumber(request.body, 'quantity', 1, MOST)
     return append(request, 'ItemAdded', { sku, quantity, price: await priceOf(sku) }, null)
   }

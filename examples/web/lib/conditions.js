@@ -5,31 +5,29 @@ import { Problem } from './problem.js'
 
 export const etag = version => `"${version}"`
 
-const VERSION = /^"\d{1,15}"$/
-const TAG = /^\s*(W\/)?("[\x21\x23-\x7e\x80-\xff]*")\s*$/
+const VERSION = /^"(0|[1-9]\d{0,14})"$/
+const TAG = /(W\/)?("[\x21\x23-\x7e\x80-\xff]*")/.source         // a comma may be in it
+const TAGS = new RegExp(`^[ \\t,]*${TAG}([ \\t]*,[ \\t,]*${TAG})*[ \\t,]*$`)
 
 function parse (header) {
   if (header.trim() === '*') return '*'
-  return header.split(',').map(part => {
-    const match = TAG.exec(part)
-    if (!match) throw new Problem(400, 'malformed_header', { detail: 'an ETag is a string in double quotes' })
-    return { weak: Boolean(match[1]), tag: match[2] }
-  })
+  if (!TAGS.test(header)) throw new Problem(400, 'malformed_header', { detail: 'an ETag is a string in double quotes' })
+  return [...header.matchAll(new RegExp(TAG, 'g'))].map(([, weak, tag]) => ({ weak: Boolean(weak), tag }))
 }
 
-// The version that a change rests on: for append_event's expected_version, which is judged after
-// the request_id, so that the repeat of a lost answer is replayed though its If-Match is stale by
-// then. `read` says the current representation; it is asked only where the header leaves a choice.
+// The version that a change rests on, null = any (*): for append_event's expected_version, which is
+// judged after the request_id, so that the repeat of a lost answer is replayed though its If-Match
+// is stale by then. `read` says the current representation; it is asked where there is a choice.
 export async function expectedVersion (request, read) {
   const header = request.headers['if-match']
   if (header === undefined) throw new Problem(428, 'precondition_required')
   const tags = parse(header)
-  const versions = tags === '*' ? [] : tags.filter(({ weak, tag }) => !weak && VERSION.test(tag)).map(({ tag }) => Number(tag.slice(1, -1)))
+  if (tags === '*') return null
+  const versions = tags.filter(({ weak, tag }) => !weak && VERSION.test(tag)).map(({ tag }) => Number(tag.slice(1, -1)))
   if (versions.length === 1) return versions[0]
   const current = await read()
-  if (versions.includes(current.version) || (tags === '*' && current.version > 0)) return current.version
   if (versions.length === 0) throw preconditionFailed(current)
-  return versions[0]
+  return versions.includes(current.version) ? current.version : versions[0]
 }
 
 // 412, with what is there now: who asked can show it, and decide again without another request.

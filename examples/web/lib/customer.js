@@ -15,12 +15,19 @@ export function customerOf (request) {
   return nameOf(token)
 }
 
-// A first visit: a new customer with a wallet and some points in it. Returns the cookie.
+// A first visit, or a cookie that this shop has not given: a new customer with a wallet and some
+// points in it. Returns the cookie.
 export async function welcome (database, request) {
-  if (TOKEN.test(cookies(request).customer ?? '')) return null
+  const { customer: known } = cookies(request)
+  if (TOKEN.test(known ?? '') && await hasWallet(database, nameOf(known))) return null
   const token = randomBytes(24).toString('base64url')
   const customer = nameOf(token)
   await database.append(`${customer}/welcome`, [
     { aggregate_id: `${customer}/wallet`, event_type: 'Welcome', amount: WELCOME, kind: 'wallet' }])
   return `customer=${token}; Path=/; HttpOnly; SameSite=Lax; Max-Age=31536000`
+}
+
+async function hasWallet (database, customer) {
+  const rows = await database.query('SELECT FROM pointstore.get_balance($1)', [`${customer}/wallet`])
+  return rows.length > 0
 }

@@ -5,10 +5,10 @@
 // of its customer; stock concerns everybody. A message's id is the event's position in the feed:
 // a browser that was cut off says the last one (Last-Event-ID) and gets what it has missed.
 import pg from 'pg'
-import { SECURITY } from './http.js'
 import { pauseBefore } from './db.js'
 
 const HEARTBEAT = 15000       // ms; so that proxies keep the connection, and dead ones show
+const BACKLOG = 1 << 18       // bytes that a window may be behind
 const PAGE = 500              // more than this missed: the window is told to read everything anew
 
 export class Feed {
@@ -22,7 +22,7 @@ export class Feed {
 
   start () {
     this.running = this.run()
-    this.heartbeat = setInterval(() => this.windows.forEach(window => window.response.write(':\n\n')), HEARTBEAT)
+    this.heartbeat = setInterval(() => this.windows.forEach(window => window.write(':\n\n')), HEARTBEAT)
     return this
   }
 
@@ -35,7 +35,9 @@ export class Feed {
         failures = 0
         await this.follow()
       } catch (error) {
-        if (!this.ending) await new Promise(resolve => setTimeout(resolve, 50 + pauseBefore(Math.min(failures, 6))))
+        if (this.ending) break
+        console.error(`feed: ${error.message}`)
+        await new Promise(resolve => setTimeout(resolve, 50 + pauseBefore(Math.min(failures, 6))))
       } finally {
         this.client.connection?.stream?.destroy()
       }
@@ -48,8 +50,7 @@ export class Feed {
       const { rows: [{ head }] } = await this.client.query("CALL pointstore.wait_for_feed($1, '30 s')", [this.position])
       const events = await read(this.client, this.position)
       events.forEach(event => this.windows.forEach(window => window.offer(event)))
-      // fewer than a page: nothing else up to the head that was known before
-      this.position = events.length === PAGE ? events.at(-1).position : Math.max(head, events.at(-1)?.position ?? 0)
+      this.position = events.at(-1)?.looked_at ?? head
     }
   }
 
@@ -63,24 +64,33 @@ export class Feed {
   }
 
   // A window opens the stream.
-  async connect (request, response, customer) {
-    const window = new Window(response, customer)
-    response.writeHead(200, { ...SECURITY, 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' })
-    response.write('retry: 1000\n\n')
-    this.windows.add(window)
-    response.on('close', () => this.windows.delete(window))
-    await this.catchUp(window, Number(request.headers['last-event-id'] ?? NaN))
+  connect ({ headers, customer }) {
+    return {
+      status: 200,
+      headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' },
+      stream: response => this.open(new Window(response, customer), headers['last-event-id'])
+    }
   }
 
-  async catchUp (window, last) {
-    const missed = []
-    if (Number.isSafeInteger(last) && last >= 0) {
-      const [{ head }] = await this.database.query('SELECT pointstore.feed_head() AS head')
-      if (last < head) missed.push(...await read(this.database, last, `${window.customer}/`))
-      // a position from before a restore, or too far back to tell it all
-      if (last > head || missed.length === PAGE) window.reset()
+  async open (window, last = '') {
+    window.write('retry: 1000\n\n')
+    this.windows.add(window)
+    window.response.on('close', () => this.windows.delete(window))
+    window.ready(/^\d{1,15}$/.test(last) ? await this.missed(window, Number(last)) : [])
+  }
+
+  // What came after a position. One call does not always say it all: the last row says how far it got.
+  async missed (window, after) {
+    const [{ head }] = await this.database.query('SELECT pointstore.feed_head() AS head')
+    const events = []
+    for (let at = after; at < head && events.length < PAGE;) {
+      const page = await read(this.database, at, `${window.customer}/`)
+      events.push(...page)
+      at = page.at(-1)?.looked_at ?? head
     }
-    window.ready(missed)
+    // a position from before a restore, or too far back to tell it all
+    if (after > head || events.length >= PAGE) window.reset()
+    return events
   }
 
   async end () {
@@ -92,7 +102,7 @@ export class Feed {
   }
 }
 
-class Window {
+export class Window {
   constructor (response, customer) {
     this.response = response
     this.customer = customer
@@ -125,14 +135,16 @@ class Window {
     this.write('event: reset\ndata: {}\n\n')
   }
 
+  // Whoever does not read is cut off, and asks again with Last-Event-ID: nothing piles up here.
   write (text) {
-    this.response.write(text)
+    if (this.response.writableLength > BACKLOG) this.response.destroy()
+    else if (!this.response.writableEnded) this.response.write(text)
   }
 }
 
 async function read (connection, after, prefix = null) {
   const result = await connection.query(
-    `SELECT "position", aggregate_id, version, event_type
+    `SELECT "position", aggregate_id, version, event_type, read_feed_to AS looked_at
        FROM pointstore.read_feed($1, $2, aggregate_prefix => $3) ORDER BY "position"`, [after, PAGE, prefix])
   return result.rows ?? result
 }

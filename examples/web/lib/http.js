@@ -1,5 +1,6 @@
 // HTTP without a framework: routes, bodies and their limits, replies.
-// A route is [method, path, handler]; a handler takes a request and returns { status, headers, body }.
+// A route is [method, path, handler]; a handler takes a request and returns { status, headers, body },
+// or, for what goes on, { status, headers, stream }: a function of the response.
 import { Problem, problemOf } from './problem.js'
 
 const BODY_LIMIT = 16 * 1024
@@ -12,6 +13,19 @@ export const SECURITY = {
   'cross-origin-opener-policy': 'same-origin'
 }
 
+export function pathOf ({ url }) {
+  try {
+    return new URL(url.startsWith('/') ? `http://shop${url}` : url).pathname
+  } catch {
+    throw new Problem(400, 'malformed_address')
+  }
+}
+
+export function notAllowed (methods) {
+  const allow = methods.flatMap(method => method === 'GET' ? ['GET', 'HEAD'] : [method]).join(', ')
+  return new Problem(405, 'method_not_allowed', {}, { allow })
+}
+
 export function router (routes) {
   const compiled = routes.map(([method, path, handler]) => ({
     method,
@@ -22,7 +36,7 @@ export function router (routes) {
     const found = compiled.map(route => ({ ...route, match: route.pattern.exec(path) })).filter(route => route.match)
     if (found.length === 0) throw new Problem(404, 'not_found')
     const route = found.find(candidate => candidate.method === method)
-    if (!route) throw new Problem(405, 'method_not_allowed', {}, { allow: found.map(candidate => candidate.method).join(', ') })
+    if (!route) throw notAllowed(found.map(candidate => candidate.method))
     return { handler: route.handler, params: { ...route.match.groups } }
   }
 }
@@ -57,10 +71,11 @@ export function refuseCrossSite (request) {
   if (site !== undefined && site !== 'same-origin' && site !== 'none') throw new Problem(403, 'cross_site')
 }
 
-export function send (response, { status, headers = {}, body }) {
+export function send (response, { status, headers = {}, body, stream }) {
   const text = body === undefined ? '' : JSON.stringify(body)
   const type = body === undefined ? {} : { 'content-type': 'application/json' }
   response.writeHead(status, { ...SECURITY, 'cache-control': 'private, no-cache', ...type, ...headers })
+  if (stream && response.req.method !== 'HEAD') return stream(response)
   response.end(text)
 }
 

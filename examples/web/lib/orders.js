@@ -6,8 +6,8 @@
 //
 // Buying is one call: the cart is emptied, if it still is what was seen, the points are spent,
 // the stock is taken and the order is placed, or nothing of it. The order's id comes from the
-// Idempotency-Key, and what was in the cart from its events up to the version in If-Match: so a
-// repeat says exactly the same, whatever the cart holds by then, and gets the first answer.
+// Idempotency-Key: so a repeat finds it, says exactly the same, whatever the cart holds by then,
+// and gets the first answer.
 import { createHash } from 'node:crypto'
 import { conditionally, etag, preconditionFailed, requestId, unlessKnown } from './conditions.js'
 import { Problem } from './problem.js'
@@ -56,20 +56,21 @@ export function orderRoutes (database) {
       const { version, state } = await database.state(`${customer}/cart`)
       return { version, lines: state }
     }
-    return conditionally(request, `${customer}/cart`, read, async expected => {
-      const lines = await linesAt(customer, expected, read)
+    return conditionally(request, `${customer}/cart`, read, async seen => {
+      const { lines, expected } = await wanted(accountOf(customer, id), seen, await read())
       await database.append(key, purchase({ customer, id, lines, note, expected }))
       const placed = await order(customer, id, 1)
       return { status: 201, headers: { etag: etag(1), location: `/api/orders/${id}` }, body: placed }
     })
   }
 
-  async function linesAt (customer, version, read) {
-    const current = await read()
-    if (version > current.version) throw preconditionFailed(current, { expected_version: version })
-    const { state } = version === current.version ? { state: current.lines } : await database.state(`${customer}/cart`, version)
-    if (Object.keys(state).length === 0) throw new Problem(409, 'cart_empty')
-    return state
+  // What is bought: the cart that was seen. A repeat finds the order, and says what the first has said.
+  async function wanted (account, seen, cart) {
+    const [placed] = await database.query('SELECT payload FROM pointstore.load_events($1, 0, 1)', [account])
+    if (placed) return { lines: placed.payload.lines, expected: seen }
+    if (seen !== null && seen !== cart.version) throw preconditionFailed(cart, { expected_version: seen })
+    if (Object.keys(cart.lines).length === 0) throw new Problem(409, 'cart_empty')
+    return { lines: cart.lines, expected: cart.version }
   }
 
   // The cart first: of several refusals the first element's is told.

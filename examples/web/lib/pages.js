@@ -6,6 +6,7 @@ import { extname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { cookies, SECURITY } from './http.js'
 import { unlessKnown } from './conditions.js'
+import { Problem } from './problem.js'
 
 const ROOT = fileURLToPath(new URL('../public', import.meta.url))
 const TYPES = {
@@ -45,7 +46,8 @@ export function page (request) {
 
 // Whoever follows a link that leads nowhere sees a page that says so.
 export function missing (request) {
-  return request.headers.accept?.includes('text/html') ? { ...page(request), status: 404 } : null
+  if (request.method !== 'GET' || !request.headers.accept?.includes('text/html')) throw new Problem(404, 'not_found')
+  return { ...page(request), status: 404 }
 }
 
 export function file (request, path) {

@@ -38,7 +38,7 @@ export function walletRoutes (database) {
       const amount = wholeNumber(request.body, 'amount', 1, 1000000)
       const reason = text(request.body, 'reason', 100)
       const [receipt] = await database.append(requestId(request), [
-        { aggregate_id: `${request.customer}/wallet`, event_type: type, amount: sign * amount, payload: { reason } }])
+        { aggregate_id: `${request.customer}/wallet`, event_type: type, amount: sign * amount, payload: { reason }, kind: 'wallet' }])
       return { status: 201, headers: { etag: etag(receipt.version) }, body: { version: receipt.version, balance: receipt.balance } }
     }
   }

@@ -23,22 +23,28 @@ export function cartView () {
 function lineView (sku, { quantity, price }) {
   const product = productName(sku)
   const step = (id, label, sign, by) => h('button', {
-    type: 'button', class: 'step', id: `${id}-${sku}`, 'aria-label': text(label, { product }), disabled: quantity + by > 99, onclick: () => set(sku, quantity + by)
+    type: 'button', class: 'step', id: `${id}-${sku}`, 'aria-label': text(label, { product }), disabled: quantity + by > 99, onclick: () => set(sku, shown => shown + by)
   }, sign)
   return h('li', { 'data-sku': sku },
     h('span', { class: 'name' }, product),
     h('span', { class: 'price' }, points(quantity * price)),
     h('span', { class: 'steps' },
       step('fewer', 'fewer', '−', -1), h('output', { 'aria-label': text('quantity') }, number(quantity)), step('more', 'more', '+', 1)),
-    h('button', { type: 'button', class: 'quiet', id: `remove-${sku}`, 'aria-label': text('remove_one', { product }), onclick: () => set(sku, 0) }, text('remove')))
+    h('button', { type: 'button', class: 'quiet', id: `remove-${sku}`, 'aria-label': text('remove_one', { product }), onclick: () => set(sku, () => 0) }, text('remove')))
 }
 
 const quantityIn = (body, sku) => body.lines[sku]?.quantity ?? 0
 
-// The button shows what it was drawn with: that version goes into If-Match.
-async function set (sku, quantity) {
-  const { etag, body } = peek('/api/cart')
-  await put(sku, quantity, etag, quantityIn(body, sku))
+let turn = Promise.resolve()
+
+// What is shown as its turn comes goes into If-Match. Two quick clicks are two, one after the other.
+function set (sku, wanted) {
+  turn = turn.then(() => {
+    const { etag, body } = peek('/api/cart')
+    const base = quantityIn(body, sku)
+    const quantity = Math.min(Math.max(wanted(base), 0), 99)
+    return quantity === base ? null : put(sku, quantity, etag, base)
+  }).catch(error => alert(explain(error)))
 }
 
 async function put (sku, quantity, ifMatch, base) {

@@ -1,8 +1,12 @@
 // What the shop answers, by HTTP alone.
 import { after, before, test } from 'node:test'
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { request } from 'node:http'
 import { readFileSync, readdirSync } from 'node:fs'
 import { Caller, newKey, openShop, until } from './support.js'
+import { Window } from '../lib/feed.js'
 import en from '../public/text/en.js'
 import ko from '../public/text/ko.js'
 
@@ -19,6 +23,9 @@ test('a first visit opens a wallet, once; its token is in no name', async () => 
   const again = await fetch(`${shop.url}/wallet`, { headers: { cookie: `customer=${caller.token}` } })
   assert.equal(again.headers.get('set-cookie'), null)
   assert.equal((await fetch(`${shop.url}/api/wallet`)).status, 401)
+  // a cookie of another shop, or of this one's database before this one
+  const stranger = await fetch(`${shop.url}/`, { headers: { cookie: `customer=${'x'.repeat(32)}` } })
+  assert.match(stranger.headers.get('set-cookie'), /^customer=/)
 })
 
 test('the page comes in the language that was asked for, and has nothing inline', async () => {
@@ -63,13 +70,13 @@ test('428 without If-Match, 412 with a stale or weak one and what is there now',
   const set = ifMatch => caller.send('PUT', '/api/cart/lines/cup', { body: { quantity: 7 }, ifMatch })
   const missing = await set(undefined)
   assert.deepEqual([missing.status, missing.headers.get('content-type')], [428, 'application/problem+json'])
-  for (const stale of ['"0"', '"9"', 'W/"1"', '"0", "9"', '"abc"']) {
+  for (const stale of ['"0"', '"9"', 'W/"1"', '"0", "9"', '"abc"', '"01"', '"a,b", "1,"']) {
     const answer = await set(stale)
     assert.deepEqual([answer.status, answer.etag, answer.body.current.lines.cup.quantity], [412, '"1"', 2], stale)
   }
   for (const malformed of ['1', '"1', '"1" "2"']) assert.equal((await set(malformed)).status, 400, malformed)
   assert.equal(await eventsOf(`${caller.customer}/cart`), 1)
-  assert.deepEqual([(await set('"1"')).status, (await set('*')).status, (await set('"0", "3"')).status], [200, 200, 200])
+  assert.deepEqual([(await set('"1"')).status, (await set('*')).status, (await set(', "0" ,, "3",')).status], [200, 200, 200])
   const order = await caller.post('/api/orders', { note: '' })
   assert.equal(order.status, 428)
   assert.equal((await caller.send('PATCH', '/api/profile', { body: { name: 'A' } })).status, 428)
@@ -119,7 +126,9 @@ test('buying: one order for a key, whatever the cart holds by then; 422 with ano
   assert.deepEqual([order.state, order.total, order.version], ['placed', 25000, 1])
   assert.equal(answers[0].headers.get('location'), `/api/orders/${order.id}`)
   await caller.add('honey')
-  assert.deepEqual((await caller.post('/api/orders', { note: 'door' }, { ifMatch: '"2"', key })).body, order)
+  for (const ifMatch of ['"2"', '"0", "9"', '*']) {
+    assert.deepEqual((await caller.post('/api/orders', { note: 'door' }, { ifMatch, key })).body, order, ifMatch)
+  }
   assert.equal((await caller.post('/api/orders', { note: 'other' }, { ifMatch: '"2"', key })).status, 422)
   assert.equal(await caller.balance(), 75000)
   assert.equal((await caller.get('/api/orders')).body.orders.length, 1)
@@ -260,13 +269,34 @@ test('malformed, too large, of another type or from another site: refused', asyn
   for (const reason of ['a\0b', '\ud800', 7, 'x'.repeat(101)]) assert.equal((await caller.post('/api/wallet/earn', { amount: 1, reason })).status, 400)
   assert.equal((await caller.send('PATCH', '/api/profile', { body: { admin: 'x' }, ifMatch: '"0"' })).body.field, 'admin')
   assert.equal((await caller.send('PATCH', '/api/profile', { body: JSON.parse('{"__proto__": "x"}'), ifMatch: '"0"' })).status, 400)
+  for (const sku of ['a\0b', '\ud800', 7, 'x'.repeat(101)]) assert.equal((await caller.add(sku)).status, 400)
   assert.equal((await caller.add("cup'; DROP TABLE shop.product; --")).status, 404)
   const gone = await caller.send('DELETE', '/api/profile', { body: {} })
-  assert.deepEqual([gone.status, gone.headers.get('allow')], [405, 'GET, PATCH'])
+  assert.deepEqual([gone.status, gone.headers.get('allow')], [405, 'GET, HEAD, PATCH'])
+  for (const path of ['/api/events', '/', '/style.css']) {
+    const post = await fetch(shop.url + path, { method: 'POST', headers: { cookie: `customer=${caller.token}` } })
+    assert.deepEqual([post.status, post.headers.get('allow')], [405, 'GET, HEAD'], path)
+  }
   assert.deepEqual([(await caller.get('/api/nothing')).status, (await caller.get('/api/orders/000000000000')).status], [404, 404])
   assert.equal((await fetch(`${shop.url}/lib/../../server.js`)).status, 404)
   assert.equal((await fetch(`${shop.url}/%2e%2e/server.js`)).status, 404)
+  for (const [path, status] of [['//', 404], ['/../../server.js', 404], ['*', 400], [`${shop.url}/api/rules`, 401]]) assert.equal(await statusOf(path), status, path)
   assert.equal(await caller.balance(), 100000)
+})
+
+// As it stands in the request's first line: fetch() would tidy it up.
+function statusOf (path) {
+  return new Promise((resolve, reject) => {
+    request(shop.url, { path }, response => { response.resume(); resolve(response.statusCode) }).on('error', reject).end()
+  })
+}
+
+test('HEAD says what GET would, without the body; of the stream too', async () => {
+  const caller = await Caller.arrive(shop)
+  for (const path of ['/api/wallet', '/api/events', '/style.css']) {
+    const head = await fetch(shop.url + path, { method: 'HEAD', headers: { cookie: `customer=${caller.token}` }, signal: AbortSignal.timeout(20000) })
+    assert.deepEqual([head.status, await head.text()], [200, ''], path)
+  }
 })
 
 // A window's stream of events: read as they come
@@ -311,7 +341,26 @@ test('events come to every window of a customer, and to no other’s; what was m
   assert.deepEqual(own(again), ['wallet 2 OrderPaid', 'order 1 OrderPlaced', 'wallet 3 PointsEarned'])
   const future = await listen(caller, 1e12)
   assert.ok(future.reset)
-  for (const stream of [a, again, future, stranger]) stream.stop()
+  const garbage = await Promise.all(['', 'x', '-1', '1e3', '9'.repeat(40)].map(last => listen(caller, last)))
+  assert.deepEqual(garbage.map(stream => [stream.reset, stream.messages]), garbage.map(() => [undefined, []]))
+  for (const stream of [a, again, future, stranger, ...garbage]) stream.stop()
+})
+
+test('what was missed is told to the end, though one call of read_feed gives 4 MB', async () => {
+  const caller = await Caller.arrive(shop)
+  await shop.sql("SELECT pointstore.append_event($1, 'Noted', payload => jsonb_build_object('n', n, 'text', repeat('x', 1500000))) FROM generate_series(1, 6) n", [`${caller.customer}/notes`])
+  const stream = await listen(caller, 0)
+  await until(() => stream.messages.filter(({ resource }) => resource === 'notes').length === 6, 'all notes')
+  stream.stop()
+})
+
+test('a window that does not read is cut off; one that has gone is written nothing', () => {
+  const told = state => {
+    const response = { ...state, calls: [], write () { this.calls.push('write') }, destroy () { this.calls.push('destroy') } }
+    new Window(response, 'c').write('x')
+    return response.calls
+  }
+  assert.deepEqual([told({ writableLength: 0 }), told({ writableLength: 1e6 }), told({ writableLength: 0, writableEnded: true })], [['write'], ['destroy'], []])
 })
 
 test('the feed’s connection is lost: the windows miss nothing', async () => {
@@ -321,4 +370,15 @@ test('the feed’s connection is lost: the windows miss nothing', async () => {
   await caller.post('/api/wallet/earn', { amount: 1 })
   await until(() => stream.messages.some(({ type }) => type === 'PointsEarned'), 'the event')
   stream.stop()
+})
+
+test('it ends by itself, with windows open, though ^C is followed by another signal', async () => {
+  const child = spawn(process.execPath, ['server.js'], { env: { ...process.env, PGUSER: 'shop', PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit'] })
+  const [line] = await once(child.stdout.setEncoding('utf8'), 'data')
+  const caller = await Caller.arrive({ url: line.trim().replace(/\/$/, '') })
+  const stream = await fetch(`${caller.shop.url}/api/events`, { headers: { cookie: `customer=${caller.token}` } })
+  child.kill('SIGINT')
+  child.kill('SIGTERM')
+  assert.deepEqual(await once(child, 'exit'), [0, null])
+  await stream.text().catch(() => {})
 })

@@ -55,8 +55,12 @@ function actionsView (path, { state }) {
     }, text(`action_${action}`)))))
 }
 
-// What is done rests on what is shown: the version goes into If-Match.
+let busy = false
+
+// What is done rests on what is shown: the version goes into If-Match. A double click is one.
 async function act (path, action) {
+  if (busy) return
+  busy = true
   const { etag } = peek(path)
   try {
     const answer = await during(async () => {
@@ -70,6 +74,8 @@ async function act (path, action) {
     if (error.status !== 412) return alert(explain(error))
     learn(path, { etag: error.etag, body: error.current })
     alert(text('order_changed', { state: text(`state_${error.current.state}`) }))
+  } finally {
+    busy = false
   }
   document.querySelector('main h1').focus()
 }

@@ -61,6 +61,7 @@ async function submit (event) {
 
 async function save () {
   const patch = Object.fromEntries(FIELDS.map(([name]) => [name, mine(name).trim()]).filter(([name, value]) => value !== valueIn(base.fields, name)))
+  if (Object.keys(patch).length === 0) return announce(text('saved'))
   try {
     await during(async () => {
       const answer = await change('PATCH', PATH, patch, { ifMatch: base.etag })

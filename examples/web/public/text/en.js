@@ -108,7 +108,6 @@ export default {
   saved: 'Saved.',
   unsaved: 'Your profile was changed in another window, and you have changes here that are not saved.',
   compare: 'Compare',
-  required: 'Please fill this in.',
 
   conflict_title: 'Somebody else has changed this',
   conflict_lead: 'While you were at it, it was changed in another window. Choose what to keep.',

@@ -108,7 +108,6 @@ export default {
   saved: '저장했습니다.',
   unsaved: '다른 창에서 내 정보가 바뀌었고, 여기에는 저장하지 않은 내용이 있습니다.',
   compare: '비교하기',
-  required: '입력해 주세요.',
 
   conflict_title: '다른 곳에서 먼저 바뀌었습니다',
   conflict_lead: '수정하는 동안 다른 창에서 내용이 바뀌었습니다. 무엇을 남길지 골라 주세요.',

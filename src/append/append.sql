@@ -49,7 +49,7 @@ CREATE FUNCTION pointstore.try_append_event(
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_try_append_event';
 COMMENT ON FUNCTION pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint) IS
-'append_event() that answers a refusal with a receipt instead of an error: outcome version_conflict, request_mismatch, insufficient_balance, balance_limit, account_frozen, account_closed, account_missing, not_allowed, transition_not_allowed, transition_not_allowed or lease_lost, with the account''s actual version, balance and available. Malformed input and overflow are errors still (22003, 22004, 22023).';
+'append_event() that answers a refusal with a receipt instead of an error: outcome version_conflict, request_mismatch, insufficient_balance, balance_limit, account_frozen, account_closed, account_missing, not_allowed, transition_not_allowed or lease_lost, with the account''s actual version, balance and available. Malformed input and overflow are errors still (22003, 22004, 22023).';
 
 CREATE FUNCTION pointstore.append_events(events jsonb, request_id text = NULL, balanced boolean = false)
 RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -1,6 +1,6 @@
-# Many sessions do whatever there is to do with holds, transfers and reversals, at
-# random, with requests of each other's repeated and some rolled back; the server is
-# killed in between. Afterwards a simple model of the rules goes through the events
+# Many sessions do whatever there is to do with holds, transfers and reversals, states,
+# stale versions that merge, conditions and leases that pass on, at random, with requests of each
+# other's repeated and some rolled back; the server is killed in between. Afterwards a simple model of the rules goes through the events
 # alone, and every receipt that a client has got must be found there.
 
 use strict;
@@ -32,6 +32,15 @@ INSERT INTO pointstore.account_kind (kind, mode, min_balance) VALUES ('house', '
 SELECT pointstore.append_event('house', 'Opened', kind => 'house'), pointstore.append_event('p1', 'Earned', 4096, kind => 'ledger'),
        pointstore.append_event('p2', 'Earned', 4096, kind => 'ledger');
 CREATE TABLE strict (since timestamptz);
+CREATE ROLE author;
+CREATE FUNCTION public.merge_note(proposed jsonb, base_version bigint, since pointstore.event[]) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+    SELECT jsonb_build_object('payload', jsonb_build_object('since', cardinality(since), 'base', base_version)) $$;
+ALTER FUNCTION public.merge_note(jsonb, bigint, pointstore.event[]) OWNER TO author;
+INSERT INTO pointstore.account_kind (kind, commuting, merge, initial_state) VALUES ('post', '{Liked}', 'public.merge_note', 'open');
+INSERT INTO pointstore.transition VALUES ('post', 'open', 'Shut', 'shut'), ('post', 'shut', 'Opened', 'open'), ('post', 'open', 'Liked', 'open'), ('post', 'shut', 'Liked', 'shut');
+INSERT INTO pointstore.account_kind (kind, lease_required) VALUES ('leased', true);
+SELECT pointstore.append_event('m' || n, 'Liked', 1, kind => 'post') FROM generate_series(1, 2) n;
+SELECT pointstore.open_account('l1', 'leased');
 CREATE TABLE promised (answer text, aggregate_id text, version bigint, balance bigint, id bigint);
 END
 
@@ -61,6 +70,15 @@ sub request
 		$to = $from eq 'house' ? 'a1' : 'house' if $to eq $from;
 		return "pointstore.try_transfer('$from', '$to', $amount, 'r$n')";
 	}
+	if ($what == 6)
+	{
+		my $type = ('Liked', 'Liked', 'Noted', 'Shut', 'Opened')[$pick->(5)];
+		return sprintf "pointstore.try_append_event('m%d', '%s', %d, '{\"n\": %d}', %d, 'r%d')", 1 + $pick->(2), $type, $pick->(3), $n, 1 + $pick->(5), $n if $pick->(4);
+		return sprintf q{(SELECT version AS v, 'm%d' AS m FROM pointstore.account WHERE aggregate_id = 'm%1$d') c, pointstore.append_events(jsonb_build_array(
+			jsonb_build_object('check', true, 'aggregate_id', m, 'expected_version', v), '{"aggregate_id": "a1", "event_type": "Earned", "amount": 1, "payload": {"checked": true}}'::jsonb), 'r%d')}, 1 + $pick->(2), $n;
+	}
+	return "(SELECT coalesce(max(token), 0) AS t FROM pointstore.lease WHERE name = 'account:l1') l, "
+	  . "pointstore.try_append_event('l1', 'Earned', 1, request_id => 'r$n', metadata => jsonb_build_object('token', t), lease_token => t)" if $what == 7;
 	my $ms = (5, 10, 50, 60000)[$pick->(4)];
 	return sprintf "pointstore.try_hold('a%d', %d, 'h%d', '%d ms')", 1 + $pick->(8), $amount, $n, $ms;
 }
@@ -92,6 +110,7 @@ sub script
 		push @lines, "SELECT '" . ($undone ? 'x' : '') . "' || outcome, aggregate_id, version, balance, id FROM $call;";
 		push @lines, 'ROLLBACK;' if $undone;
 		push @lines, 'CALL pointstore.sweep_holds();' if rand() < 0.002;
+		push @lines, "SELECT FROM pointstore.acquire_lease('account:l1', 'client $client', '30 ms');" if rand() < 0.1;
 	}
 	return join("\n", @lines) . "\n";
 }
@@ -124,11 +143,11 @@ sub run_round
 	my %codes;
 	$codes{$1}++ while $errors =~ /ERROR:\s+(\w{5})/g;
 	start_again() if $seconds;
-	my @receipts = grep { /^(?:appended|replayed),[^,]+,\d+,-?\d+,\d+$/ } split /\n/, $told;
+	my @receipts = grep { /^(?:appended|merged|replayed),[^,]+,\d+,-?\d+,\d+$/ } split /\n/, $told;
 	my ($in, $out) = ("COPY promised FROM STDIN (FORMAT csv);\n" . join("\n", @receipts) . "\n\\.\n", '');
 	IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres') ], '<', \$in, '>', \$out) or die 'receipts could not be loaded';
 	cmp_ok(scalar(@receipts), '>', $seconds ? 0 : $calls, "round $round: receipts");
-	my @odd = grep { !/^(?:PS003|PS004|PS002|PS007|PS008|PS009|PS011|0A000|40001|57P0\d)$/ } keys %codes;
+	my @odd = grep { !/^(?:PS001|PS003|PS004|PS002|PS007|PS008|PS009|PS011|0A000|40001|57P0\d)$/ } keys %codes;
 	is("@odd", '', "round $round: no error but refusals (" . join(' ', map { "$_: $codes{$_}" } sort keys %codes) . ')');
 	return;
 }
@@ -158,18 +177,28 @@ DECLARE
     balance numeric;
     version bigint;
     held numeric;       -- what is placed and not closed, expired or not
+    state text;         -- of an account whose kind has states
     reserved numeric;   -- of that, what has not expired
     min_balance bigint;
 BEGIN
     CREATE TEMP TABLE open_hold (id bigint PRIMARY KEY, amount numeric, expires_at timestamptz) ON COMMIT DROP;
-    FOR e IN SELECT s.*, k.min_balance AS floor, (s.metadata ->> 'expires_at')::timestamptz AS expiry, o.amount AS original, o.event_type AS original_type
+    FOR e IN SELECT s.*, k.min_balance AS floor, k.initial_state, (s.metadata ->> 'expires_at')::timestamptz AS expiry, o.amount AS original, o.event_type AS original_type
                FROM pointstore.event_store s JOIN pointstore.account a USING (aggregate_id) JOIN pointstore.account_kind k USING (kind)
                LEFT JOIN pointstore.event_store o ON o.id = s.cause_id
               ORDER BY s.aggregate_id, s.version
     LOOP
         IF e.aggregate_id <> account THEN
-            account := e.aggregate_id; balance := 0; version := 0; held := 0;
+            account := e.aggregate_id; balance := 0; version := 0; held := 0; state := e.initial_state;
             DELETE FROM open_hold;
+        END IF;
+        IF e.initial_state IS NOT NULL THEN
+            IF e.event_type <> 'Noted' THEN
+                state := (SELECT t.to_state FROM pointstore.transition t WHERE t.kind = 'post' AND t.from_state = state AND t.event_type = e.event_type);
+            END IF;
+            IF e.state_after IS DISTINCT FROM state THEN
+                RETURN NEXT format('%s %s: %s in the state %s', account, e.version, e.event_type, e.state_after);
+            END IF;
+            state := e.state_after;
         END IF;
         version := version + 1; balance := balance + e.amount; held := held + e.held;
         IF e.event_type = 'HoldPlaced' THEN
@@ -214,6 +243,9 @@ BEGIN
     RETURN QUERY SELECT format('money: %s in the accounts, %s came in', held_in_all, came_in) FROM (
         SELECT (SELECT sum(a.balance) FROM pointstore.account a) AS held_in_all,
                (SELECT sum(s.amount) FROM pointstore.event_store s WHERE s.event_type NOT IN ('Transferred', 'Split')) AS came_in) m WHERE held_in_all <> came_in;
+    RETURN QUERY SELECT format('%s %s: by a lease that had passed on', aggregate_id, s.version)
+      FROM (SELECT v.*, max((metadata ->> 'token')::bigint) OVER (PARTITION BY aggregate_id ORDER BY v.version) AS newest FROM pointstore.event_store v WHERE aggregate_id = 'l1') s
+     WHERE (metadata ->> 'token')::bigint IS DISTINCT FROM newest;
     RETURN QUERY SELECT format('promised: %s', p) FROM promised p
       LEFT JOIN pointstore.event_store s ON (s.aggregate_id, s.version, s.balance_after, s.id) = (p.aggregate_id, p.version, p.balance, p.id)
      WHERE s.id IS NULL;
@@ -243,6 +275,10 @@ foreach my $type (qw(HoldPlaced HoldConfirmed HoldCancelled HoldExpired EventRev
 	cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM pointstore.event_store WHERE event_type = '$type'"), '>', 10, "$type happened");
 }
 cmp_ok($node->safe_psql('postgres', q{SELECT count(*) FROM promised WHERE answer = 'replayed'}), '>', 10, 'requests were repeated');
+cmp_ok($node->safe_psql('postgres', q{SELECT count(*) FROM promised WHERE answer = 'merged'}), '>', 10, 'stale versions were merged');
+cmp_ok($node->safe_psql('postgres', q{SELECT count(*) FROM pointstore.event_store WHERE metadata ? 'pointstore.proposed'}), '>', 3, 'by the function, too');
+cmp_ok($node->safe_psql('postgres', q{SELECT count(*) FROM pointstore.event_store WHERE payload ? 'checked'}), '>', 3, 'conditions held');
+cmp_ok($node->safe_psql('postgres', q{SELECT count(DISTINCT metadata ->> 'token') FROM pointstore.event_store WHERE aggregate_id = 'l1'}), '>', 3, 'a lease passed on');
 
 # the schedule sweeps what has expired by itself
 $node->safe_psql('postgres', q{SELECT pointstore.append_event('swept', 'Earned', 2000);

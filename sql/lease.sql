@@ -98,8 +98,8 @@ BEGIN
 END
 $$;
 CALL take('lease-1', '10 s', '1 min');
-CALL take('lease-5', '10 s', '0');
-CALL take('lease-5', '10 s', '0');
+CALL take('lease-5', '10 min', '0');
+CALL take('lease-5', '10 min', '0');
 BEGIN;
 CALL pointstore.wait_for_lease('lease-6', 'me', '10 s', '0');
 ROLLBACK;
@@ -256,9 +256,10 @@ INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('l
 SELECT outcome, version FROM pointstore.append_event('lease-p', 'E', 1, lease_token => :p);
 
 -- the lease is lost
-SELECT token AS taken FROM pointstore.steal_lease('account:lease-a', 'thief', '50 ms') \gset
+SELECT token AS taken FROM pointstore.steal_lease('account:lease-a', 'thief', '10 min') \gset
 SELECT outcome FROM pointstore.try_append_event('lease-a', 'E', 1, lease_token => :a);
 SELECT outcome FROM pointstore.append_event('lease-a', 'E', 1, lease_token => :taken);
+SELECT pointstore.renew_lease('account:lease-a', :taken, '1 ms') > clock_timestamp() - interval '1 min' AS ends;
 SELECT pg_sleep(extract(epoch FROM expires_at - clock_timestamp()) + 0.001) FROM pointstore.lease WHERE name = 'account:lease-a';
 SELECT outcome FROM pointstore.try_append_event('lease-a', 'E', 1, lease_token => :taken);
 SELECT count(*) FROM pointstore.reconcile_account('lease-a');

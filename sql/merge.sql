@@ -187,7 +187,8 @@ ALTER FUNCTION merging.harm(jsonb, bigint, pointstore.event[]) RENAME TO gone;
 SELECT pointstore.append_event('merge-a', 'Asked', 0, '{"do": "SELECT 1"}', 1);
 UPDATE pointstore.account_kind SET merge = 'merging.harm' WHERE kind = 'merge-ask';
 UPDATE pointstore.account_kind SET merge = 'merging.none' WHERE kind = 'merge-ask';
-UPDATE pointstore.account_kind SET merge = 'pg_catalog.jsonb_strip_nulls(jsonb)' WHERE kind = 'merge-ask';
+CREATE FUNCTION merging.no_merge(jsonb) RETURNS jsonb LANGUAGE sql RETURN $1;
+UPDATE pointstore.account_kind SET merge = 'merging.no_merge(jsonb)' WHERE kind = 'merge-ask';
 UPDATE pointstore.account_kind SET merge = NULL WHERE kind = 'merge-ask';
 SELECT outcome FROM pointstore.try_append_event('merge-a', 'Asked', 0, '{"do": "SELECT 1"}', 1);
 

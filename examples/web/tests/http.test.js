@@ -348,10 +348,13 @@ test('events come to every window of a customer, and to no other’s; what was m
 
 test('what was missed is told to the end, though one call of read_feed gives 4 MB', async () => {
   const caller = await Caller.arrive(shop)
-  await shop.sql("SELECT pointstore.append_event($1, 'Noted', payload => jsonb_build_object('n', n, 'text', repeat('x', 1500000))) FROM generate_series(1, 6) n", [`${caller.customer}/notes`])
+  const before = await listen(caller)
+  await shop.sql("SELECT pointstore.append_event($1, 'Noted', payload => jsonb_build_object('n', n, 'text', (SELECT string_agg(md5(n || '/' || m), '') FROM generate_series(1, 40000) m))) FROM generate_series(1, 6) n", [`${caller.customer}/notes`])
+  const all = stream => until(() => stream.messages.filter(({ resource }) => resource === 'notes').length === 6, 'all notes')
+  await all(before)
   const stream = await listen(caller, 0)
-  await until(() => stream.messages.filter(({ resource }) => resource === 'notes').length === 6, 'all notes')
-  stream.stop()
+  await all(stream)
+  for (const each of [before, stream]) each.stop()
 })
 
 test('a window that does not read is cut off; one that has gone is written nothing', () => {

@@ -237,6 +237,10 @@ SELECT outcome, aggregate_id FROM pointstore.append_events('[
 SELECT outcome, aggregate_id FROM pointstore.try_append_events('[
     {"aggregate_id": "merge-c", "event_type": "Noted"},
     {"aggregate_id": "merge-a", "event_type": "Noted", "amount": 2, "expected_version": 1, "payload": {"do": "SELECT ''{\"amount\": 2}''::jsonb"}}]', 'merge-5');
+-- one request twice in one call: the second repeats what was proposed by the first
+SELECT outcome, version = max(version) OVER () AS same FROM pointstore.append_events('[
+    {"aggregate_id": "merge-a", "event_type": "Noted", "amount": 1, "expected_version": 1, "payload": {"do": "SELECT ''{\"amount\": 2}''::jsonb"}, "request_id": "merge-6"},
+    {"aggregate_id": "merge-a", "event_type": "Noted", "amount": 1, "expected_version": 1, "payload": {"do": "SELECT ''{\"amount\": 2}''::jsonb"}, "request_id": "merge-6"}]');
 -- transitions come after merging: by the state as it is, and by the type that is appended; the function sees the states
 INSERT INTO pointstore.account_kind (kind, initial_state, commuting, merge) VALUES ('merge-order', 'new', '{Noted}', 'merging.ask');
 INSERT INTO pointstore.transition (kind, from_state, event_type, to_state) VALUES ('merge-order', 'new', 'Paid', 'paid'), ('merge-order', 'paid', 'Shipped', 'shipped'), ('merge-order', 'new', 'Cancelled', 'cancelled');

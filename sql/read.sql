@@ -59,6 +59,7 @@ SELECT pointstore.balance_at('read-100k', '2026-01-01 12:00:00+00'), pointstore.
        pointstore.balance_at('read-100k', 'infinity'), (pointstore.get_balance('read-100k')).version;
 VACUUM pointstore.event_store;
 VACUUM pointstore.balance;
+VACUUM pointstore.account_kind, pointstore.pure_account;
 CREATE FUNCTION pg_temp.pages(query text) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE plan jsonb;
 BEGIN

@@ -37,7 +37,7 @@ class Payments {
 
     /** Earns (amount above 0) or spends, optimistically: @Version asks for the version that was read. Returns the balance. */
     long change(String userId, long amount, String requestId) {
-        return Retry.call(error -> Retry.undoneOrUnknown(error) || somebodyWasFaster(error),
+        return Retry.call(Payments::undoneOrUnknownOrFaster,
                 () -> inTransaction(entities -> changeIn(entities, LockModeType.NONE, Flush.BY_MAPPER, userId, amount, requestId)));
     }
 
@@ -76,6 +76,11 @@ class Payments {
             entities.persist(event);
         }
         return account.balance;
+    }
+
+    /** What work may be repeated for that goes by a request_id, and reads again. */
+    static boolean undoneOrUnknownOrFaster(Exception error) {
+        return Retry.undoneOrUnknown(error) || somebodyWasFaster(error);
     }
 
     /** Refused for the version: by the mapper, whose UPDATE found no row, or by the store, whose INSERT came first. */

@@ -36,7 +36,7 @@ final class Retry {
 
     /** Work that goes by a request_id: also where the answer was lost, and nobody knows whether it was applied. */
     static boolean undoneOrUnknown(Exception error) {
-        return undone(error) || sqlState(error).matches("08...|57014|57P0[12]|53...");
+        return undone(error) || sqlState(error).matches("08...|57014|57P0[125]|53...");
     }
 
     /** What the server, or the driver where no server answered, says is wrong; "" where neither was asked. */

@@ -1,6 +1,8 @@
 // node situations.js NAME: what a shop does with the client in NAME.js, and what it is answered, in TAP.
 // PGHOST leads over a proxy that cuts connections where a request_id says so (see ../proxy.py), DIRECT_HOST to the server.
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import pg from 'pg'
 import { cause, mayRepeat, retry } from './retry.js'
 
@@ -238,8 +240,8 @@ async function faults() {
   })
 
   await ok('each SQLSTATE is repeated as the table of answers says', async () => {
-    const always = ['40001', '40P01', '55P03', '57P03', '23505 pointstore']
-    const withRequest = ['08006', '53100', '53200', '57014', '57P01', '57P02']
+    const always = ['40001', '40P01', '55P03', '57P03', '08001', '53300', '23505 pointstore']
+    const withRequest = ['08003', '08006', '53100', '53200', '57014', '57P01', '57P02', '57P05']
     const rereading = ['PS001', 'PS010']
     const never = ['PS002', 'PS003', 'PS004', 'PS005', 'PS006', 'PS007', 'PS008', 'PS009', 'PS011', 'PS012', 'PS014',
       '22003', '22004', '22023', '0A000', '23505 shop', '23514', '25001', '25006', '42501', '55000', 'XX001', 'P0001']
@@ -249,6 +251,9 @@ async function faults() {
         assert.deepEqual([state, mayRepeat(error), mayRepeat(error, { requestId: 'one' }), mayRepeat(error, { rereads: true })], [state, ...expected])
       }
     }
+    const lookup = (host, options, found) => found(null, [{ address: '127.0.0.1', family: 4 }, { address: '::1', family: 6 }])
+    const [nobody] = await once(connect({ host: 'nobody', port: 1, autoSelectFamily: true, lookup }), 'connect').catch(error => [error])
+    assert.deepEqual([nobody.code, mayRepeat(nobody), mayRepeat(nobody, { requestId: 'one' })], ['ECONNREFUSED', false, true])
   })
 
   await ok('nor is a refusal, nor a bug', async () => {

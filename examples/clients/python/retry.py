@@ -8,7 +8,7 @@ import random
 import re
 import time
 
-NOTHING_WRITTEN = re.compile('40001|40P01|55P03|57P03')             # serialization, deadlock, lock timeout, starting up
+NOTHING_WRITTEN = re.compile('40001|40P01|55P03|57P03|08001|53300') # serialization, deadlock, lock timeout; no connection to begin with
 UNKNOWN = re.compile('08...|53...|57P01|57P02|57P05|57014')         # connection, out of room, shut down, crashed, idle, cancelled or timed out
 STALE = re.compile('PS001|PS010')                                   # decided on what is no longer so: for who reads again
 
@@ -21,11 +21,11 @@ def sqlstate(error):
 
 def may_repeat(error, request_id=None, rereads=False):
     error = getattr(error, 'orig', None) or error
-    state, name = sqlstate(error), type(error).__name__
-    if name == 'StaleDataError':                                    # SQLAlchemy's, of a version that has moved on
+    state, names = sqlstate(error), {each.__name__ for each in type(error).__mro__}
+    if 'StaleDataError' in names:                                   # SQLAlchemy's, of a version that has moved on
         return rereads
     if state is None:                                               # an error of PEP 249 without an answer: the connection is lost
-        return name in ('OperationalError', 'InterfaceError') and request_id is not None
+        return bool(names & {'OperationalError', 'InterfaceError'}) and request_id is not None
     if state == '23505':                                            # lost a race for a version; one of a table of yours stays
         return error.diag.schema_name == 'pointstore'
     return bool(NOTHING_WRITTEN.fullmatch(state) or (UNKNOWN.fullmatch(state) and request_id is not None)

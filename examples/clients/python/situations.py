@@ -12,6 +12,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
+from psycopg_pool import PoolTimeout
 
 from retry import may_repeat, retry, sqlstate
 
@@ -318,8 +319,8 @@ def not_without():
 
 def table():
     for states, expected in (
-            ('40001 40P01 55P03 57P03 23505:pointstore', (True, True, True)),
-            ('08006 53100 53200 57014 57P01 57P02', (False, True, False)),
+            ('40001 40P01 55P03 57P03 08001 53300 23505:pointstore', (True, True, True)),
+            ('08003 08006 53100 53200 57014 57P01 57P02 57P05', (False, True, False)),
             ('PS001 PS010', (False, False, True)),
             ('PS002 PS003 PS004 PS005 PS006 PS007 PS008 PS009 PS011 PS012 PS014 22003 22004 22023 0A000 23505:shop 23514 '
              '25001 25006 42501 55000 XX001 P0001', (False, False, False))):
@@ -329,6 +330,8 @@ def table():
                     shop.query(tx, 'SELECT shop.fail(%s)', (state.replace(':', ' '),))
             except Exception as error:
                 equal((state, may_repeat(error), may_repeat(error, 'one'), may_repeat(error, rereads=True)), (state, *expected))
+    # no connection was to be had: a driver's own kind of OperationalError
+    equal((may_repeat(PoolTimeout()), may_repeat(PoolTimeout(), 'one')), (False, True))
 
 
 def nor():

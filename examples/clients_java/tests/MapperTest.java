@@ -2,7 +2,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CyclicBarrier;
-import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import javax.persistence.EntityManager;
@@ -88,7 +87,7 @@ final class MapperTest {
         errors.removeIf(answer -> answer instanceof Long);
         Tap.is(errors.size() + " " + store.account(userId), "1 3 60", "two from one version: one wins");
         Throwable loser = (Throwable) errors.get(0);
-        Tap.ok(Payments.somebodyWasFaster(loser), "the other is told", trace(loser));
+        Tap.ok(Payments.somebodyWasFaster(loser), "the other is told", Tap.trace(List.of(loser)));
         boolean byMapper = false;
         for (Throwable cause = loser; cause != null; cause = cause.getCause()) {
             byMapper |= cause instanceof OptimisticLockException;
@@ -173,41 +172,12 @@ final class MapperTest {
     private void storm() throws Exception {
         int clients = 3, each = 10;
         String userId = open("storm", 1000);
-        Semaphore steps = new Semaphore(0);
-        AtomicInteger disturbances = new AtomicInteger();
-        Thread disturber = store.disturb(steps, "shop_mapper", disturbances);
-        Tap.Question<?>[] questions = new Tap.Question<?>[clients];
-        for (int i = 0; i < clients; i++) {
-            int n = i;
-            questions[n] = () -> {
-                for (int j = 0; j < each; j++) {
-                    String name = userId + "-" + n + "-" + j;
-                    ClientsTest.until(steps, MapperTest::mayBeRepeated, () -> payments.changeLocked(userId, 10, name + "-earned"));
-                    ClientsTest.until(steps, MapperTest::mayBeRepeated, () -> payments.change(userId, -3, name + "-spent"));
-                }
-                return "done";
-            };
-        }
-        List<Object> answers = Tap.together(questions);
-        disturber.interrupt();
-        disturber.join();
-        Tap.ok(answers.stream().allMatch("done"::equals), "a storm of cut connections and ended sessions: all get through", trace(answers));
-        Tap.ok(disturbances.get() > 5, "there was one", disturbances);
+        store.storm("shop_mapper", clients, each, 5, Payments::undoneOrUnknownOrFaster, (n, j, step) -> {
+            String name = userId + "-" + n + "-" + j;
+            step.take(() -> payments.changeLocked(userId, 10, name + "-earned"));
+            step.take(() -> payments.change(userId, -3, name + "-spent"));
+        });
         Tap.is(store.account(userId), (1 + clients * each * 2) + " " + (1000 + clients * each * 7), "nothing is lost, nothing doubled");
-    }
-
-    private static boolean mayBeRepeated(Exception error) {
-        return Retry.undoneOrUnknown(error) || Payments.somebodyWasFaster(error);
-    }
-
-    private static String trace(Object what) {
-        java.io.StringWriter text = new java.io.StringWriter();
-        for (Object each : what instanceof List<?> list ? list : List.of(what)) {
-            if (each instanceof Throwable error) {
-                error.printStackTrace(new java.io.PrintWriter(text));
-            }
-        }
-        return text.toString();
     }
 
     private static void await(CyclicBarrier barrier) {

@@ -13,7 +13,7 @@ import java.util.concurrent.ConcurrentHashMap;
  * Stands between the driver, which speaks TCP alone, and the server's unix socket. Can be told to lose things: the
  * answer to what the next client sends that contains a word, or the question itself.
  */
-final class Proxy implements AutoCloseable {
+final class Proxy {
     final int port;
     private final ServerSocketChannel server;
     private final Set<SocketChannel> open = ConcurrentHashMap.newKeySet();
@@ -127,11 +127,5 @@ final class Proxy implements AutoCloseable {
         } catch (IOException closed) {
             // so be it
         }
-    }
-
-    @Override
-    public void close() throws IOException {
-        server.close();
-        cut();
     }
 }

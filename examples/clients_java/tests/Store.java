@@ -2,8 +2,10 @@ import java.sql.Connection;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.util.List;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Predicate;
 import org.postgresql.ds.PGSimpleDataSource;
 
 /** The store that is tested against, through a proxy. */
@@ -61,8 +63,53 @@ final class Store {
                 + " pointstore.reconcile_account(a.aggregate_id) f");
     }
 
+    /** A step, which is taken again where it has failed for what may be repeated: as a caller whose five attempts are over asks again. */
+    interface Step {
+        void take(Retry.Work<?, Exception> work) throws Exception;
+    }
+
+    interface Turn {
+        void run(int client, int turn, Step step) throws Exception;
+    }
+
+    /** So many clients take so many turns, each of some steps, while connections are cut and sessions of the role ended, more often than that. */
+    void storm(String role, int clients, int turns, int disturbed, Predicate<Exception> repeatable, Turn turn) throws InterruptedException {
+        Semaphore steps = new Semaphore(0);
+        AtomicInteger disturbances = new AtomicInteger();
+        Thread disturber = disturb(steps, role, disturbances);
+        Tap.Question<?>[] questions = new Tap.Question<?>[clients];
+        for (int i = 0; i < clients; i++) {
+            int n = i;
+            questions[n] = () -> {
+                for (int j = 0; j < turns; j++) {
+                    turn.run(n, j, work -> until(steps, repeatable, work));
+                }
+                return "done";
+            };
+        }
+        List<Object> answers = Tap.together(questions);
+        disturber.interrupt();
+        disturber.join();
+        Tap.ok(answers.stream().allMatch("done"::equals), "a storm of cut connections and ended sessions: all get through", Tap.trace(answers));
+        Tap.ok(disturbances.get() > disturbed, "there was one", disturbances);
+    }
+
+    private static void until(Semaphore steps, Predicate<Exception> repeatable, Retry.Work<?, Exception> work) throws Exception {
+        for (int i = 0; ; i++) {
+            try {
+                work.run();
+                steps.release();
+                return;
+            } catch (Exception error) {
+                if (i == 20 || !repeatable.test(error)) {
+                    throw error;
+                }
+            }
+        }
+    }
+
     /** Whenever some steps are done, cuts all connections, or ends sessions of the role; until it is interrupted. */
-    Thread disturb(Semaphore steps, String role, AtomicInteger disturbances) {
+    private Thread disturb(Semaphore steps, String role, AtomicInteger disturbances) {
         Thread thread = new Thread(() -> {
             for (int i = 0; !Thread.currentThread().isInterrupted(); i++) {
                 try {

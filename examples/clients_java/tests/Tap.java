@@ -62,9 +62,18 @@ final class Tap {
         try {
             step.run();
         } catch (Exception | AssertionError error) {
-            java.io.StringWriter trace = new java.io.StringWriter();
-            error.printStackTrace(new java.io.PrintWriter(trace));
-            ok(false, name, trace);
+            ok(false, name, trace(java.util.List.of(error)));
         }
+    }
+
+    /** Where those errors are from that are among these. */
+    static String trace(java.util.List<?> ends) {
+        java.io.StringWriter text = new java.io.StringWriter();
+        for (Object end : ends) {
+            if (end instanceof Throwable error) {
+                error.printStackTrace(new java.io.PrintWriter(text));
+            }
+        }
+        return text.toString();
     }
 }

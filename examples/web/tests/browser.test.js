@@ -62,7 +62,8 @@ const picture = async (page, name) => {
 }
 const shows = (page, selector, text) => page.locator(selector).filter({ hasText: text }).first().waitFor()
 const here = page => new URL(page.url()).pathname
-const customerOf = async page => shop.one("SELECT split_part(aggregate_id, '/', 1) FROM pointstore.event_store WHERE event_type = 'Welcome' ORDER BY id DESC LIMIT 1")
+// of the visitor who has come last
+const customerOf = () => shop.one("SELECT split_part(aggregate_id, '/', 1) FROM pointstore.event_store WHERE event_type = 'Welcome' ORDER BY id DESC LIMIT 1")
 const ordersOf = customer => shop.one("SELECT count(*)::int FROM pointstore.account WHERE kind = 'order' AND starts_with(aggregate_id, $1)", [customer])
 const balanceOf = customer => shop.one('SELECT balance::int FROM pointstore.get_balance($1)', [`${customer}/wallet`])
 
@@ -79,6 +80,13 @@ async function toCheckout (page) {
 }
 
 const placed = page => page.waitForURL(/\/orders\/[0-9a-f]{12}$/)
+
+async function buy (page, sku) {
+  await fillCart(page, sku)
+  await toCheckout(page)
+  await page.click('#buy')
+  await placed(page)
+}
 
 test('a change of the cart shows in the other window at once, and is read out there', async () => {
   const { pages: [a, b], end } = await visit(2)
@@ -161,10 +169,7 @@ test('no answer at all: the page says so; pressed again later it is still one or
 test('the back button leads to an empty checkout, not to a second order', async () => {
   const { pages: [page], end } = await visit(1)
   const customer = await customerOf()
-  await fillCart(page, 'cup')
-  await toCheckout(page)
-  await page.click('#buy')
-  await placed(page)
+  await buy(page, 'cup')
   await page.goBack()
   await shows(page, 'main', 'nothing is left to buy')
   assert.equal(await page.locator('#buy').count(), 0)
@@ -214,12 +219,18 @@ test('a stale tab: both see a form, the second to save decides field by field', 
   await end()
 })
 
-test('while a form has unsaved changes it stays, says that there are others, and compares', async () => {
+// One window with a name that is typed and not saved, while another has saved its own
+async function unsaved (typed, saved) {
   const { pages: [a, b], end } = await visit(2, { path: '/profile' })
-  await b.fill('#name', 'Hana')
-  await a.fill('#name', 'Hana Kim')
+  await b.fill('#name', typed)
+  await a.fill('#name', saved)
   await a.click('#save')
   await b.waitForSelector('#compare')
+  return { b, end }
+}
+
+test('while a form has unsaved changes it stays, says that there are others, and compares', async () => {
+  const { b, end } = await unsaved('Hana', 'Hana Kim')
   assert.equal(await b.inputValue('#name'), 'Hana')
   await b.click('#compare')
   await b.waitForSelector('dialog[open]')
@@ -260,10 +271,7 @@ test('a stale cart: another line goes on top, the same line is asked about', asy
 test('an order whose approval and cancellation cross: the second is told, and nothing was done', async () => {
   const { pages: [a, b], end } = await visit(2)
   const customer = await customerOf()
-  await fillCart(a, 'cup')
-  await toCheckout(a)
-  await a.click('#buy')
-  await placed(a)
+  await buy(a, 'cup')
   await b.goto(shop.url + here(a))
   await b.waitForSelector('#cancel')
   await deafen(b)
@@ -375,11 +383,7 @@ test('by keyboard alone: from the products to the order', async () => {
 })
 
 test('the dialog keeps the focus, is left by Escape, and gives the focus back', async () => {
-  const { pages: [a, b], end } = await visit(2, { path: '/profile' })
-  await b.fill('#name', 'B')
-  await a.fill('#name', 'A')
-  await a.click('#save')
-  await b.waitForSelector('#compare')
+  const { b, end } = await unsaved('B', 'A')
   await b.focus('#save')
   await b.keyboard.press('Enter')
   await b.waitForSelector('dialog[open]')

@@ -42,7 +42,8 @@ async function insist (what, send) {
 async function client (caller, end) {
   const orders = new Map()
   while (Date.now() < end) {
-    await insist('add', options => caller.post('/api/cart/items', { sku: some(SKUS), quantity: 1 }, { key: options.key, ...options }))
+    const [sku, added] = [some(SKUS), newKey()]
+    await insist('add', options => caller.post('/api/cart/items', { sku, quantity: 1 }, { key: added, ...options }))
     const { etag } = await timed('read', () => caller.get('/api/cart'))
     const key = newKey()
     const buy = options => caller.post('/api/orders', { note: '' }, { ifMatch: etag, key, ...options })

@@ -71,6 +71,8 @@
 #define SAYS_STATE(l) "(" l ".after OPERATOR(pg_catalog.?) 'state' AND " l ".action" EQ "ANY (ARRAY['open', 'set_kind', 'rebuild', 'repair']))"
 #define LOGS_STATE(after, version) "coalesce((" after " OPERATOR(pg_catalog.->>) 'version')" EQ "CAST(" version " AS pg_catalog.text), false)"
 #define LOGGED_STATE(after) "(" after " OPERATOR(pg_catalog.->>) 'state')"
+/* The state at a version, by the last such entry and by the event of that version. */
+#define STATE_AT(version, after, of_event) "CASE WHEN " LOGS_STATE(after, version) " THEN " LOGGED_STATE(after) " ELSE " of_event " END"
 
 /* Whether two states are not the same; null and '' are none. */
 #define IS_OTHER_STATE(a, b) "(coalesce(" a ", '')" NE "coalesce(" b ", ''))"

@@ -175,7 +175,7 @@ look_at_state_again(Case *wrong)
 		.sql = "SELECT FROM pointstore.balance b"
 		" LEFT JOIN LATERAL (SELECT e.version, e.state_after FROM pointstore.event_store e WHERE e.aggregate_id" EQ "b.aggregate_id ORDER BY e.version DESC LIMIT 1) z ON true"
 		" LEFT JOIN LATERAL (SELECT l.after FROM pointstore.account_log l WHERE l.aggregate_id" EQ "b.aggregate_id AND " SAYS_STATE("l") " ORDER BY l.id DESC LIMIT 1) g ON true"
-		" WHERE b.aggregate_id" EQ "$1 AND " IS_OTHER_STATE("b.state", "CASE WHEN " LOGS_STATE("g.after", "coalesce(z.version, 0)") " THEN " LOGGED_STATE("g.after") " ELSE z.state_after END"),
+		" WHERE b.aggregate_id" EQ "$1 AND " IS_OTHER_STATE("b.state", STATE_AT("coalesce(z.version, 0)", "g.after", "z.state_after")),
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	Datum		value = PointerGetDatum(wrong->id);

@@ -69,7 +69,7 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 " a AS (SELECT kind, status FROM b UNION ALL SELECT kind, status FROM p)," \
 " l AS (SELECT after FROM pointstore.account_log WHERE aggregate_id" EQ "$1 AND after IS NOT NULL ORDER BY id DESC LIMIT 1)," \
 " g AS (SELECT after FROM pointstore.account_log w WHERE aggregate_id" EQ "$1 AND " SAYS_STATE("w") " ORDER BY id DESC LIMIT 1)," \
-" z AS (SELECT CASE WHEN " LOGS_STATE("g.after", "coalesce(s.last, 0)") " THEN " LOGGED_STATE("g.after") " ELSE f.state_after END AS state" \
+" z AS (SELECT " STATE_AT("coalesce(s.last, 0)", "g.after", "f.state_after") " AS state" \
 "   FROM s LEFT JOIN g ON true LEFT JOIN (SELECT state_after FROM e ORDER BY version DESC NULLS LAST, id DESC LIMIT 1) f ON true)," \
 " h AS (SELECT * FROM pointstore.hold WHERE aggregate_id" EQ "$1 AND status" EQ "'open')," \
 " o AS (SELECT coalesce(pg_catalog.sum(amount), 0) AS open, pg_catalog.min(expires_at) AS first FROM h)," \
@@ -192,6 +192,8 @@ static PointstorePlan examine_heap_plan = {
 };
 
 /* registered from above */
+static void look_up_by_keys(void);
+
 static StoreCheck store_checks[MAX_STORE_CHECKS];
 static int	n_store_checks = 0;
 
@@ -213,6 +215,7 @@ pointstore_reconcile_account(PG_FUNCTION_ARGS)
 
 	pointstore_materialize(fcinfo);
 	pointstore_act_as_verifier(&owner);
+	look_up_by_keys();
 	SPI_connect();
 	pointstore_execute(&known, &value, NULL, true);
 	if (SPI_processed == 0)
@@ -230,6 +233,14 @@ pointstore_reconcile_account(PG_FUNCTION_ARGS)
 	SPI_finish();
 	pointstore_act_as_caller(&owner);
 	return (Datum) 0;
+}
+
+/* The statement of one account is planned once for all, and by keys. */
+static void
+look_up_by_keys(void)
+{
+	pointstore_use_indexes();
+	pointstore_set_option("enable_nestloop", "off");	/* but where nothing else will do */
 }
 
 /*
@@ -250,10 +261,7 @@ pointstore_examine(text *id, bool by_heap)
 	if (by_heap)
 		pointstore_use_no_index();
 	else
-	{
-		pointstore_use_indexes();
-		pointstore_set_option("enable_nestloop", "off");	/* but where nothing else will do */
-	}
+		look_up_by_keys();
 	SPI_connect();
 	pointstore_execute(plan, &value, NULL, true);
 	found->n = SPI_processed;

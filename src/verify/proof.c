@@ -50,7 +50,7 @@ static const char *const tail_sql =
 "        CAST(coalesce(q.balance, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).total, 0) AS total,"
 "        CAST(coalesce(q.held, 0) AS pg_catalog.numeric)" PLUS "coalesce((t.d).held, 0) AS held,"
 "        coalesce((t.d).sound, true) AND NOT coalesce(t.falls, false) AS sound, b.rows, b.version, b.balance, b.held AS row_held, b.next_expiry, p.rows AS pures,"
-"        o.open, o.first, q.proved, b.rows" GT "0 AND " IS_OTHER_STATE("b.state", "CASE WHEN " LOGS_STATE("g.after", "b.version") " THEN " LOGGED_STATE("g.after") " ELSE z.state_after END") " AS misplaced,"
+"        o.open, o.first, q.proved, b.rows" GT "0 AND " IS_OTHER_STATE("b.state", STATE_AT("b.version", "g.after", "z.state_after")) " AS misplaced,"
 "        coalesce(" IS_OTHER_ACCOUNT("b", "k.unit", "l.after") ", false) AS other"
 "   FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) AS n (id, version, balance, held)"
 "   LEFT JOIN pointstore.account_proof r ON r.aggregate_id" EQ "n.id"

@@ -402,7 +402,8 @@ static PointstorePlan compare_plan = {
 		" WHEN e.state[1]" EQ "b.version THEN e.state[2] END")
 	"            OR b.updated_at" GT "GREATEST(e.created_at, pg_catalog.clock_timestamp())"
 	"            OR b.next_expiry" NE "h.next_expiry"
-	"            OR (b.next_expiry IS NULL)" NE "(h.next_expiry IS NULL))",
+	"            OR (b.next_expiry IS NULL)" NE "(h.next_expiry IS NULL))"
+	" ORDER BY 1",				/* as batches lock them */
 	.nargs = 3,
 	.argtypes = {TEXTOID, TEXTOID, INT8OID}
 };

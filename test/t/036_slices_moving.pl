@@ -61,6 +61,16 @@ SELECT FROM pointstore.transfer('a1', 'a2', 10, 't1');
 ANALYZE pointstore.event_store;
 END_SQL
 
+# an account is examined by look-ups, and not compiled, whatever the planner thinks of its size
+SKIP:
+{
+	skip 'no JIT here', 2 unless value('SELECT pg_jit_available()') eq 't';
+	my @plans = plans($node, 'postgres', q{SELECT count(*) FROM pointstore.reconcile_account('well')});
+	my ($examination) = grep { /transfer_unbalanced/ } @plans;
+	ok((grep { /JIT:/ } @plans), 'something is compiled');
+	unlike($examination // 'JIT: of a plan that is not there', qr/JIT:/, 'an examination is not');
+}
+
 # who has merely closed a hold meanwhile is well, and not waited for while somebody has the row
 my $writer = $node->background_psql('postgres');
 my $holder = $node->background_psql('postgres');

@@ -13,7 +13,17 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(new_cluster create_store sqlstate poll_until faults feed_faults);
+our @EXPORT = qw(new_cluster create_store sqlstate plans poll_until faults feed_faults);
+
+# The plans of a statement, and of those within it, as they come when whatever is planned would be compiled.
+sub plans
+{
+	my ($node, $db, $sql) = @_;
+	my (undef, undef, $told) = $node->psql($db, "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;
+ SET auto_explain.log_level = notice; SET jit_above_cost = 0; $sql; SELECT count(*) FROM pg_class");
+
+	return split /^(?:psql:\S+ )?NOTICE: /m, $told;
+}
 
 # A cluster that is initialised but not started, ready for clients and prepared
 # transactions. Parameters as for init(); conf: more lines of postgresql.conf.

@@ -135,6 +135,32 @@ SELECT pointstore.renew_lease('lease-7', token_of('lease-7'), '1 min') > clock_t
 SELECT * FROM session_lock;
 SELECT pointstore.renew_lease('lease-7', token_of('lease-7'), NULL);
 SELECT * FROM session_lock;
+-- given a time twice, once in a savepoint that is taken back: it is not the session's
+BEGIN;
+SELECT pointstore.renew_lease('lease-7', token_of('lease-7'), '1 min') > clock_timestamp() AS lasts;
+SAVEPOINT s;
+SELECT pointstore.renew_lease('lease-7', token_of('lease-7'), '2 min') > clock_timestamp() AS lasts;
+ROLLBACK TO s;
+COMMIT;
+SELECT * FROM session_lock;
+-- it is, then not, then is again, whatever is taken back of that
+BEGIN;
+SELECT pointstore.renew_lease('lease-7', token_of('lease-7'), NULL);
+SAVEPOINT s;
+SELECT pointstore.renew_lease('lease-7', token_of('lease-7'), '1 min') > clock_timestamp() AS lasts;
+SAVEPOINT t;
+SELECT pointstore.renew_lease('lease-7', token_of('lease-7'), NULL);
+ROLLBACK TO t;
+RELEASE s;
+SAVEPOINT s;
+SELECT pointstore.renew_lease('lease-7', token_of('lease-7'), NULL);
+RELEASE s;
+COMMIT;
+SELECT pointstore.check_lease('lease-7', token_of('lease-7'));
+SELECT * FROM session_lock;
+-- its own, taken by force
+SELECT acquired FROM pointstore.steal_lease('lease-7', 'me', NULL);
+SELECT * FROM session_lock;
 SELECT pointstore.release_lease('lease-7', token_of('lease-7'));
 SELECT * FROM session_lock;
 CALL take('lease-7', NULL, '0');

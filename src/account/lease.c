@@ -66,7 +66,7 @@ PG_FUNCTION_INFO_V1(pointstore_check_lease);
 #define PAGES_LOOKED_AT 256
 #define MOST_PRUNINGS 1000
 
-static Datum grant(FunctionCallInfo fcinfo, LeaseRequest *request);
+static Datum grant(FunctionCallInfo fcinfo, const char *function, bool by_force);
 static LeaseOutcome take_once(Lease *lease, const LeaseRequest *request);
 static bool others_come_before(const LeaseRequest *request);
 static bool is_being_changed(RowScan *scan);
@@ -81,9 +81,10 @@ static bool find_lease(Lease *lease, RowScan *scan);
 static void end_look(RowScan *scan);
 static bool is_live(const Lease *lease);
 static TimestampTz end_of(Interval *ttl, TimestampTz begin);
+static void update_lease(const Lease *lease);
 static RowOutcome write_lease(const Lease *lease);
 static text *lease_name(FunctionCallInfo fcinfo);
-static int64 token_argument(FunctionCallInfo fcinfo);
+static int64 own_arguments(FunctionCallInfo fcinfo, int n, const char *function, Lease *lease);
 static Interval *ttl_argument(FunctionCallInfo fcinfo, int argno);
 pg_noreturn static void raise_lost(const Lease *lease, int64 token);
 static uint64 prune_some(BlockNumber first);
@@ -93,24 +94,14 @@ static BlockNumber number_of_pages(void);
 Datum
 pointstore_acquire_lease(PG_FUNCTION_ARGS)
 {
-	LeaseRequest request = {0};
-
-	pointstore_check_arguments(fcinfo, 3);
-	PreventCommandIfReadOnly("acquire_lease()");
-	pointstore_read_lease_request(fcinfo, &request);
-	return grant(fcinfo, &request);
+	return grant(fcinfo, "acquire_lease()", false);
 }
 
 /* steal_lease(name, holder, ttl): whoever has it. */
 Datum
 pointstore_steal_lease(PG_FUNCTION_ARGS)
 {
-	LeaseRequest request = {.by_force = true};
-
-	pointstore_check_arguments(fcinfo, 3);
-	PreventCommandIfReadOnly("steal_lease()");
-	pointstore_read_lease_request(fcinfo, &request);
-	return grant(fcinfo, &request);
+	return grant(fcinfo, "steal_lease()", true);
 }
 
 /* The first three arguments: 22004, 22023. */
@@ -124,8 +115,9 @@ pointstore_read_lease_request(FunctionCallInfo fcinfo, LeaseRequest *request)
 
 /* Takes a lease, if that may be, and returns what has become of it. */
 static Datum
-grant(FunctionCallInfo fcinfo, LeaseRequest *request)
+grant(FunctionCallInfo fcinfo, const char *function, bool by_force)
 {
+	LeaseRequest request = {.by_force = by_force};
 	PointstoreScope scope;
 	TupleDesc	desc;
 	Lease		lease;
@@ -133,10 +125,13 @@ grant(FunctionCallInfo fcinfo, LeaseRequest *request)
 	Datum		values[4];
 	bool		nulls[4] = {false};
 
+	pointstore_check_arguments(fcinfo, 3);
+	PreventCommandIfReadOnly(function);
+	pointstore_read_lease_request(fcinfo, &request);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	pointstore_act_as_owner_of_leases(&scope);
-	outcome = pointstore_take_lease(&lease, request);
+	outcome = pointstore_take_lease(&lease, &request);
 	pointstore_act_as_caller(&scope);
 	values[0] = BoolGetDatum(outcome == LEASE_TAKEN);
 	values[1] = Int64GetDatum(lease.token);
@@ -189,8 +184,7 @@ take_once(Lease *lease, const LeaseRequest *request)
 	if (!locked)
 		return busy ? LEASE_BLOCKED : LEASE_MOVED;
 	hand_over(lease, request);
-	if (write_lease(lease) != ROW_WRITTEN)
-		elog(ERROR, "the row of a locked lease has moved");
+	update_lease(lease);
 	return LEASE_TAKEN;
 }
 
@@ -230,6 +224,7 @@ static void
 hand_over(Lease *lease, const LeaseRequest *request)
 {
 	pointstore_lease_changes(lease->name);
+	pointstore_end_session_lease(lease->token);
 	lease->holder = request->holder;
 	lease->acquired_at = GetCurrentTimestamp();
 	lease->token = pointstore_draw_lease_token(lease->token);
@@ -288,6 +283,8 @@ blockers_of(ItemPointer tid)
 	TupleTableSlot *slot = table_slot_create(heap, NULL);
 	StringInfoData blockers;
 	MultiXactMember *members;
+	uint16		mask = HEAP_XMAX_INVALID;
+	TransactionId xmax = InvalidTransactionId;
 	int			n = 0;
 
 	initStringInfo(&blockers);
@@ -295,15 +292,20 @@ blockers_of(ItemPointer tid)
 	{
 		HeapTupleHeader row = ExecFetchSlotHeapTuple(slot, false, NULL)->t_data;
 
-		if (row->t_infomask & HEAP_XMAX_IS_MULTI)
-			n = GetMultiXactIdMembers(HeapTupleHeaderGetRawXmax(row), &members, false, HEAP_XMAX_IS_LOCKED_ONLY(row->t_infomask));
-		else if (!(row->t_infomask & HEAP_XMAX_INVALID))
-			add_blocker(&blockers, HeapTupleHeaderGetRawXmax(row));
-		while (n-- > 0)
-			add_blocker(&blockers, members[n].xid);
+		/* what the mask says is of this xmax: others may lock the row just now */
+		LockBuffer(((BufferHeapTupleTableSlot *) slot)->buffer, BUFFER_LOCK_SHARE);
+		mask = row->t_infomask;
+		xmax = HeapTupleHeaderGetRawXmax(row);
+		LockBuffer(((BufferHeapTupleTableSlot *) slot)->buffer, BUFFER_LOCK_UNLOCK);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(heap, NoLock);
+	if (!(mask & HEAP_XMAX_INVALID) && (mask & HEAP_XMAX_IS_MULTI))
+		n = GetMultiXactIdMembers(xmax, &members, false, HEAP_XMAX_IS_LOCKED_ONLY(mask));
+	else if (!(mask & HEAP_XMAX_INVALID))
+		add_blocker(&blockers, xmax);
+	while (n-- > 0)
+		add_blocker(&blockers, members[n].xid);
 	return blockers.len > 0 ? blockers.data : "none, by now";
 }
 
@@ -334,10 +336,7 @@ pointstore_renew_lease(PG_FUNCTION_ARGS)
 	TimestampTz end;
 	PointstoreScope scope;
 
-	pointstore_check_arguments(fcinfo, 3);
-	PreventCommandIfReadOnly("renew_lease()");
-	lease.name = lease_name(fcinfo);
-	token = token_argument(fcinfo);
+	token = own_arguments(fcinfo, 3, "renew_lease()", &lease);
 	ttl = ttl_argument(fcinfo, 2);
 	pointstore_act_as_owner_of_leases(&scope);
 	if (!lock_own(&lease, token))
@@ -354,8 +353,7 @@ pointstore_renew_lease(PG_FUNCTION_ARGS)
 		pointstore_lease_changes(lease.name);
 	lease.of_session = of_session;
 	lease.expires_at = end;
-	if (write_lease(&lease) != ROW_WRITTEN)
-		elog(ERROR, "the row of a locked lease has moved");
+	update_lease(&lease);
 	pointstore_act_as_caller(&scope);
 	if (of_session)
 		PG_RETURN_NULL();
@@ -371,10 +369,7 @@ pointstore_release_lease(PG_FUNCTION_ARGS)
 	bool		held;
 	PointstoreScope scope;
 
-	pointstore_check_arguments(fcinfo, 2);
-	PreventCommandIfReadOnly("release_lease()");
-	lease.name = lease_name(fcinfo);
-	token = token_argument(fcinfo);
+	token = own_arguments(fcinfo, 2, "release_lease()", &lease);
 	pointstore_act_as_owner_of_leases(&scope);
 	held = lock_own(&lease, token);
 	if (held)
@@ -384,8 +379,7 @@ pointstore_release_lease(PG_FUNCTION_ARGS)
 		lease.holder = NULL;
 		lease.of_session = false;
 		lease.expires_at = GetCurrentTimestamp();
-		if (write_lease(&lease) != ROW_WRITTEN)
-			elog(ERROR, "the row of a locked lease has moved");
+		update_lease(&lease);
 	}
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_BOOL(held);
@@ -399,10 +393,7 @@ pointstore_check_lease(PG_FUNCTION_ARGS)
 	int64		token;
 	PointstoreScope scope;
 
-	pointstore_check_arguments(fcinfo, 2);
-	PreventCommandIfReadOnly("check_lease()");
-	lease.name = lease_name(fcinfo);
-	token = token_argument(fcinfo);
+	token = own_arguments(fcinfo, 2, "check_lease()", &lease);
 	pointstore_act_as_owner_of_leases(&scope);
 	if (!pointstore_keep_lease(&lease, &token, 1, NULL))
 		raise_lost(&lease, token);
@@ -540,6 +531,14 @@ end_of(Interval *ttl, TimestampTz begin)
 	return end;
 }
 
+/* Updates the version that was locked. */
+static void
+update_lease(const Lease *lease)
+{
+	if (write_lease(lease) != ROW_WRITTEN)
+		elog(ERROR, "the row of a locked lease has moved");
+}
+
 /* Updates the version that was locked, or inserts the row. ROW_CONFLICT: it has come to be since. */
 static RowOutcome
 write_lease(const Lease *lease)
@@ -589,9 +588,13 @@ lease_name(FunctionCallInfo fcinfo)
 	return name;
 }
 
+/* Of a function of who holds a lease: which, and with what token: 22004, 22023. */
 static int64
-token_argument(FunctionCallInfo fcinfo)
+own_arguments(FunctionCallInfo fcinfo, int n, const char *function, Lease *lease)
 {
+	pointstore_check_arguments(fcinfo, n);
+	PreventCommandIfReadOnly(function);
+	lease->name = lease_name(fcinfo);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -673,7 +676,7 @@ prune_some(BlockNumber first)
 	static PointstorePlan plan = {
 		.sql = "DELETE FROM pointstore.lease AS l WHERE l.ctid" EQ "ANY (ARRAY(SELECT o.ctid FROM pointstore.lease o"
 		" WHERE o.ctid" GE "$1 AND o.ctid" LT "$2 AND coalesce(o.expires_at, o.acquired_at)" LT "$3 AND o.token" LT "$4"
-		"   AND (o.expires_at IS NOT NULL OR o.holder IS NULL OR o.token" NE "ALL (ARRAY("
+		"   AND (o.expires_at IS NOT NULL OR o.holder IS NULL OR NOT (o.token" EQ "ANY ("
 		"     SELECT (CAST(k.classid AS pg_catalog.int8) OPERATOR(pg_catalog.<<) 32) OPERATOR(pg_catalog.|) CAST(k.objid AS pg_catalog.int8)"
 		"       FROM pg_catalog.pg_locks k WHERE k.locktype" EQ "'advisory' AND k.objsubid" EQ "$5)))"
 		" LIMIT $6 FOR UPDATE SKIP LOCKED))",

@@ -18,13 +18,13 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #include "account/by_hand.h"
+#include "ground/name.h"
 
 /* what moves the balance of an event inserted by hand */
 typedef enum BalanceWriter
@@ -43,9 +43,6 @@ static HTAB *changes = NULL;
 static EventNote *events = NULL;	/* by id */
 static Size nevents = 0;
 static Size events_room = 0;
-
-static uint32 hash_id(const void *key, Size size);
-static int	match_id(const void *a, const void *b, Size size);
 
 /* Called once when the library is loaded: the setting. */
 void
@@ -71,15 +68,7 @@ pointstore_note_change(text *id, int64 version)
 	bool		found;
 
 	if (changes == NULL)
-	{
-		HASHCTL		control = {
-			.keysize = sizeof(text *), .entrysize = sizeof(ChangeNote), .hash = hash_id,
-			.match = match_id, .hcxt = TopTransactionContext
-		};
-
-		changes = hash_create("pointstore changes", 64, &control,
-							  HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
-	}
+		changes = pointstore_text_table("pointstore changes", sizeof(ChangeNote), TopTransactionContext);
 	change = hash_search(changes, &id, HASH_FIND, &found);
 	if (found)
 	{
@@ -89,26 +78,6 @@ pointstore_note_change(text *id, int64 version)
 	id = memcpy(MemoryContextAlloc(TopTransactionContext, VARSIZE_ANY(id)), id, VARSIZE_ANY(id));
 	change = hash_search(changes, &id, HASH_ENTER, &found);
 	change->version = version;
-}
-
-/* The keys are pointers to ids: hashed and compared by the bytes of these. */
-static uint32
-hash_id(const void *key, Size size)
-{
-	text	   *id = *(text *const *) key;
-
-	return DatumGetUInt32(hash_any((const unsigned char *) VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)));
-}
-
-/* 0 where they are equal. */
-static int
-match_id(const void *a, const void *b, Size size)
-{
-	text	   *x = *(text *const *) a;
-	text	   *y = *(text *const *) b;
-
-	return VARSIZE_ANY_EXHDR(x) != VARSIZE_ANY_EXHDR(y) ||
-		memcmp(VARDATA_ANY(x), VARDATA_ANY(y), VARSIZE_ANY_EXHDR(x)) != 0;
 }
 
 /* Whether that account is noted as changed. */

@@ -20,7 +20,6 @@
 #include "catalog/pg_type.h"
 #include "nodes/pg_list.h"
 #include "utils/array.h"
-#include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -51,8 +50,6 @@ static List *texts_of(Datum array);
 static void fill_kind(Kind *kind, TupleTableSlot *row);
 static const Transitions *find_transitions(text *kind);
 static void begin_keeping(void);
-static uint32 hash_name(const void *key, Size size);
-static int	match_name(const void *a, const void *b, Size size);
 static void read_transitions(text *kind, Transitions *transitions);
 
 /*
@@ -198,30 +195,11 @@ find_transitions(text *kind)
 static void
 begin_keeping(void)
 {
-	HASHCTL		control = {.keysize = sizeof(text *), .entrysize = sizeof(KeptTransitions), .hash = hash_name, .match = match_name};
-
 	if (kept_context != NULL)
 		MemoryContextSetParent(kept_context, TopTransactionContext);
 	kept = NULL;
 	kept_context = AllocSetContextCreate(TopMemoryContext, "pointstore transitions", ALLOCSET_SMALL_SIZES);
-	control.hcxt = kept_context;
-	kept = hash_create("pointstore transitions", 16, &control, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
-}
-
-/* The keys are pointers to names: hashed and compared by the bytes of these. */
-static uint32
-hash_name(const void *key, Size size)
-{
-	text	   *name = *(text *const *) key;
-
-	return DatumGetUInt32(hash_any((const unsigned char *) VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)));
-}
-
-/* 0 where they are equal. */
-static int
-match_name(const void *a, const void *b, Size size)
-{
-	return pointstore_same_text(*(text *const *) a, *(text *const *) b) ? 0 : 1;
+	kept = pointstore_text_table("pointstore transitions", sizeof(KeptTransitions), kept_context);
 }
 
 /* Reads a kind's transitions as they are now, in their order, into the current memory context. */

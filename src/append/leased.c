@@ -105,16 +105,16 @@ pointstore_know_lease(const ProposedEvent *event, Account *account, const Kind *
 	Lease		lease = {0};
 	int64	   *tokens;
 	int			n;
+	int			i;
 	PointstoreScope scope;
 
 	account->lease_lost = false;
 	if (!asks_for_lease(event, kind))
 		return true;
 	n = tokens_of(event, &tokens);
-	while (account->lease_kept && n-- > 0)
-		if (tokens[n] == account->lease_token)
+	for (i = 0; account->lease_kept && i < n; i++)
+		if (tokens[i] == account->lease_token)
 			return true;
-	n = tokens_of(event, &tokens);
 	lease.name = name_of_lease(account->id);
 	pointstore_act_as_owner_of_leases(&scope);
 	account->lease_kept = pointstore_keep_lease(&lease, tokens, n, busy);

@@ -17,7 +17,6 @@
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/snapmgr.h"
@@ -43,8 +42,6 @@ static void compare_with_stored(ProposedEvent *events, Decision *decisions, int 
 static void compare(const ProposedEvent *event, Decision *decision, const ProposedEvent *stored);
 static const char *first_difference(const ProposedEvent *a, const ProposedEvent *b);
 static void compare_numbers(Decision *decisions, int nevents, int found);
-static uint32 hash_request(const void *key, Size size);
-static int	match_requests(const void *a, const void *b, Size size);
 
 /*
  * Whether the request of these events has been applied: as a whole, or just
@@ -216,10 +213,6 @@ pointstore_is_being_applied(text *request_id)
 HTAB *
 pointstore_begin_requests(const Batch *batch)
 {
-	HASHCTL		control = {
-		.keysize = sizeof(text *), .entrysize = sizeof(SeenRequest), .hash = hash_request,
-		.match = match_requests, .hcxt = CurrentMemoryContext
-	};
 	int			n = 0;
 	int			i;
 
@@ -227,21 +220,7 @@ pointstore_begin_requests(const Batch *batch)
 		n += batch->proposals[i].request_id != NULL;
 	if (n < 2)
 		return NULL;
-	return hash_create("pointstore requests", 256, &control, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
-}
-
-static uint32
-hash_request(const void *key, Size size)
-{
-	text	   *id = *(text *const *) key;
-
-	return DatumGetUInt32(hash_any((const unsigned char *) VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)));
-}
-
-static int
-match_requests(const void *a, const void *b, Size size)
-{
-	return pointstore_same_text(*(text *const *) a, *(text *const *) b) ? 0 : 1;
+	return pointstore_text_table("pointstore requests", sizeof(SeenRequest), CurrentMemoryContext);
 }
 
 /* Whether an earlier request of the batch, not refused, has the same id: then it decides. */

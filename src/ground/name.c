@@ -7,12 +7,16 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/regproc.h"
 
 #include "ground/name.h"
+
+static uint32 hash_text(const void *key, Size size);
+static int	match_texts(const void *a, const void *b, Size size);
 
 /*
  * Whether the SQL function that calls takes so many arguments, the first thing that an entry
@@ -99,4 +103,28 @@ pointstore_same_text(text *a, text *b)
 {
 	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+/* A hash table whose entries begin with their key, a pointer to a text: hashed and compared by the bytes of that. */
+HTAB *
+pointstore_text_table(const char *what, Size entry, MemoryContext context)
+{
+	HASHCTL		control = {.keysize = sizeof(text *), .entrysize = entry, .hash = hash_text, .match = match_texts, .hcxt = context};
+
+	return hash_create(what, 64, &control, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+}
+
+static uint32
+hash_text(const void *key, Size size)
+{
+	text	   *value = *(text *const *) key;
+
+	return DatumGetUInt32(hash_any((const unsigned char *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)));
+}
+
+/* 0 where they are equal. */
+static int
+match_texts(const void *a, const void *b, Size size)
+{
+	return pointstore_same_text(*(text *const *) a, *(text *const *) b) ? 0 : 1;
 }

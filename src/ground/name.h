@@ -9,6 +9,7 @@
 #define POINTSTORE_NAME_H
 
 #include "fmgr.h"
+#include "utils/hsearch.h"
 #include "utils/jsonb.h"
 
 #define POINTSTORE_MAX_NAME 512		/* bytes of an id, a type, a kind */
@@ -21,5 +22,6 @@ extern char *pointstore_cstring(text *name);
 extern Jsonb *pointstore_payload(FunctionCallInfo fcinfo, int argno);
 extern Jsonb *pointstore_empty_payload(void);
 extern bool pointstore_same_text(text *a, text *b);
+extern HTAB *pointstore_text_table(const char *what, Size entry, MemoryContext context);
 
 #endif							/* POINTSTORE_NAME_H */

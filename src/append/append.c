@@ -76,6 +76,7 @@ static bool shows_tokens(const Batch *batch);
 static Attempt attempt_as_new(BatchWork *work);
 static bool append_as_new(void *arg);
 static Attempt attempt(BatchWork *work, bool lock);
+static Attempt write_judged(BatchWork *work, Attempt judged);
 static Snapshot read_accounts(BatchWork *work, bool lock);
 static void lock_accounts(BatchWork *work);
 static void lock_existing(BatchWork *work);
@@ -284,6 +285,8 @@ gather_accounts(BatchWork *work)
 		BatchEvent **first = &work->first[work->events[i].account - work->accounts];
 
 		work->events[i].next = *first;
+		if (*first != NULL)
+			(*first)->previous = &work->events[i];
 		*first = &work->events[i];
 	}
 }
@@ -371,25 +374,30 @@ attempt(BatchWork *work, bool lock)
 	work->locked = lock || batch->independent;
 	result = judge_batch(work, snapshot);
 	if (result != ATTEMPT_AGAIN_FRESH)
-		pointstore_judge_conditions(work);
-
-	if (batch->refused != NULL && result != ATTEMPT_AGAIN_FRESH)
-		result = lock ? ATTEMPT_DONE : ATTEMPT_AGAIN_LOCKED;
-	else if (result != ATTEMPT_AGAIN_FRESH)
 	{
-		Attempt		written;
-
-		batch->current = NULL;
-		if (batch->balanced)
-			check_units(work);
-		written = pointstore_write_batch(work);
-		if (written != ATTEMPT_DONE)
-			result = written;
+		pointstore_judge_conditions(work);
+		if (batch->refused != NULL)
+			result = lock ? ATTEMPT_DONE : ATTEMPT_AGAIN_LOCKED;
+		else
+			result = write_judged(work, result);
 	}
 	for (i = 0; i < work->naccounts; i++)
 		pointstore_release_account(&work->accounts[i]);
 	PopActiveSnapshot();
 	return result;
+}
+
+/* Writes what has passed. judged: what that has come to, which stays where it is written. */
+static Attempt
+write_judged(BatchWork *work, Attempt judged)
+{
+	Attempt		written;
+
+	work->batch->current = NULL;
+	if (work->batch->balanced)
+		check_units(work);
+	written = pointstore_write_batch(work);
+	return written != ATTEMPT_DONE ? written : judged;
 }
 
 /* Reads the accounts with all that the rules need of them, under their locks where they are taken; pushes a snapshot. */
@@ -666,7 +674,7 @@ judge_event(BatchWork *work, BatchEvent *event, Snapshot snapshot)
 	else if (event->decision->outcome > OUTCOME_REPLAYED)
 		pointstore_report_account(event->decision, event->account);
 	if (event->decision->outcome == OUTCOME_VERSION_CONFLICT && may_merge(work, event))
-		pointstore_merge(event, work->first[event->account - work->accounts], batch->independent);
+		pointstore_merge(event, batch->independent);
 	return ATTEMPT_DONE;
 }
 

@@ -41,6 +41,7 @@ typedef struct BatchEvent
 	Account    *account;
 	struct BatchEvent *same_as; /* earlier event of the batch with the same request_id, which it repeats */
 	struct BatchEvent *next;	/* of the batch on the same account */
+	struct BatchEvent *previous;	/* the same */
 } BatchEvent;
 
 #endif							/* POINTSTORE_BATCH_H */

@@ -27,6 +27,7 @@
 
 #include "access/detoast.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -37,6 +38,7 @@
 
 #include "account/account.h"
 #include "account/kind.h"
+#include "append/columns.h"
 #include "append/decide.h"
 #include "append/judge.h"
 #include "append/merge.h"
@@ -56,7 +58,6 @@
 typedef struct Merging
 {
 	BatchEvent *event;
-	BatchEvent *first;			/* of the batch on the account */
 	const char *function;
 	MemoryContext context;		/* of what outlasts the call */
 	ProposedEvent merged;		/* what is appended instead */
@@ -68,17 +69,16 @@ static int	calls = 0;			/* of merge functions, which have not returned */
 static void (*upcast_events) (EventColumns *events, int n) = NULL;
 
 static bool may_merge(const BatchEvent *event);
-static int64 stored_since(const BatchEvent *event, BatchEvent *first);
-static bool is_since(const BatchEvent *other, const BatchEvent *event);
-static bool commutes(const BatchEvent *event, BatchEvent *first);
+static int64 stored_since(const BatchEvent *event);
+static const BatchEvent *earlier_since(const BatchEvent *event, const BatchEvent *other);
+static bool commutes(const BatchEvent *event);
 static bool is_commuting(const Kind *kind, text *event_type);
-static bool merge_by_function(BatchEvent *event, BatchEvent *first);
+static bool merge_by_function(BatchEvent *event);
 static bool ask_function(void *arg);
 static bool events_since(Merging *merging, Datum *since);
 static int	read_stored(const BatchEvent *event, EventColumns *events, int64 n);
 static bool too_long(const EventColumns *events, int n);
 static void copy_columns(EventColumns *event, TupleTableSlot *row, TupleDesc desc);
-static void fill_columns(EventColumns *event, const BatchEvent *source);
 static void take_form(Merging *merging, const EventColumns *proposed);
 static void call(Merging *merging, UserFunction *function, Datum since);
 static void tell_function(void *arg);
@@ -118,15 +118,14 @@ pointstore_unmerge(ProposedEvent *event)
 
 /*
  * Merges an event that was refused for its version, where that is possible, and judges it again; else leaves it
- * refused. first: of the batch on the account. by_caller: no function is called here, but the request is left to its caller
- * (OUTCOME_LEFT).
+ * refused. by_caller: no function is called here, but the request is left to its caller (OUTCOME_LEFT).
  */
 void
-pointstore_merge(BatchEvent *event, BatchEvent *first, bool by_caller)
+pointstore_merge(BatchEvent *event, bool by_caller)
 {
 	if (!may_merge(event))
 		return;
-	if (!commutes(event, first))
+	if (!commutes(event))
 	{
 		if (event->account->kind->merge == NULL)
 			return;
@@ -135,7 +134,7 @@ pointstore_merge(BatchEvent *event, BatchEvent *first, bool by_caller)
 			event->decision->outcome = OUTCOME_LEFT;
 			return;
 		}
-		if (!merge_by_function(event, first))
+		if (!merge_by_function(event))
 			return;
 	}
 	event->proposal->is_merged = true;
@@ -158,38 +157,40 @@ may_merge(const BatchEvent *event)
 
 /* How many of the events since are stored; the others are of the batch. */
 static int64
-stored_since(const BatchEvent *event, BatchEvent *first)
+stored_since(const BatchEvent *event)
 {
 	int64		n = event->account->version - event->proposal->expected_version;
-	BatchEvent *other;
+	const BatchEvent *other;
 
-	for (other = first; other != event; other = other->next)
-		if (is_since(other, event))
-			n--;
+	for (other = earlier_since(event, event); other != NULL; other = earlier_since(event, other))
+		n--;
 	return n;
 }
 
-/* Whether an earlier event of the batch on the same account is one of the events since. */
-static bool
-is_since(const BatchEvent *other, const BatchEvent *event)
+/* Of the events since, the last that the batch has appended to the account before another one; NULL: the others are stored. */
+static const BatchEvent *
+earlier_since(const BatchEvent *event, const BatchEvent *other)
 {
-	return other->decision->outcome == OUTCOME_APPENDED && other->decision->version > event->proposal->expected_version;
+	do
+		other = other->previous;
+	while (other != NULL && other->decision->outcome != OUTCOME_APPENDED);
+	return other != NULL && other->decision->version > event->proposal->expected_version ? other : NULL;
 }
 
 /* Whether an event and all since are of types that commute, and none of those is missing. */
 static bool
-commutes(const BatchEvent *event, BatchEvent *first)
+commutes(const BatchEvent *event)
 {
 	AttrNumber	att = pointstore_store()->table[TABLE_EVENT_STORE].att[EV_EVENT_TYPE];
 	const Kind *kind = event->account->kind;
-	int64		left = stored_since(event, first);
+	int64		left = stored_since(event);
 	bool		commuting = is_commuting(kind, event->proposal->event_type);
-	BatchEvent *other;
+	const BatchEvent *other;
 	RowKey		key = {0};
 	RowScan		scan;
 
-	for (other = first; commuting && other != event; other = other->next)
-		commuting = !is_since(other, event) || is_commuting(kind, other->proposal->event_type);
+	for (other = earlier_since(event, event); commuting && other != NULL; other = earlier_since(event, other))
+		commuting = is_commuting(kind, other->proposal->event_type);
 	if (!commuting)
 		return false;
 	pointstore_key_text(&key, event->account->id);
@@ -197,6 +198,7 @@ commutes(const BatchEvent *event, BatchEvent *first)
 	pointstore_scan_begin_reading(&scan, INDEX_EVENT, GetActiveSnapshot(), &key);
 	while (commuting && left > 0 && pointstore_scan_next(&scan, ForwardScanDirection))
 	{
+		CHECK_FOR_INTERRUPTS();
 		commuting = is_commuting(kind, pointstore_slot_text(scan.slot, att));
 		left--;
 	}
@@ -217,9 +219,9 @@ is_commuting(const Kind *kind, text *event_type)
 
 /* Puts what the kind's function makes of a proposed event in its place. False: the function has none. */
 static bool
-merge_by_function(BatchEvent *event, BatchEvent *first)
+merge_by_function(BatchEvent *event)
 {
-	Merging		merging = {.event = event, .first = first, .merged = *event->proposal, .context = CurrentMemoryContext};
+	Merging		merging = {.event = event, .merged = *event->proposal, .context = CurrentMemoryContext};
 	ErrorContextCallback context = {.previous = error_context_stack, .callback = tell_function, .arg = &merging};
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pointstore merge", ALLOCSET_DEFAULT_SIZES);
 	ProposedEvent *proposed;
@@ -278,20 +280,19 @@ static bool
 events_since(Merging *merging, Datum *array)
 {
 	BatchEvent *event = merging->event;
-	int64		stored = stored_since(event, merging->first);
+	int64		stored = stored_since(event);
 	int			n = event->account->version - event->proposal->expected_version;
 	EventColumns *events = palloc0(sizeof(EventColumns) * (n + 1));
 	Datum	   *since = palloc(sizeof(Datum) * n);
-	BatchEvent *other;
+	const BatchEvent *other;
 	Size		bytes = 0;
-	int			i = read_stored(event, events, stored);
+	int			i = n;
 
-	if (i < stored || too_long(events, i))
+	if (read_stored(event, events, stored) < stored || too_long(events, stored))
 		return false;
-	for (other = merging->first; other != event; other = other->next)
-		if (is_since(other, event))
-			fill_columns(&events[i++], other);
-	fill_columns(&events[n], event);
+	for (other = earlier_since(event, event); other != NULL; other = earlier_since(event, other))
+		pointstore_event_columns(&events[--i], other->proposal, other->decision);
+	pointstore_event_columns(&events[n], event->proposal, event->decision);
 	if (upcast_events != NULL)
 		upcast_events(events, n + 1);
 	take_form(merging, &events[n]);
@@ -357,40 +358,6 @@ copy_columns(EventColumns *event, TupleTableSlot *row, TupleDesc desc)
 		if (!event->nulls[i])
 			event->values[i] = datumCopy(event->values[i], column->attbyval, column->attlen);
 	}
-}
-
-/* An event that is not stored: of the batch, and about to be, or proposed. */
-static void
-fill_columns(EventColumns *event, const BatchEvent *source)
-{
-	const ProposedEvent *proposal = source->proposal;
-	int			i;
-
-	for (i = 0; i < N_EVENT_COLUMNS; i++)
-		event->nulls[i] = true;
-#define SET(column, value) (event->values[column] = (value), event->nulls[column] = false)
-	SET(EV_AGGREGATE_ID, PointerGetDatum(proposal->aggregate_id));
-	SET(EV_VERSION, Int64GetDatum(source->decision->version));
-	SET(EV_EVENT_TYPE, PointerGetDatum(proposal->event_type));
-	SET(EV_AMOUNT, Int64GetDatum(proposal->amount));
-	SET(EV_HELD, Int64GetDatum(proposal->held));
-	SET(EV_BALANCE_AFTER, Int64GetDatum(source->decision->balance));
-	SET(EV_PAYLOAD, JsonbPGetDatum(proposal->payload));
-	if (proposal->metadata != NULL)
-		SET(EV_METADATA, JsonbPGetDatum(proposal->metadata));
-	if (proposal->request_id != NULL)
-		SET(EV_REQUEST_ID, PointerGetDatum(proposal->request_id));
-	if (proposal->request_id != NULL || proposal->is_linked)
-		SET(EV_LEG, Int16GetDatum(proposal->leg));
-	if (proposal->has_cause)
-		SET(EV_CAUSE_ID, Int64GetDatum(proposal->cause_id));
-	if (proposal->has_occurred)
-		SET(EV_OCCURRED_AT, TimestampTzGetDatum(proposal->occurred_at));
-	if (proposal->has_payload_version)
-		SET(EV_PAYLOAD_VERSION, Int16GetDatum(proposal->payload_version));
-	if (source->decision->state != NULL)
-		SET(EV_STATE_AFTER, PointerGetDatum(source->decision->state));
-#undef SET
 }
 
 /* The proposed payload in its newest form, which is the function's to change. */

@@ -9,19 +9,12 @@
 #define POINTSTORE_MERGE_H
 
 #include "append/batch.h"
-#include "ground/store.h"
-
-/* The columns of an event as pointstore.event has them. */
-typedef struct EventColumns
-{
-	Datum		values[N_EVENT_COLUMNS];
-	bool		nulls[N_EVENT_COLUMNS];
-} EventColumns;
+#include "append/columns.h"
 
 extern void pointstore_merge_init(void (*upcast) (EventColumns *events, int n));
 extern int	pointstore_merge_limit(void);
 extern void pointstore_unmerge(ProposedEvent *event);
-extern void pointstore_merge(BatchEvent *event, BatchEvent *first, bool by_caller);
+extern void pointstore_merge(BatchEvent *event, bool by_caller);
 extern void pointstore_refuse_in_merge(void);
 
 #endif							/* POINTSTORE_MERGE_H */

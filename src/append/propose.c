@@ -99,8 +99,7 @@ pointstore_check_metadata(Jsonb *metadata)
 {
 	JsonbValue	value;
 
-	if (metadata != NULL && JB_ROOT_IS_OBJECT(metadata) &&
-		getKeyJsonValueFromContainer(&metadata->root, PROPOSED_KEY, strlen(PROPOSED_KEY), &value) != NULL)
+	if (metadata != NULL && pointstore_member(metadata, PROPOSED_KEY, &value))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key \"%s\" of metadata is reserved", PROPOSED_KEY)));
@@ -146,8 +145,7 @@ says_as_reversal(const ProposedEvent *event)
 {
 	JsonbValue	value;
 
-	return JB_ROOT_IS_OBJECT(event->payload) && JB_ROOT_COUNT(event->payload) == 1 &&
-		getKeyJsonValueFromContainer(&event->payload->root, "version", 7, &value) != NULL;
+	return pointstore_member(event->payload, "version", &value) && JB_ROOT_COUNT(event->payload) == 1;
 }
 
 /* Makes one request of these events, of that id or without one: each has its place in it. */

@@ -31,7 +31,6 @@ static void push_text(JsonbParseState **state, const char *key, text *value);
 static void push_number(JsonbParseState **state, const char *key, int64 value);
 static void push_json(JsonbParseState **state, const char *key, Jsonb *value);
 static bool same_json(Jsonb *a, Jsonb *b);
-static bool find_member(Jsonb *object, const char *key, JsonbValue *value);
 static bool read_number(Jsonb *object, const char *key, int64 *number);
 
 /* A proposed event as the function that merges takes it. */
@@ -163,25 +162,18 @@ pointstore_recall_proposed(ProposedEvent *stored, Jsonb *metadata)
 	Jsonb	   *kept;
 	int64		number;
 
-	if (!find_member(metadata, PROPOSED_KEY, &value))
+	if (!pointstore_member(metadata, PROPOSED_KEY, &value))
 		return;
 	kept = JsonbValueToJsonb(&value);
-	if (!find_member(kept, "event_type", &value) || value.type != jbvString || !read_number(kept, "amount", &proposed.amount))
+	if (!pointstore_member(kept, "event_type", &value) || value.type != jbvString || !read_number(kept, "amount", &proposed.amount))
 		return;
 	proposed.event_type = cstring_to_text_with_len(value.val.string.val, value.val.string.len);
-	if (!find_member(kept, "payload", &value))
+	if (!pointstore_member(kept, "payload", &value))
 		return;
 	proposed.payload = JsonbValueToJsonb(&value);
 	proposed.has_payload_version = read_number(kept, "payload_version", &number) && number > 0 && number <= PG_INT16_MAX;
 	proposed.payload_version = proposed.has_payload_version ? number : 0;
 	*stored = proposed;
-}
-
-/* A member of what may be no object. */
-static bool
-find_member(Jsonb *object, const char *key, JsonbValue *value)
-{
-	return JB_ROOT_IS_OBJECT(object) && getKeyJsonValueFromContainer(&object->root, key, strlen(key), value) != NULL;
 }
 
 /* A member that is a whole number within bigint. */
@@ -192,7 +184,7 @@ read_number(Jsonb *object, const char *key, int64 *number)
 	char	   *digits;
 	char	   *end;
 
-	if (!find_member(object, key, &value) || value.type != jbvNumeric)
+	if (!pointstore_member(object, key, &value) || value.type != jbvNumeric)
 		return false;
 	digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
 	errno = 0;

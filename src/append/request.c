@@ -137,7 +137,7 @@ compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, Tup
 	if (!isnull)
 		pointstore_recall_proposed(&first, DatumGetJsonbP(metadata));
 	decision->applied_version = DatumGetInt64(slot_getattr(stored, att[EV_VERSION], &isnull));
-	compare(pointstore_as_proposed(event), decision, &first);
+	compare(event, decision, &first);
 	if (event->any_amount)
 		event->amount = first.amount;
 	decision->version = decision->applied_version;
@@ -147,10 +147,12 @@ compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, Tup
 	decision->created_at = DatumGetTimestampTz(slot_getattr(stored, att[EV_CREATED_AT], &isnull));
 }
 
-/* Whether an event is the one that its request has written. */
+/* Whether an event is the one that its request has written, as both were proposed. */
 static void
 compare(const ProposedEvent *event, Decision *decision, const ProposedEvent *stored)
 {
+	event = pointstore_as_proposed(event);
+	stored = pointstore_as_proposed(stored);
 	decision->mismatch = first_difference(event, stored);
 	decision->outcome = decision->mismatch ? OUTCOME_REQUEST_MISMATCH : OUTCOME_REPLAYED;
 	if (decision->mismatch != NULL)
@@ -240,7 +242,7 @@ pointstore_seen_in_batch(BatchEvent *events, HTAB *requests)
 	}
 	for (i = 0; i <= Min(followers, entry->events->proposal->followers); i++)
 	{
-		compare(pointstore_as_proposed(events[i].proposal), events[i].decision, pointstore_as_proposed(entry->events[i].proposal));
+		compare(events[i].proposal, events[i].decision, entry->events[i].proposal);
 		events[i].decision->applied_version = entry->events[i].decision->version;
 		events[i].same_as = events[i].decision->mismatch ? NULL : &entry->events[i];
 	}

@@ -29,6 +29,7 @@
 #include "account/held.h"
 #include "account/opening.h"
 #include "append/batch.h"
+#include "append/columns.h"
 #include "append/decide.h"
 #include "append/judge.h"
 #include "append/merge.h"
@@ -44,6 +45,8 @@
 #include "ground/step.h"
 #include "ground/store.h"
 
+static bool has_drawn = false;	/* ids, in this transaction */
+
 static Attempt write_or_take_back(BatchWork *work);
 static bool write_whole(void *arg);
 static bool may_be_taken_back(const BatchWork *work);
@@ -51,8 +54,6 @@ static Attempt write_rows(BatchWork *work);
 static bool open_pure_accounts(BatchWork *work, bool *hybrid, bool *speculative);
 static bool settle_holds(BatchWork *work);
 static void stamp_events(BatchWork *work);
-static bool has_drawn = false;	/* ids, in this transaction */
-
 static void draw_ids(BatchWork *work);
 static bool renew_cause(BatchEvent *first);
 static Attempt write_balances(BatchWork *work, RowWriter *writer);
@@ -62,7 +63,7 @@ static Attempt write_events(BatchWork *work, RowWriter *writer);
 static Attempt claim(BatchWork *work, RowWriter *writer, Account *account);
 static RowOutcome write_claim(RowWriter *writer, const BatchEvent *event, int keys);
 static bool judge_again(BatchWork *work, Account *account);
-static void judge_event_again(BatchEvent *event, BatchEvent *first, Snapshot snapshot);
+static void judge_event_again(BatchEvent *event, Snapshot snapshot);
 static void refuse_triggered_change(const Account *account);
 static void write_hold(RowWriter *writer, const BatchEvent *event);
 pg_noreturn static void refuse_overtaken(const ProposedEvent *event);
@@ -474,7 +475,7 @@ judge_again(BatchWork *work, Account *account)
 			continue;
 		batch->current = event->proposal;
 		amount = event->proposal->amount;
-		judge_event_again(event, work->first[account - work->accounts], snapshot);
+		judge_event_again(event, snapshot);
 		done = !batch->balanced || event->proposal->amount == amount;
 		if (event->decision->id <= account->last_id)
 		{
@@ -489,7 +490,7 @@ judge_again(BatchWork *work, Account *account)
 
 /* The event keeps its id and, unless the account has moved on since, its time. */
 static void
-judge_event_again(BatchEvent *event, BatchEvent *first, Snapshot snapshot)
+judge_event_again(BatchEvent *event, Snapshot snapshot)
 {
 	Account    *account = event->account;
 	ProposedEvent *proposal = event->proposal;
@@ -507,7 +508,7 @@ judge_event_again(BatchEvent *event, BatchEvent *first, Snapshot snapshot)
 	if (proposal->propose == NULL || proposal->propose(event, snapshot) == PROPOSING_DONE)
 		pointstore_decide(proposal, decision, account);
 	if (decision->outcome == OUTCOME_VERSION_CONFLICT)
-		pointstore_merge(event, first, false);
+		pointstore_merge(event, false);
 	if (decision->outcome != OUTCOME_APPENDED)
 	{
 		pointstore_count_decision(decision);
@@ -673,35 +674,23 @@ static RowOutcome
 write_event(RowWriter *writer, const ProposedEvent *event, const Decision *decision, int keys)
 {
 	RowTarget  *target = &writer->targets[0];
-	const AttrNumber *att = target->table->att;
 	TupleTableSlot *slot = target->slot;
+	EventColumns columns;
+	int			i;
 
+	pointstore_event_columns(&columns, event, decision);
+	pointstore_set_column(&columns, EV_ID, Int64GetDatum(decision->id));
+	pointstore_set_column(&columns, EV_CREATED_AT, TimestampTzGetDatum(decision->created_at));
+	if (!event->has_occurred)
+		pointstore_set_column(&columns, EV_OCCURRED_AT, TimestampTzGetDatum(decision->created_at));
 	pointstore_row_begin(target, NULL);
-#define SET(column, value) \
-	(slot->tts_values[att[column] - 1] = (value), slot->tts_isnull[att[column] - 1] = false)
-	SET(EV_ID, Int64GetDatum(decision->id));
-	SET(EV_AGGREGATE_ID, PointerGetDatum(event->aggregate_id));
-	SET(EV_VERSION, Int64GetDatum(decision->version));
-	SET(EV_EVENT_TYPE, PointerGetDatum(event->event_type));
-	SET(EV_AMOUNT, Int64GetDatum(event->amount));
-	SET(EV_HELD, Int64GetDatum(event->held));
-	SET(EV_BALANCE_AFTER, Int64GetDatum(decision->balance));
-	SET(EV_PAYLOAD, JsonbPGetDatum(event->payload));
-	if (event->metadata != NULL)
-		SET(EV_METADATA, JsonbPGetDatum(event->metadata));
-	if (event->request_id != NULL)
-		SET(EV_REQUEST_ID, PointerGetDatum(event->request_id));
-	if (event->request_id != NULL || event->is_linked)
-		SET(EV_LEG, Int16GetDatum(event->leg));
-	if (event->has_cause)
-		SET(EV_CAUSE_ID, Int64GetDatum(event->cause_id));
-	SET(EV_OCCURRED_AT, TimestampTzGetDatum(event->has_occurred ? event->occurred_at : decision->created_at));
-	SET(EV_CREATED_AT, TimestampTzGetDatum(decision->created_at));
-	if (decision->state != NULL)
-		SET(EV_STATE_AFTER, PointerGetDatum(decision->state));
-	if (event->has_payload_version)
-		SET(EV_PAYLOAD_VERSION, Int16GetDatum(event->payload_version));
-#undef SET
+	for (i = 0; i < N_EVENT_COLUMNS; i++)
+	{
+		int			place = target->table->att[i] - 1;
+
+		slot->tts_values[place] = columns.values[i];
+		slot->tts_isnull[place] = columns.nulls[i];
+	}
 	ExecStoreVirtualTuple(slot);
 	return pointstore_row_insert(writer, target, keys);
 }

@@ -97,6 +97,13 @@ pointstore_empty_payload(void)
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 }
 
+/* A member of what may be no object; false: there is none. */
+bool
+pointstore_member(Jsonb *object, const char *key, JsonbValue *value)
+{
+	return JB_ROOT_IS_OBJECT(object) && getKeyJsonValueFromContainer(&object->root, key, strlen(key), value) != NULL;
+}
+
 /* Whether two texts are the same bytes. */
 bool
 pointstore_same_text(text *a, text *b)

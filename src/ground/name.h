@@ -21,6 +21,7 @@ extern int	pointstore_place(text *name, const char *const *names, int n);
 extern char *pointstore_cstring(text *name);
 extern Jsonb *pointstore_payload(FunctionCallInfo fcinfo, int argno);
 extern Jsonb *pointstore_empty_payload(void);
+extern bool pointstore_member(Jsonb *object, const char *key, JsonbValue *value);
 extern bool pointstore_same_text(text *a, text *b);
 extern HTAB *pointstore_text_table(const char *what, Size entry, MemoryContext context);
 

@@ -103,6 +103,8 @@ expect_legs(ProposedEvent *events, Decision *decisions, int nevents, TupleTableS
 	first.leg = DatumGetInt16(slot_getattr(stored, att[EV_LEG], &isnull));
 	for (i = 0; i < nevents; i++)
 	{
+		/* an earlier attempt may have taken it for new */
+		memset(&decisions[i], 0, sizeof(Decision));
 		decisions[i].outcome = OUTCOME_REQUEST_MISMATCH;
 		decisions[i].mismatch = "leg";
 		decisions[i].applied_version = DatumGetInt64(slot_getattr(stored, att[EV_VERSION], &isnull));
@@ -240,6 +242,8 @@ pointstore_seen_in_batch(BatchEvent *events, HTAB *requests)
 		entry->events = events;
 		return false;
 	}
+	for (i = 0; i <= followers; i++)
+		memset(events[i].decision, 0, sizeof(Decision));
 	for (i = 0; i <= Min(followers, entry->events->proposal->followers); i++)
 	{
 		compare(events[i].proposal, events[i].decision, entry->events[i].proposal);

@@ -65,7 +65,10 @@ export function createShop (options = {}) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const shop = createShop({ user: process.env.PGUSER ?? 'shop' })
-  const port = await shop.listen(Number(process.env.PORT ?? 8080), process.env.HOST)
+  const port = await shop.listen(Number(process.env.PORT ?? 8080), process.env.HOST).catch(error => {
+    console.error(`${error.message} (PORT=… listens elsewhere)`)
+    process.exit(1)
+  })
   console.log(`http://localhost:${port}/`)
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, shop.close)
 }

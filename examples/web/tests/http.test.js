@@ -375,6 +375,15 @@ test('the feed’s connection is lost: the windows miss nothing', async () => {
   stream.stop()
 })
 
+test('a port that is taken: one line says so, and it ends', async () => {
+  const { port } = new URL(shop.url)
+  const child = spawn(process.execPath, ['server.js'], { env: { ...process.env, PGUSER: 'shop', PORT: port }, stdio: ['ignore', 'inherit', 'pipe'] })
+  let text = ''
+  child.stderr.setEncoding('utf8').on('data', part => { text += part })
+  assert.deepEqual(await once(child, 'close'), [1, null])
+  assert.match(text, /^listen EADDRINUSE.*\n$/)
+})
+
 test('it ends by itself, with windows open, though ^C is followed by another signal', async () => {
   const child = spawn(process.execPath, ['server.js'], { env: { ...process.env, PGUSER: 'shop', PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit'] })
   const [line] = await once(child.stdout.setEncoding('utf8'), 'data')

@@ -19,6 +19,7 @@ BEGIN
     PERFORM pointstore.create_feed_view();
     PERFORM pointstore.create_subscription_views();
     PERFORM pointstore.create_projection_view();
+    PERFORM pointstore.create_movement_views();
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_store_views() IS
@@ -41,6 +42,10 @@ BEGIN
     PERFORM pointstore.comment_on_snapshots();
     PERFORM pointstore.comment_on_projections();
     PERFORM pointstore.comment_on_replays();
+    PERFORM pointstore.comment_on_participations();
+    PERFORM pointstore.comment_on_movements();
+    PERFORM pointstore.comment_on_servers();
+    PERFORM pointstore.comment_on_origins();
 END
 $$;
 COMMENT ON FUNCTION pointstore.comment_on_store() IS
@@ -103,6 +108,10 @@ BEGIN
     PERFORM pointstore.create_snapshots();
     PERFORM pointstore.create_projections();
     PERFORM pointstore.create_replays();
+    PERFORM pointstore.create_participations();
+    PERFORM pointstore.create_movements();
+    PERFORM pointstore.create_servers();
+    PERFORM pointstore.create_origins();
     PERFORM pointstore.comment_on_store();
     PERFORM pointstore.create_store_views();
     PERFORM pointstore.create_store_triggers();
@@ -208,7 +217,8 @@ BEGIN
                    (ARRAY[1, 4], 'event_store', 'state_after'), (ARRAY[1, 4], 'balance', 'state'),
                    (ARRAY[1, 4], 'account_kind', 'initial_state'), (ARRAY[1, 4], 'account_kind', 'transitions'),
                    (ARRAY[1, 4], 'account_kind', 'commuting'), (ARRAY[1, 4], 'account_kind', 'merge'),
-                   (ARRAY[1, 4], 'account_kind', 'lease_required')) n (since, tab, name)
+                   (ARRAY[1, 4], 'account_kind', 'lease_required'),
+                   (ARRAY[1, 5], 'balance', 'incoming')) n (since, tab, name)
       JOIN pg_attribute a ON a.attrelid = to_regclass('pointstore.' || n.tab) AND a.attname = n.name AND NOT a.attisdropped
      WHERE string_to_array(from_version, '.')::integer[] < n.since;
     IF in_way IS NOT NULL THEN
@@ -293,6 +303,21 @@ BEGIN
     IF to_regclass('pointstore.replay_run') IS NULL THEN
         PERFORM pointstore.create_replays();
     END IF;
+    IF version < ARRAY[1, 5] THEN
+        ALTER TABLE pointstore.balance ADD COLUMN IF NOT EXISTS incoming bigint NOT NULL DEFAULT 0;
+    END IF;
+    IF to_regclass('pointstore.participant_step') IS NULL THEN
+        PERFORM pointstore.create_participations();
+    END IF;
+    IF to_regclass('pointstore.movement') IS NULL THEN
+        PERFORM pointstore.create_movements();
+    END IF;
+    IF to_regclass('pointstore.movement_server') IS NULL THEN
+        PERFORM pointstore.create_servers();
+    END IF;
+    IF to_regclass('pointstore.participant_origin') IS NULL THEN
+        PERFORM pointstore.create_origins();
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pointstore.upgrade_tables(text) IS
@@ -320,7 +345,7 @@ BEGIN
     END IF;
     owner := (SELECT c.relowner FROM pg_class c WHERE c.oid = 'pointstore.event_store'::regclass);
     found := coalesce(pointstore.found_version(), 'unknown');
-    IF found NOT IN ('0.9', '1.0', '1.1', '1.2', '1.3', installed, 'unknown') THEN
+    IF found NOT IN ('0.9', '1.0', '1.1', '1.2', '1.3', '1.4', installed, 'unknown') THEN
         RAISE object_not_in_prerequisite_state
             USING MESSAGE = format('store of version %s cannot be brought to version %s', found, installed);
     END IF;
@@ -369,9 +394,9 @@ BEGIN
     IF role IS NULL OR level IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'role and level must not be null';
     END IF;
-    IF level NOT IN ('reader', 'writer', 'operator') THEN
+    IF level NOT IN ('reader', 'writer', 'operator', 'participant') THEN
         RAISE invalid_parameter_value USING MESSAGE = format('unknown level "%s"', level),
-            HINT = 'The levels are reader, writer and operator.';
+            HINT = 'The levels are reader, writer, operator and participant.';
     END IF;
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
         RAISE insufficient_privilege USING MESSAGE = 'only superusers grant access to a store';
@@ -382,6 +407,10 @@ BEGIN
     END IF;
 
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', role);
+    IF level = 'participant' THEN
+        EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.participate(jsonb) TO %s', role);
+        RETURN;
+    END IF;
     EXECUTE (SELECT format('GRANT SELECT ON %s TO %s', string_agg(format('pointstore.%I', r.name), ', '), role)
                FROM pointstore.store_relations() r WHERE r.kind <> 'S');
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
@@ -396,6 +425,7 @@ BEGIN
         pointstore.ack(text, smallint, bigint, bigint), pointstore.nack(text, smallint, bigint, bigint, text, text, interval),
         pointstore.renew(text, smallint, bigint), pointstore.release(text, smallint, bigint, interval),
         pointstore.replay_parked(text, text), pointstore.skip_parked(text, text, bigint, text), pointstore.subscription_lag(text),
+        pointstore.trace(text), pointstore.coordinator_alive(),
         pointstore.stat(), pointstore.stat_rules() TO %s', role);
     EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint), pointstore.wait_for_work(text, interval, boolean) TO %s', role);
     IF level IN ('writer', 'operator') THEN
@@ -422,6 +452,8 @@ BEGIN
             pointstore.acquire_lease(text, text, interval), pointstore.renew_lease(text, bigint, interval),
             pointstore.release_lease(text, bigint), pointstore.check_lease(text, bigint),
             pointstore.take_snapshot(text),
+            pointstore.start_movement(text, jsonb, text, interval, jsonb), pointstore.move(text, text, bigint, text, text, text, jsonb, interval, jsonb),
+            pointstore.wait_for_movement(text, interval), pointstore.cancel_movement(text, text),
             pointstore.check_version() TO %s', role);
         EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_lease(text, text, interval, interval, bigint, timestamptz) TO %s', role);
     END IF;
@@ -439,13 +471,14 @@ BEGIN
             pointstore.reconcile_now(text),
             pointstore.create_projection(text, regprocedure, bigint, text[], text, smallint, integer, text),
             pointstore.drop_projection(text), pointstore.rebuild_projection(text, regprocedure),
+            pointstore.resolve_movement(text, text, text), pointstore.resolve_step(uuid, text, integer, text, text), pointstore.reconcile_movements(text),
             pointstore.pg_stat_pointstore_reset() TO %s', role);
-        EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.sweep_holds(), pointstore.verify_replay(text, regprocedure, double precision, bigint), pointstore.reconcile(text, bigint), pointstore.run_projection(text) TO %s', role);
+        EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.sweep_holds(), pointstore.verify_replay(text, regprocedure, double precision, bigint), pointstore.reconcile(text, bigint), pointstore.run_projection(text), pointstore.drive_movements() TO %s', role);
     END IF;
 END
 $$;
 COMMENT ON FUNCTION pointstore.grant_access(regrole, text) IS
-'Gives a role access: reader (sees tables and views, reads balances and statements, examines an account), writer (also appends, submits, holds, transfers, reverses, but not into debt, acquires leases, and opens accounts of kinds that an append would open, by functions alone, and may put check_version on its tables) or operator (also opens accounts of every kind, reverses into debt, steals leases, closes, freezes, unfreezes, sets kinds, rebuilds, sweeps, reconciles, repairs, acknowledges findings, creates, runs, rebuilds and drops projections, and resets the statistics). PUBLIC gets nothing by itself. To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
+'Gives a role access: reader (sees tables and views, reads balances and statements, examines an account), writer (also appends, submits, holds, transfers, reverses, but not into debt, acquires leases, starts and cancels movements, and opens accounts of kinds that an append would open, by functions alone, and may put check_version on its tables), operator (also opens accounts of every kind, reverses into debt, steals leases, closes, freezes, unfreezes, sets kinds, rebuilds, sweeps, reconciles, repairs, acknowledges findings, creates, runs, rebuilds and drops projections, starts sagas, drives, resolves and reconciles movements, and resets the statistics) or participant (for the coordinator of one other store: participate() and nothing else). PUBLIC gets nothing by itself. To be called again after an upgrade. Superusers only (42501); 22023 for an unknown level, 22004 for a null.';
 
 -- Of the extension's routines those that are new: on the others the script that brought them
 -- has done this, which PostgreSQL remembers. They keep their GRANTs, which a REVOKE in an

@@ -53,7 +53,8 @@ BEGIN
         next_expiry  timestamptz,
         status       text NOT NULL DEFAULT 'open',
         updated_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
-        state        text
+        state        text,
+        incoming     bigint NOT NULL DEFAULT 0
     ) WITH (fillfactor = 80);
 
     CREATE TABLE pointstore.pure_account (
@@ -108,10 +109,11 @@ BEGIN
     COMMENT ON COLUMN pointstore.balance.kind IS 'its rules, see pointstore.account_kind; changed by set_kind() alone';
     COMMENT ON COLUMN pointstore.balance.version IS 'version of its last event; 0 = no event';
     COMMENT ON COLUMN pointstore.balance.balance IS 'sum of its events'' amounts, minor units';
-    COMMENT ON COLUMN pointstore.balance.held IS 'what its open holds reserve, minor units';
+    COMMENT ON COLUMN pointstore.balance.held IS 'what its open holds and undecided movements reserve, minor units';
     COMMENT ON COLUMN pointstore.balance.next_expiry IS 'when the first of its open holds expires; null = none';
     COMMENT ON COLUMN pointstore.balance.status IS 'open, frozen (PS004) or closed (PS005); changed by functions alone';
     COMMENT ON COLUMN pointstore.balance.state IS 'state after its last event, or as set_kind() has set it since; null = none; kept by the store, 22023 from who writes the table';
+    COMMENT ON COLUMN pointstore.balance.incoming IS 'what undecided movements will credit, minor units; counts against the ceiling; kept by the store, 22023 from who writes the table';
     COMMENT ON COLUMN pointstore.balance.updated_at IS 'when the row last changed, never before its last event; kept by the store, a given value is replaced';
 
     COMMENT ON TABLE pointstore.pure_account IS 'The pure accounts: what they hold is what their last event says. Read by appends, written on a change of status';

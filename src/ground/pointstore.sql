@@ -38,6 +38,13 @@ AS $$
     ('replay_difference',         'r', '1.3'),
     ('transition',                'r', '1.4'),
     ('lease',                     'r', '1.4'),
+    ('participant_step',          'r', '1.5'),
+    ('movement',                  'r', '1.5'),
+    ('movement_step',             'r', '1.5'),
+    ('movement_log',              'r', '1.5'),
+    ('movement_store',            'r', '1.5'),
+    ('movement_server',           'r', '1.5'),
+    ('participant_origin',        'r', '1.5'),
     ('store_version',             'v', '0.9'),
     ('account',                   'v', '0.9'),
     ('reconciliation_run',        'v', '1.0'),
@@ -47,7 +54,8 @@ AS $$
     ('feed_status',               'v', '1.3'),
     ('subscription_retry',        'v', '1.3'),
     ('subscription_status',       'v', '1.3'),
-    ('projection_status',         'v', '1.3')
+    ('projection_status',         'v', '1.3'),
+    ('in_transit',                'v', '1.5')
 $$;
 COMMENT ON FUNCTION pointstore.store_relations() IS
 'The tables, the sequence and the views of a store, as the installed version wants them: name, kind (r, S or v as in pg_class) and the version that brought it.';

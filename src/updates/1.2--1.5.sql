@@ -1,4 +1,4 @@
--- What CREATE OR REPLACE cannot do on the way from 1.1 to 1.4; the rest is the install
+-- What CREATE OR REPLACE cannot do on the way from 1.2 to 1.5; the rest is the install
 -- script itself (src/updates/update.awk).
 -- types that stay: receipt account_state event_digest
 DROP FUNCTION pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb);

@@ -1,4 +1,4 @@
--- What CREATE OR REPLACE cannot do on the way from 1.3 to 1.4; the rest is the install
+-- What CREATE OR REPLACE cannot do on the way from 1.3 to 1.5; the rest is the install
 -- script itself (src/updates/update.awk).
 -- types that stay: receipt account_state event_digest event feed_event delivery
 DROP FUNCTION pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint);

@@ -1,6 +1,12 @@
--- What CREATE OR REPLACE cannot do on the way from 1.2 to 1.4; the rest is the install
+-- What CREATE OR REPLACE cannot do on the way from 1.0 to 1.5; the rest is the install
 -- script itself (src/updates/update.awk).
 -- types that stay: receipt account_state event_digest
+DROP FUNCTION pointstore.rebuild_balance(text);
+DROP FUNCTION pointstore.confirm_hold(text, bigint, text);
+DROP FUNCTION pointstore.transfer(text, text, bigint, text, text, jsonb, jsonb);
+DROP FUNCTION pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb);
+DROP FUNCTION pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb);
+DROP FUNCTION pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb);
 DROP FUNCTION pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb);
 DROP FUNCTION pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb);
 DROP FUNCTION pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb);
@@ -8,10 +14,6 @@ DROP FUNCTION pointstore.try_submit_event(text, text, bigint, jsonb, bigint, tex
 DROP FUNCTION pointstore.hold(text, bigint, text, interval, jsonb);
 DROP FUNCTION pointstore.try_hold(text, bigint, text, interval, jsonb);
 DROP FUNCTION pointstore.set_kind(text, text, text);
-DROP FUNCTION pointstore.transfer(text, text, bigint, text, text, jsonb, jsonb, text);
-DROP FUNCTION pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb, text);
-DROP FUNCTION pointstore.submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text);
-DROP FUNCTION pointstore.try_submit_transfer(text, text, bigint, text, text, jsonb, jsonb, text);
 -- updated_at stays the last one
 ALTER TYPE pointstore.account_state ALTER ATTRIBUTE updated_at TYPE text;
 ALTER TYPE pointstore.account_state RENAME ATTRIBUTE updated_at TO state;

@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/nodes/stubs.c
+ *		What is not there yet.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#define STUB(name) \
+PG_FUNCTION_INFO_V1(name); \
+Datum name(PG_FUNCTION_ARGS) { ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg(#name))); }
+
+STUB(pointstore_start_movement)
+STUB(pointstore_move)
+STUB(pointstore_wait_for_movement)
+STUB(pointstore_cancel_movement)
+STUB(pointstore_resolve_movement)
+STUB(pointstore_participate)
+STUB(pointstore_resolve_step)
+STUB(pointstore_drive_movements)
+STUB(pointstore_coordinator_alive)
+STUB(pointstore_trace)
+STUB(pointstore_reconcile_movements)
+
+PG_FUNCTION_INFO_V1(pointstore_fdw_validator);
+Datum
+pointstore_fdw_validator(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_VOID();
+}

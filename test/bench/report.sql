@@ -149,7 +149,13 @@ SELECT t.target || coalesce(substring(s.workload FROM ', [0-9]+ accounts$'), '')
         (59, '64 callers on one lease, turns, most - fewest', '64 callers, one lease', 'wait_for_lease', 'turns, most - fewest', null, false, 2),
         (60, 'append with ten transitions, instructions', 'instructions, callers', 'append_ten', 'instructions/call', 'append_plain', false, 1.05),
         (61, 'append that checks a lease, instructions', 'instructions, callers', 'append_leased', 'instructions/call', 'append_own', false, 1.2),
-        (62, 'acquire and release, instructions of two appends', 'instructions, callers', 'acquire_release', 'instructions/call', 'two_appends', false, 2)
+        (62, 'acquire and release, instructions of two appends', 'instructions, callers', 'acquire_release', 'instructions/call', 'two_appends', false, 2),
+        (63, 'movements a second, 16 callers', 'movements, 16 callers', 'tcc', 'tps', null, true, 500),
+        (64, 'movement, latency', 'movements, 16 callers', 'tcc', 'ms, median', 'transfer', false, 6),
+        (65, 'movements beside a server that answers after 1 s', 'movements to b, c answers after 1 s', 'disturbed', 'tps', 'undisturbed', true, 0.9),
+        (66, 'appends on accounts in movements, tcc', 'appends beside 200 movements/s, tcc', 'same accounts', 'tps', 'other accounts', true, 0.95),
+        (67, 'all settled after the return, s', 'recovery, 16 callers', 'move', 's', null, false, 2),
+        (68, 'movements at the end, row versions kept', 'movements, row versions kept % s', 'end', 'movements/s', 'beginning', true, 0.8)
        ) t(n, target, workload, contender, unit, against, at_least, bound)
   JOIN summary s ON s.workload LIKE t.workload AND (s.contender, s.unit) = (t.contender, t.unit)
   LEFT JOIN ratio r ON (r.workload, r.contender, r.unit, r.against) = (s.workload, s.contender, s.unit, t.against),

@@ -35,6 +35,7 @@
 #include "feed/upcast.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
+#include "ground/inject.h"
 #include "ground/owner.h"
 #include "ground/row.h"
 #include "ground/stat.h"
@@ -65,6 +66,7 @@ void
 _PG_init(void)
 {
 	pointstore_by_hand_init();
+	pointstore_inject_init();
 	pointstore_identity_init();
 	pointstore_merge_init(pointstore_upcast_columns_of);
 	pointstore_leased_init();
@@ -121,6 +123,10 @@ at_transaction(XactEvent event, void *arg)
 		pointstore_check_pairs();
 	if (event == XACT_EVENT_PRE_PREPARE)
 		pointstore_refuse_session_leases();
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+		POINTSTORE_INJECT("before-commit");
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
+		POINTSTORE_INJECT("committed");		/* for kills alone */
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 	{
 		pointstore_step_ended(event == XACT_EVENT_COMMIT);

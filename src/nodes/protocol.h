@@ -110,6 +110,21 @@ typedef struct ParticipantRule
 
 extern const ParticipantRule *pointstore_participant_rule(MovementProtocol protocol, PartStatus row, MovementVerb verb);
 
+/*
+ * How the coordinator drives a movement with these: at its start and after a restart every
+ * step is as pointstore_step_after_restart() says. It sends pointstore_next_message() of each
+ * step. An answer changes the step by pointstore_step_after() with the phase in which the row
+ * is found locked, then the phase becomes pointstore_next_phase(), again until it stays. What
+ * rests on a phase leaves after the commit of that phase. It is driven until
+ * pointstore_is_finished().
+ *
+ * An operator's word: pointstore_may_resolve(), then all steps by pointstore_step_resolved()
+ * and the phase by pointstore_resolved_phase(); after RESOLVE_CONFIRM the deadline is infinity
+ * and a cancel before it counts no longer (gives_up is false).
+ *
+ * The coordinator's own steps of 2pc are sent and applied as PROTOCOL_TCC's, at its participant.
+ */
+
 /* A movement as its coordinator knows it. Steps in their order; the coordinator's own are marked. */
 typedef struct MovementView
 {
@@ -119,6 +134,7 @@ typedef struct MovementView
 	int			nsteps;
 	const StepStatus *status;
 	const bool *local;			/* the step is the coordinator's own */
+	bool		asks_all;		/* it began in an earlier incarnation of this store: all steps are asked before anything is decided */
 } MovementView;
 
 typedef enum Resolution
@@ -129,6 +145,8 @@ typedef enum Resolution
 } Resolution;
 
 extern StepStatus pointstore_step_after(MovementProtocol protocol, MovementPhase phase, StepStatus status, MovementAnswer answer);
+extern StepStatus pointstore_step_after_restart(MovementPhase phase, StepStatus status, bool local);
+extern StepStatus pointstore_step_resolved(MovementProtocol protocol, Resolution decision, StepStatus status);
 extern MovementPhase pointstore_next_phase(const MovementView *movement);
 extern MovementVerb pointstore_next_message(const MovementView *movement, int step);
 extern bool pointstore_is_settled(MovementPhase phase);

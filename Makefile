@@ -21,7 +21,9 @@ DATA_built = $(install_script) $(update_scripts)
 DOCS = $(patsubst $(home)%,%,$(wildcard $(home)doc/*.md))
 override docmoduledir := pointstore
 PGFILEDESC = "pointstore - event store with balances"
-PG_CPPFLAGS = -I$(srcdir)/src -DPOINTSTORE_VERSION='"$(version)"'
+PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) -DPOINTSTORE_VERSION='"$(version)"'
+# the coordinator of movements is a client of other servers
+SHLIB_LINK = $(libpq)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Werror
 REGRESS = setup $(filter-out setup,$(foreach input,$(wildcard $(home)sql/*.sql),$(if $(findstring --,$(input)),,$(basename $(notdir $(input))))))
 ISOLATION = setup $(filter-out setup,$(basename $(notdir $(wildcard $(home)test/specs/*.spec))))

@@ -112,6 +112,18 @@ pointstore_may_execute(Oid function, Oid role)
 #endif
 }
 
+/* Whether a role has USAGE on a foreign server; the same */
+#include "catalog/pg_foreign_server.h"
+static inline bool
+pointstore_may_use_server(Oid server, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ForeignServerRelationId, server, role, ACL_USAGE) == ACLCHECK_OK;
+#else
+	return pg_foreign_server_aclcheck(server, role, ACL_USAGE) == ACLCHECK_OK;
+#endif
+}
+
 /* a macro since 17 */
 #if PG_VERSION_NUM < 170000
 #include "postmaster/bgworker.h"

@@ -24,10 +24,3 @@ STUB(pointstore_drive_movements)
 STUB(pointstore_coordinator_alive)
 STUB(pointstore_trace)
 STUB(pointstore_reconcile_movements)
-
-PG_FUNCTION_INFO_V1(pointstore_fdw_validator);
-Datum
-pointstore_fdw_validator(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_VOID();
-}

@@ -32,9 +32,6 @@ static void read_element(ProposedEvent *event, JsonbValue *element);
 static bool is_key_of_check(const char *key);
 static void check_condition(const ProposedEvent *check, const char *other);
 static void read_key(ProposedEvent *event, const char *key, JsonbValue *value);
-static bool json_boolean(const char *key, JsonbValue *value);
-static text *json_text(const char *key, JsonbValue *value);
-static int64 json_bigint(const char *key, JsonbValue *value);
 static int64 parse_bigint(const char *key, const char *digits);
 static void check_sum(const ProposedEvent *events, int n);
 
@@ -314,52 +311,52 @@ read_key(ProposedEvent *event, const char *key, JsonbValue *value)
 	bool		given = value->type != jbvNull;
 
 	if (strcmp(key, "aggregate_id") == 0)
-		event->aggregate_id = given ? json_text(key, value) : NULL;
+		event->aggregate_id = given ? pointstore_json_text(key, value) : NULL;
 	else if (strcmp(key, "check") == 0)
-		event->is_check = given && json_boolean(key, value);
+		event->is_check = given && pointstore_json_boolean(key, value);
 	else if (strcmp(key, "event_type") == 0)
-		event->event_type = given ? json_text(key, value) : NULL;
+		event->event_type = given ? pointstore_json_text(key, value) : NULL;
 	else if (strcmp(key, "amount") == 0)
-		event->amount = given ? json_bigint(key, value) : 0;
+		event->amount = given ? pointstore_json_bigint(key, value) : 0;
 	else if (strcmp(key, "payload") == 0)
 		event->payload = given ? JsonbValueToJsonb(value) : NULL;
 	else if (strcmp(key, "metadata") == 0)
 		event->metadata = given ? JsonbValueToJsonb(value) : NULL;
 	else if (strcmp(key, "request_id") == 0)
-		event->request_id = given ? json_text(key, value) : NULL;
+		event->request_id = given ? pointstore_json_text(key, value) : NULL;
 	else if (strcmp(key, "kind") == 0)
-		event->kind = given ? json_text(key, value) : NULL;
+		event->kind = given ? pointstore_json_text(key, value) : NULL;
 	else if (strcmp(key, "expected_version") == 0)
 	{
 		event->has_expected = given;
-		event->expected_version = given ? json_bigint(key, value) : 0;
+		event->expected_version = given ? pointstore_json_bigint(key, value) : 0;
 	}
 	else if (strcmp(key, "min_balance") == 0)
 	{
 		event->has_floor = given;
-		event->floor = given ? json_bigint(key, value) : 0;
+		event->floor = given ? pointstore_json_bigint(key, value) : 0;
 	}
 	else if (strcmp(key, "payload_version") == 0)
 	{
 		event->has_payload_version = given;
-		event->payload_version = given ? DatumGetInt16(DirectFunctionCall1(int82, Int64GetDatum(json_bigint(key, value)))) : 0;
+		event->payload_version = given ? DatumGetInt16(DirectFunctionCall1(int82, Int64GetDatum(pointstore_json_bigint(key, value)))) : 0;
 	}
 	else if (strcmp(key, "cause_id") == 0)
 	{
 		event->has_cause = given;
-		event->cause_id = given ? json_bigint(key, value) : 0;
+		event->cause_id = given ? pointstore_json_bigint(key, value) : 0;
 	}
 	else if (strcmp(key, "lease_token") == 0)
 	{
 		event->has_lease_token = given;
-		event->lease_token = given ? json_bigint(key, value) : 0;
+		event->lease_token = given ? pointstore_json_bigint(key, value) : 0;
 	}
 	else if (strcmp(key, "occurred_at") == 0)
 	{
 		event->has_occurred = given;
 		if (given)
 			event->occurred_at = DatumGetTimestampTz(
-				DirectFunctionCall3(timestamptz_in, CStringGetDatum(text_to_cstring(json_text(key, value))),
+				DirectFunctionCall3(timestamptz_in, CStringGetDatum(text_to_cstring(pointstore_json_text(key, value))),
 									ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	}
 	else
@@ -405,8 +402,9 @@ pointstore_read_changes(ProposedEvent *event, Jsonb *changes, const char *functi
 	check_cause(event);
 }
 
-static bool
-json_boolean(const char *key, JsonbValue *value)
+/* 22023 where it is no boolean. */
+bool
+pointstore_json_boolean(const char *key, JsonbValue *value)
 {
 	if (value->type != jbvBool)
 		ereport(ERROR,
@@ -415,8 +413,9 @@ json_boolean(const char *key, JsonbValue *value)
 	return value->val.boolean;
 }
 
-static text *
-json_text(const char *key, JsonbValue *value)
+/* 22023 where it is no string. */
+text *
+pointstore_json_text(const char *key, JsonbValue *value)
 {
 	if (value->type != jbvString)
 		ereport(ERROR,
@@ -426,8 +425,8 @@ json_text(const char *key, JsonbValue *value)
 }
 
 /* A whole number, or a string of its digits: 22023, out of range 22003. */
-static int64
-json_bigint(const char *key, JsonbValue *value)
+int64
+pointstore_json_bigint(const char *key, JsonbValue *value)
 {
 	if (value->type == jbvString)
 		return parse_bigint(key, pnstrdup(value->val.string.val, value->val.string.len));

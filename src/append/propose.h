@@ -85,6 +85,9 @@ extern void pointstore_make_request(ProposedEvent *events, int n, text *request_
 extern void pointstore_link_legs(ProposedEvent *events, int n);
 extern ProposedEvent *pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced, int *nchecks);
 extern void pointstore_read_changes(ProposedEvent *event, Jsonb *changes, const char *function);
+extern bool pointstore_json_boolean(const char *key, JsonbValue *value);
+extern text *pointstore_json_text(const char *key, JsonbValue *value);
+extern int64 pointstore_json_bigint(const char *key, JsonbValue *value);
 extern void pointstore_element_context(void *arg);
 extern int	pointstore_payload_version(const ProposedEvent *event);
 

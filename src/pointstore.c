@@ -41,6 +41,7 @@
 #include "ground/stat.h"
 #include "ground/step.h"
 #include "ground/wake.h"
+#include "nodes/notice.h"
 #include "submit/combiner.h"
 #include "submit/queue.h"
 #include "submit/submit.h"
@@ -98,7 +99,8 @@ request_memory(void)
 	if (earlier_request_hook != NULL)
 		earlier_request_hook();
 	RequestAddinShmemSpace(add_size(add_size(pointstore_stat_memory(), pointstore_queue_memory()),
-									add_size(add_size(pointstore_feed_memory(), pointstore_wake_memory()), pointstore_lease_memory())));
+									add_size(add_size(pointstore_feed_memory(), pointstore_wake_memory()),
+											 add_size(pointstore_lease_memory(), pointstore_notice_memory()))));
 }
 
 static void
@@ -112,6 +114,7 @@ set_up_memory(void)
 	pointstore_feed_set_up();
 	pointstore_wake_set_up();
 	pointstore_lease_set_up();
+	pointstore_notice_set_up();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -133,6 +136,7 @@ at_transaction(XactEvent event, void *arg)
 		pointstore_sequence_ended(event == XACT_EVENT_COMMIT);
 		tell_sequencer(event);
 		pointstore_wake_ended(event == XACT_EVENT_COMMIT);
+		pointstore_notices_ended(event == XACT_EVENT_COMMIT);
 		pointstore_session_leases_ended(event != XACT_EVENT_ABORT);
 		pointstore_wake_lease_waiters();
 		pointstore_forget_notes();

@@ -41,8 +41,6 @@ static void step_context(void *arg);
 void
 pointstore_ask_begin(AskedMovement *movement, int nsteps)
 {
-	int			i;
-
 	if (nsteps < 1 || nsteps > POINTSTORE_MAX_STEPS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -88,6 +88,7 @@ read_balance_row(Account *account, Snapshot snapshot, AccountLock lock)
 	account->version = DatumGetInt64(slot_getattr(row, att[BAL_VERSION], &isnull));
 	account->balance = DatumGetInt64(slot_getattr(row, att[BAL_BALANCE], &isnull));
 	account->held = DatumGetInt64(slot_getattr(row, att[BAL_HELD], &isnull));
+	account->incoming = DatumGetInt64(slot_getattr(row, att[BAL_INCOMING], &isnull));
 	account->next_expiry = DatumGetTimestampTz(slot_getattr(row, att[BAL_NEXT_EXPIRY], &isnull));
 	account->has_expiry = !isnull;
 	account->status = pointstore_status(pointstore_slot_text(row, att[BAL_STATUS]));
@@ -413,6 +414,7 @@ fill_row(RowTarget *target, const Account *account)
 		SET(BAL_NEXT_EXPIRY, TimestampTzGetDatum(account->next_expiry), !account->has_expiry);
 		SET(BAL_STATUS, CStringGetTextDatum(status_names[account->status]), false);
 		SET(BAL_UPDATED_AT, TimestampTzGetDatum(account->updated_at), false);
+		SET(BAL_INCOMING, Int64GetDatum(account->incoming), false);
 		SET(BAL_STATE, PointerGetDatum(account->state), account->state == NULL);
 	}
 #undef SET

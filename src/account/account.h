@@ -36,6 +36,7 @@ typedef struct Account
 	int64		version;
 	int64		balance;
 	int64		held;
+	int64		incoming;		/* what undecided movements are to credit */
 	TimestampTz updated_at;		/* of a pure one: of its last event */
 	TimestampTz next_expiry;
 	bool		has_expiry;

@@ -113,7 +113,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.balance.next_expiry IS 'when the first of its open holds expires; null = none';
     COMMENT ON COLUMN pointstore.balance.status IS 'open, frozen (PS004) or closed (PS005); changed by functions alone';
     COMMENT ON COLUMN pointstore.balance.state IS 'state after its last event, or as set_kind() has set it since; null = none; kept by the store, 22023 from who writes the table';
-    COMMENT ON COLUMN pointstore.balance.incoming IS 'what undecided movements will credit, minor units; counts against the ceiling; kept by the store, 22023 from who writes the table';
+    COMMENT ON COLUMN pointstore.balance.incoming IS 'what undecided movements will credit, minor units: counts against the ceiling and keeps the account from being closed; kept by the store, 22023 from who writes the table';
     COMMENT ON COLUMN pointstore.balance.updated_at IS 'when the row last changed, never before its last event; kept by the store, a given value is replaced';
 
     COMMENT ON TABLE pointstore.pure_account IS 'The pure accounts: what they hold is what their last event says. Read by appends, written on a change of status';

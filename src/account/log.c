@@ -20,6 +20,9 @@
 #include "ground/owner.h"
 #include "ground/plan.h"
 
+/* what is logged of an account */
+#define LOGGED_COLUMNS 8
+
 static void log_side(Datum *values, char *nulls, const Account *account);
 
 /* A row of account_log; before or after may be null, or an account that is not there. */
@@ -30,17 +33,17 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 		.sql = "INSERT INTO pointstore.account_log (aggregate_id, action, reason, by_role, before, after)"
 		" VALUES ($1, $2, $3, $4,"
 		" CASE WHEN $5 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $5, 'status', $6,"
-		" 'version', $7, 'balance', $8, 'held', $9, 'unit', $10, 'state', $11) END,"
-		" CASE WHEN $12 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $12, 'status', $13,"
-		" 'version', $14, 'balance', $15, 'held', $16, 'unit', $17, 'state', $18) END)",
-		.nargs = 18,
-		.argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID,
-		TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID}
+		" 'version', $7, 'balance', $8, 'held', $9, 'incoming', $10, 'unit', $11, 'state', $12) END,"
+		" CASE WHEN $13 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $13, 'status', $14,"
+		" 'version', $15, 'balance', $16, 'held', $17, 'incoming', $18, 'unit', $19, 'state', $20) END)",
+		.nargs = 20,
+		.argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID,
+		TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID}
 	};
 	PointstoreScope scope;
 	Oid			role = GetOuterUserId();
-	Datum		values[18];
-	char		nulls[19] = "                  ";
+	Datum		values[4 + 2 * LOGGED_COLUMNS];
+	char		nulls[21] = "                    ";
 
 	values[0] = PointerGetDatum(after != NULL ? after->id : before->id);
 	values[1] = CStringGetTextDatum(action);
@@ -50,7 +53,7 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 		role = after->opened_by;
 	values[3] = CStringGetTextDatum(pointstore_role_name(role));
 	log_side(&values[4], &nulls[4], before);
-	log_side(&values[11], &nulls[11], after);
+	log_side(&values[4 + LOGGED_COLUMNS], &nulls[4 + LOGGED_COLUMNS], after);
 	pointstore_act_as_owner(&scope);
 	SPI_connect();
 	pointstore_execute(&plan, values, nulls, false);
@@ -66,8 +69,8 @@ log_side(Datum *values, char *nulls, const Account *account)
 
 	if (account == NULL || account->kind_name == NULL)
 	{
-		memset(values, 0, 7 * sizeof(Datum));
-		memset(nulls, 'n', 7);
+		memset(values, 0, LOGGED_COLUMNS * sizeof(Datum));
+		memset(nulls, 'n', LOGGED_COLUMNS);
 		return;
 	}
 	kind = pointstore_read_kind(account->kind_name);
@@ -76,8 +79,9 @@ log_side(Datum *values, char *nulls, const Account *account)
 	values[2] = Int64GetDatum(account->version);
 	values[3] = Int64GetDatum(account->balance);
 	values[4] = Int64GetDatum(account->held);
-	values[5] = kind ? PointerGetDatum(kind->unit) : (Datum) 0;
-	nulls[5] = kind ? ' ' : 'n';
-	values[6] = PointerGetDatum(account->state);
-	nulls[6] = account->state ? ' ' : 'n';
+	values[5] = Int64GetDatum(account->incoming);
+	values[6] = kind ? PointerGetDatum(kind->unit) : (Datum) 0;
+	nulls[6] = kind ? ' ' : 'n';
+	values[7] = PointerGetDatum(account->state);
+	nulls[7] = account->state ? ' ' : 'n';
 }

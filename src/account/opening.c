@@ -135,7 +135,7 @@ log_opening(const Account *account)
 {
 	Account		opened = *account;
 
-	opened.version = opened.balance = opened.held = 0;
+	opened.version = opened.balance = opened.held = opened.incoming = 0;
 	opened.state = account->kind->initial_state;
 	pointstore_log("open", NULL, NULL, &opened);
 }

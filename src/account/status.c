@@ -165,6 +165,12 @@ refuse_status_change(const Account *account, AccountStatus status)
 				 errmsg("account \"%s\" is frozen", id),
 				 pointstore_detail_account(account->id),
 				 errhint("unfreeze_account() comes first.")));
+	if (account->incoming != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+				 errmsg("account \"%s\" cannot be closed: a movement is to credit %lld", id, (long long) account->incoming),
+				 pointstore_detail_figures(account->id, "incoming", account->incoming, NULL, 0),
+				 errhint("An account is not closed while movements that are not decided take part of it.")));
 	if (account->balance != 0 || account->held != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),

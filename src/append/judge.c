@@ -32,6 +32,8 @@ static Outcome check_version(const ProposedEvent *event, const Account *account)
 static Outcome check_overflow(const ProposedEvent *event, Account *after);
 static Outcome check_floor(const ProposedEvent *event, const Account *after);
 static Outcome check_ceiling(const ProposedEvent *event, const Account *after);
+static bool is_debit(const ProposedEvent *event);
+static bool is_credit(const ProposedEvent *event);
 static void open_unless_open(const ProposedEvent *event, Account *account, const Kind *named);
 static bool is_missing(const Account *account);
 static int64 floor_of(const ProposedEvent *event, const Kind *kind);
@@ -70,7 +72,10 @@ pointstore_judge(const ProposedEvent *event, const Account *account, const Kind 
 	if (outcome == OUTCOME_INSUFFICIENT_BALANCE)
 		decision.limit = floor_of(event, after->kind);
 	if (outcome == OUTCOME_BALANCE_LIMIT)
+	{
 		decision.limit = after->kind->ceiling;
+		decision.reserved = after->incoming - event->incoming;
+	}
 	if (outcome == OUTCOME_LEASE_LOST)
 	{
 		decision.limit = account->lease_token;
@@ -92,13 +97,13 @@ check_pairing(const Account *account)
 static Outcome
 check_account(const ProposedEvent *event, const Account *account, const Kind *named)
 {
-	if (account->pure && event->hold != NULL)
+	if (account->pure && (event->hold != NULL || event->hybrid_only))
 		return OUTCOME_PURE;
 	if (is_missing(account))
 	{
 		if (named == NULL)
 			return OUTCOME_NO_KIND;
-		if (named->pure && event->hold != NULL)
+		if (named->pure && (event->hold != NULL || event->hybrid_only))
 			return OUTCOME_PURE;
 		if (account->has_stray_events)
 			return OUTCOME_STRAY_EVENTS;
@@ -159,6 +164,8 @@ pointstore_check_transition(const ProposedEvent *event, Account *after)
 		answer = pointstore_follow(kind->transitions, event->event_type, after->state, &state);
 	if ((answer == TRANSITION_UNNAMED && !kind->strict) || pointstore_asks_no_transition(event->event_type))
 		return OUTCOME_APPENDED;
+	if (answer != TRANSITION_ALLOWED && event->any_transition)
+		return OUTCOME_APPENDED;
 	after->state = state;
 	return answer == TRANSITION_ALLOWED ? OUTCOME_APPENDED : OUTCOME_TRANSITION_NOT_ALLOWED;
 }
@@ -172,13 +179,21 @@ pointstore_tell_state(Decision *decision, const Account *account)
 		pointstore_allowed_types(account->kind->transitions, account->state);
 }
 
-/* Moves the account on by the event, where bigint has room for it. */
+/*
+ * Moves the account on by the event, where bigint has room for it and, of a credit and of a movement's step, for what is
+ * reserved: what a movement has reserved is not refused when it is applied.
+ */
 static Outcome
 check_overflow(const ProposedEvent *event, Account *after)
 {
+	int64		sum;
+
 	if (pg_add_s64_overflow(after->version, 1, &after->version) ||
 		pg_add_s64_overflow(after->balance, event->amount, &after->balance) ||
-		pg_add_s64_overflow(after->held, event->held, &after->held))
+		pg_add_s64_overflow(after->held, event->held, &after->held) ||
+		pg_add_s64_overflow(after->incoming, event->incoming, &after->incoming) ||
+		(is_credit(event) && pg_add_s64_overflow(after->balance, after->incoming, &sum)) ||
+		(event->hybrid_only && pg_sub_s64_overflow(after->balance, after->held, &sum)))
 		return OUTCOME_OVERFLOW;
 	if (event->hold != NULL && event->hold->has_expired)
 		after->expired += event->held;
@@ -190,19 +205,31 @@ check_overflow(const ProposedEvent *event, Account *after)
 static Outcome
 check_floor(const ProposedEvent *event, const Account *after)
 {
-	bool		takes = event->amount < 0 || event->held > 0;
-
-	return takes && !event->any_floor && (after->kind->has_floor || event->has_floor) &&
+	return is_debit(event) && !event->any_floor && (after->kind->has_floor || event->has_floor) &&
 		pointstore_available(after) < floor_of(event, after->kind) ?
 		OUTCOME_INSUFFICIENT_BALANCE : OUTCOME_APPENDED;
 }
 
-/* A credit keeps to the ceiling. */
+/* A credit, be it one that is only reserved, keeps to the ceiling, below which there is room for what is reserved. */
 static Outcome
 check_ceiling(const ProposedEvent *event, const Account *after)
 {
-	return event->amount > 0 && after->kind->has_ceiling && after->balance > after->kind->ceiling ?
+	return is_credit(event) && !event->any_ceiling && after->kind->has_ceiling && after->balance + after->incoming > after->kind->ceiling ?
 		OUTCOME_BALANCE_LIMIT : OUTCOME_APPENDED;
+}
+
+/* Whether an event takes from what is available. */
+static bool
+is_debit(const ProposedEvent *event)
+{
+	return event->amount < 0 || event->held > 0;
+}
+
+/* Whether an event gives, or reserves that something will be given. */
+static bool
+is_credit(const ProposedEvent *event)
+{
+	return event->amount > 0 || event->incoming > 0;
 }
 
 /* The first event opens a missing account. */

@@ -79,6 +79,7 @@ typedef struct Decision
 	bool		account_unknown;	/* a refusal that knows nothing of its account */
 	int64		limit;			/* floor or ceiling that it would have crossed; the token of the account's lease; what is there to be confirmed or reversed */
 	int64		requested;		/* of that; the token that was shown */
+	int64		reserved;		/* below the ceiling, by movements */
 	int64		applied_version;	/* what the request has written; what is to be reversed; of stray events the last */
 	const char *mismatch;		/* first differing field of a request used otherwise: a literal */
 	const char *asked;			/* its value here; of units: the other account's; of transitions: the types that are allowed */

@@ -44,6 +44,7 @@ typedef struct ProposedEvent
 	text	   *lease_tokens;	/* pointstore.lease_token of who has submitted it; null: this session's counts */
 	int64		amount;
 	int64		held;			/* change of held */
+	int64		incoming;		/* change of incoming */
 	int64		expected_version;
 	int64		floor;
 	int64		cause_id;
@@ -59,6 +60,9 @@ typedef struct ProposedEvent
 	bool		has_payload_version;
 	bool		any_amount;		/* left out in an INSERT: a repeat is not compared by it */
 	bool		any_floor;		/* passes below the floor */
+	bool		any_ceiling;	/* passes above the ceiling */
+	bool		any_transition; /* passes in every state, and leads on where that state allows it */
+	bool		hybrid_only;	/* its account has a row of balance */
 	bool		any_status;		/* passes on a frozen account */
 	bool		kind_opens;		/* the kind is that of an account which it opens, no other's */
 	bool		may_merge;		/* where its expected_version is stale */

@@ -212,14 +212,21 @@ raise_insufficient(const ProposedEvent *event, const Decision *decision, StringI
 static void
 raise_limit(const ProposedEvent *event, const Decision *decision, StringInfo detail)
 {
+	const char *id = pointstore_cstring(event->aggregate_id);
+	int64		requested = event->amount + event->incoming;
+
 	pointstore_detail_number(detail, "balance", decision->balance);
 	pointstore_detail_number(detail, "ceiling", decision->limit);
-	pointstore_detail_number(detail, "requested", event->amount);
+	pointstore_detail_number(detail, "requested", requested);
+	if (decision->reserved != 0)
+		pointstore_detail_number(detail, "incoming", decision->reserved);
 	ereport(ERROR,
 			(errcode(ERRCODE_POINTSTORE_BALANCE_LIMIT),
-			 errmsg("balance limit of account \"%s\": balance %lld, requested %lld, at most %lld",
-					pointstore_cstring(event->aggregate_id), (long long) decision->balance,
-					(long long) event->amount, (long long) decision->limit),
+			 decision->reserved == 0 ?
+			 errmsg("balance limit of account \"%s\": balance %lld, requested %lld, at most %lld", id,
+					(long long) decision->balance, (long long) requested, (long long) decision->limit) :
+			 errmsg("balance limit of account \"%s\": balance %lld, incoming %lld, requested %lld, at most %lld", id,
+					(long long) decision->balance, (long long) decision->reserved, (long long) requested, (long long) decision->limit),
 			 errdetail_internal("%s", detail->data)));
 }
 
@@ -376,6 +383,7 @@ raise_in_every_form(const ProposedEvent *event, const Decision *decision)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 event->is_check ? errmsg("account \"%s\" is pure and cannot be checked", id) :
+				 event->hybrid_only ? errmsg("account \"%s\" is pure and takes part in no movement", id) :
 				 errmsg("account \"%s\" is pure and has no holds", id),
 				 event->is_check ? errdetail("It has no row that could be locked until the transaction ends.") : 0));
 	if (decision->outcome == OUTCOME_MISSING_CHECKED)

@@ -114,7 +114,7 @@ static const StoreColumn event_columns[N_EVENT_COLUMNS] = {
 static const StoreColumn balance_columns[N_BALANCE_COLUMNS] = {
 	{"aggregate_id", TEXTOID, COLUMN_KEYED}, {"kind", TEXTOID}, {"version", INT8OID}, {"balance", INT8OID},
 	{"held", INT8OID}, {"next_expiry", TIMESTAMPTZOID, COLUMN_OURS, true}, {"status", TEXTOID},
-	{"updated_at", TIMESTAMPTZOID}, {"state", TEXTOID, COLUMN_OURS, true}
+	{"updated_at", TIMESTAMPTZOID}, {"state", TEXTOID, COLUMN_OURS, true}, {"incoming", INT8OID}
 };
 static const StoreColumn pure_columns[N_PURE_COLUMNS] = {
 	{"aggregate_id", TEXTOID, COLUMN_KEYED}, {"kind", TEXTOID}, {"status", TEXTOID}

@@ -113,7 +113,7 @@ check_changed_balance(const TriggerData *trigger)
 		balance_columns_differ(trigger, BAL_AGGREGATE_ID, BAL_VERSION))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("account \"%s\": aggregate_id, kind, held, next_expiry, status and state are not changed by hand",
+				 errmsg("account \"%s\": aggregate_id, kind, held, incoming, next_expiry, status and state are not changed by hand",
 						pointstore_cstring(id))));
 	if (old_version == PG_INT64_MAX || new_version != old_version + 1)
 		ereport(ERROR,
@@ -207,6 +207,7 @@ read_old_row(Account *account, const TriggerData *trigger, text *id)
 	account->version = pointstore_bigint_column(row, trigger, att[BAL_VERSION], NULL);
 	account->balance = pointstore_bigint_column(row, trigger, att[BAL_BALANCE], NULL);
 	account->held = pointstore_bigint_column(row, trigger, att[BAL_HELD], NULL);
+	account->incoming = pointstore_bigint_column(row, trigger, att[BAL_INCOMING], NULL);
 	account->updated_at = pointstore_bigint_column(row, trigger, att[BAL_UPDATED_AT], NULL);
 	account->next_expiry = pointstore_bigint_column(row, trigger, att[BAL_NEXT_EXPIRY], &has_expiry);
 	account->has_expiry = has_expiry;
@@ -225,10 +226,11 @@ check_new_balance(const TriggerData *trigger)
 	bool		has_expiry;
 
 	(void) pointstore_bigint_column(row, trigger, att[BAL_NEXT_EXPIRY], &has_expiry);
-	if (pointstore_bigint_column(row, trigger, att[BAL_HELD], NULL) != 0 || has_expiry)
+	if (pointstore_bigint_column(row, trigger, att[BAL_HELD], NULL) != 0 ||
+		pointstore_bigint_column(row, trigger, att[BAL_INCOMING], NULL) != 0 || has_expiry)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("account \"%s\" is not opened with held or next_expiry", pointstore_cstring(id))));
+				 errmsg("account \"%s\" is not opened with held, incoming or next_expiry", pointstore_cstring(id))));
 	if (version < 0 || version > 1 || (version == 0 && balance != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_VERSION_CONFLICT),

@@ -336,7 +336,7 @@ BEGIN
                     WHEN 'pointstore.pure_account' THEN $i$INSERT INTO pointstore.pure_account VALUES ('guard-w', 'guard-pure', 'open')$i$
                     WHEN 'pointstore.account_kind' THEN $i$INSERT INTO pointstore.account_kind (kind) VALUES ('guard-w')$i$
                     WHEN 'pointstore.hold' THEN $i$INSERT INTO pointstore.hold (hold_id, aggregate_id, amount, captured, status, created_at) VALUES ('guard-w', 'guard-b', 1, 0, 'open', now())$i$
-                    ELSE format($i$INSERT INTO %s (aggregate_id, kind, version, balance, held, status, updated_at) VALUES ('guard-w', 'default', 0, 0, 0, 'open', now())$i$, tab) END
+                    ELSE format($i$INSERT INTO %s (aggregate_id, kind, version, balance, held, incoming, status, updated_at) VALUES ('guard-w', 'default', 0, 0, 0, 0, 'open', now())$i$, tab) END
                 WHEN 'UPDATE' THEN format('UPDATE %s SET %I = %2$I', tab, (SELECT attname FROM pg_attribute WHERE attrelid = tab::regclass AND attnum = 1))
                 ELSE format('DELETE FROM %s', tab) END;
             RAISE 'passed';

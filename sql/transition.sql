@@ -194,6 +194,21 @@ INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('tn-21', '
 INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('tn-22', 'Read');
 SELECT outcome FROM pointstore.append_events('[{"aggregate_id": "tn-22", "event_type": "Sent"}, {"aggregate_id": "tn-21", "event_type": "Noted"}, {"aggregate_id": "tn-22", "event_type": "Read"}]');
 SELECT a, (tr_now(a)).*, tr_events(a) FROM unnest('{tn-20,tn-21,tn-22}'::text[]) a;
+-- a state that was set stands though the log has said other things since, and though it has no index
+SELECT outcome FROM pointstore.append_event('tn-23', 'Sent', kind => 'tn-pure');
+SELECT FROM pointstore.set_kind('tn-23', 'tn-pure', new_state => 'draft');
+SELECT FROM pointstore.freeze_account('tn-23', 'test');
+SELECT FROM pointstore.unfreeze_account('tn-23', 'test');
+SELECT outcome FROM pointstore.append_event('tn-23', 'Noted');
+SELECT outcome FROM pointstore.append_event('tn-23', 'Sent');
+BEGIN;
+DROP INDEX pointstore.account_log_aggregate_id_id_idx;
+SELECT outcome FROM pointstore.append_event('tn-23', 'Read');
+SELECT FROM pointstore.set_kind('tn-23', 'tn-pure', new_state => 'draft');
+SELECT outcome FROM pointstore.append_event('tn-23', 'Sent');
+COMMIT;
+CREATE INDEX ON pointstore.account_log (aggregate_id, id);
+SELECT (tr_now('tn-23')).*, tr_events('tn-23');
 
 -- holds, reversals, transfers
 SELECT outcome FROM pointstore.append_event('tn-30', 'Opened', 100, kind => 'tn-case');

@@ -36,6 +36,7 @@ static const char *const status_names[] = {"open", "frozen", "closed"};
 static bool read_balance_row(Account *account, Snapshot snapshot, AccountLock lock);
 static bool read_pure_row(Account *account, Snapshot snapshot, AccountLock lock);
 static void read_pure_state(Account *account, Snapshot snapshot, bool locked);
+static bool log_is_past(const Account *account, Snapshot snapshot);
 static bool find_row(Account *account, PointstoreIndexId index, RowScan *scan, Snapshot snapshot, AccountLock lock);
 static bool is_being_changed(Account *account, TupleTableSlot *row);
 static bool is_contended(const Account *account);
@@ -120,10 +121,33 @@ read_pure_state(Account *account, Snapshot snapshot, bool locked)
 	if (locked)
 		snapshot = pointstore_push_snapshot();
 	(void) pointstore_last_event(account, snapshot);
-	if (account->state != NULL || (account->kind != NULL && pointstore_has_states(account->kind)))
+	if ((account->state != NULL || (account->kind != NULL && pointstore_has_states(account->kind))) && !log_is_past(account, snapshot))
 		pointstore_read_set_state(account, snapshot);
 	if (locked)
 		PopActiveSnapshot();
+}
+
+/*
+ * Whether the log says nothing of an account with events but that it was opened, before them: then its state is its last
+ * event's. One probe, so that an append of such an account needs no SQL; false where the log has no index for it.
+ */
+static bool
+log_is_past(const Account *account, Snapshot snapshot)
+{
+	static const char *const opening[] = {"open"};
+	AttrNumber	att = pointstore_store()->table[TABLE_ACCOUNT_LOG].att[LOG_ACTION];
+	RowKey		key = {0};
+	RowScan		scan;
+	bool		past;
+
+	if (account->version == 0 || !OidIsValid(pointstore_store()->index[INDEX_ACCOUNT_LOG]))
+		return false;
+	pointstore_key_text(&key, account->id);
+	pointstore_scan_begin_reading(&scan, INDEX_ACCOUNT_LOG, snapshot, &key);
+	past = !pointstore_scan_next(&scan, BackwardScanDirection) ||
+		pointstore_place(pointstore_slot_text(scan.slot, att), opening, lengthof(opening)) == 0;
+	pointstore_scan_end(&scan);
+	return past;
 }
 
 /*

@@ -66,7 +66,7 @@ typedef struct StoreIndex
 } StoreIndex;
 
 /* Relations whose change may make another store of it, beside the tables. */
-static const char *const watched_names[] = {"account_log", "account", "store_version", "event_store_id_seq"};
+static const char *const watched_names[] = {"account", "store_version", "event_store_id_seq"};
 
 PG_FUNCTION_INFO_V1(pointstore_found_version);
 PG_FUNCTION_INFO_V1(pointstore_check_store);
@@ -90,8 +90,9 @@ static bool is_guard(Oid function);
 static bool index_runs_code(Oid index);
 static bool runs_code(Node *node, void *context);
 static bool is_users_function(Oid function, void *context);
+static void load_log(PointstoreTable *log);
 static void load_index(PointstoreIndexId id);
-static bool is_key(Relation index, const StoreIndex *key);
+static bool is_key(Relation index, const StoreIndex *key, bool unique);
 static bool is_expiry_index(Relation index, const StoreIndex *key);
 static void check_sequence_settings(void);
 static Oid	owner_of_store(void);
@@ -140,13 +141,15 @@ static const StoreColumn transition_columns[N_TRANSITION_COLUMNS] = {
 	{"kind", TEXTOID}, {"from_state", TEXTOID}, {"event_type", TEXTOID}, {"to_state", TEXTOID}
 };
 
+static const StoreColumn log_columns[N_LOG_COLUMNS] = {{"aggregate_id", TEXTOID}, {"id", INT8OID}, {"action", TEXTOID}};
+
 static const StoreIndex store_indexes[N_STORE_INDEXES] = {
 	{TABLE_EVENT_STORE, 2, {EV_AGGREGATE_ID, EV_VERSION}}, {TABLE_EVENT_STORE, 2, {EV_REQUEST_ID, EV_LEG}},
 	{TABLE_EVENT_STORE, 1, {EV_ID}}, {TABLE_BALANCE, 1, {BAL_AGGREGATE_ID}}, {TABLE_PURE_ACCOUNT, 1, {PURE_AGGREGATE_ID}},
 	{TABLE_ACCOUNT_KIND, 1, {KIND_KIND}},
 	{TABLE_TRANSITION, 3, {TRANSITION_KIND, TRANSITION_FROM_STATE, TRANSITION_EVENT_TYPE}}, {TABLE_HOLD, 1, {HOLD_HOLD_ID}},
 	{TABLE_HOLD, 2, {HOLD_HOLD_ID, HOLD_AGGREGATE_ID}}, {TABLE_HOLD, 2, {HOLD_AGGREGATE_ID, HOLD_EXPIRES_AT}},
-	{TABLE_LEASE, 1, {LEASE_NAME}}
+	{TABLE_LEASE, 1, {LEASE_NAME}}, {TABLE_ACCOUNT_LOG, 2, {LOG_AGGREGATE_ID, LOG_ID}}
 };
 
 /*
@@ -299,8 +302,9 @@ load_store(void)
 	store->plain = events->plain && store->table[TABLE_BALANCE].plain && store->table[TABLE_PURE_ACCOUNT].plain;
 	for (i = 0; i < lengthof(watched); i++)
 		watched[i] = store_relation(schema, watched_names[i]);
-	for (i = 0; i < N_STORE_INDEXES; i++)
+	for (i = 0; i < INDEX_ACCOUNT_LOG; i++)
 		load_index(i);
+	load_log(&store->table[TABLE_ACCOUNT_LOG]);
 	store->id_sequence = store_relation(schema, "event_store_id_seq");
 	check_sequence_settings();
 	store->receipt_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
@@ -457,6 +461,27 @@ is_users_function(Oid function, void *context)
 	return function >= FirstNormalObjectId;
 }
 
+/* The log of accounts is looked into by its index where both are as they were made; where not, nothing is refused for it. */
+static void
+load_log(PointstoreTable *log)
+{
+	Relation	rel;
+	bool		fits;
+	int			i;
+
+	log->relid = store_relation(get_namespace_oid("pointstore", false), "account_log");
+	rel = table_open(log->relid, AccessShareLock);
+	fits = rel->rd_rel->relkind == RELKIND_RELATION;
+	for (i = 0; i < N_LOG_COLUMNS; i++)
+	{
+		log->att[i] = get_attnum(log->relid, log_columns[i].name);
+		fits &= log->att[i] > 0 && TupleDescAttr(RelationGetDescr(rel), log->att[i] - 1)->atttypid == log_columns[i].type;
+	}
+	table_close(rel, AccessShareLock);
+	if (fits)
+		load_index(INDEX_ACCOUNT_LOG);
+}
+
 /* Looks for an index; where there is none that is noted. Of several the first is taken. */
 static void
 load_index(PointstoreIndexId id)
@@ -472,26 +497,28 @@ load_index(PointstoreIndexId id)
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
 		if (!OidIsValid(store->index[id]) &&
-			(id == INDEX_HOLD_EXPIRY ? is_expiry_index(index, key) : is_key(index, key)))
+			(id == INDEX_HOLD_EXPIRY ? is_expiry_index(index, key) : is_key(index, key, id != INDEX_ACCOUNT_LOG)))
 			store->index[id] = lfirst_oid(cell);
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
-	if (!OidIsValid(store->index[id]) && id == INDEX_HOLD_EXPIRY)
+	if (OidIsValid(store->index[id]) || id == INDEX_ACCOUNT_LOG)
+		 /* nothing is lacking */ ;
+	else if (id == INDEX_HOLD_EXPIRY)
 		note_lack("index", "hold_open_idx on hold (aggregate_id, expires_at) WHERE status = 'open'");
-	else if (!OidIsValid(store->index[id]))
+	else
 		note_lack("unique index", psprintf("on %s (%s%s)", RelationGetRelationName(rel),
 										   get_attname(RelationGetRelid(rel), store->table[key->table].att[key->columns[0]], false),
 										   key->ncolumns > 1 ? ", ..." : ""));
 	table_close(rel, AccessShareLock);
 }
 
-/* A plain unique index on exactly these columns, ascending, texts by their bytes. */
+/* A plain index on exactly these columns, ascending, texts by their bytes; unique where that is asked for. */
 static bool
-is_key(Relation index, const StoreIndex *key)
+is_key(Relation index, const StoreIndex *key, bool unique)
 {
 	Form_pg_index form = index->rd_index;
-	bool		matches = form->indisunique && form->indisvalid && form->indimmediate &&
+	bool		matches = (form->indisunique || !unique) && form->indisvalid && form->indimmediate && index->rd_rel->relam == BTREE_AM_OID &&
 		form->indnkeyatts == key->ncolumns && RelationGetIndexPredicate(index) == NIL;
 	int			i;
 

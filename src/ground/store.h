@@ -19,6 +19,7 @@ typedef enum PointstoreTableId
 	TABLE_HOLD,
 	TABLE_LEASE,
 	TABLE_TRANSITION,
+	TABLE_ACCOUNT_LOG,
 	N_STORE_TABLES
 } PointstoreTableId;
 
@@ -70,9 +71,15 @@ typedef enum TransitionColumn
 	N_TRANSITION_COLUMNS
 } TransitionColumn;
 
+typedef enum LogColumn
+{
+	LOG_AGGREGATE_ID, LOG_ID, LOG_ACTION,
+	N_LOG_COLUMNS
+} LogColumn;
+
 #define MAX_STORE_COLUMNS N_EVENT_COLUMNS
 
-/* The indexes that rows are found by; each but INDEX_HOLD_EXPIRY is a key of its table. */
+/* The indexes that rows are found by; each but INDEX_HOLD_EXPIRY and INDEX_ACCOUNT_LOG is a key of its table. */
 typedef enum PointstoreIndexId
 {
 	INDEX_EVENT,				/* event_store (aggregate_id, version) */
@@ -86,6 +93,7 @@ typedef enum PointstoreIndexId
 	INDEX_HOLD_IDENTITY,		/* (hold_id, aggregate_id) */
 	INDEX_HOLD_EXPIRY,			/* (aggregate_id, expires_at), of open ones */
 	INDEX_LEASE,
+	INDEX_ACCOUNT_LOG,			/* (aggregate_id, id): the only one that a store may lack, or whose table may be another */
 	N_STORE_INDEXES
 } PointstoreIndexId;
 

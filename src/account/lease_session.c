@@ -37,7 +37,7 @@ typedef struct SessionLease
 	uint64		hash;			/* of the name */
 	SubTransactionId acquired;	/* in this transaction; invalid: before it */
 	SubTransactionId released;	/* likewise; invalid: it is not */
-	SubTransactionId touched;	/* likewise: when it came into the list, or an end of a savepoint has looked at it; invalid: it is not in it */
+	SubTransactionId touched;	/* likewise: when it came into the list; invalid: it is not in it */
 } SessionLease;
 
 /* The leases of a token. */
@@ -156,7 +156,6 @@ pointstore_session_leases_subended(SubXactEvent event, SubTransactionId mine, Su
 
 		if (lease->touched < mine)
 			break;
-		lease->touched = parent;
 		if (event == SUBXACT_EVENT_ABORT_SUB && lease->acquired == mine)
 		{
 			dlist_delete(place.cur);

@@ -4,14 +4,12 @@
  *		Appends: one batch of proposed events, whatever its size and wherever
  *		it came from, is locked, judged, written and answered.
  *
- * Locking. A batch on several accounts locks their rows first, in the order
- * of the bytes of their ids whatever the order of the input, opens the missing
- * ones in that order too, and then judges and writes. A batch on one account
- * needs no lock beforehand: it reads the row, judges, and updates just the row
- * version that it read, so that the update is the lock; when the row has moved
- * on meanwhile it starts over with a lock. That spares a WAL record and a
- * visit to the row on the path that nearly every append takes. A refusal is
- * decided under the lock only, so that a change under way is waited for.
+ * Locking. A batch on several accounts locks their rows first (accounts.c), and
+ * then judges and writes. A batch on one account needs no lock beforehand: it reads
+ * the row, judges, and updates just the row version that it read, so that the update
+ * is the lock; when the row has moved on meanwhile it starts over with a lock. That
+ * spares a WAL record and a visit to the row on the path that nearly every append
+ * takes. A refusal is decided under the lock only, so that a change under way is waited for.
  *
  * How accounts without a row lock are claimed says write.c, what comes of a request
  * that was applied before request.c. A combined batch, which can be tried again as a
@@ -28,7 +26,6 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/jsonb.h"
 #include "utils/snapmgr.h"
@@ -37,7 +34,7 @@
 #include "account/by_hand.h"
 #include "account/held.h"
 #include "account/kind.h"
-#include "account/opening.h"
+#include "append/accounts.h"
 #include "append/append.h"
 #include "append/batch.h"
 #include "append/condition.h"
@@ -69,18 +66,12 @@ static Datum append_one(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static Datum append_all(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static bool append_or_leave(void *arg);
 static void begin_work(BatchWork *work, Batch *batch);
-static void gather_accounts(BatchWork *work);
-static int	compare_events(const void *a, const void *b);
 static bool needs_lock(const BatchWork *work);
 static bool shows_tokens(const Batch *batch);
 static Attempt attempt_as_new(BatchWork *work);
 static bool append_as_new(void *arg);
 static Attempt attempt(BatchWork *work, bool lock);
 static Attempt write_judged(BatchWork *work, Attempt judged);
-static Snapshot read_accounts(BatchWork *work, bool lock);
-static void lock_accounts(BatchWork *work);
-static void lock_existing(BatchWork *work);
-static bool open_missing(const BatchWork *work, Account *account, Snapshot snapshot);
 static Attempt judge_batch(BatchWork *work, Snapshot snapshot);
 static Attempt judge_request(BatchWork *work, BatchEvent *events, HTAB *requests, Snapshot snapshot);
 static Attempt judge_as_new(BatchWork *work, BatchEvent *events, Snapshot snapshot, BatchEvent **refused);
@@ -251,57 +242,7 @@ begin_work(BatchWork *work, Batch *batch)
 		work->events[i].proposal = &batch->proposals[i];
 		work->events[i].decision = &batch->decisions[i];
 	}
-	gather_accounts(work);
-}
-
-/* The batch's accounts, each once, in the order of the bytes of their ids. */
-static void
-gather_accounts(BatchWork *work)
-{
-	int			n = work->batch->nevents + work->batch->nchecks;
-	BatchEvent **sorted = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(BatchEvent *) * Max(n, 1), MCXT_ALLOC_HUGE);
-	int			i;
-
-	work->naccounts = 0;
-	work->accounts = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(Account) * Max(n, 1),
-												MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	work->first = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(BatchEvent *) * Max(n, 1),
-											 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	for (i = 0; i < n; i++)
-		sorted[i] = &work->events[i];
-	if (n > 1)
-		qsort(sorted, n, sizeof(BatchEvent *), compare_events);
-	for (i = 0; i < n; i++)
-	{
-		text	   *id = sorted[i]->proposal->aggregate_id;
-
-		if (i == 0 || !pointstore_same_text(id, sorted[i - 1]->proposal->aggregate_id))
-			work->accounts[work->naccounts++].id = id;
-		sorted[i]->account = &work->accounts[work->naccounts - 1];
-	}
-	pfree(sorted);
-	for (i = work->batch->nevents - 1; i >= 0; i--)
-	{
-		BatchEvent **first = &work->first[work->events[i].account - work->accounts];
-
-		work->events[i].next = *first;
-		if (*first != NULL)
-			(*first)->previous = &work->events[i];
-		*first = &work->events[i];
-	}
-}
-
-static int
-compare_events(const void *a, const void *b)
-{
-	text	   *x = (*(BatchEvent *const *) a)->proposal->aggregate_id;
-	text	   *y = (*(BatchEvent *const *) b)->proposal->aggregate_id;
-	Size		shorter = Min(VARSIZE_ANY_EXHDR(x), VARSIZE_ANY_EXHDR(y));
-	int			order = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), shorter);
-
-	if (order != 0)
-		return order;
-	return (VARSIZE_ANY_EXHDR(x) > shorter) - (VARSIZE_ANY_EXHDR(y) > shorter);
+	pointstore_gather_accounts(work);
 }
 
 /* Whether the first attempt takes a lock: where the update of a single row is not lock enough. */
@@ -366,7 +307,7 @@ static Attempt
 attempt(BatchWork *work, bool lock)
 {
 	Batch	   *batch = work->batch;
-	Snapshot	snapshot = read_accounts(work, lock);
+	Snapshot	snapshot = pointstore_read_accounts(work, lock);
 	Attempt		result;
 	int			i;
 
@@ -398,101 +339,6 @@ write_judged(BatchWork *work, Attempt judged)
 		check_units(work);
 	written = pointstore_write_batch(work);
 	return written != ATTEMPT_DONE ? written : judged;
-}
-
-/* Reads the accounts with all that the rules need of them, under their locks where they are taken; pushes a snapshot. */
-static Snapshot
-read_accounts(BatchWork *work, bool lock)
-{
-	Snapshot	snapshot;
-	BatchEvent *event;
-	int			i;
-
-	if (work->batch->independent)
-		lock_existing(work);
-	else if (work->naccounts > 1 || work->batch->nchecks > 0)
-		lock_accounts(work);
-	snapshot = pointstore_push_snapshot();
-	if (work->naccounts == 1 && !work->batch->independent && work->batch->nchecks == 0)
-	{
-		pointstore_read_account(&work->accounts[0], work->accounts[0].id, snapshot,
-								lock ? LOCK_BALANCE : LOCK_NOTHING);
-		if (lock)
-		{
-			PopActiveSnapshot();	/* what goes with the row is read after its lock was waited for */
-			snapshot = pointstore_push_snapshot();
-		}
-	}
-	for (i = 0; i < work->naccounts; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (!work->accounts[i].busy)
-			pointstore_know_account(&work->accounts[i], snapshot);
-		for (event = work->first[i]; work->batch->independent && event != NULL && !work->accounts[i].busy; event = event->next)
-			work->accounts[i].busy = !pointstore_know_account_lease(event->proposal, event->account);
-	}
-	return snapshot;
-}
-
-/*
- * Locks the accounts in order, and opens the missing ones so that they are locked too; those of which there are
- * but conditions FOR SHARE.
- */
-static void
-lock_accounts(BatchWork *work)
-{
-	int			i;
-
-	for (i = 0; i < work->naccounts; i++)
-	{
-		Account    *account = &work->accounts[i];
-		bool		again = true;
-		bool		opened = false;
-
-		while (again)
-		{
-			Snapshot	snapshot = pointstore_push_snapshot();
-
-			CHECK_FOR_INTERRUPTS();
-			pointstore_read_account(account, account->id, snapshot, work->first[i] != NULL ? LOCK_BALANCE : LOCK_SHARE);
-			again = !account->exists && work->first[i] != NULL && open_missing(work, account, snapshot);
-			opened |= again;
-			PopActiveSnapshot();
-		}
-		account->opened = opened;
-	}
-}
-
-/*
- * Locks the accounts that are there, in order. A missing one is opened only when
- * an event of it has passed; one that would have to be waited for is busy.
- */
-static void
-lock_existing(BatchWork *work)
-{
-	Snapshot	snapshot = pointstore_push_snapshot();
-	int			i;
-
-	for (i = 0; i < work->naccounts; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		pointstore_read_account(&work->accounts[i], work->accounts[i].id, snapshot, LOCK_IF_FREE);
-	}
-	PopActiveSnapshot();
-}
-
-/* Opens an account, if its first event may; false leaves it missing, for the rules. */
-static bool
-open_missing(const BatchWork *work, Account *account, Snapshot snapshot)
-{
-	const ProposedEvent *event = work->first[account - work->accounts]->proposal;
-	const Kind *kind = pointstore_read_kind(event->kind ? event->kind : cstring_to_text("default"));
-
-	if (kind == NULL || !kind->auto_open)
-		return false;
-	pointstore_refuse_damaged(account->id, snapshot);
-	(void) pointstore_open_row(account->id, kind, event->role);
-	return true;
 }
 
 /*

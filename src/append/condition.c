@@ -8,7 +8,7 @@
  * the order in which refusals decide: the first element that fails. What a call has written before is a
  * replay, whose conditions held when it was written: they are not judged again.
  *
- * The account's row is locked FOR SHARE, in the one lock order of the batch (append.c), or as for an append
+ * The account's row is locked FOR SHARE, in the one lock order of the batch (accounts.c), or as for an append
  * where the call appends to it too: so it keeps its version until the transaction ends. Where there is no
  * row to lock, of an account that is missing or pure, nothing could be promised.
  *

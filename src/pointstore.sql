@@ -201,14 +201,23 @@ $$;
 COMMENT ON FUNCTION pointstore.renew_account_view() IS
 'Makes the view of accounts anew, where it lacks a column, and keeps its GRANTs. 2BP01 where a view of a user depends on it, or it has a trigger or a rule of a user. Called by upgrade_store(); superusers only.';
 
--- The columns that versions have added to tables where users have columns of their own.
-CREATE FUNCTION pointstore.refuse_own_columns(from_version text)
+-- What is there under a name that a later version has brought, is not ours: a relation in the schema,
+-- with triggers and GRANTs of whoever has made it, or a column of a table where users have their own.
+CREATE FUNCTION pointstore.refuse_own_names(from_version text)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     in_way text;
 BEGIN
+    SELECT string_agg(pg_describe_object('pg_class'::regclass, c.oid, 0), ', ') INTO in_way
+      FROM pointstore.store_relations() r JOIN pg_class c ON c.relname = r.name AND c.relnamespace = 'pointstore'::regnamespace
+     -- those of 1.0 a store of 0.9 may have
+     WHERE greatest(string_to_array(from_version, '.')::integer[], ARRAY[1, 0]) < string_to_array(r.since, '.')::integer[];
+    IF in_way IS NOT NULL THEN
+        RAISE duplicate_table USING MESSAGE = format('what is there already has a name that the store needs: %s', in_way),
+            HINT = 'Rename it, or move it to another schema.';
+    END IF;
     SELECT string_agg(format('%I.%I', n.tab, n.name), ', ') INTO in_way
       FROM (VALUES (ARRAY[1, 0], 'event_store', 'metadata'),
                    (ARRAY[1, 1], 'account_kind', 'amount_required'), (ARRAY[1, 1], 'finding', 'acknowledged'),
@@ -227,8 +236,8 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pointstore.refuse_own_columns(text) IS
-'42701 where a store of that version has columns of a user''s with names of columns that it is to get. Called by upgrade_store(); superusers only.';
+COMMENT ON FUNCTION pointstore.refuse_own_names(text) IS
+'42P07 where beside a store of that version there is a relation with the name of one that it is to get, 42701 where it has such columns of a user''s. Called by upgrade_store(); superusers only.';
 
 -- What each version has changed in tables that were there before it, oldest first; a new
 -- table has its own function above, and its line in store_relations(). Run by a superuser
@@ -353,7 +362,7 @@ BEGIN
     SELECT count(*) FILTER (WHERE r.kind = 'r'), count(*) FILTER (WHERE r.kind = 'v') INTO tables, views
       FROM pointstore.store_relations() r WHERE to_regclass('pointstore.' || r.name) IS NULL;
     IF found <> 'unknown' THEN
-        PERFORM pointstore.refuse_own_columns(found);
+        PERFORM pointstore.refuse_own_names(found);
     END IF;
     IF tables > 0 OR found <> installed THEN
         -- of an unknown one: steps that were done do nothing
@@ -384,7 +393,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pointstore.upgrade_store() IS
-'Brings the store to the version of the installed extension and restores missing triggers and views; returns current when there was nothing to do. Of a store before 1.2 it drops the index on event_store (aggregate_id, created_at, version), whatever it is called, which nothing of the store''s goes by any more. To be called after ALTER EXTENSION pointstore UPDATE, and followed by grant_access() for each role; where triggers were lost also by reconcile(''full''), which a NOTICE says. Runs nothing that the store''s owner has put on it but as that owner. Superusers only (42501); 55000 where there is no store, one of an unknown version, one that lacks a column or an index, or one whose sequence has been altered.';
+'Brings the store to the version of the installed extension and restores missing triggers and views; returns current when there was nothing to do. Of a store before 1.2 it drops the index on event_store (aggregate_id, created_at, version), whatever it is called, which nothing of the store''s goes by any more. To be called after ALTER EXTENSION pointstore UPDATE, and followed by grant_access() for each role; where triggers were lost also by reconcile(''full''), which a NOTICE says. Runs nothing that the store''s owner has put on it but as that owner. Superusers only (42501); 55000 where there is no store, one of an unknown version, one that lacks a column or an index, or one whose sequence has been altered; 42P07, 42701: what is there already has the name of a relation or a column that the store is to get; 2BP01: a view, a trigger or a rule of a user''s is in the way of the new view of accounts.';
 
 CREATE FUNCTION pointstore.grant_access(role regrole, level text)
 RETURNS void LANGUAGE plpgsql

@@ -35,7 +35,7 @@ CREATE FUNCTION pointstore.confirm_hold(
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_confirm_hold';
 COMMENT ON FUNCTION pointstore.confirm_hold(text, bigint, text, text, jsonb, jsonb) IS
-'Takes what a hold reserves, or an amount of it (minor units), and releases the rest: an event HoldConfirmed, once; a repeat returns the first receipt. The floor is not asked again. to_id: the account that gets what is taken, by an event Transferred with the first as its cause, as a transfer''s second leg; the receipt is the payer''s. metadata: a JSON object, which hold_id is added to; never compared. PS002: it was confirmed with another amount, to_id or payload, or is one of another account than the given; PS004: an account is frozen; PS007: it has expired or was cancelled; PS008: there is no such hold; PS011: more than it reserves, or the accounts count different units; refusals of to_id as for append_event(); 22004, 22023.';
+'Takes what a hold reserves, or an amount of it (minor units), and releases the rest: an event HoldConfirmed, once; a repeat returns the first receipt. The floor is not asked again. to_id: the account that gets what is taken, by an event Transferred with the first as its cause, as a transfer''s second leg; the receipt is the payer''s. metadata: a JSON object, which hold_id is added to; never compared. PS002: it was confirmed with another amount, to_id or payload, or is one of another account than the given; PS004: an account is frozen; PS007: it has expired or was cancelled; PS008: there is no such hold; PS011: more than it reserves, or the accounts count different units; PS012: state; PS014: lease; refusals of to_id as for append_event(); 22004, 22023.';
 
 CREATE FUNCTION pointstore.try_confirm_hold(
     hold_id      text,
@@ -53,10 +53,10 @@ CREATE FUNCTION pointstore.cancel_hold(hold_id text, aggregate_id text = NULL)
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_cancel_hold';
 COMMENT ON FUNCTION pointstore.cancel_hold(text, text) IS
-'Releases what a hold reserves: an event HoldCancelled, also on a frozen account; a repeat, or after it has expired, returns the first receipt. Of a hold that is not there yet it leaves a row, without an event, so that placing it is refused (PS007); the receipt''s outcome is tombstone then, also when that is repeated, and it has no version. aggregate_id: must be the hold''s account, where given. PS002: it is one of another account; PS007: it was confirmed; 22004, 22023.';
+'Releases what a hold reserves: an event HoldCancelled, also on a frozen account; a repeat, or after it has expired, returns the first receipt. Of a hold that is not there yet it leaves a row, without an event, so that placing it is refused (PS007); the receipt''s outcome is tombstone then, also when that is repeated, and it has no version. aggregate_id: must be the hold''s account, where given. PS002: it is one of another account; PS007: it was confirmed; PS012: state; PS014: lease; 22004, 22023.';
 
 CREATE FUNCTION pointstore.try_cancel_hold(hold_id text, aggregate_id text = NULL)
 RETURNS pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_try_cancel_hold';
 COMMENT ON FUNCTION pointstore.try_cancel_hold(text, text) IS
-'cancel_hold() that answers a refusal with a receipt instead of an error: request_mismatch, or not_allowed where it was confirmed. Malformed input is an error still (22004, 22023).';
+'cancel_hold() that answers a refusal with a receipt instead of an error: request_mismatch, transition_not_allowed, lease_lost, or not_allowed where it was confirmed. Malformed input is an error still (22004, 22023).';

@@ -201,7 +201,7 @@ INSERT INTO matrix VALUES
     (4, 'ok', $$SELECT pointstore.found_version()$$),
     (4, 'ok', $$SELECT pointstore.give_store(current_user::regrole)$$),
     (4, 'ok', $$SELECT pointstore.renew_account_view()$$),
-    (4, 'ok', $$SELECT pointstore.refuse_own_columns('1.4')$$),
+    (4, 'ok', $$SELECT pointstore.refuse_own_names('1.4')$$),
     (4, 'ok', $$SELECT pointstore.upgrade_tables('1.0')$$),
     (4, 'ok', $$SELECT pointstore.drop_time_index()$$),
     (4, 'ok', $$INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('grants-1', 'Noted')$$),

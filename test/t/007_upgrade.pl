@@ -160,6 +160,11 @@ CREATE FUNCTION public.instead() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETU
 CREATE TRIGGER instead INSTEAD OF UPDATE ON pointstore.account FOR EACH ROW EXECUTE FUNCTION public.instead();
 CREATE VIEW public.rests AS SELECT aggregate_id FROM pointstore.account;
 END
+	foreach my $own ('TABLE pointstore.lease (name text)', 'VIEW pointstore.transition AS SELECT 1', $version lt '1.3' ? 'VIEW pointstore.feed_status AS SELECT 1' : ())
+	{
+		is(sqlstate($node, $db, "CREATE $own; SELECT pointstore.upgrade_store()"), '42P07', "what a user has made is not taken for the store's: $own");
+		$node->safe_psql($db, 'DROP ' . $own =~ s/ (?:AS|\().*//r);
+	}
 	is(sqlstate($node, $db, 'SELECT pointstore.upgrade_store()'), '42701', 'columns of a user are not taken for new ones');
 	$node->safe_psql($db, 'ALTER TABLE pointstore.balance RENAME state TO own_state; ALTER TABLE pointstore.account_kind DROP "merge"');
 	is(sqlstate($node, $db, 'SELECT pointstore.upgrade_store()'), '2BP01', q{nor is a trigger of a user's dropped with the view});

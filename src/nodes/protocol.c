@@ -10,7 +10,8 @@
  *
  * A phase has something to ask of a step or not (asks[]). What it asks may have to wait for
  * other steps (is_waiting()): a saga does its steps in order and undoes them in reverse, and
- * the coordinator's own step is cancelled last. A phase ends when nothing is left to ask:
+ * the coordinator's own step is cancelled only when all others are, so that what is found
+ * confirmed away can still be paid for. A phase ends when nothing is left to ask:
  * by what the steps then are. So a decision is carried out wherever it can be before a step
  * that contradicts it makes the movement stuck: no reservation stays behind unasked.
  *
@@ -100,7 +101,7 @@ static const MovementVerb asks[N_PHASES][N_STEP_STATUSES] = {
 	[PHASE_DOING] = {[STEP_PENDING] = VERB_TRY},
 	/* a lost step is tried again where an operator has said confirm */
 	[PHASE_CONFIRMING] = {[STEP_PENDING] = VERB_TRY, [STEP_TRIED] = VERB_CONFIRM, [STEP_DONE] = VERB_CONFIRM},
-	[PHASE_DONE] = {[STEP_DONE] = VERB_CONFIRM},
+	[PHASE_DONE] = {[STEP_PENDING] = VERB_TRY, [STEP_TRIED] = VERB_CONFIRM, [STEP_DONE] = VERB_CONFIRM},
 	[PHASE_CANCELLING] = {
 		[STEP_PENDING] = VERB_CANCEL, [STEP_TRIED] = VERB_CANCEL, [STEP_REFUSED] = VERB_CANCEL, [STEP_DONE] = VERB_CANCEL
 	},
@@ -293,14 +294,16 @@ pointstore_may_resolve(const MovementView *movement, bool decided_confirm, bool 
 
 /* The phase after an operator's word. Steps change by pointstore_step_resolved(), and a saga that goes on has no deadline any more. */
 MovementPhase
-pointstore_resolved_phase(MovementProtocol protocol, Resolution decision)
+pointstore_resolved_phase(MovementProtocol protocol, bool decided_confirm, Resolution decision)
 {
 	bool		saga = protocol == PROTOCOL_SAGA;
 
 	if (decision == RESOLVE_ACCEPT)
 		return PHASE_ACCEPTED;
+	if (decision == RESOLVE_CONFIRM && saga)
+		return decided_confirm ? PHASE_DONE : PHASE_DOING;
 	if (decision == RESOLVE_CONFIRM)
-		return saga ? PHASE_DOING : PHASE_CONFIRMING;
+		return PHASE_CONFIRMING;
 	return saga ? PHASE_UNDOING : PHASE_CANCELLING;
 }
 
@@ -330,7 +333,7 @@ is_waiting(const MovementView *movement, int step)
 			return true;
 		if (movement->phase == PHASE_UNDOING && i > step && is_open(other))
 			return true;
-		if (movement->phase == PHASE_CANCELLING && movement->local[step] && !movement->local[i] && is_open(other))
+		if (movement->phase == PHASE_CANCELLING && movement->local[step] && !movement->local[i] && !is_undone(other))
 			return true;
 	}
 	return false;

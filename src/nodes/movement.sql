@@ -68,7 +68,7 @@ BEGIN
         incarnation       bigint NOT NULL,
         system_identifier text,
         timeline          integer,
-        database          oid,
+        database          bigint,
         finished_incarnation bigint NOT NULL DEFAULT 0,
         finished_below    bigint NOT NULL DEFAULT 0,
         since             timestamptz NOT NULL

@@ -6,9 +6,9 @@ CREATE EXTENSION IF NOT EXISTS pointstore;
 SELECT pointstore.create_store() AS store \gset
 SELECT * FROM no_plan();
 
-SELECT tables_are('pointstore', ARRAY['account_kind', 'account_log', 'account_proof', 'balance', 'event_store', 'feed_block', 'feed_start', 'finding', 'hold', 'lease', 'projection', 'pure_account',
+SELECT tables_are('pointstore', ARRAY['account_kind', 'account_log', 'account_proof', 'balance', 'event_store', 'feed_block', 'feed_start', 'finding', 'hold', 'lease', 'movement', 'movement_log', 'movement_server', 'movement_step', 'movement_store', 'participant_origin', 'participant_step', 'projection', 'pure_account',
     'reconciliation', 'reconciliation_checkpoint', 'replay_difference', 'replay_run', 'replay_slice', 'snapshot', 'snapshot_progress', 'subscription', 'subscription_account', 'subscription_log', 'subscription_slot', 'transition', 'upcaster']);
-SELECT views_are('pointstore', ARRAY['account', 'feed_status', 'pg_stat_pointstore', 'reconcile_progress', 'reconciliation_run', 'reconciliation_status', 'store_version',
+SELECT views_are('pointstore', ARRAY['account', 'feed_status', 'in_transit', 'pg_stat_pointstore', 'reconcile_progress', 'reconciliation_run', 'reconciliation_status', 'store_version',
     'subscription_retry', 'subscription_status', 'projection_status']);
 SELECT has_sequence('pointstore', 'event_store_id_seq', 'event_store_id_seq');
 
@@ -30,7 +30,7 @@ SELECT results_eq($$SELECT * FROM pg_temp.columns_of('event_store')$$, ARRAY[
 SELECT results_eq($$SELECT * FROM pg_temp.columns_of('balance')$$, ARRAY[
     'aggregate_id text C not null', 'kind text C not null default ''default''::text', 'version bigint not null default 0',
     'balance bigint not null default 0', 'held bigint not null default 0', 'next_expiry timestamp with time zone',
-    'status text not null default ''open''::text', 'updated_at timestamp with time zone not null default clock_timestamp()', 'state text'],
+    'status text not null default ''open''::text', 'updated_at timestamp with time zone not null default clock_timestamp()', 'state text', 'incoming bigint not null default 0'],
     'columns of balance');
 SELECT results_eq($$SELECT * FROM pg_temp.columns_of('pure_account')$$, ARRAY[
     'aggregate_id text C not null', 'kind text C not null', 'status text not null default ''open''::text'], 'columns of pure_account');
@@ -54,6 +54,17 @@ SELECT results_eq($$SELECT * FROM pg_temp.columns_of('feed_block')$$, ARRAY[
 SELECT col_is_pk('pointstore', 'feed_block', ARRAY['first_position'], 'key of feed_block');
 SELECT columns_are('pointstore', 'feed_status', ARRAY['head', 'sequenced_at', 'unsequenced', 'oldest_unsequenced', 'gaps', 'gaps_open_since', 'gaps_open_pid',
     'gaps_open_gid', 'sequencer_alive']);
+SELECT results_eq($$SELECT * FROM pg_temp.columns_of('movement') LIMIT 8$$, ARRAY[
+    'movement_id text C not null', 'protocol text not null', 'phase text not null', 'deadline timestamp with time zone', 'started_at timestamp with time zone not null',
+    'finished_at timestamp with time zone', 'by_role text not null', 'metadata jsonb'], 'columns of movement');
+SELECT results_eq($$SELECT * FROM pg_temp.columns_of('movement_step') LIMIT 11$$, ARRAY[
+    'movement_id text C not null', 'step smallint not null', 'server text C', 'aggregate_id text C not null', 'amount bigint not null',
+    'status text not null default ''pending''::text', 'attempts integer not null default 0', 'next_try timestamp with time zone', 'error text', 'event_id bigint',
+    'at timestamp with time zone not null'], 'columns of movement_step');
+SELECT col_is_pk('pointstore', 'movement', ARRAY['movement_id'], 'key of movement');
+SELECT col_is_pk('pointstore', 'movement_step', ARRAY['movement_id', 'step'], 'key of movement_step');
+SELECT col_is_pk('pointstore', 'participant_step', ARRAY['origin', 'movement_id', 'step'], 'key of participant_step');
+SELECT is_indexed('pointstore', 'participant_step', ARRAY['aggregate_id'], 'what reserves something of an account');
 SELECT columns_are('pointstore', 'account', ARRAY['aggregate_id', 'kind', 'mode', 'unit', 'version', 'balance', 'held', 'available', 'status', 'state', 'updated_at']);
 SELECT columns_are('pointstore', 'pg_stat_pointstore', ARRAY['database', 'appends', 'replays', 'version_conflicts', 'request_mismatches', 'insufficient_balance',
     'balance_limit', 'account_frozen', 'account_closed', 'account_missing', 'not_allowed', 'combined_batches', 'combined_events', 'avg_batch', 'avg_wait',
@@ -131,6 +142,12 @@ SELECT is(pg_temp.signature(name), signature, name) FROM (VALUES
     ('sequence_feed', ' -> bigint'),
     ('feed_incarnation', ' -> text'),
     ('feed_check', 'OUT code text, OUT "position" bigint, OUT event_id bigint -> SETOF record'),
+    ('start_movement', 'movement_id text, steps jsonb, protocol text DEFAULT ''tcc''::text, deadline interval DEFAULT ''00:01:00''::interval, metadata jsonb DEFAULT NULL::jsonb -> movement_state'),
+    ('move', 'from_id text, to_id text, amount bigint, movement_id text, to_server text DEFAULT NULL::text, protocol text DEFAULT ''tcc''::text, payload jsonb DEFAULT ''{}''::jsonb, deadline interval DEFAULT ''00:01:00''::interval, metadata jsonb DEFAULT NULL::jsonb -> movement_state'),
+    ('wait_for_movement', 'movement_id text, timeout interval DEFAULT ''00:00:10''::interval -> movement_state'),
+    ('cancel_movement', 'movement_id text, reason text DEFAULT NULL::text -> movement_state'),
+    ('resolve_movement', 'movement_id text, decision text, reason text -> movement_state'),
+    ('participate', 'messages jsonb -> jsonb'),
     ('check_version', ' -> trigger'),
     ('pg_stat_pointstore_reset', ' -> void'),
     ('grant_access', 'role regrole, level text -> void')) f(name, signature);
@@ -151,6 +168,8 @@ SELECT results_eq($$SELECT * FROM pg_temp.type_of('receipt')$$, ARRAY[
 SELECT results_eq($$SELECT * FROM pg_temp.type_of('account_state')$$, ARRAY[
     'aggregate_id text', 'kind text', 'mode text', 'unit text', 'version bigint', 'balance bigint', 'held bigint', 'available bigint',
     'status text', 'state text', 'updated_at timestamp with time zone'], 'columns of an account''s state');
+SELECT results_eq($$SELECT * FROM pg_temp.type_of('movement_state')$$, ARRAY['movement_id text', 'protocol text', 'phase text', 'settled boolean', 'error text'],
+    'columns of a movement''s state');
 SELECT results_eq($$SELECT attname::text COLLATE "default" || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute
                      WHERE attrelid = 'pointstore.account'::regclass AND attnum > 0 ORDER BY attnum$$,
                   $$SELECT * FROM pg_temp.type_of('account_state')$$, 'the view account has the same');

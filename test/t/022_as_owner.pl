@@ -100,7 +100,7 @@ BEGIN
     RETURN 1;
 END $$;
 CREATE FUNCTION shop.calm(place text, anything bigint) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN shop.evil(place); END $$;
-CREATE FUNCTION shop.version() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM shop.leave('view'); PERFORM shop.evil('view'); RETURN '1.4'; END $$;
+CREATE FUNCTION shop.version() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM shop.leave('view'); PERFORM shop.evil('view'); RETURN '1.5'; END $$;
 CREATE FUNCTION shop.late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM shop.evil('late-' || TG_TABLE_NAME); RETURN NULL; END $$;
 -- leaves what would run at the commit
 CREATE TABLE shop.bait (n integer);

@@ -144,8 +144,8 @@ my @version_views = (
 	q{CREATE FUNCTION public.leave() RETURNS text LANGUAGE plpgsql AS $$BEGIN RESET ROLE; PERFORM public.evil('role'); RETURN '%s'; END$$;
 		CREATE OR REPLACE VIEW pointstore.store_version AS SELECT public.leave() AS version},
 	q{CREATE OR REPLACE RULE "_RETURN" AS ON SELECT TO pointstore.store_version DO INSTEAD SELECT CASE WHEN public.evil('version') THEN '%s' END::text AS version});
-my $old = $node->safe_psql('postgres', q{SELECT count(*) FROM pg_available_extension_versions WHERE name = 'pointstore' AND version IN ('0.9', '1.0', '1.1', '1.2', '1.3')}) eq '5';
-foreach my $version ($old ? ('0.9', '1.0', '1.1', '1.2', '1.3') : (), '1.4')
+my $old = $node->safe_psql('postgres', q{SELECT count(*) FROM pg_available_extension_versions WHERE name = 'pointstore' AND version IN ('0.9', '1.0', '1.1', '1.2', '1.3', '1.4')}) eq '6';
+foreach my $version ($old ? ('0.9', '1.0', '1.1', '1.2', '1.3', '1.4') : (), '1.5')
 {
 	$db = database('', "CREATE EXTENSION pointstore VERSION '$version'; SELECT pointstore.create_store('keeper')");
 	$node->safe_psql($db, q{SET session_replication_role = replica;
@@ -153,7 +153,7 @@ foreach my $version ($old ? ('0.9', '1.0', '1.1', '1.2', '1.3') : (), '1.4')
 		VALUES (nextval('pointstore.event_store_id_seq'), 'a', 1, 'Earned', 1, 0, 1, '{}', now(), now()); INSERT INTO pointstore.balance (aggregate_id, version, balance) VALUES ('a', 1, 1)});
 	$node->safe_psql($db, $traps);
 	$node->safe_psql($db, $traps_on_tables);
-	$node->safe_psql($db, 'ALTER EXTENSION pointstore UPDATE') if $version ne '1.4';
+	$node->safe_psql($db, 'ALTER EXTENSION pointstore UPDATE') if $version ne '1.5';
 	foreach my $view (@version_views)
 	{
 		$node->safe_psql($db, 'SET ROLE keeper;' . sprintf($view, $version));

@@ -227,7 +227,7 @@ BEGIN
                    (ARRAY[1, 4], 'account_kind', 'initial_state'), (ARRAY[1, 4], 'account_kind', 'transitions'),
                    (ARRAY[1, 4], 'account_kind', 'commuting'), (ARRAY[1, 4], 'account_kind', 'merge'),
                    (ARRAY[1, 4], 'account_kind', 'lease_required'),
-                   (ARRAY[1, 5], 'balance', 'incoming')) n (since, tab, name)
+                   (ARRAY[1, 5], 'balance', 'incoming'), (ARRAY[1, 5], 'account_proof', 'incoming')) n (since, tab, name)
       JOIN pg_attribute a ON a.attrelid = to_regclass('pointstore.' || n.tab) AND a.attname = n.name AND NOT a.attisdropped
      WHERE string_to_array(from_version, '.')::integer[] < n.since;
     IF in_way IS NOT NULL THEN
@@ -314,6 +314,7 @@ BEGIN
     END IF;
     IF version < ARRAY[1, 5] THEN
         ALTER TABLE pointstore.balance ADD COLUMN IF NOT EXISTS incoming bigint NOT NULL DEFAULT 0;
+        ALTER TABLE pointstore.account_proof ADD COLUMN IF NOT EXISTS incoming bigint DEFAULT 0;
     END IF;
     IF to_regclass('pointstore.participant_step') IS NULL THEN
         PERFORM pointstore.create_participations();

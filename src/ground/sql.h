@@ -43,7 +43,7 @@
 /* What a reversal says, in an event that says it is none: its type was altered, where that takes back too much. */
 #define SAYS_AS_REVERSAL(e) \
 "CASE WHEN " e ".cause_id IS NOT NULL AND " e ".event_type" NE "ALL (ARRAY['EventReversed', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])" \
-" AND " e ".payload OPERATOR(pg_catalog.?) 'version' THEN " e ".payload END"
+" AND NOT " IS_MOVEMENT(e) " AND " e ".payload OPERATOR(pg_catalog.?) 'version' THEN " e ".payload END"
 
 /*
  * The last id that was drawn; null: none was since the sequence was made or set. Not last_value as a SELECT from
@@ -60,6 +60,24 @@
 
 /* A step of a hold. */
 #define IS_STEP(e) e ".event_type" EQ "ANY (ARRAY['HoldPlaced', 'HoldConfirmed', 'HoldCancelled', 'HoldExpired'])"
+
+/* An event of a movement's step that reserves, or settles what is reserved. */
+#define IS_MOVEMENT(e) e ".event_type" EQ "ANY (ARRAY['MovementTried', 'MovementConfirmed', 'MovementCancelled'])"
+
+/* The amount of the step that its events' metadata says; null: it does not, for a user's trigger may write metadata. */
+#define STEP_AMOUNT(metadata) \
+"(CASE WHEN pg_catalog.jsonb_typeof(" metadata " OPERATOR(pg_catalog.->) 'amount')" EQ "'number'" \
+" THEN CAST((" metadata " OPERATOR(pg_catalog.->) 'amount') AS pg_catalog.numeric) END)"
+
+/*
+ * What an event changes incoming by: null, of most, nothing; NaN where its metadata does not say. What a step
+ * has held is a debit's, and no credit. Types are compared of the few alone that can be of a movement.
+ */
+#define INCOMING_OF(e) \
+"(CASE WHEN " e ".amount" EQ "0 OR " e ".cause_id IS NOT NULL THEN CASE WHEN NOT " IS_MOVEMENT(e) " OR " e ".held" NE "0 THEN NULL" \
+" WHEN " e ".event_type" EQ "'MovementTried' THEN coalesce(" STEP_AMOUNT(e ".metadata") ", 'NaN')" \
+" WHEN " e ".event_type" EQ "'MovementCancelled' THEN 0" MINUS "coalesce(" STEP_AMOUNT(e ".metadata") ", 'NaN')" \
+" WHEN " e ".cause_id IS NOT NULL THEN CAST(0 AS pg_catalog.numeric)" MINUS e ".amount END END)"
 
 /* Whether an open finding can be seen again by a full run alone. */
 #define IS_FOR_FULL_RUNS "(detail OPERATOR(pg_catalog.?) 'hidden' OR code" EQ "'feed_mismatch')"

@@ -37,7 +37,7 @@ PG_FUNCTION_INFO_V1(pointstore_acknowledge);
  */
 #define ACKNOWLEDGED(last) \
 "pg_catalog.jsonb_build_object('last', " last ", 'times', $7 OPERATOR(pg_catalog.->) 'times'," \
-" 'wrong', CASE WHEN $3" EQ "'critical' OR $2" EQ "'hold_mismatch' THEN pg_catalog.jsonb_build_array($6, $4, $5)" \
+" 'wrong', CASE WHEN $3" EQ "'critical' OR $2" EQ "ANY (ARRAY['hold_mismatch', 'movement_mismatch']) THEN pg_catalog.jsonb_build_array($6, $4, $5)" \
 "               ELSE pg_catalog.jsonb_build_array(CAST($5 AS pg_catalog.numeric)" MINUS "$4) END," \
 " 'events', (SELECT pg_catalog.jsonb_build_array(pg_catalog.count(*), pg_catalog.sum(pg_catalog.hash_record_extended(" \
 "   ROW(e.id, e.version, e.event_type, e.amount, e.held, e.balance_after, e.request_id, e.leg, e.cause_id, e.created_at), 0)))" \
@@ -123,7 +123,7 @@ require_same(int64 number, const Finding *finding)
 	static PointstorePlan plan = {
 		.sql = "SELECT FROM pointstore.finding WHERE id" EQ "$1"
 		" AND (detail OPERATOR(pg_catalog.->) 'times')" EQ "($5 OPERATOR(pg_catalog.->) 'times')"
-		" AND CASE WHEN severity" EQ "'critical' OR code" EQ "'hold_mismatch'"
+		" AND CASE WHEN severity" EQ "'critical' OR code" EQ "ANY (ARRAY['hold_mismatch', 'movement_mismatch'])"
 		"          THEN pg_catalog.jsonb_build_array(version, expected, found)" EQ "pg_catalog.jsonb_build_array($4, $2, $3)"
 		"          ELSE coalesce(CAST(found AS pg_catalog.numeric)" MINUS "expected" EQ "(CAST($3 AS pg_catalog.numeric)" MINUS "$2), found IS NULL OR expected IS NULL) END",
 		.nargs = 5, .argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, JSONBOID}

@@ -323,12 +323,12 @@ read_stamp(const Case *wrong, bool again, int64 *version)
 {
 	static PointstorePlan plan = {
 		.sql = "WITH b AS (SELECT pg_catalog.count(*) AS rows, pg_catalog.max(version) AS version, pg_catalog.max(balance) AS balance,"
-		"        pg_catalog.max(held) AS held FROM pointstore.balance WHERE aggregate_id" EQ "$1)"
-		" SELECT CAST(ROW(b.rows, CAST(b.version AS pg_catalog.numeric)" MINUS "t.events, b.balance" MINUS "t.total, b.held" MINUS "t.held,"
+		"        pg_catalog.max(held) AS held, pg_catalog.max(incoming) AS incoming FROM pointstore.balance WHERE aggregate_id" EQ "$1)"
+		" SELECT CAST(ROW(b.rows, CAST(b.version AS pg_catalog.numeric)" MINUS "t.events, b.balance" MINUS "t.total, b.held" MINUS "t.held, b.incoming" MINUS "t.incoming,"
 		"        (SELECT pg_catalog.max(l.id) FROM pointstore.account_log l WHERE l.aggregate_id" EQ "$1)) AS pg_catalog.text),"
 		"        coalesce(b.version, 0)"
 		"   FROM b CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS events, coalesce(pg_catalog.sum(e.amount), 0) AS total,"
-		"                                     coalesce(pg_catalog.sum(e.held), 0) AS held"
+		"                                     coalesce(pg_catalog.sum(e.held), 0) AS held, coalesce(pg_catalog.sum(" INCOMING_OF("e") "), 0) AS incoming"
 		"                                FROM pointstore.event_store e"
 		"                               WHERE e.aggregate_id" EQ "$1 AND b.rows" GT "0 AND e.version" GT "coalesce($2, b.version, 0)) t",
 		.nargs = 2, .argtypes = {TEXTOID, INT8OID}

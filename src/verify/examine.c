@@ -54,7 +54,7 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 #define EXAMINE_SQL(FIND) \
 "WITH e AS (" \
 " SELECT id, aggregate_id, version, event_type, amount, held, balance_after, request_id, leg, cause_id, created_at, state_after," \
-"        CASE WHEN event_type" EQ "'HoldPlaced' THEN metadata END AS metadata, " SAYS_AS_REVERSAL("v") " AS says," \
+"        CASE WHEN event_type" EQ "'HoldPlaced' OR " IS_MOVEMENT("v") " THEN metadata END AS metadata, " INCOMING_OF("v") " AS incoming, " SAYS_AS_REVERSAL("v") " AS says," \
 "        CAST(pg_catalog.lag(version, 1, CAST(0 AS pg_catalog.int8)) OVER w AS pg_catalog.numeric)" PLUS "1 AS next," \
 "        pg_catalog.lag(balance_after, 1, CAST(0 AS pg_catalog.int8)) OVER w AS balance_before," \
 "        pg_catalog.lag(created_at) OVER w AS created_before" \
@@ -62,7 +62,7 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 " links AS (SELECT e.*, " DIFFERS("version", "next") " AS gap," \
 "        coalesce(version" EQ "next, false) AND " DIFFERS("balance_after", "(CAST(balance_before AS pg_catalog.numeric)" PLUS "amount)") " AS broken FROM e)," \
 " s AS (SELECT pg_catalog.count(*) AS events, pg_catalog.max(version) AS last, pg_catalog.sum(amount) AS total," \
-"        pg_catalog.sum(held) AS held, coalesce(pg_catalog.bool_or(gap), false) AS gap FROM links)," \
+"        pg_catalog.sum(held) AS held, pg_catalog.sum(incoming) AS incoming, coalesce(pg_catalog.bool_or(gap), false) AS gap FROM links)," \
 " b AS (SELECT * FROM pointstore.balance WHERE aggregate_id" EQ "$1)," \
 " p AS (SELECT * FROM pointstore.pure_account WHERE aggregate_id" EQ "$1)," \
 " q AS (SELECT pg_catalog.max(version) AS version FROM pointstore.account_proof WHERE aggregate_id" EQ "$1)," \
@@ -72,7 +72,15 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 " z AS (SELECT " STATE_AT("coalesce(s.last, 0)", "g.after", "f.state_after") " AS state" \
 "   FROM s LEFT JOIN g ON true LEFT JOIN (SELECT state_after FROM e ORDER BY version DESC NULLS LAST, id DESC LIMIT 1) f ON true)," \
 " h AS (SELECT * FROM pointstore.hold WHERE aggregate_id" EQ "$1 AND status" EQ "'open')," \
-" o AS (SELECT coalesce(pg_catalog.sum(amount), 0) AS open, pg_catalog.min(expires_at) AS first FROM h)," \
+" w AS (SELECT * FROM pointstore.participant_step WHERE aggregate_id" EQ "$1 AND status" EQ "ANY (ARRAY['tried', 'done']))," \
+" r AS (SELECT coalesce(pg_catalog.sum(CAST(0 AS pg_catalog.numeric)" MINUS "amount) FILTER (WHERE amount" LT "0), 0) AS debits," \
+"        coalesce(pg_catalog.sum(amount) FILTER (WHERE amount" GT "0), 0) AS credits FROM w WHERE status" EQ "'tried')," \
+" o AS (SELECT coalesce(pg_catalog.sum(h.amount), 0)" PLUS "(SELECT debits FROM r) AS open, pg_catalog.min(h.expires_at) AS first," \
+"        (SELECT credits FROM r) AS incoming FROM h)," \
+" ends AS (SELECT c.*, pg_catalog.row_number() OVER (PARTITION BY c.cause_id ORDER BY c.version) AS place FROM e c" \
+"   WHERE c.event_type" EQ "'MovementCancelled' OR (c.event_type" EQ "'MovementConfirmed' AND c.cause_id IS NOT NULL))," \
+" tried AS (SELECT t.*, c.id AS end_id, c.event_type AS end_type FROM e t LEFT JOIN ends c ON c.cause_id" EQ "t.id AND c.place" EQ "1" \
+"   WHERE t.event_type" EQ "'MovementTried')," \
 " steps AS (SELECT c.*, pg_catalog.row_number() OVER (PARTITION BY c.cause_id ORDER BY c.version) AS place FROM e c" \
 "   WHERE c.event_type" EQ "ANY (ARRAY['HoldConfirmed', 'HoldCancelled', 'HoldExpired']))," \
 " placed AS (SELECT p.id, p.aggregate_id, p.version, p.held, p.metadata OPERATOR(pg_catalog.->>) 'hold_id' AS hold_id," \
@@ -112,6 +120,9 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 " SELECT 'link_broken', 'critical', CAST(0 AS pg_catalog.numeric)" MINUS "p.held, c.held, c.version FROM steps c LEFT JOIN placed p ON p.id" EQ "c.cause_id" \
 "  WHERE c.place" GT "1 OR " IS_OTHER_STEP("c", "p") \
 " UNION ALL" \
+" SELECT 'link_broken', 'critical', CAST(0 AS pg_catalog.numeric)" MINUS "t.held, c.held, c.version FROM ends c LEFT JOIN tried t ON t.id" EQ "c.cause_id" \
+"  WHERE c.place" GT "1 OR " IS_OTHER_END("c", "t") \
+" UNION ALL" \
 " SELECT 'duplicate_request', 'critical', t.id, e.id, e.version FROM (SELECT * FROM e WHERE request_id IS NOT NULL) e" \
     FIND("", "event_store", "t", "t.request_id" EQ "e.request_id AND coalesce(t.leg, -1)" EQ "coalesce(e.leg, -1)" \
 		 " AND (t.id" LT "e.id OR (t.id" EQ "e.id AND t.aggregate_id" LT "e.aggregate_id))") \
@@ -130,6 +141,13 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 "   FROM s CROSS JOIN o LEFT JOIN b ON true, LATERAL (SELECT coalesce(s.held, 0) AS held) x" \
 "  WHERE o.open" NE "x.held AND (s.events" EQ "0 OR b.held IS NULL OR b.held" EQ "x.held)" \
 " UNION ALL" \
+" SELECT 'held_mismatch', CASE WHEN b.incoming" GT "s.incoming THEN 'warning' ELSE 'error' END, s.incoming, b.incoming, s.last" \
+"   FROM s, b WHERE s.events" GT "0 AND " OTHER_INCOMING("b.incoming", "s.incoming") \
+" UNION ALL" \
+" SELECT 'held_mismatch', CASE WHEN o.incoming" GT "x.incoming THEN 'error' ELSE 'warning' END, x.incoming, o.incoming, coalesce(s.last, 0)" \
+"   FROM s CROSS JOIN o LEFT JOIN b ON true, LATERAL (SELECT CASE WHEN coalesce(s.incoming, 0)" EQ "'NaN' THEN b.incoming ELSE coalesce(s.incoming, 0) END AS incoming) x" \
+"  WHERE o.incoming" NE "x.incoming AND (s.events" EQ "0 OR b.incoming IS NULL OR b.incoming" EQ "x.incoming)" \
+" UNION ALL" \
 " SELECT 'held_mismatch', 'warning', NULL, NULL, coalesce(s.last, 0) FROM s, b, o WHERE " DIFFERS_OR_NULL("b.next_expiry", "o.first") \
 " UNION ALL" \
 " SELECT 'hold_mismatch', CASE WHEN h.hold_id IS NOT NULL AND coalesce(h.aggregate_id" EQ "p.aggregate_id AND h.event_id" EQ "p.id, false)" \
@@ -145,12 +163,25 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 " SELECT 'hold_mismatch', 'warning', 0, h.amount, coalesce(s.last, 0)" \
 "   FROM s, h LEFT JOIN placed p ON p.id" EQ "h.event_id WHERE p.id IS NULL" \
 " UNION ALL" \
+" SELECT 'movement_mismatch', 'error', " TRIED_AMOUNT("t") ", CAST(d.amount AS pg_catalog.numeric), t.version" \
+"   FROM (SELECT * FROM tried WHERE metadata OPERATOR(pg_catalog.?) 'movement_id') t" FIND("LEFT", "participant_step", "d", IS_ROW_OF("d", "t.metadata")) \
+"  WHERE " IS_OTHER_TRIED("d", "t", "t.end_id", "t.end_type") \
+" UNION ALL" \
+" SELECT 'movement_mismatch', 'error', t.amount, d.amount, t.version" \
+"   FROM (SELECT * FROM e WHERE event_type" EQ "'MovementConfirmed' AND cause_id IS NULL AND metadata OPERATOR(pg_catalog.?) 'movement_id') t" \
+    FIND("LEFT", "participant_step", "d", IS_ROW_OF("d", "t.metadata")) \
+"  WHERE " IS_OTHER_APPLIED("d", "t") \
+" UNION ALL" \
+" SELECT 'movement_mismatch', 'warning', CAST(NULL AS pg_catalog.numeric), w.amount, coalesce(s.last, 0)" \
+"   FROM s, w LEFT JOIN e t ON t.id" EQ "w.event_id AND CASE WHEN w.status" EQ "'tried' THEN t.event_type" EQ "'MovementTried' ELSE t.amount" EQ "w.amount END" \
+"  WHERE t.id IS NULL" \
+" UNION ALL" \
 " SELECT 'missing_balance', 'error', s.total, CAST(NULL AS pg_catalog.numeric), s.last" \
 "   FROM s WHERE s.events" GT "0 AND NOT EXISTS (SELECT FROM b) AND NOT EXISTS (SELECT FROM p)" \
 " UNION ALL" \
 " SELECT 'orphan_balance', CASE WHEN b.balance" LE "0 AND NOT EXISTS (SELECT FROM p) THEN 'warning' ELSE 'error' END," \
 "        CAST(0 AS pg_catalog.numeric), b.balance, b.version" \
-"   FROM s, b WHERE (s.events" EQ "0 AND NOT coalesce(b.version" EQ "0 AND b.balance" EQ "0 AND b.held" EQ "0, false)) OR EXISTS (SELECT FROM p)" \
+"   FROM s, b WHERE (s.events" EQ "0 AND NOT coalesce(b.version" EQ "0 AND b.balance" EQ "0 AND b.held" EQ "0 AND b.incoming" EQ "0, false)) OR EXISTS (SELECT FROM p)" \
 " UNION ALL" \
 " SELECT 'duplicate_row', 'error', 1, x.rows, coalesce(s.last, 0)" \
 "   FROM s, (SELECT pg_catalog.count(*) AS rows FROM b UNION ALL SELECT pg_catalog.count(*) FROM p) x WHERE x.rows" GT "1" \
@@ -165,8 +196,8 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 " told AS (SELECT DISTINCT ON (code) *, pg_catalog.count(*) OVER (PARTITION BY code) AS times FROM judged" \
 "  ORDER BY code, CASE WHEN severity" EQ "'critical' THEN 0 WHEN severity" EQ "'error' THEN 1 ELSE 2 END, version, expected, found)" \
 " SELECT j.code, j.severity, " AS_BIGINT("j.expected") ", " AS_BIGINT("j.found") ", j.version, pg_catalog.jsonb_build_object(" \
-"          'events', s.events, 'last_version', s.last, 'sum', s.total, 'held', s.held, 'open_holds', o.open, 'times', j.times," \
-"          'row', (SELECT pg_catalog.jsonb_build_object('kind', b.kind, 'version', b.version, 'balance', b.balance, 'held', b.held, 'status', b.status," \
+"          'events', s.events, 'last_version', s.last, 'sum', s.total, 'held', s.held, 'open_holds', o.open, 'incoming', CASE WHEN s.incoming" NE "'NaN' THEN s.incoming END, 'open_incoming', o.incoming, 'times', j.times," \
+"          'row', (SELECT pg_catalog.jsonb_build_object('kind', b.kind, 'version', b.version, 'balance', b.balance, 'held', b.held, 'incoming', b.incoming, 'status', b.status," \
 "                   'next_expiry', b.next_expiry, 'state', b.state) FROM b LIMIT 1), 'state', (SELECT state FROM z)," \
 "          'log', (SELECT pg_catalog.jsonb_build_object('kind', l.after OPERATOR(pg_catalog.->) 'kind', 'status', l.after OPERATOR(pg_catalog.->) 'status'," \
 "                   'unit', l.after OPERATOR(pg_catalog.->) 'unit') FROM l))" \

@@ -38,14 +38,16 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 /* of the row, and of the last event: states are compared by their hashes, null is none; LOG_SQL looks at those that were set since */
 #define HASH_OF_STATE "(CASE WHEN b.state" NE "'' THEN pg_catalog.hashtextextended(b.state, $1) END)"
 #define HASH_OF_LAST_STATE "(CASE WHEN e.state[1]" EQ "(e.d).last_version THEN e.state[2] END)"
+/* as it is kept with the proof: null where it cannot be told */
+#define WHOLE(incoming) AS_BIGINT("coalesce(" incoming ", 0)")
 #define SLICE_SQL(events, seen, mark) \
 "WITH digested AS (" \
-" SELECT e.aggregate_id, pointstore.digest(e.version, e.amount, e.held, e.balance_after, 0, 0, $1) AS d, " seen " AS seen, " mark " AS mark," \
+" SELECT e.aggregate_id, pointstore.digest(e.version, e.amount, e.held, e.balance_after, 0, 0, $1) AS d, pg_catalog.sum(" INCOMING_OF("e") ") AS incoming, " seen " AS seen, " mark " AS mark," \
 "        pg_catalog.max(ARRAY[e.version, pg_catalog.hashtextextended(e.state_after, $1)]) FILTER (WHERE e.state_after" NE "'') AS state" \
 "   FROM " events " e GROUP BY e.aggregate_id)," \
 " balances AS (" \
 " SELECT b.aggregate_id, pg_catalog.count(*) AS rows, pg_catalog.max(b.version) AS version, pg_catalog.max(b.balance) AS balance," \
-"        pg_catalog.max(b.held) AS held, pg_catalog.max(b.next_expiry) AS next_expiry, pg_catalog.max(b.state) AS state FROM pointstore.balance b" \
+"        pg_catalog.max(b.held) AS held, pg_catalog.max(b.incoming) AS incoming, pg_catalog.max(b.next_expiry) AS next_expiry, pg_catalog.max(b.state) AS state FROM pointstore.balance b" \
 "  WHERE " IN_SLICE("b.aggregate_id") " GROUP BY b.aggregate_id)," \
 " pures AS (" \
 " SELECT p.aggregate_id, pg_catalog.count(*) AS rows FROM pointstore.pure_account p" \
@@ -57,9 +59,13 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 " SELECT DISTINCT l.aggregate_id, l.after OPERATOR(pg_catalog.->>) 'version' AS version FROM pointstore.account_log l" \
 "  WHERE l.action" EQ "'set_kind' AND l.after OPERATOR(pg_catalog.?) 'state' AND " IN_SLICE("l.aggregate_id") ")," \
 " reserved AS (" \
-" SELECT h.aggregate_id, coalesce(pg_catalog.sum(h.amount), 0) AS open, pg_catalog.min(h.expires_at) AS first FROM pointstore.hold h" \
-"  WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id") \
-"  GROUP BY h.aggregate_id)," \
+" SELECT x.aggregate_id, coalesce(pg_catalog.sum(x.debit), 0) AS open, pg_catalog.min(x.expires_at) AS first, coalesce(pg_catalog.sum(x.credit), 0) AS incoming FROM (" \
+"  SELECT h.aggregate_id, " NUMERIC("h.amount") " AS debit, h.expires_at, NULL AS credit FROM pointstore.hold h" \
+"   WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id") \
+"  UNION ALL" \
+"  SELECT d.aggregate_id, CASE WHEN d.amount" LT "0 THEN CAST(0 AS pg_catalog.numeric)" MINUS "d.amount END, NULL, CASE WHEN d.amount" GT "0 THEN d.amount END" \
+"    FROM pointstore.participant_step d WHERE d.status" EQ "'tried' AND " IN_SLICE("d.aggregate_id") ") x" \
+"  GROUP BY x.aggregate_id)," \
 " compared AS (" \
 " SELECT coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id, p.aggregate_id, '') AS id," \
 "        (b.aggregate_id IS NOT NULL AND p.aggregate_id IS NOT NULL)" \
@@ -71,13 +77,15 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 "                                                         AND b.held" EQ "coalesce((e.d).held, 0), false))" \
 "            OR (e.aggregate_id IS NULL AND r.aggregate_id IS NOT NULL)" \
 "            OR coalesce(r.open, 0)" NE "coalesce((e.d).held, 0)" \
+"            OR " OTHER_INCOMING("coalesce(r.incoming, 0)", "e.incoming") \
+"            OR (b.aggregate_id IS NOT NULL AND (" OTHER_INCOMING("b.incoming", "e.incoming") " OR " DIFFERS("coalesce(r.incoming, 0)", "b.incoming") "))" \
 "            OR (b.aggregate_id IS NOT NULL AND " DIFFERS_OR_NULL("b.next_expiry", "r.first") ")" \
 "            OR (b.aggregate_id IS NOT NULL AND e.aggregate_id IS NOT NULL AND s.aggregate_id IS NULL AND " DIFFERS_OR_NULL(HASH_OF_STATE, HASH_OF_LAST_STATE) ")" \
 "            OR coalesce(q.version" GT "coalesce((e.d).last_version, 0), false))) AS bad," \
 "        e.aggregate_id IS NOT NULL AND (q.aggregate_id IS NULL OR q.version" NE "(e.d).last_version" \
-"        OR q.balance" NE "(e.d).total OR q.held" NE "(e.d).held) AS moved," \
+"        OR q.balance" NE "(e.d).total OR q.held" NE "(e.d).held OR " DIFFERS_OR_NULL("q.incoming", WHOLE("e.incoming")) ") AS moved," \
 "        (e.d).last_version AS last, (e.d).total AS total, (e.d).held AS held, (e.d).events AS events, e.mark, b.rows AS balances, p.rows AS pures," \
-"        " IS_AHEAD " AS ahead, coalesce(e.seen, (e.d).events) AS seen," \
+"        " IS_AHEAD " AS ahead, coalesce(e.seen, (e.d).events) AS seen, " WHOLE("e.incoming") " AS incoming," \
 "        coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id) IS NOT NULL AS known" \
 "   FROM digested e" \
 "   FULL JOIN balances b ON b.aggregate_id" EQ "e.aggregate_id" \
@@ -85,7 +93,7 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 "   FULL JOIN proofs q ON q.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id)" \
 "   FULL JOIN pures p ON p.aggregate_id" EQ "coalesce(e.aggregate_id, b.aggregate_id, r.aggregate_id, q.aggregate_id)" \
 "   LEFT JOIN stated s ON s.aggregate_id" EQ "b.aggregate_id AND s.version" EQ "CAST(b.version AS pg_catalog.text))" \
-" SELECT id, bad, moved, last, total, held, events, mark, balances, pures, ahead, seen FROM compared WHERE known OR bad"
+" SELECT id, bad, moved, last, total, held, events, mark, balances, pures, ahead, seen, incoming FROM compared WHERE known OR bad"
 
 /* The accounts within which created_at falls; sorted by a hash first, since to compare numbers is cheap. */
 #define ORDER_SQL(events) \
@@ -94,15 +102,19 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 "   FROM " events " e) x" \
 " WHERE coalesce(x.created_at" LT "x.before, x.created_at IS NULL)"
 
-/* The accounts whose holds' rows are not what their events say, and those whose steps do not fit together. */
+/* The accounts whose rows of holds and of movements' steps are not what their events say, and those whose steps do not fit together. */
 #define HOLDS_SQL(events) \
 "WITH steps AS MATERIALIZED (" \
-" SELECT e.id, e.aggregate_id, e.event_type, e.amount, e.held, e.cause_id, e.metadata OPERATOR(pg_catalog.->>) 'hold_id' AS hold_id," \
+" SELECT e.id, e.aggregate_id, e.event_type, e.amount, e.held, e.cause_id, CASE WHEN " IS_MOVEMENT("e") " THEN e.metadata END AS metadata, e.metadata OPERATOR(pg_catalog.->>) 'hold_id' AS hold_id," \
 "        e.metadata OPERATOR(pg_catalog.->>) 'expires_at' AS expires_at" \
-"   FROM " events " e WHERE " IS_STEP("e") ")," \
+"   FROM " events " e WHERE " IS_STEP("e") " OR " IS_MOVEMENT("e") ")," \
+" tried AS (SELECT * FROM steps WHERE event_type" EQ "'MovementTried')," \
+" ended AS (SELECT aggregate_id, cause_id, pg_catalog.count(*) AS times, pg_catalog.min(id) AS id, pg_catalog.min(event_type) AS event_type," \
+"        pg_catalog.min(amount) AS amount, pg_catalog.min(held) AS held FROM steps" \
+"        WHERE event_type" EQ "'MovementCancelled' OR (event_type" EQ "'MovementConfirmed' AND cause_id IS NOT NULL) GROUP BY aggregate_id, cause_id)," \
 " placed AS (SELECT * FROM steps WHERE event_type" EQ "'HoldPlaced')," \
 " closed AS (SELECT aggregate_id, cause_id, pg_catalog.count(*) AS times, pg_catalog.min(event_type) AS event_type, pg_catalog.min(amount) AS amount," \
-"        pg_catalog.min(held) AS held FROM steps WHERE event_type" NE "'HoldPlaced' GROUP BY aggregate_id, cause_id)" \
+"        pg_catalog.min(held) AS held FROM steps c WHERE " IS_STEP("c") " AND event_type" NE "'HoldPlaced' GROUP BY aggregate_id, cause_id)" \
 " SELECT DISTINCT x.aggregate_id FROM (" \
 "  SELECT c.aggregate_id FROM closed c LEFT JOIN placed p ON p.id" EQ "c.cause_id AND p.aggregate_id" EQ "c.aggregate_id" \
 "   WHERE c.times" GT "1 OR " IS_OTHER_STEP("c", "p") \
@@ -112,7 +124,20 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 "   WHERE p.hold_id IS NOT NULL AND " IS_OTHER_HOLD("h", "p", "c.event_type", "c.amount") \
 "  UNION ALL" \
 "  SELECT h.aggregate_id FROM pointstore.hold h LEFT JOIN placed p ON p.id" EQ "h.event_id AND p.aggregate_id" EQ "h.aggregate_id" \
-"   WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id") " AND p.id IS NULL AND NOT " HAS_COME("h.event_id", "$4", "$6") ") x"
+"   WHERE h.status" EQ "'open' AND " IN_SLICE("h.aggregate_id") " AND p.id IS NULL AND NOT " HAS_COME("h.event_id", "$4", "$6") \
+"  UNION ALL" \
+"  SELECT c.aggregate_id FROM ended c LEFT JOIN tried t ON t.id" EQ "c.cause_id AND t.aggregate_id" EQ "c.aggregate_id" \
+"   WHERE c.times" GT "1 OR " IS_OTHER_END("c", "t") \
+"  UNION ALL" \
+"  SELECT t.aggregate_id FROM tried t LEFT JOIN ended c ON c.cause_id" EQ "t.id AND c.aggregate_id" EQ "t.aggregate_id" \
+"    LEFT JOIN pointstore.participant_step d ON " IS_ROW_OF("d", "t.metadata") \
+"   WHERE t.metadata OPERATOR(pg_catalog.?) 'movement_id' AND " IS_OTHER_TRIED("d", "t", "c.id", "c.event_type") \
+"  UNION ALL" \
+"  SELECT t.aggregate_id FROM steps t LEFT JOIN pointstore.participant_step d ON " IS_ROW_OF("d", "t.metadata") \
+"   WHERE t.event_type" EQ "'MovementConfirmed' AND t.cause_id IS NULL AND t.metadata OPERATOR(pg_catalog.?) 'movement_id' AND " IS_OTHER_APPLIED("d", "t") \
+"  UNION ALL" \
+"  SELECT d.aggregate_id FROM pointstore.participant_step d LEFT JOIN tried t ON t.id" EQ "d.event_id AND t.aggregate_id" EQ "d.aggregate_id" \
+"   WHERE d.status" EQ "'tried' AND " IN_SLICE("d.aggregate_id") " AND t.id IS NULL AND NOT " HAS_COME("d.event_id", "$4", "$6") ") x"
 
 /* The accounts whose kind, its unit, or status is not what their log says last, or whose state is not what it was set to since their last event. */
 #define LOG_SQL(events) \
@@ -211,6 +236,8 @@ const char *const pointstore_new_links_sql =
 "                 WHERE id" GT "$1 AND (event_type" EQ "'EventReversed' OR (leg" GE "1 AND cause_id IS NOT NULL))),"
 " reversed AS (SELECT r.aggregate_id, o.id, o.amount, " FIRST_OF("o") " AS first_id"
 "   FROM recent r LEFT JOIN pointstore.event_store o ON " IS_ORIGINAL("o", "r") " WHERE r.reverses),"
+" moved AS MATERIALIZED (SELECT e.id, e.aggregate_id, e.event_type, e.amount, e.held, e.cause_id, e.metadata FROM pointstore.event_store e WHERE e.id" GT "$1 AND " IS_MOVEMENT("e") "),"
+" ended AS (SELECT * FROM moved WHERE event_type" EQ "'MovementCancelled' OR (event_type" EQ "'MovementConfirmed' AND cause_id IS NOT NULL)),"
 " first AS (SELECT cause_id AS id FROM recent WHERE NOT reverses UNION SELECT first_id FROM reversed)"
 " SELECT DISTINCT x.aggregate_id FROM ("
 "  SELECT f.aggregate_id FROM first n JOIN pointstore.event_store f ON f.id" EQ "n.id"
@@ -240,6 +267,19 @@ const char *const pointstore_new_links_sql =
 "    LEFT JOIN pointstore.hold h ON h.hold_id" EQ "p.hold_id LEFT JOIN pointstore.event_store c"
 "      ON c.cause_id" EQ "p.id AND c.aggregate_id" EQ "p.aggregate_id AND " IS_STEP("c")
 "   WHERE p.hold_id IS NOT NULL AND " IS_OTHER_HOLD("h", "p", "c.event_type", "c.amount")
+"  UNION ALL"
+"  SELECT c.aggregate_id FROM ended c LEFT JOIN pointstore.event_store t"
+"      ON t.id" EQ "c.cause_id AND t.aggregate_id" EQ "c.aggregate_id AND t.event_type" EQ "'MovementTried'"
+"   WHERE " IS_OTHER_END("c", "t")
+"  UNION ALL"
+"  SELECT t.aggregate_id FROM (SELECT id FROM moved WHERE event_type" EQ "'MovementTried' UNION SELECT cause_id FROM ended) n"
+"    JOIN pointstore.event_store t ON t.id" EQ "n.id AND t.event_type" EQ "'MovementTried'"
+"    LEFT JOIN pointstore.event_store c ON c.cause_id" EQ "t.id AND c.aggregate_id" EQ "t.aggregate_id AND " IS_MOVEMENT("c")
+"    LEFT JOIN pointstore.participant_step d ON " IS_ROW_OF("d", "t.metadata")
+"   WHERE t.metadata OPERATOR(pg_catalog.?) 'movement_id' AND " IS_OTHER_TRIED("d", "t", "c.id", "c.event_type")
+"  UNION ALL"
+"  SELECT t.aggregate_id FROM moved t LEFT JOIN pointstore.participant_step d ON " IS_ROW_OF("d", "t.metadata")
+"   WHERE t.event_type" EQ "'MovementConfirmed' AND t.cause_id IS NULL AND t.metadata OPERATOR(pg_catalog.?) 'movement_id' AND " IS_OTHER_APPLIED("d", "t")
 "  UNION ALL"
 "  SELECT v.aggregate_id FROM reversed v LEFT JOIN LATERAL " TAKEN_OF("v.id") " r ON true"
 "   WHERE v.id IS NULL OR " EXCEEDS("(CAST(0 AS pg_catalog.numeric)" MINUS "r.total)", "v.amount") ") x";

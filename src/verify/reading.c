@@ -165,7 +165,7 @@ pointstore_compared_heap(const Run *run, TupleTableSlot *slot)
 TupleDesc
 pointstore_compared_desc(void)
 {
-	TupleDesc	desc = CreateTemplateTupleDesc(ROW_SEEN + 1);
+	TupleDesc	desc = CreateTemplateTupleDesc(ROW_INCOMING + 1);
 
 	TupleDescInitEntry(desc, 1, "id", TEXTOID, -1, 0);
 	TupleDescInitEntry(desc, 2, "bad", BOOLOID, -1, 0);
@@ -179,5 +179,6 @@ pointstore_compared_desc(void)
 	TupleDescInitEntry(desc, 10, "pures", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, ROW_AHEAD + 1, "ahead", BOOLOID, -1, 0);
 	TupleDescInitEntry(desc, ROW_SEEN + 1, "seen", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, ROW_INCOMING + 1, "incoming", INT8OID, -1, 0);
 	return desc;
 }

@@ -17,6 +17,7 @@
 /* columns of the rows of compared accounts: whether it has moved on since; how many of its events were there before the run began to read */
 #define ROW_AHEAD 10
 #define ROW_SEEN 11
+#define ROW_INCOMING 12
 
 /* A statement of a run, and how it is executed. */
 typedef struct Reading

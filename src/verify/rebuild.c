@@ -200,7 +200,7 @@ state_by_events(const Account *before, Account *after, bool *sound)
 		restore_rules(after);
 	after->updated_at = has_events ? Max(now, last) : now;
 	return !(before->exists && before->version == after->version && before->balance == after->balance &&
-			 before->held == after->held && pointstore_same_state(before->state, after->state) && before->has_expiry == after->has_expiry &&
+			 before->held == after->held && before->incoming == after->incoming && pointstore_same_state(before->state, after->state) && before->has_expiry == after->has_expiry &&
 			 (!before->has_expiry || before->next_expiry == after->next_expiry) &&
 			 before->updated_at <= after->updated_at);
 }
@@ -216,8 +216,11 @@ sum_events(Account *account, TimestampTz *last, bool *sound)
 		.sql = "SELECT coalesce(pg_catalog.max(version), 0), coalesce(CAST(pg_catalog.sum(amount) AS pg_catalog.int8), 0),"
 		" coalesce(CAST(pg_catalog.sum(held) AS pg_catalog.int8), 0), pg_catalog.max(created_at),"
 		" (pointstore.digest(version, amount, held, balance_after, 0, 0, $2)).sound,"
-		" (SELECT e.state_after FROM pointstore.event_store e WHERE e.aggregate_id" EQ "$1 ORDER BY e.version DESC LIMIT 1)"
-		" FROM pointstore.event_store WHERE aggregate_id" EQ "$1",
+		" (SELECT e.state_after FROM pointstore.event_store e WHERE e.aggregate_id" EQ "$1 ORDER BY e.version DESC LIMIT 1),"
+		/* what cannot be told by the events is by the steps that are open */
+		" CAST(CASE WHEN pg_catalog.sum(" INCOMING_OF("v") ")" EQ "'NaN' THEN (SELECT pg_catalog.sum(d.amount) FROM pointstore.participant_step d"
+		"   WHERE d.aggregate_id" EQ "$1 AND d.status" EQ "'tried' AND d.amount" GT "0) ELSE pg_catalog.sum(" INCOMING_OF("v") ") END AS pg_catalog.int8)"
+		" FROM pointstore.event_store v WHERE aggregate_id" EQ "$1",
 		.nargs = 2,
 		.argtypes = {TEXTOID, INT8OID}
 	};
@@ -240,6 +243,7 @@ sum_events(Account *account, TimestampTz *last, bool *sound)
 	account->version = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
 	account->balance = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
 	account->held = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
+	account->incoming = DatumGetInt64(SPI_getbinval(row, desc, 7, &isnull));
 	*sound = DatumGetBool(SPI_getbinval(row, desc, 5, &isnull)) || isnull;
 	state = SPI_getvalue(row, desc, 6);
 	if (state != NULL)
@@ -367,13 +371,13 @@ end_of_batch(char *after)
 static PointstorePlan compare_plan = {
 	.sql = "SELECT coalesce(b.aggregate_id, e.aggregate_id), coalesce((e.d).sound, true),"
 	" b.aggregate_id IS NULL OR b.version" GT "coalesce((e.d).last_version, 0)"
-	" FROM (SELECT aggregate_id, version, balance, held, next_expiry, updated_at, state FROM pointstore.balance"
+	" FROM (SELECT aggregate_id, version, balance, held, incoming, next_expiry, updated_at, state FROM pointstore.balance"
 	"        WHERE aggregate_id" GT "$1"
 	"          AND aggregate_id" LE "$2) b"
 	" FULL JOIN (SELECT aggregate_id, pointstore.digest(version, amount, held, balance_after, 0, 0, $3) AS d,"
-	"                   pg_catalog.max(created_at) AS created_at,"
+	"                   pg_catalog.max(created_at) AS created_at, pg_catalog.sum(" INCOMING_OF("v") ") AS incoming,"
 	"                   pg_catalog.max(ARRAY[version, pg_catalog.hashtextextended(state_after, $3)]) FILTER (WHERE state_after" NE "'') AS state"
-	"              FROM pointstore.event_store"
+	"              FROM pointstore.event_store v"
 	"             WHERE aggregate_id" GT "$1"
 	"               AND aggregate_id" LE "$2"
 	"             GROUP BY aggregate_id) e ON e.aggregate_id" EQ "b.aggregate_id"
@@ -397,6 +401,7 @@ static PointstorePlan compare_plan = {
 	"            OR (e.aggregate_id IS NOT NULL AND ((e.d).total IS NULL OR (e.d).held IS NULL))"
 	"            OR b.balance" NE "coalesce((e.d).total, 0)"
 	"            OR b.held" NE "coalesce((e.d).held, 0)"
+	"            OR " OTHER_INCOMING("b.incoming", "e.incoming")
 	"            OR " DIFFERS_OR_NULL("(CASE WHEN b.state" NE "'' THEN pg_catalog.hashtextextended(b.state, $3) END)",
 		"CASE WHEN " LOGS_STATE("g.after", "b.version") " THEN CASE WHEN " LOGGED_STATE("g.after") NE "'' THEN pg_catalog.hashtextextended(" LOGGED_STATE("g.after") ", $3) END"
 		" WHEN e.state[1]" EQ "b.version THEN e.state[2] END")

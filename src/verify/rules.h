@@ -54,6 +54,33 @@
 #define IS_OTHER_STEP(c, p) \
 "(" p ".id IS NULL OR NOT coalesce(" c ".held" EQ "(0" MINUS p ".held) AND " c ".amount" LE "0 AND " c ".amount" GE c ".held, false))"
 
+/* Whether what is incoming is not the sum that events come to; one that cannot be told is like anything. */
+#define OTHER_INCOMING(found, by_events) \
+"(coalesce(" by_events ", 0)" NE "'NaN' AND " DIFFERS(found, "coalesce(" by_events ", 0)") ")"
+
+/* What a step reserves, as a credit above 0, by the event t that it was tried by; null where that does not say. */
+#define TRIED_AMOUNT(t) "(CASE WHEN " t ".held" NE "0 THEN CAST(0 AS pg_catalog.numeric)" MINUS t ".held ELSE " STEP_AMOUNT(t ".metadata") " END)"
+
+/* Whether what settles a step is not what can settle the event t that it was tried by. */
+#define IS_OTHER_END(c, t) \
+"(" t ".id IS NULL OR NOT coalesce(" c ".held" EQ "(0" MINUS t ".held) AND CASE WHEN " c ".event_type" EQ "'MovementCancelled' THEN " c ".amount" EQ "0" \
+" ELSE " c ".amount" EQ "coalesce(" TRIED_AMOUNT(t) ", " c ".amount) END, false))"
+
+/* The row of a step that an event's metadata names; no text is read as anything else. */
+#define IS_ROW_OF(d, metadata) \
+d ".movement_id" EQ "(" metadata " OPERATOR(pg_catalog.->>) 'movement_id') AND CAST(" d ".step AS pg_catalog.text)" EQ "(" metadata " OPERATOR(pg_catalog.->>) 'step')" \
+" AND CAST(" d ".origin AS pg_catalog.text)" EQ "(" metadata " OPERATOR(pg_catalog.->>) 'origin')"
+
+/* Whether that row, null where it is gone, is not what the event t says that the step was tried by, and what has settled it. */
+#define IS_OTHER_TRIED(d, t, c_id, c_type) \
+"NOT coalesce(" d ".aggregate_id" EQ t ".aggregate_id AND " d ".event_id" EQ t ".id AND " d ".amount" EQ "coalesce(" TRIED_AMOUNT(t) ", " d ".amount)" \
+" AND CASE WHEN " c_id " IS NULL THEN " d ".status" EQ "'tried' ELSE " d ".end_event_id" EQ c_id \
+" AND " d ".status" EQ "CASE WHEN " c_type EQ "'MovementConfirmed' THEN 'confirmed' ELSE 'cancelled' END END, false)"
+
+/* Whether it is not what an event says that has applied a step at once. */
+#define IS_OTHER_APPLIED(d, t) \
+"NOT coalesce(" d ".aggregate_id" EQ t ".aggregate_id AND " d ".event_id" EQ t ".id AND " d ".amount" EQ t ".amount AND " d ".status" EQ "'confirmed', false)"
+
 /* Whether an account's row a, under a kind of unit k, is not what its log says last; of what it does not say nothing is known. */
 #define IS_OTHER_ACCOUNT(a, unit, after) \
 "(NOT coalesce(" a ".kind" EQ "(" after " OPERATOR(pg_catalog.->>) 'kind'), (" after " OPERATOR(pg_catalog.->>) 'kind') IS NULL)" \

@@ -55,7 +55,8 @@ BEGIN
         version      bigint NOT NULL,
         balance      bigint NOT NULL,
         held         bigint NOT NULL,
-        proved_at    timestamptz NOT NULL
+        proved_at    timestamptz NOT NULL,
+        incoming     bigint DEFAULT 0
     ) WITH (fillfactor = 70);
 
     CREATE TABLE pointstore.reconciliation_checkpoint (
@@ -92,7 +93,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.finding.id IS 'number of the finding, for repair() and acknowledge()';
     COMMENT ON COLUMN pointstore.finding.run_id IS 'run that found it first';
     COMMENT ON COLUMN pointstore.finding.aggregate_id IS 'the account';
-    COMMENT ON COLUMN pointstore.finding.code IS 'about the events: version_gap, chain_break, time_order, link_broken, duplicate_request or transfer_unbalanced (critical); about rows: balance_mismatch, version_mismatch, held_mismatch, hold_mismatch, missing_balance, orphan_balance, duplicate_row, account_mismatch or state_mismatch; index_mismatch (critical: an index hides or invents rows); sequence_settings, feed_mismatch (error: of the store as a whole)';
+    COMMENT ON COLUMN pointstore.finding.code IS 'about the events: version_gap, chain_break, time_order, link_broken, duplicate_request or transfer_unbalanced (critical); about rows: balance_mismatch, version_mismatch, held_mismatch, hold_mismatch, movement_mismatch, missing_balance, orphan_balance, duplicate_row, account_mismatch or state_mismatch; index_mismatch (critical: an index hides or invents rows); sequence_settings, feed_mismatch (error: of the store as a whole)';
     COMMENT ON COLUMN pointstore.finding.severity IS 'critical: the events themselves are inconsistent; error: an overspend is possible; warning: the balance understates';
     COMMENT ON COLUMN pointstore.finding.expected IS 'what it should be by the events, minor units or a version';
     COMMENT ON COLUMN pointstore.finding.found IS 'what it is';
@@ -110,6 +111,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.account_proof.balance IS 'sum of the amounts up to there, minor units';
     COMMENT ON COLUMN pointstore.account_proof.held IS 'sum of the held changes up to there, minor units';
     COMMENT ON COLUMN pointstore.account_proof.proved_at IS 'when';
+    COMMENT ON COLUMN pointstore.account_proof.incoming IS 'what movements were to credit up to there by the events, minor units; null: their metadata does not say';
     COMMENT ON TABLE pointstore.reconciliation_checkpoint IS 'One row: up to which event id everything had come to rest when an incremental run looked';
     COMMENT ON COLUMN pointstore.reconciliation_checkpoint.single IS 'true';
     COMMENT ON COLUMN pointstore.reconciliation_checkpoint.safe_id IS 'events up to this id have been looked at, and no transaction that may have drawn one is still running';

@@ -78,7 +78,7 @@ const char *const pointstore_spool_sql =
 "       CASE WHEN " IS_LEG_OF_CAUSE " THEN CAST(" PART_OF_ID("e.id", "$1") " AS pg_catalog.int4) END,"
 /* accounts */
 "       e.id, e.aggregate_id, e.version, e.event_type, e.amount, e.held, e.balance_after, e.leg, e.cause_id, e.created_at,"
-"       CASE WHEN " IS_STEP("e") " THEN e.metadata END AS metadata, " SAYS_AS_REVERSAL("e") " AS payload, e.state_after,"
+"       CASE WHEN " IS_STEP("e") " OR " IS_MOVEMENT("e") " THEN e.metadata END AS metadata, " SAYS_AS_REVERSAL("e") " AS payload, e.state_after,"
 /* requests */
 "       e.aggregate_id, e.request_id, e.leg,"
 /* movements */

@@ -24,6 +24,7 @@
 #include "account/account.h"
 #include "account/kind.h"
 #include "account/log.h"
+#include "account/reserved.h"
 #include "account/status.h"
 #include "account/transition.h"
 #include "ground/detail.h"
@@ -151,6 +152,7 @@ static void
 refuse_status_change(const Account *account, AccountStatus status)
 {
 	char	   *id = pointstore_cstring(account->id);
+	int64		steps;
 
 	if (account->status == STATUS_CLOSED)
 		ereport(ERROR,
@@ -165,12 +167,13 @@ refuse_status_change(const Account *account, AccountStatus status)
 				 errmsg("account \"%s\" is frozen", id),
 				 pointstore_detail_account(account->id),
 				 errhint("unfreeze_account() comes first.")));
-	if (account->incoming != 0)
+	steps = account->pure ? 0 : pointstore_open_steps(account->id);
+	if (account->incoming != 0 || steps > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("account \"%s\" cannot be closed: a movement is to credit %lld", id, (long long) account->incoming),
-				 pointstore_detail_figures(account->id, "incoming", account->incoming, NULL, 0),
-				 errhint("An account is not closed while movements that are not decided take part of it.")));
+				 errmsg("account \"%s\" cannot be closed: movements that have not ended have %lld steps on it", id, (long long) steps),
+				 pointstore_detail_figures(account->id, "incoming", account->incoming, "steps", steps),
+				 errhint("pointstore.participant_step has the steps.")));
 	if (account->balance != 0 || account->held != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),

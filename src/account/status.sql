@@ -5,7 +5,7 @@ CREATE FUNCTION pointstore.close_account(aggregate_id text, reason text = NULL)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_close_account';
 COMMENT ON FUNCTION pointstore.close_account(text, text) IS
-'Closes an account for good; the reason goes into account_log. PS011: balance or held is not 0; PS004: it is frozen; PS008: it is not there; PS010: a change by hand waits for its event or balance. Transactions that have appended to it are waited for. Closing a closed account does nothing.';
+'Closes an account for good; the reason goes into account_log. PS011: balance or held is not 0, or a movement that has not ended has a step on it; PS004: it is frozen; PS008: it is not there; PS010: a change by hand waits for its event or balance. Transactions that have appended to it are waited for. Closing a closed account does nothing.';
 
 CREATE FUNCTION pointstore.freeze_account(aggregate_id text, reason text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE

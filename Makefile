@@ -44,13 +44,14 @@ export PG_CONFIG
 #   make coverage         the same with gcov
 #   make demo, demo-stop  a week of a loyalty programme on one screen, on a cluster of its own
 #   make web, web-stop    the shop of examples/web on a cluster of its own, in a browser; PORT=8080: where
+#   make wallets, wallets-stop   payments between three servers, one of which is killed every few seconds; WALLETS_SECONDS=30: for so long
 #   make bench            against functions written by hand, in two hours; BENCH_PARTS="clients reconcile": some
 #   make bench-quick      the same in two minutes
 #   make dist             the sources and the scripts made from them as a .zip for PGXN
 #   make clean            removes what was built
 
 # What installs its packages itself, and runs clusters of its own.
-scripts = help check soak check-examples coverage demo demo-stop web web-stop bench bench-quick
+scripts = help check soak check-examples coverage demo demo-stop web web-stop wallets wallets-stop bench bench-quick
 .PHONY: $(scripts)
 ifneq (,$(filter $(scripts),$(MAKECMDGOALS)))
 
@@ -73,6 +74,10 @@ web:
 	@test/env/web
 web-stop:
 	@test/env/web stop
+wallets:
+	@test/env/wallets
+wallets-stop:
+	@test/env/wallets stop
 bench:
 	@test/bench/run
 bench-quick:

@@ -65,6 +65,9 @@ require_packages()
 		command -v chromium >/dev/null || missing+=(chromium)
 		[[ -n $(fc-list :lang=ko 2>/dev/null) ]] || missing+=(fontconfig fonts-nanum)
 	fi
+	if [[ " $* " = *' wallets '* ]]; then
+		/usr/bin/python3 -c 'import psycopg' 2>/dev/null || missing+=(python3-psycopg)
+	fi
 	if [[ " $* " = *' examples '* || " $* " = *' web '* ]]; then
 		command -v npm >/dev/null || missing+=(nodejs npm)
 	fi

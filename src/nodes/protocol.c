@@ -32,6 +32,7 @@ static bool is_any_due(const MovementView *movement, MovementVerb verb);
 static bool is_waiting(const MovementView *movement, int step);
 static bool is_open(StepStatus status);
 static bool has_ended(StepStatus status);
+static bool is_confirmed(StepStatus status);
 static bool is_undecided(MovementPhase phase);
 static bool is_known_applied(StepStatus status);
 static bool has_any(const MovementView *movement, bool (*is_so) (StepStatus status));
@@ -170,17 +171,14 @@ pointstore_step_resolved(MovementProtocol protocol, Resolution decision, StepSta
 	switch (decision)
 	{
 		case RESOLVE_CONFIRM:
-			/* a saga goes on from what is kept already */
-			if (protocol == PROTOCOL_SAGA && status == STEP_CONFIRMED)
-				return STEP_DONE;
 			return status == STEP_MISSING || status == STEP_FAILED || status == STEP_REFUSED ? STEP_PENDING : status;
 		case RESOLVE_CANCEL:
 			return status == STEP_MISSING || status == STEP_FAILED ? STEP_PENDING : status;
 		case RESOLVE_ACCEPT:
-			/* a saga's step that could not be undone is kept, a reservation that could not be applied is given back */
+			/* a saga's step that could not be undone is kept; a reservation that could not be applied, or was not found, is given back */
 			if (status == STEP_FAILED)
 				return protocol == PROTOCOL_SAGA ? STEP_DONE : STEP_PENDING;
-			return status;
+			return status == STEP_MISSING ? STEP_PENDING : status;
 	}
 	return status;
 }
@@ -193,7 +191,7 @@ pointstore_next_phase(const MovementView *movement)
 	{
 		bool		saga = movement->phase == PHASE_DOING;
 		bool		contradicted = has_any(movement, is_contradiction);
-		bool		wants_all = movement->asks_all || (contradicted && !saga && !movement->gives_up);
+		bool		wants_all = movement->asks_all || (contradicted && !movement->gives_up);
 
 		if (wants_all && is_any_due(movement, VERB_TRY))
 			return movement->phase;
@@ -273,26 +271,16 @@ pointstore_may_resolve(const MovementView *movement, bool decided_confirm, bool 
 	switch (decision)
 	{
 		case RESOLVE_CONFIRM:
-			if (decided_cancel || has_any(movement, is_undone))
-				return false;
-			/* a saga goes on: it may still be undone where a later step is refused */
-			return decided_confirm || !has_any(movement, movement->protocol == PROTOCOL_SAGA ? is_refused : is_not_applied);
+			return !decided_cancel && !has_any(movement, is_undone) && (decided_confirm || !has_any(movement, is_not_applied));
 		case RESOLVE_CANCEL:
-			if (decided_confirm)
-				return false;
-			for (int i = 0; i < movement->nsteps; i++)
-			{
-				if (movement->status[i] == STEP_CONFIRMED)
-					return false;
-			}
-			return true;
+			return !decided_confirm && !has_any(movement, is_confirmed);
 		case RESOLVE_ACCEPT:
 			return true;
 	}
 	return false;
 }
 
-/* The phase after an operator's word. Steps change by pointstore_step_resolved(), and a saga that goes on has no deadline any more. */
+/* The phase after an operator's word. Steps change by pointstore_step_resolved(). A saga that is confirmed has been done: lost steps are tried again. */
 MovementPhase
 pointstore_resolved_phase(MovementProtocol protocol, bool decided_confirm, Resolution decision)
 {
@@ -300,10 +288,8 @@ pointstore_resolved_phase(MovementProtocol protocol, bool decided_confirm, Resol
 
 	if (decision == RESOLVE_ACCEPT)
 		return PHASE_ACCEPTED;
-	if (decision == RESOLVE_CONFIRM && saga)
-		return decided_confirm ? PHASE_DONE : PHASE_DOING;
 	if (decision == RESOLVE_CONFIRM)
-		return PHASE_CONFIRMING;
+		return saga ? PHASE_DONE : PHASE_CONFIRMING;
 	return saga ? PHASE_UNDOING : PHASE_CANCELLING;
 }
 
@@ -329,7 +315,8 @@ is_waiting(const MovementView *movement, int step)
 	{
 		StepStatus	other = movement->status[i];
 
-		if (movement->phase == PHASE_DOING && i < step && other != STEP_DONE)
+		if (movement->phase == PHASE_DOING && i < step && other != STEP_DONE && other != STEP_CONFIRMED &&
+			!(movement->asks_all && other == STEP_REFUSED))
 			return true;
 		if (movement->phase == PHASE_UNDOING && i > step && is_open(other))
 			return true;
@@ -350,6 +337,12 @@ static bool
 has_ended(StepStatus status)
 {
 	return status == STEP_CONFIRMED || is_undone(status);
+}
+
+static bool
+is_confirmed(StepStatus status)
+{
+	return status == STEP_CONFIRMED;
 }
 
 static bool

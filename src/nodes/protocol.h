@@ -119,8 +119,8 @@ extern const ParticipantRule *pointstore_participant_rule(MovementProtocol proto
  * pointstore_is_finished().
  *
  * An operator's word: pointstore_may_resolve(), then all steps by pointstore_step_resolved()
- * and the phase by pointstore_resolved_phase(); after RESOLVE_CONFIRM the deadline is infinity
- * and a cancel before it counts no longer (gives_up is false).
+ * and the phase by pointstore_resolved_phase(); what is decided is not cancelled any more,
+ * whatever the deadline is.
  *
  * The coordinator's own steps of 2pc are sent and applied as PROTOCOL_TCC's, at its participant.
  */

@@ -82,6 +82,10 @@
 /* Whether an open finding can be seen again by a full run alone. */
 #define IS_FOR_FULL_RUNS "(detail OPERATOR(pg_catalog.?) 'hidden' OR code" EQ "'feed_mismatch')"
 
+/* Whether a finding is about a movement, and not about an account or the store: its aggregate_id is the movement's then. */
+#define OF_MOVEMENTS(code) code EQ \
+"ANY (ARRAY['movement_lost', 'movement_doubled', 'movement_one_legged', 'movement_open', 'movement_unknown', 'movement_accepted'])"
+
 /*
  * Entries of account_log that say what an account's state is when they are made: others have it from the row. The last of them
  * counts while the account's version is the one that it was then (LOGS_STATE); after that its last event does.

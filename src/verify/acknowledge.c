@@ -25,6 +25,7 @@
 #include "ground/sql.h"
 #include "ground/step.h"
 #include "verify/acknowledge.h"
+#include "verify/disagreement.h"
 #include "verify/examine.h"
 #include "verify/finding.h"
 
@@ -79,6 +80,11 @@ pointstore_acknowledge(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("acknowledge()");
 	pointstore_act_as_owner(&owner);
 	id = pointstore_account_of_finding(number);
+	if (pointstore_acknowledge_disagreement(number, reason, GetOuterUserId()))
+	{
+		pointstore_act_as_caller(&owner);
+		PG_RETURN_VOID();
+	}
 	pointstore_read_account(&account, id, pointstore_push_snapshot(), LOCK_ACCOUNT);
 	finding = find_code(pointstore_examine_now(id), number);
 	require_same(number, finding);

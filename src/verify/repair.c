@@ -31,6 +31,7 @@
 #include "ground/sql.h"
 #include "ground/step.h"
 #include "ground/store.h"
+#include "verify/disagreement.h"
 #include "verify/examine.h"
 #include "verify/finding.h"
 #include "verify/index.h"
@@ -83,6 +84,7 @@ pointstore_repair(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("repair()");
 	pointstore_act_as_owner(&owner);
 	wrong.id = pointstore_account_of_finding(PG_GETARG_INT64(0));
+	pointstore_refuse_disagreement(PG_GETARG_INT64(0));
 	refuse_lies(wrong.id);
 	lock_whole_account(wrong.id);
 	wrong.policy = pointstore_read_policy(wrong.id);

@@ -91,14 +91,14 @@ BEGIN
     COMMENT ON COLUMN pointstore.reconciliation.slices_done IS 'parts that are done; an interrupted run goes on after them';
     COMMENT ON TABLE pointstore.finding IS 'Proven disagreements: one open row for each account and code';
     COMMENT ON COLUMN pointstore.finding.id IS 'number of the finding, for repair() and acknowledge()';
-    COMMENT ON COLUMN pointstore.finding.run_id IS 'run that found it first';
-    COMMENT ON COLUMN pointstore.finding.aggregate_id IS 'the account';
-    COMMENT ON COLUMN pointstore.finding.code IS 'about the events: version_gap, chain_break, time_order, link_broken, duplicate_request or transfer_unbalanced (critical); about rows: balance_mismatch, version_mismatch, held_mismatch, hold_mismatch, movement_mismatch, missing_balance, orphan_balance, duplicate_row, account_mismatch or state_mismatch; index_mismatch (critical: an index hides or invents rows); sequence_settings, feed_mismatch (error: of the store as a whole)';
+    COMMENT ON COLUMN pointstore.finding.run_id IS 'run that found it first; null of what is about a movement';
+    COMMENT ON COLUMN pointstore.finding.aggregate_id IS 'the account; empty: the store as a whole; of what is about a movement the movement''s id';
+    COMMENT ON COLUMN pointstore.finding.code IS 'about the events: version_gap, chain_break, time_order, link_broken, duplicate_request or transfer_unbalanced (critical); about rows: balance_mismatch, version_mismatch, held_mismatch, hold_mismatch, movement_mismatch, missing_balance, orphan_balance, duplicate_row, account_mismatch or state_mismatch; index_mismatch (critical: an index hides or invents rows); sequence_settings, feed_mismatch (error: of the store as a whole); about movements: movement_lost, movement_doubled, movement_one_legged, movement_open, movement_unknown (reconcile_movements()) or movement_accepted (resolve_movement())';
     COMMENT ON COLUMN pointstore.finding.severity IS 'critical: the events themselves are inconsistent; error: an overspend is possible; warning: the balance understates';
     COMMENT ON COLUMN pointstore.finding.expected IS 'what it should be by the events, minor units or a version';
     COMMENT ON COLUMN pointstore.finding.found IS 'what it is';
     COMMENT ON COLUMN pointstore.finding.version IS 'first bad version, or the last one';
-    COMMENT ON COLUMN pointstore.finding.detail IS 'the account''s row and what its events say';
+    COMMENT ON COLUMN pointstore.finding.detail IS 'the account''s row and what its events say; of a movement what is said of its steps, by server, empty = this store, and step';
     COMMENT ON COLUMN pointstore.finding.detected_at IS 'when it was found first';
     COMMENT ON COLUMN pointstore.finding.last_seen_at IS 'when it was last found true';
     COMMENT ON COLUMN pointstore.finding.action IS 'reported, repaired, frozen or acknowledged';

@@ -38,7 +38,7 @@ pointstore_know_store(StoreIdentity *identity)
 	memset(identity, 0, sizeof(StoreIdentity));
 	place[0] = CStringGetTextDatum(psprintf(UINT64_FORMAT, GetSystemIdentifier()));
 	place[1] = Int32GetDatum((int32) pointstore_timeline());
-	place[2] = ObjectIdGetDatum(MyDatabaseId);
+	place[2] = Int64GetDatum(MyDatabaseId);
 	if (read_store(identity, place))
 		return;
 	if (!RecoveryInProgress())
@@ -64,7 +64,7 @@ read_store(StoreIdentity *identity, Datum *place)
 		.sql = "SELECT store, incarnation FROM pointstore.movement_store"
 		" WHERE only_one AND system_identifier" EQ "$1 AND timeline" EQ "$2 AND database" EQ "$3"
 		" AND store IS NOT NULL AND incarnation IS NOT NULL LIMIT 1",
-		.nargs = 3, .argtypes = {TEXTOID, INT4OID, OIDOID}
+		.nargs = 3, .argtypes = {TEXTOID, INT4OID, INT8OID}
 	};
 	bool		found;
 	bool		isnull;
@@ -91,7 +91,7 @@ begin_incarnation(Datum *place)
 		" CAST(extract(epoch FROM pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000000 AS pg_catalog.int8))"
 		" WHERE only_one AND (system_identifier IS NULL OR system_identifier" NE "$1 OR timeline IS NULL OR timeline" NE "$2"
 		" OR database IS NULL OR database" NE "$3)",
-		.nargs = 3, .argtypes = {TEXTOID, INT4OID, OIDOID}
+		.nargs = 3, .argtypes = {TEXTOID, INT4OID, INT8OID}
 	};
 
 	SPI_connect();

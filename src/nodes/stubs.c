@@ -13,8 +13,6 @@
 PG_FUNCTION_INFO_V1(name); \
 Datum name(PG_FUNCTION_ARGS) { ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg(#name))); }
 
-STUB(pointstore_start_movement)
-STUB(pointstore_move)
 STUB(pointstore_wait_for_movement)
 STUB(pointstore_cancel_movement)
 STUB(pointstore_resolve_movement)

@@ -9,16 +9,22 @@
 
 #include "fmgr.h"
 
+#include "nodes/participant.h"
+
 #define STUB(name) \
 PG_FUNCTION_INFO_V1(name); \
 Datum name(PG_FUNCTION_ARGS) { ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg(#name))); }
 
-STUB(pointstore_wait_for_movement)
-STUB(pointstore_cancel_movement)
-STUB(pointstore_resolve_movement)
 STUB(pointstore_participate)
 STUB(pointstore_resolve_step)
 STUB(pointstore_drive_movements)
 STUB(pointstore_coordinator_alive)
 STUB(pointstore_trace)
 STUB(pointstore_reconcile_movements)
+
+/* until there is one */
+void __attribute__((weak))
+pointstore_take_messages(const pg_uuid_t *origin, StepMessage *messages, int n, MessageSource source)
+{
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("take_messages")));
+}

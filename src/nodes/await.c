@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/nodes/await.c
+ *		wait_for_movement(): until a movement is settled, or stuck.
+ *
+ * Who waits looks at the movement's row as it is now, whatever his transaction's snapshot, and sleeps until somebody says
+ * that it may have been settled (notice.c); he looks again after a second anyway: of a transaction that was prepared nobody
+ * tells. What he is told is durable. A movement that this transaction has started, or changed, cannot go on before it ends.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/pointstore.h"
+#include "ground/scan.h"
+#include "ground/step.h"
+#include "nodes/notice.h"
+#include "nodes/record.h"
+
+PG_FUNCTION_INFO_V1(pointstore_wait_for_movement);
+
+#define LONGEST_SLEEP 1000		/* ms */
+
+static void await_movement(MovementRow *row, text *movement_id, TimestampTz until);
+static void look_at_movement(MovementRow *row, text *movement_id);
+static bool is_over(const MovementRow *row);
+
+/* wait_for_movement(movement_id, timeout): see the install script. */
+Datum
+pointstore_wait_for_movement(PG_FUNCTION_ARGS)
+{
+	text	   *movement_id;
+	MovementRow row;
+
+	pointstore_check_arguments(fcinfo, 2);
+	movement_id = pointstore_name(fcinfo, 0, "movement_id");
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("timeout must not be null")));
+	await_movement(&row, movement_id, pointstore_wait_ends(PG_GETARG_INTERVAL_P(1)));
+	pointstore_await_durable(row.durable);
+	return pointstore_movement_answer(fcinfo, &row);
+}
+
+/* Waits until it is over, or so late: PS008 where there is no such, 25001 where that could not happen. */
+static void
+await_movement(MovementRow *row, text *movement_id, TimestampTz until)
+{
+	look_at_movement(row, movement_id);
+	while (!is_over(row))
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+		if (row->is_ours)
+			ereport(ERROR,
+					(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+					 errmsg("movement \"%s\" goes on when this transaction has committed, and cannot be waited for in it",
+							pointstore_cstring(movement_id))));
+		if (left <= 0)
+			break;
+		CHECK_FOR_INTERRUPTS();
+		pointstore_begin_to_await(movement_id);
+		look_at_movement(row, movement_id);
+		if (!is_over(row))
+			pointstore_await_notice(movement_id, Min(left, LONGEST_SLEEP));
+	}
+	pointstore_end_to_await();
+}
+
+static void
+look_at_movement(MovementRow *row, text *movement_id)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pointstore movement", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	PointstoreScope scope;
+	bool		found;
+
+	pointstore_act_as_reader(&scope);
+	found = pointstore_read_movement(row, movement_id);
+	pointstore_act_as_caller(&scope);
+	MemoryContextSwitchTo(old);
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
+				 errmsg("movement \"%s\" is missing", pointstore_cstring(movement_id)),
+				 errdetail_internal("movement_id=%s", pointstore_cstring(movement_id)),
+				 errhint("It is asked for in the store where it was started, after that was committed.")));
+	if (row->error != NULL)
+		row->error = pstrdup(row->error);
+	if (row->body != NULL)
+		row->body = DatumGetByteaPCopy(PointerGetDatum(row->body));
+	MemoryContextDelete(context);
+}
+
+/* Whether there is nothing more to wait for: one that is stuck waits for an operator. */
+static bool
+is_over(const MovementRow *row)
+{
+	return pointstore_is_settled(row->phase) || row->phase == PHASE_STUCK;
+}

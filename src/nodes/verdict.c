@@ -65,9 +65,14 @@ pointstore_cancel_movement(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("cancel_movement()");
 	pointstore_act_as_owner(&scope);
 	pointstore_know_store(&store);
-	if (pointstore_lock_movement(&row, movement_id) ||
-		(!cancel_before(&row, movement_id, &store, reason, caller) && pointstore_lock_movement(&row, movement_id)))
+	if (pointstore_lock_movement(&row, movement_id))
 		cancel(&row, reason, &store, caller);
+	else if (!cancel_before(&row, movement_id, &store, reason, caller))
+	{
+		if (!pointstore_lock_movement(&row, movement_id))
+			raise_missing(movement_id);
+		cancel(&row, reason, &store, caller);
+	}
 	pointstore_act_as_caller(&scope);
 	pointstore_await_durable(row.durable);
 	return pointstore_movement_answer(fcinfo, &row);
@@ -219,7 +224,7 @@ resolve(MovementRow *row, Resolution decision, text *reason, Oid caller)
 		after[i] = pointstore_step_resolved(row->protocol, decision, steps.status[i]);
 	if (decision == RESOLVE_ACCEPT)
 		record_accepted(row, reason, caller);
-	pointstore_set_phase(row, pointstore_resolved_phase(row->protocol, decision), spoken(decisions[decision], reason, caller), reason, caller);
+	pointstore_set_phase(row, pointstore_resolved_phase(row->protocol, confirm, decision), spoken(decisions[decision], reason, caller), reason, caller);
 	pointstore_set_steps(row->movement_id, &steps, after, caller);
 	if (decision == RESOLVE_CONFIRM)
 		pointstore_set_deadline(row->movement_id, DT_NOEND, NULL);

@@ -1,2 +1,17 @@
--- Movements: what begins in this store.
-SELECT pointstore.open_account('m-a'), pointstore.open_account('m-b');
+-- Movements: what begins in this store, and what is asked of it alone. There is no coordinator here.
+\set VERBOSITY sqlstate
+SELECT pointstore.append_event('m-a', 'PointEarned', 1000, kind => 'default') IS NOT NULL, pointstore.open_account('m-b') IS NOT NULL;
+
+-- in one store it is a transfer
+SELECT * FROM pointstore.move('m-a', 'm-b', 300, 'mv-1');
+SELECT * FROM pointstore.move('m-a', 'm-b', 300, 'mv-1');
+SELECT * FROM pointstore.move('m-a', 'm-b', 301, 'mv-1');
+SELECT aggregate_id, version, event_type, amount, balance_after, leg, metadata FROM pointstore.event_store WHERE aggregate_id IN ('m-a', 'm-b') ORDER BY id;
+SELECT * FROM pointstore.wait_for_movement('mv-1');
+SELECT * FROM pointstore.cancel_movement('mv-1');
+SELECT * FROM pointstore.cancel_movement('mv-2', 'not needed');
+SELECT * FROM pointstore.cancel_movement('mv-2', 'not needed');
+SELECT * FROM pointstore.move('m-a', 'm-b', 300, 'mv-2');
+SELECT step, status, error FROM pointstore.movement_log ORDER BY id;
+SELECT * FROM pointstore.move('m-a', 'm-b', 3000, 'mv-3');
+SELECT movement_id FROM pointstore.movement ORDER BY 1;

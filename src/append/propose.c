@@ -24,7 +24,6 @@ static const char *const reserved_types[] = {
 };
 
 static void check_expected(const ProposedEvent *event);
-static bool is_reserved(text *event_type);
 static void check_cause(const ProposedEvent *event);
 static bool says_as_reversal(const ProposedEvent *event);
 static void check_leg_causes(const ProposedEvent *events, int n, bool one_request, bool linked);
@@ -83,7 +82,7 @@ pointstore_check_event(const ProposedEvent *event)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("payload_version must be positive, is %d", event->payload_version)));
-	if (event->propose == NULL && is_reserved(event->event_type))
+	if (event->propose == NULL && pointstore_is_reserved_type(event->event_type))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("event type \"%s\" is reserved", pointstore_cstring(event->event_type))));
@@ -112,8 +111,8 @@ check_expected(const ProposedEvent *event)
 }
 
 /* Whether events of that type are written by functions of ours alone. */
-static bool
-is_reserved(text *event_type)
+bool
+pointstore_is_reserved_type(text *event_type)
 {
 	return pointstore_place(event_type, reserved_types, lengthof(reserved_types)) >= 0;
 }

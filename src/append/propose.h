@@ -84,6 +84,7 @@ typedef struct ProposedEvent
 
 extern void pointstore_read_arguments(FunctionCallInfo fcinfo, ProposedEvent *event);
 extern void pointstore_check_metadata(Jsonb *metadata);
+extern bool pointstore_is_reserved_type(text *event_type);
 extern void pointstore_check_event(const ProposedEvent *event);
 extern void pointstore_make_request(ProposedEvent *events, int n, text *request_id);
 extern void pointstore_link_legs(ProposedEvent *events, int n);

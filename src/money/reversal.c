@@ -33,6 +33,7 @@
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/step.h"
+#include "money/reversal.h"
 
 PG_FUNCTION_INFO_V1(pointstore_reverse_event);
 PG_FUNCTION_INFO_V1(pointstore_try_reverse_event);
@@ -192,6 +193,34 @@ read_leg(HeapTuple row, TupleDesc desc, Reason *refusal)
 	else if (reversal->is_asked && reversal->amount == 0)
 		*refusal = REASON_MOVED_NOTHING;
 	return reversal;
+}
+
+/* What takes back whatever is left of one event of an account, without other legs; refused where it is gone. */
+ProposedEvent
+pointstore_undoing_event(text *aggregate_id, int64 id)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT version, amount FROM pointstore.event_store WHERE id" EQ "$1 AND aggregate_id" EQ "$2",
+		.nargs = 2, .argtypes = {INT8OID, TEXTOID}
+	};
+	Reversal   *reversal = palloc0(sizeof(Reversal));
+	Datum		values[2];
+	bool		isnull;
+	bool		found;
+
+	values[0] = Int64GetDatum(id);
+	values[1] = PointerGetDatum(aggregate_id);
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, false);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		reversal->id = id;
+		reversal->version = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		reversal->amount = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	}
+	SPI_finish();
+	return found ? reversal_event(aggregate_id, reversal) : refused_event(aggregate_id, 0, REASON_NO_EVENT);
 }
 
 /* An event that propose_reversal() refuses. */

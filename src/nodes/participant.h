@@ -8,48 +8,10 @@
 #ifndef POINTSTORE_PARTICIPANT_H
 #define POINTSTORE_PARTICIPANT_H
 
-#include "utils/jsonb.h"
-#include "utils/uuid.h"
-
-#include "nodes/protocol.h"
-
-/* A step is asked something; how it is answered. */
-typedef struct StepMessage
-{
-	MovementVerb verb;
-	MovementProtocol protocol;	/* of the coordinator's own steps tcc where the movement's is 2pc */
-	text	   *movement_id;
-	int16		step;			/* from 1 */
-	int64		incarnation;	/* of the origin, when the movement began */
-	int64		number;			/* of the movement, in that incarnation */
-	int			attempt;		/* how often it was busy before: from PATIENT_ATTEMPT on a locked account is waited for a little */
-	/* of a try */
-	text	   *aggregate_id;
-	int64		amount;
-	text	   *event_type;
-	Jsonb	   *payload;		/* null: {} */
-	Jsonb	   *metadata;		/* the movement's; null: none */
-	Jsonb	   *undo;			/* of a saga: event_type, amount, payload; null: a reversal */
-	text	   *kind;			/* of an account that it opens; null: default */
-
-	/* the answer */
-	MovementAnswer answer;
-	const char *unit;			/* tried, done, and a prepared one's confirmed: what the account counts; else null */
-	int64		event_id;		/* the step's last event; 0: none */
-	int			sqlerrcode;		/* of refused, failed, and where it is known busy; else 0 */
-	const char *error;			/* then: the message */
-} StepMessage;
-
-#define PATIENT_ATTEMPT 5
-
-/* Whose messages, and what may be waited for. */
-typedef enum MessageSource
-{
-	MESSAGES_OF_CALLER,			/* own steps as a movement starts: locks are waited for, and a refusal is raised */
-	MESSAGES_OF_COORDINATOR,	/* own steps: what would have to be waited for is ANSWER_BUSY */
-	MESSAGES_FROM_AWAY			/* of another store's movements: the same */
-} MessageSource;
+#include "nodes/step.h"
 
 extern void pointstore_take_messages(const pg_uuid_t *origin, StepMessage *messages, int n, MessageSource source);
+extern void pointstore_take_for(PartOrigin *origin, StepMessage *messages, int n);
+extern void pointstore_take_word(PartOrigin *origin, StepMessage *message, const char *role, const char *reason);
 
 #endif							/* POINTSTORE_PARTICIPANT_H */

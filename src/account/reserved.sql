@@ -29,6 +29,7 @@ BEGIN
     );
     CREATE INDEX participant_step_open_idx ON pointstore.participant_step (aggregate_id) WHERE status IN ('tried', 'done');
     CREATE INDEX participant_step_movement_id_idx ON pointstore.participant_step (movement_id);
+    CREATE INDEX participant_step_tombstone_idx ON pointstore.participant_step (origin, incarnation, number) WHERE aggregate_id IS NULL;
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_participations() IS

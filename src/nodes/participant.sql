@@ -42,10 +42,10 @@ CREATE FUNCTION pointstore.participate(messages jsonb)
 RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_participate';
 COMMENT ON FUNCTION pointstore.participate(jsonb) IS
-'What the coordinator of another store asks of this one. To be completed.';
+'What the coordinator of another store asks of this one about steps of its movements: {"version": 1, "origin": its uuid, "name", "incarnation", "finished_below": [incarnation, number], "messages": [{"do": "try" | "confirm" | "cancel", "movement_id", "step", "incarnation", "number", "protocol", "attempt"; of a try "aggregate_id", "amount", "event_type", "payload", "metadata", "undo", "kind"} | {"do": "list", "after": {"movement_id", "step"}, "limit"}]}. Returns {"version", "store", "system_identifier", "timeline", "lsn", "answers": [{"answer": "tried" | "done" | "refused" | "confirmed" | "cancelled" | "missing" | "closed" | "failed" | "busy" | "list", "unit", "event_id", "sqlstate", "error", "rows"}]}, in the order asked. Each message stands for itself, and may come twice, late or in another order. What would have to be waited for is busy. One transaction, durable with its commit whatever synchronous_commit says. A step of 2pc is tried by itself in a transaction block, to be prepared (25P01). Level participant. 42501: another role speaks for that store, or this one for another; 55000: the store has a newer incarnation; 0A000: another version; 22023, 22004: no messages; 25001: in a transaction that has written in REPEATABLE READ or above.';
 
 CREATE FUNCTION pointstore.resolve_step(origin uuid, movement_id text, step integer, decision text, reason text)
 RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_resolve_step';
 COMMENT ON FUNCTION pointstore.resolve_step(uuid, text, integer, text, text) IS
-'An operator''s word on a step that this store takes part in. To be completed.';
+'An operator''s word on a step that this store takes part in, where its coordinator cannot be reached any more: decision confirm or cancel. Returns what the step then is, confirmed or cancelled; repeated it says so again. Who has decided stands in participant_step.ended_by, and with the reason in the event''s metadata. Where the coordinator decides otherwise its movement is stuck. PS008: there is no such step; PS007: it has ended in another way; 22023, 22004. Operators.';

@@ -264,8 +264,9 @@ update_parts(const PartOrigin *origin, StepWork **work, int n)
 		.sql = "UPDATE pointstore.participant_step p SET status = k.status, end_event_id = k.event_id, ended_by = k.ended_by,"
 		" ended_at = pg_catalog.clock_timestamp(), payload = NULL, metadata = NULL, undo = NULL"
 		" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6))"
-		"  AS k (movement_id, step, status, event_id, ended_by)"
-		" WHERE p.origin" EQ "$1 AND p.movement_id" EQ "k.movement_id AND p.step" EQ "k.step",
+		"  AS k (movement_id, step, status, event_id, ended_by),"
+		" LATERAL (SELECT r.ctid AS place FROM pointstore.participant_step r WHERE r.origin" EQ "$1 AND r.movement_id" EQ "k.movement_id"
+		"  AND r.step" EQ "k.step OFFSET 0) r WHERE p.ctid" EQ "r.place",
 		.nargs = 6, .argtypes = {UUIDOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID},
 		.generic = true
 	};

@@ -9,8 +9,6 @@
 
 #include "fmgr.h"
 
-#include "nodes/participant.h"
-
 #define STUB(name) \
 PG_FUNCTION_INFO_V1(name); \
 Datum name(PG_FUNCTION_ARGS) { ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg(#name))); }
@@ -19,10 +17,3 @@ STUB(pointstore_drive_movements)
 STUB(pointstore_coordinator_alive)
 STUB(pointstore_trace)
 STUB(pointstore_reconcile_movements)
-
-/* until there is one */
-void __attribute__((weak))
-pointstore_take_messages(const pg_uuid_t *origin, StepMessage *messages, int n, MessageSource source)
-{
-	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("take_messages")));
-}

@@ -149,10 +149,39 @@ BEGIN
       FROM pointstore.movement m JOIN pointstore.movement_step s ON s.movement_id = m.movement_id
      WHERE m.balanced AND m.finished_at IS NULL AND s.status IN ('confirmed', 'done')
      GROUP BY s.unit;
-    COMMENT ON VIEW pointstore.in_transit IS 'What this store''s movements have taken from one account and not yet given to another, by unit; exact when no answer is under way';
+    COMMENT ON VIEW pointstore.in_transit IS 'What this store''s movements have taken from one account and not yet given to another, by unit: with the balances of all stores it comes to what there was. Exact when no answer is under way; not of movements that need not balance, nor of accepted ones that have finished';
     COMMENT ON COLUMN pointstore.in_transit.unit IS 'what the amount counts';
     COMMENT ON COLUMN pointstore.in_transit.amount IS 'minor units; below 0: given before it was taken';
     COMMENT ON COLUMN pointstore.in_transit.movements IS 'how many movements';
+
+    CREATE OR REPLACE VIEW pointstore.movement_status AS
+    SELECT m.movement_id, m.protocol, m.phase, m.started_at, m.deadline, coalesce(m.deadline < clock_timestamp(), false) AS late,
+           s.steps, s.outstanding, s.waits_for, s.attempts, s.next_try, coalesce(m.error, s.error) AS error
+      FROM pointstore.movement m
+     CROSS JOIN LATERAL (
+           SELECT count(*) AS steps, count(*) FILTER (WHERE w.waits) AS outstanding,
+                  array_agg(DISTINCT coalesce(t.server, '') ORDER BY coalesce(t.server, '')) FILTER (WHERE w.waits) AS waits_for,
+                  max(t.attempts) FILTER (WHERE w.waits) AS attempts, min(t.next_try) FILTER (WHERE w.waits) AS next_try,
+                  min(t.error) FILTER (WHERE w.waits) AS error
+             FROM pointstore.movement_step t
+            CROSS JOIN LATERAL (SELECT CASE WHEN m.phase = 'trying' THEN t.status NOT IN ('tried', 'refused')
+                                            WHEN m.phase = 'doing' THEN t.status NOT IN ('done', 'refused')
+                                            ELSE t.status NOT IN ('confirmed', 'cancelled', 'undone') END) w (waits)
+            WHERE t.movement_id = m.movement_id) s
+     WHERE m.finished_at IS NULL;
+    COMMENT ON VIEW pointstore.movement_status IS 'The movements of this store that have not finished, a row each: where they are, and whom they wait for. The runbook in doc/operations.md goes by it';
+    COMMENT ON COLUMN pointstore.movement_status.movement_id IS 'its name';
+    COMMENT ON COLUMN pointstore.movement_status.protocol IS 'tcc, saga or 2pc';
+    COMMENT ON COLUMN pointstore.movement_status.phase IS 'as in pointstore.movement; stuck: an operator decides, resolve_movement()';
+    COMMENT ON COLUMN pointstore.movement_status.started_at IS 'when it began';
+    COMMENT ON COLUMN pointstore.movement_status.deadline IS 'when it is given up, unless it was decided before';
+    COMMENT ON COLUMN pointstore.movement_status.late IS 'whether that has passed: what was decided is carried out all the same';
+    COMMENT ON COLUMN pointstore.movement_status.steps IS 'how many it has';
+    COMMENT ON COLUMN pointstore.movement_status.outstanding IS 'how many of them the phase still waits for';
+    COMMENT ON COLUMN pointstore.movement_status.waits_for IS 'the servers of those; an empty one is this store';
+    COMMENT ON COLUMN pointstore.movement_status.attempts IS 'messages to one of them that were not answered, in this phase';
+    COMMENT ON COLUMN pointstore.movement_status.next_try IS 'when the first of them is asked again; null = it is being asked, or nothing is';
+    COMMENT ON COLUMN pointstore.movement_status.error IS 'why it is cancelled, undone or stuck, or what the last attempt has failed by';
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_movement_views() IS
@@ -162,29 +191,29 @@ CREATE FUNCTION pointstore.start_movement(movement_id text, steps jsonb, protoco
 RETURNS pointstore.movement_state LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_start_movement';
 COMMENT ON FUNCTION pointstore.start_movement(text, jsonb, text, interval, jsonb) IS
-'Starts a movement. To be completed.';
+'Starts a movement: a change of several accounts that live in several stores, applied by all or by none. movement_id: its name, 1 to 512 bytes; a repeat with the same protocol and steps, whoever asks, is answered with where it is, with others PS002. steps: a JSON array of up to 1,000 objects {"aggregate_id", "amount" (what the account gets, minor units; below 0: what it pays), "event_type" (default Transferred), "payload", "server" (a foreign server; null = this store), "kind" (of an account that it opens), "undo" (of a saga: {"event_type", "amount", "payload"}; null: a reversal)}. The amounts sum to zero, for each unit, unless a step says "balanced": false; then an undo need not be the opposite either. protocol: tcc reserves, then applies; saga applies step by step, and undoes (operators, 42501); 2pc prepares, then commits. deadline: when it is given up, unless it is decided. metadata: an object, added to that of its events. What is of this store is tried at once, and a refusal is an error, as append_event()''s, which leaves nothing; the coordinator does the rest when this transaction has committed. All in this store: one transaction, over as it begins. 42501: no USAGE on a server; 42704: no such server, or no user mapping of the store''s owner; 42809: it is of another wrapper; PS002 too where the movement began in another store.';
 
 CREATE FUNCTION pointstore.move(from_id text, to_id text, amount bigint, movement_id text, to_server text = NULL, protocol text = 'tcc',
     payload jsonb = '{}', deadline interval = '1 min', metadata jsonb = NULL)
 RETURNS pointstore.movement_state LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_move';
 COMMENT ON FUNCTION pointstore.move(text, text, bigint, text, text, text, jsonb, interval, jsonb) IS
-'A movement of two steps. To be completed.';
+'start_movement() of two steps: an amount (minor units, positive) from an account of this store to one of the store that a foreign server names, null = this one, where it is a transfer. Returns at once; wait_for_movement() waits until it is settled.';
 
 CREATE FUNCTION pointstore.wait_for_movement(movement_id text, timeout interval = '10 s')
 RETURNS pointstore.movement_state LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_wait_for_movement';
 COMMENT ON FUNCTION pointstore.wait_for_movement(text, interval) IS
-'Waits until a movement is settled. To be completed.';
+'Waits until a movement that began in this store is settled, or stuck, but no longer than timeout, and returns where it is. What it says is durable. Keeps the snapshot of the statement meanwhile. PS008: there is no such movement, or it is not committed; 25001: this transaction has started or changed it, and it goes on only after the commit.';
 
 CREATE FUNCTION pointstore.cancel_movement(movement_id text, reason text = NULL)
 RETURNS pointstore.movement_state LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_cancel_movement';
 COMMENT ON FUNCTION pointstore.cancel_movement(text, text) IS
-'Cancels a movement that is not decided. To be completed.';
+'Cancels a movement that is not decided, and returns where it is: cancelling, of a saga undoing, until all its stores have acknowledged, as wait_for_movement() waits for. One that is cancelled already stays so. One that was not started: it is cancelled before it begins, and start_movement() then answers cancelled. Sagas by operators alone (42501). PS011: it was decided otherwise, or is stuck; PS002: it began in another store.';
 
 CREATE FUNCTION pointstore.resolve_movement(movement_id text, decision text, reason text)
 RETURNS pointstore.movement_state LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_resolve_movement';
 COMMENT ON FUNCTION pointstore.resolve_movement(text, text, text) IS
-'An operator''s word on a movement that is stuck. To be completed.';
+'An operator''s word on a movement that is stuck, with its reason. confirm: it goes on, and what was lost is tried again, unless it was decided to be cancelled or a step was; cancel: it goes back, unless it was decided to be confirmed or a step was; accept: it ends as it is, what is reserved is given back, and what its steps were is kept as a closed finding, movement_accepted. PS011: it is not stuck, or that must not be; PS008: there is no such movement; 22023: another decision, or an empty reason.';

@@ -167,10 +167,13 @@ BEGIN
            count(*) FILTER (WHERE f.severity = 'critical') AS open_critical,
            count(*) FILTER (WHERE f.severity = 'error') AS open_error,
            count(*) FILTER (WHERE f.severity = 'warning') AS open_warning,
-           pointstore.worker_alive() AS worker_alive
+           pointstore.worker_alive() AS worker_alive,
+           (SELECT count(*) FROM pointstore.movement m WHERE m.finished_at IS NULL AND m.phase = 'stuck') AS movements_stuck,
+           (SELECT count(*) FROM pointstore.movement m WHERE m.finished_at IS NULL AND m.phase <> 'stuck'
+               AND m.deadline < clock_timestamp()) AS movements_late
       FROM pointstore.finding f WHERE f.resolved_at IS NULL;
     COMMENT ON VIEW pointstore.reconciliation_status IS
-    'One row: when the store was last proved, what is not proved yet, the open findings by severity, and whether the schedule is served.';
+    'One row: when the store was last proved, what is not proved yet, the open findings by severity, whether the schedule is served, and movements that do not get on.';
     COMMENT ON COLUMN pointstore.reconciliation_status.last_clean_full IS 'end of the last full run that found nothing';
     COMMENT ON COLUMN pointstore.reconciliation_status.last_incremental IS 'end of the last incremental run';
     COMMENT ON COLUMN pointstore.reconciliation_status.oldest_unproved IS 'created_at of the first event that no run has proved or looked at to the end yet; null = none';
@@ -178,6 +181,8 @@ BEGIN
     COMMENT ON COLUMN pointstore.reconciliation_status.open_error IS 'open findings: an overspend is possible';
     COMMENT ON COLUMN pointstore.reconciliation_status.open_warning IS 'open findings: the balance understates';
     COMMENT ON COLUMN pointstore.reconciliation_status.worker_alive IS 'whether the launcher runs and this database is in pointstore.databases, with an interval that is not 0';
+    COMMENT ON COLUMN pointstore.reconciliation_status.movements_stuck IS 'movements that can neither go on nor back: an operator decides, resolve_movement()';
+    COMMENT ON COLUMN pointstore.reconciliation_status.movements_late IS 'movements that have not finished though their deadline has passed, see movement_status';
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_reconciliation_views() IS

@@ -72,9 +72,9 @@ SELECT * FROM pa_call(jsonb_build_array(pa_try('m20', 'pa-a', -5), pa_try('m20',
 -- what confirms passes freeze, ceiling and floor; what is reserved keeps the account open
 SELECT * FROM pa_call(jsonb_build_array(pa_try('m21', 'pa-a', -700), pa_try('m22', 'pa-b', 50)));
 RESET ROLE;
-SELECT pointstore.freeze_account('pa-a', 'test'), pointstore.freeze_account('pa-b', 'test');
-UPDATE pointstore.account_kind SET min_balance = 500, max_balance = 0 WHERE kind = 'default';
 SELECT pointstore.close_account('pa-b', 'test');
+SELECT pointstore.freeze_account('pa-a', 'test'), pointstore.freeze_account('pa-b', 'test');
+UPDATE pointstore.account_kind SET min_balance = 10, max_balance = 10 WHERE kind = 'default';
 SET ROLE pa_peer;
 SELECT * FROM pa_call(jsonb_build_array(pa_step('confirm', 'm21'), pa_step('confirm', 'm22'), pa_try('m23', 'pa-b', 1)));
 RESET ROLE;
@@ -259,6 +259,21 @@ CREATE TEMP TABLE pa_t (a int) ON COMMIT DROP;
 INSERT INTO pa_t VALUES (1);
 SELECT * FROM pa_call('[]', 2);
 ROLLBACK;
+RESET ROLE;
+
+-- the answers are durable, those of repeats too, whatever synchronous_commit says
+SET ROLE pa_peer;
+SET synchronous_commit = off;
+SELECT answer FROM pa_call(jsonb_build_array(pa_try('d1', 'pa-a', 3, number => 30)), 2);
+RESET ROLE;
+SELECT count(pointstore.append_event('pa-b', 'Earned', 1)) FROM generate_series(1, 100);
+SELECT pg_current_wal_insert_lsn() AS lsn \gset
+SET ROLE pa_peer;
+SELECT answer FROM pa_call(jsonb_build_array(pa_try('d1', 'pa-a', 3, number => 30)), 2);
+SELECT pg_current_wal_flush_lsn() >= :'lsn' AS flushed;
+SHOW synchronous_commit;
+SELECT answer FROM pa_call(jsonb_build_array(pa_step('cancel', 'd1')), 2);
+RESET synchronous_commit;
 RESET ROLE;
 
 -- all is as the events say

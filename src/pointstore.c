@@ -42,6 +42,7 @@
 #include "ground/step.h"
 #include "ground/wake.h"
 #include "nodes/notice.h"
+#include "nodes/coordinator.h"
 #include "submit/combiner.h"
 #include "submit/queue.h"
 #include "submit/submit.h"
@@ -81,6 +82,7 @@ _PG_init(void)
 	pointstore_blame_init();
 	pointstore_projector_init();
 	pointstore_snapshotter_init();
+	pointstore_coordinator_init();
 	pointstore_launcher_init();
 	MarkGUCPrefixReserved("pointstore");
 	RegisterXactCallback(at_transaction, NULL);

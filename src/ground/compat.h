@@ -124,6 +124,18 @@ pointstore_may_use_server(Oid server, Oid role)
 #endif
 }
 
+/* A set of events, which belongs to the memory context; in 17 to a resource owner, of which it needs none */
+#include "storage/latch.h"
+static inline WaitEventSet *
+pointstore_create_wait_event_set(MemoryContext context, int nevents)
+{
+#if PG_VERSION_NUM >= 170000
+	return CreateWaitEventSet(NULL, nevents);
+#else
+	return CreateWaitEventSet(context, nevents);
+#endif
+}
+
 /* a macro since 17 */
 #if PG_VERSION_NUM < 170000
 #include "postmaster/bgworker.h"

@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -30,6 +31,7 @@
 #include "storage/shmem.h"
 
 #include "ground/compat.h"
+#include "ground/wake.h"
 #include "nodes/notice.h"
 
 #define MAX_DATABASES 64
@@ -115,18 +117,27 @@ own_driver(void)
 	return own;
 }
 
-/* This transaction has started a movement that is to be driven. */
+/*
+ * This transaction has started a movement that is to be driven. Its commit is flushed, whatever synchronous_commit says: what is
+ * sent rests on it. Where no coordinator is there the launcher is told that there is something for one.
+ */
 void
 pointstore_movement_starts(void)
 {
 	starts = true;
+	ForceSyncCommit();
+	if (!pointstore_coordinator_is_alive())
+		pointstore_wake_at_commit();
 }
 
-/* It has changed the phase of one that is under way. */
+/* It has changed the phase of one that is under way. The same. */
 void
 pointstore_movement_changes(void)
 {
 	changes = true;
+	ForceSyncCommit();
+	if (!pointstore_coordinator_is_alive())
+		pointstore_wake_at_commit();
 }
 
 /* It has brought one to its last phase, or to stuck. */

@@ -181,6 +181,8 @@ pointstore_insert_movement(NewMovement *movement)
 	nulls[11] = movement->reason == NULL ? 'n' : ' ';
 	values[12] = row->error == NULL ? (Datum) 0 : CStringGetTextDatum(row->error);
 	nulls[12] = row->error == NULL ? 'n' : ' ';
+	/* before its number is drawn: the coordinator waits for a number that was passed over as long as this transaction runs */
+	(void) GetCurrentTransactionId();
 	SPI_connect();
 	pointstore_execute(&plan, values, nulls, false);
 	inserted = SPI_processed > 0;

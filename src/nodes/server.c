@@ -160,7 +160,7 @@ is_our_own(const char *name)
 
 /*
  * How a server is connected to by the owner of the store, in the caller's memory. 42704: there is no such server, or no
- * user mapping; 42501: the owner has no USAGE on it; 28000 (2F003 as postgres_fdw has it): a password is needed and none is there. Nothing of it may be logged.
+ * user mapping; 42501: the owner has no USAGE on it; 2F003, as postgres_fdw has it: a password is needed and none is there. Nothing of it may be logged.
  */
 ServerAddress *
 pointstore_server_address(const char *name, Oid owner)
@@ -193,6 +193,13 @@ pointstore_server_address(const char *name, Oid owner)
 				 errmsg("password is required for server \"%s\"", name),
 				 errdetail("The store's owner is no superuser, and its user mapping has no password.")));
 	return address;
+}
+
+/* Whether there is a server of that name, of whatever wrapper. */
+bool
+pointstore_server_exists(const char *name)
+{
+	return GetForeignServerByName(name, true) != NULL;
 }
 
 static void

@@ -20,6 +20,7 @@ typedef struct ServerAddress
 } ServerAddress;
 
 extern ServerAddress *pointstore_server_address(const char *name, Oid owner);
+extern bool pointstore_server_exists(const char *name);
 extern bool pointstore_same_address(const ServerAddress *a, const ServerAddress *b);
 extern uint64 pointstore_servers_generation(void);
 

@@ -17,7 +17,7 @@
  * makes no full run early, and after runs that failed, or whose session died, the
  * next one of that scope waits twice as long each time.
  *
- * Sequencers, and those who run projections or take snapshots, stay as long as there is something for them in the database, and
+ * Sequencers, coordinators of movements, and those who run projections or take snapshots, stay as long as there is something for them in the database, and
  * leave where there is nothing. The launcher then looks again after a pause that grows up to a minute,
  * or when it is woken by who has made something for them (ground/wake.c). One that was ended comes again after seconds.
  *
@@ -68,6 +68,7 @@
 #include "ground/wake.h"
 #include "ground/worker.h"
 #include "money/sweep.h"
+#include "nodes/coordinator.h"
 #include "verify/run.h"
 #include "workers/launcher.h"
 
@@ -92,6 +93,7 @@ typedef enum Task
 	TASK_SEQUENCE,
 	TASK_PROJECT,
 	TASK_SNAPSHOT,
+	TASK_COORDINATE,
 	N_TASKS
 } Task;
 
@@ -111,7 +113,7 @@ typedef struct Served
 /* What a worker is told, in bgw_extra. */
 typedef struct Order
 {
-	char		task;			/* 'f'ull, 'i'ncremental, the same when it is due: 'F', 'I'; 's'weep, se'q'uence, 'p'roject, or take s'n'apshots */
+	char		task;			/* 'f'ull, 'i'ncremental, the same when it is due: 'F', 'I'; 's'weep, se'q'uence, 'p'roject, take s'n'apshots, or 'c'oordinate */
 	char		number;			/* of those that project */
 	int			idle;			/* by which it says that there is nothing to do; -1: by none */
 	char		database[NAMEDATALEN];
@@ -299,7 +301,7 @@ list_database(List **served, const char *name)
 static void
 look_after(Served *database, Task task, TimestampTz now)
 {
-	static const char orders[N_TASKS] = {'I', 'F', 's', 'q', 'p', 'n'};
+	static const char orders[N_TASKS] = {'I', 'F', 's', 'q', 'p', 'n', 'c'};
 	Order		order;
 	pid_t		pid;
 
@@ -328,7 +330,7 @@ look_after(Served *database, Task task, TimestampTz now)
 static bool
 stays(Task task)
 {
-	return task == TASK_SEQUENCE || task == TASK_PROJECT || task == TASK_SNAPSHOT;
+	return task == TASK_SEQUENCE || task == TASK_PROJECT || task == TASK_SNAPSHOT || task == TASK_COORDINATE;
 }
 
 /* Where a worker has found nothing to do the next look is later than the last one was, unless somebody has made some meanwhile. */
@@ -359,6 +361,8 @@ interval(Task task)
 		return pointstore_projectors() > 0 ? RESTART_INTERVAL : 0;
 	if (task == TASK_SNAPSHOT)
 		return RESTART_INTERVAL;
+	if (task == TASK_COORDINATE)
+		return pointstore_coordinator_is_on() ? RESTART_INTERVAL : 0;
 	return task == TASK_INCREMENTAL ? reconcile_interval : Min(full_reconcile_interval, LOOK_INTERVAL);
 }
 
@@ -419,7 +423,7 @@ start_worker(const Order *order, BackgroundWorkerHandle **handle)
 	StaticAssertStmt(sizeof(Order) <= BGW_EXTRALEN, "the order fits");
 	memcpy(worker.bgw_extra, order, sizeof(Order));
 	strlcpy(worker.bgw_type, task == 's' ? "pointstore sweeper" : task == 'q' ? POINTSTORE_SEQUENCER :
-			task == 'p' ? POINTSTORE_PROJECTOR : task == 'n' ? POINTSTORE_SNAPSHOTTER : "pointstore reconciler", BGW_MAXLEN);
+			task == 'p' ? POINTSTORE_PROJECTOR : task == 'n' ? POINTSTORE_SNAPSHOTTER : task == 'c' ? POINTSTORE_COORDINATOR : "pointstore reconciler", BGW_MAXLEN);
 	snprintf(worker.bgw_name, BGW_MAXLEN, "%s of %s", worker.bgw_type, order->database);
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
@@ -478,6 +482,8 @@ do_order(const Order *order)
 		pointstore_run_projector(order->number, start_projectors);
 	else if (order->task == 'n')
 		pointstore_run_snapshotter();
+	else if (order->task == 'c')
+		pointstore_run_coordinator();
 	else if (choose_scope(order->task, &full))
 		run_guarded(order->task, full);
 }

@@ -1,0 +1,704 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/nodes/advance.c
+ *		Movements are brought on: answers are applied, what follows from them is decided, this store's own steps are done, and
+ *		all of it is written in one transaction, for many movements at once.
+ *
+ * The rows of the movements are locked first; one that another session has locked is left for later. One whose row
+ * says another phase than is known is left, too, and read again: somebody has decided. What the protocol says then
+ * (protocol.c) is followed as far as it goes without other stores: an answer changes a step, steps change the phase, the phase
+ * asks something of an own step, which is done in this same transaction by the participant's handler, and so on.
+ * Phases change by an UPDATE of rows that have the phase which was read.
+ *
+ * What is known in memory follows when the transaction has been committed, not before. All of it is done in a
+ * subtransaction; where it fails each movement goes by itself, and one that fails then is left alone for a while,
+ * longer each time, with a WARNING.
+ *
+ * Locks: the movements' rows, without waiting; then what the participant takes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "commands/async.h"
+#include "common/int.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "ground/inject.h"
+#include "ground/name.h"
+#include "ground/plan.h"
+#include "ground/sql.h"
+#include "ground/step.h"
+#include "nodes/advance.h"
+#include "nodes/notice.h"
+#include "nodes/participant.h"
+
+#define ADVANCED_AT_ONCE 500	/* movements, of one transaction */
+#define LOCKED_PAUSE 10			/* ms, for which one is left whose row another session has locked */
+#define PATIENCE 5				/* times, then it is read again */
+#define FIRST_PAUSE 1000		/* ms, after an error; twice as long after each further one */
+#define LONGEST_PAUSE 60000
+#define FIRST_BUSY 5			/* ms, until an own step that was busy is tried again */
+#define LONGEST_BUSY 500
+#define MOST_COLUMNS 8
+
+/* Rows for a statement, as one array for each column. */
+typedef struct Rows
+{
+	int			n;
+	int			size;
+	int			ncolumns;
+	Oid			types[MOST_COLUMNS];
+	Datum	   *values[MOST_COLUMNS];
+	bool	   *nulls[MOST_COLUMNS];
+} Rows;
+
+/* Some movements that are written together. */
+typedef struct Bunch
+{
+	Advance    *advance;
+	Live	  **lives;
+	int			n;
+	Rows		steps;
+	Rows		movements;
+	Rows		log;
+} Bunch;
+
+static bool advance_bunch(void *arg);
+static void advance_each(Advance *advance);
+static void fail_one(Advance *advance, int i, const ErrorData *error);
+static void lock_rows(Bunch *bunch);
+static void begin_live(Live *live);
+static void apply_answers(Live *live);
+static void check_units(Live *live);
+static void follow_protocol(Bunch *bunch, Live *live);
+static void note_phase(Bunch *bunch, Live *live, MovementPhase phase);
+static char *reason_of(const Live *live, MovementPhase phase);
+static int	collect_own(Bunch *bunch, StepMessage *messages, LiveStep **asked, int most);
+static void ask_own(Bunch *bunch);
+static void begin_message(const Live *live, int i, MovementVerb verb, StepMessage *message);
+static void read_contents(StepMessage *messages, int n);
+static void take_answer(LiveStep *step, const StepMessage *message);
+static void write_bunch(Bunch *bunch);
+static void add_steps(Bunch *bunch, Live *live);
+static void add_movement(Bunch *bunch, Live *live);
+static void rows_begin(Rows *rows, int ncolumns, const Oid *types);
+static void rows_add(Rows *rows, const Datum *values, const bool *nulls);
+static uint64 rows_execute(PointstorePlan *plan, const Rows *rows);
+static void announce_stuck(const Live *live);
+static TimestampTz pause_after(int failures, long first, long longest);
+
+/*
+ * Brings on those that are to be looked at, so many of them as go into one transaction. In a step, inside an SPI connection,
+ * acting as the owner, in memory that lives until pointstore_advance_committed().
+ */
+void
+pointstore_advance(Advance *advance, LiveSet *set, const StoreIdentity *identity)
+{
+	Bunch		bunch = {.advance = advance};
+	ErrorData  *error;
+
+	memset(advance, 0, sizeof(Advance));
+	advance->set = set;
+	advance->identity = identity;
+	advance->lives = palloc(sizeof(Live *) * ADVANCED_AT_ONCE);
+	advance->failed = palloc0(sizeof(bool) * ADVANCED_AT_ONCE);
+	while (advance->n < ADVANCED_AT_ONCE && !dlist_is_empty(&set->dirty))
+	{
+		Live	   *live = dlist_container(Live, dirty, dlist_head_node(&set->dirty));
+
+		pointstore_live_clean(set, live);
+		advance->lives[advance->n++] = live;
+	}
+	if (advance->n == 0)
+		return;
+	bunch.lives = advance->lives;
+	bunch.n = advance->n;
+	error = pointstore_attempt(advance_bunch, &bunch);
+	if (error != NULL)
+		advance_each(advance);
+	if (advance->nwritten > 0)
+		POINTSTORE_INJECT("coordinator-decided");
+}
+
+/* Each by itself, for together they have failed. */
+static void
+advance_each(Advance *advance)
+{
+	int			i;
+
+	advance->nwritten = 0;
+	for (i = 0; i < advance->n; i++)
+	{
+		Bunch		bunch = {.advance = advance, .lives = &advance->lives[i], .n = 1};
+		ErrorData  *error;
+
+		CHECK_FOR_INTERRUPTS();
+		error = pointstore_attempt(advance_bunch, &bunch);
+		if (error != NULL)
+			fail_one(advance, i, error);
+	}
+}
+
+static void
+fail_one(Advance *advance, int i, const ErrorData *error)
+{
+	Live	   *live = advance->lives[i];
+
+	advance->failed[i] = true;
+	live->failures++;
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("movement \"%s\" cannot be brought on: %s", live->movement_id, error->message),
+			 errdetail("It is tried again."),
+			 error->context != NULL ? errcontext("%s", error->context) : 0));
+}
+
+/* True: all of it is written. */
+static bool
+advance_bunch(void *arg)
+{
+	Bunch	   *bunch = arg;
+	int			i;
+
+	lock_rows(bunch);
+	for (i = 0; i < bunch->n; i++)
+		if (bunch->lives[i]->is_locked)
+		{
+			begin_live(bunch->lives[i]);
+			apply_answers(bunch->lives[i]);
+		}
+	write_bunch(bunch);
+	return true;
+}
+
+/* Locks the rows, and marks those that are not what is known. */
+static void
+lock_rows(Bunch *bunch)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT m.number, m.phase FROM pg_catalog.unnest($1) u (number) JOIN pointstore.movement m ON m.number" EQ "u.number"
+		" WHERE m.finished_at IS NULL FOR NO KEY UPDATE OF m SKIP LOCKED",
+		.nargs = 1, .argtypes = {INT8ARRAYOID}, .generic = true
+	};
+	Datum	   *numbers = palloc(sizeof(Datum) * bunch->n);
+	Datum		value;
+	uint64		i;
+
+	for (i = 0; i < bunch->n; i++)
+	{
+		bunch->lives[i]->is_locked = false;
+		numbers[i] = Int64GetDatum(bunch->lives[i]->number);
+	}
+	value = PointerGetDatum(construct_array(numbers, bunch->n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	pointstore_execute(&plan, &value, NULL, false);
+	for (i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Live	   *live = pointstore_live_of(bunch->advance->set, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)));
+		char	   *phase = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+
+		if (live == NULL)
+			continue;
+		live->is_stale = phase == NULL || strcmp(phase, pointstore_phase_names[live->phase]) != 0;
+		live->is_locked = !live->is_stale;
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static void
+begin_live(Live *live)
+{
+	int			i;
+
+	live->next_phase = live->phase;
+	live->is_finished = false;
+	live->error = NULL;
+	for (i = 0; i < live->nsteps; i++)
+	{
+		live->next_status[i] = live->status[i];
+		live->steps[i].outcome = NULL;
+		live->steps[i].was_busy = false;
+	}
+}
+
+/* What other stores have answered. */
+static void
+apply_answers(Live *live)
+{
+	int			i;
+
+	for (i = 0; i < live->nsteps; i++)
+	{
+		LiveAnswer *answer = &live->steps[i].answer;
+
+		if (!answer->is_there)
+			continue;
+		live->next_status[i] = pointstore_step_after(live->protocol, live->phase, live->status[i], answer->answer);
+		live->steps[i].outcome = answer;
+	}
+}
+
+/* Whether amounts add up to nothing in each unit, as soon as all units are known; else it is given up. */
+static void
+check_units(Live *live)
+{
+	int			i;
+	int			j;
+
+	if (!live->balanced || live->unbalanced || !pointstore_live_is_undecided(live->next_phase))
+		return;
+	for (i = 0; i < live->nsteps; i++)
+		if (live->steps[i].unit == NULL && (live->steps[i].outcome == NULL || live->steps[i].outcome->unit == NULL))
+			return;
+	for (i = 0; i < live->nsteps && !live->unbalanced; i++)
+	{
+		const LiveStep *step = &live->steps[i];
+		const char *unit = step->outcome != NULL && step->outcome->unit != NULL ? step->outcome->unit : step->unit;
+		int64		sum = 0;
+		bool		overflows = false;
+
+		for (j = 0; j < live->nsteps; j++)
+		{
+			const LiveStep *other = &live->steps[j];
+
+			if (strcmp(unit, other->outcome != NULL && other->outcome->unit != NULL ? other->outcome->unit : other->unit) == 0)
+				overflows |= pg_add_s64_overflow(sum, other->amount, &sum);
+		}
+		live->unbalanced = sum != 0 || overflows;
+	}
+}
+
+/* The phases that follow from what the steps are, to the one that stays. */
+static void
+follow_protocol(Bunch *bunch, Live *live)
+{
+	check_units(live);
+	for (;;)
+	{
+		MovementView view;
+		MovementPhase next;
+
+		pointstore_live_view(live, live->next_status, live->next_phase, &view);
+		next = pointstore_next_phase(&view);
+		if (next == live->next_phase)
+		{
+			live->is_finished = pointstore_is_finished(&view);
+			return;
+		}
+		note_phase(bunch, live, next);
+		live->next_phase = next;
+	}
+}
+
+/* A change of a phase, with its reason. */
+static void
+note_phase(Bunch *bunch, Live *live, MovementPhase phase)
+{
+	char	   *reason = reason_of(live, phase);
+	Datum		values[4] = {
+		CStringGetTextDatum(live->movement_id), 0, CStringGetTextDatum(pointstore_phase_names[phase]),
+		reason == NULL ? 0 : CStringGetTextDatum(reason)
+	};
+	bool		nulls[4] = {false, true, false, reason == NULL};
+
+	if (reason != NULL)
+		live->error = reason;
+	rows_add(&bunch->log, values, nulls);
+}
+
+/* Why a movement comes to a phase that nobody wants; else NULL. */
+static char *
+reason_of(const Live *live, MovementPhase phase)
+{
+	int			i;
+
+	if (phase != PHASE_CANCELLING && phase != PHASE_UNDOING && phase != PHASE_STUCK)
+		return NULL;
+	for (i = 0; i < live->nsteps; i++)
+	{
+		const LiveAnswer *outcome = live->steps[i].outcome;
+		StepStatus	status = live->next_status[i];
+		bool		blamed = phase == PHASE_STUCK ? status == STEP_MISSING || status == STEP_FAILED ||
+			(outcome != NULL && status != live->status[i]) : status == STEP_REFUSED;
+
+		if (!blamed)
+			continue;
+		if (outcome != NULL && outcome->error != NULL)
+			return psprintf("step %d is %s: %s", live->steps[i].step, pointstore_step_names[status], outcome->error);
+		if (live->steps[i].told_error != NULL && live->steps[i].told == status)
+			return psprintf("step %d is %s: %s", live->steps[i].step, pointstore_step_names[status], live->steps[i].told_error);
+		return psprintf("step %d is %s", live->steps[i].step, pointstore_step_names[status]);
+	}
+	if (phase == PHASE_STUCK)
+		return pstrdup("its steps contradict each other");
+	if (live->unbalanced)
+		return pstrdup("PS011: its amounts do not sum to zero in each unit");
+	return live->is_overdue ? pstrdup("its deadline has passed") : NULL;
+}
+
+/*
+ * This store's own steps: what the phases ask of them is done at once, by the same handler as for others, until nothing is
+ * asked of any. Those that are busy are left for later.
+ */
+static void
+ask_own(Bunch *bunch)
+{
+	int			most = 0;
+	StepMessage *messages;
+	LiveStep  **asked;
+	int			n;
+	int			i;
+
+	for (i = 0; i < bunch->n; i++)
+	{
+		if (bunch->lives[i]->is_locked)
+			follow_protocol(bunch, bunch->lives[i]);
+		most += bunch->lives[i]->nsteps;
+	}
+	messages = palloc0(sizeof(StepMessage) * most);
+	asked = palloc(sizeof(LiveStep *) * most);
+	while ((n = collect_own(bunch, messages, asked, most)) > 0)
+	{
+		read_contents(messages, n);
+		pointstore_take_messages(&bunch->advance->identity->store, messages, n, MESSAGES_OF_COORDINATOR);
+		for (i = 0; i < n; i++)
+			take_answer(asked[i], &messages[i]);
+		for (i = 0; i < n; i++)
+			if (i == 0 || asked[i]->live != asked[i - 1]->live)
+				follow_protocol(bunch, asked[i]->live);
+	}
+}
+
+/* What is asked of own steps now, that have not been busy in this transaction. */
+static int
+collect_own(Bunch *bunch, StepMessage *messages, LiveStep **asked, int most)
+{
+	int			n = 0;
+	int			i;
+	int			j;
+
+	for (i = 0; i < bunch->n; i++)
+	{
+		Live	   *live = bunch->lives[i];
+		MovementView view;
+
+		if (!live->is_locked)
+			continue;
+		pointstore_live_view(live, live->next_status, live->next_phase, &view);
+		for (j = 0; j < live->nsteps; j++)
+		{
+			MovementVerb verb = live->local[j] && !live->steps[j].was_busy ? pointstore_next_message(&view, j) : VERB_NONE;
+
+			if (verb == VERB_NONE)
+				continue;
+			begin_message(live, j, verb, &messages[n]);
+			asked[n++] = &live->steps[j];
+		}
+	}
+	Assert(n <= most);
+	return n;
+}
+
+static void
+begin_message(const Live *live, int i, MovementVerb verb, StepMessage *message)
+{
+	memset(message, 0, sizeof(StepMessage));
+	message->verb = verb;
+	message->protocol = live->protocol == PROTOCOL_2PC ? PROTOCOL_TCC : live->protocol;
+	message->movement_id = cstring_to_text(live->movement_id);
+	message->step = live->steps[i].step;
+	message->incarnation = live->incarnation;
+	message->number = live->number;
+	message->attempt = live->steps[i].attempts;
+}
+
+/* What tries of own steps are about. */
+static void
+read_contents(StepMessage *messages, int n)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT s.aggregate_id, s.amount, s.event_type, s.payload, m.metadata, s.undo, s.kind"
+		" FROM pointstore.movement_step s JOIN pointstore.movement m ON m.movement_id" EQ "s.movement_id"
+		" WHERE s.movement_id" EQ "$1 AND s.step" EQ "$2",
+		.nargs = 2, .argtypes = {TEXTOID, INT2OID}, .generic = true
+	};
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		StepMessage *message = &messages[i];
+		Datum		values[2] = {PointerGetDatum(message->movement_id), Int16GetDatum(message->step)};
+		Datum		found[7];
+		bool		nulls[7];
+		int			j;
+
+		if (message->verb != VERB_TRY)
+			continue;
+		pointstore_execute(&plan, values, NULL, false);
+		if (SPI_processed == 0)
+			elog(ERROR, "step %d of movement \"%s\" is gone", message->step, text_to_cstring(message->movement_id));
+		for (j = 0; j < 7; j++)
+			found[j] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, j + 1, &nulls[j]);
+		if (nulls[0] || nulls[1] || nulls[2])
+			elog(ERROR, "step %d of movement \"%s\" has no account, amount or event type", message->step, text_to_cstring(message->movement_id));
+		message->aggregate_id = DatumGetTextPCopy(found[0]);
+		message->amount = DatumGetInt64(found[1]);
+		message->event_type = DatumGetTextPCopy(found[2]);
+		message->payload = nulls[3] ? NULL : DatumGetJsonbPCopy(found[3]);
+		message->metadata = nulls[4] ? NULL : DatumGetJsonbPCopy(found[4]);
+		message->undo = nulls[5] ? NULL : DatumGetJsonbPCopy(found[5]);
+		message->kind = nulls[6] ? NULL : DatumGetTextPCopy(found[6]);
+		SPI_freetuptable(SPI_tuptable);
+	}
+}
+
+/* What an own step has come to. */
+static void
+take_answer(LiveStep *step, const StepMessage *message)
+{
+	Live	   *live = step->live;
+	int			i = step - live->steps;
+	LiveAnswer *outcome;
+	StepStatus	before;
+
+	step->was_busy = message->answer == ANSWER_BUSY;
+	if (step->was_busy)
+		return;
+	outcome = palloc0(sizeof(LiveAnswer));
+	outcome->answer = message->answer;
+	outcome->unit = message->unit == NULL ? NULL : pstrdup(message->unit);
+	outcome->event_id = message->event_id;
+	if (message->sqlerrcode != 0)
+		outcome->error = psprintf("%s: %s", unpack_sql_state(message->sqlerrcode), message->error != NULL ? message->error : "");
+	step->outcome = outcome;
+	before = live->next_status[i];
+	live->next_status[i] = pointstore_step_after(live->protocol, live->next_phase, before, message->answer);
+	/* what says nothing would be asked for again and again */
+	step->was_busy = live->next_status[i] == before;
+}
+
+/* Writes what has changed: steps, movements, and the log of both. */
+static void
+write_bunch(Bunch *bunch)
+{
+	static const Oid step_types[] = {TEXTOID, INT2OID, TEXTOID, INT4OID, TEXTOID, INT8OID, TEXTOID};
+	static const Oid movement_types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID};
+	static const Oid log_types[] = {TEXTOID, INT2OID, TEXTOID, TEXTOID};
+	static PointstorePlan step_plan = {
+		.sql = "UPDATE pointstore.movement_step AS s SET status = u.status, attempts = u.attempts, next_try = NULL, error = u.error,"
+		" event_id = coalesce(u.event_id, s.event_id), unit = coalesce(u.unit, s.unit), at = pg_catalog.clock_timestamp()"
+		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
+		"  pg_catalog.unnest($6), pg_catalog.unnest($7)) AS u (movement_id, step, status, attempts, error, event_id, unit)"
+		" WHERE s.movement_id" EQ "u.movement_id AND s.step" EQ "u.step",
+		.nargs = 7, .argtypes = {TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID}, .generic = true
+	};
+	static PointstorePlan movement_plan = {
+		.sql = "UPDATE pointstore.movement AS m SET phase = u.phase, error = coalesce(u.error, m.error),"
+		" finished_at = CASE WHEN u.is_finished THEN pg_catalog.clock_timestamp() END"
+		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5))"
+		"  AS u (number, before, phase, error, is_finished)"
+		" WHERE m.number" EQ "u.number AND m.phase" EQ "u.before",
+		.nargs = 5, .argtypes = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BOOLARRAYOID}, .generic = true
+	};
+	static PointstorePlan log_plan = {
+		.sql = "INSERT INTO pointstore.movement_log (movement_id, step, status, error, by_role)"
+		" SELECT u.movement_id, u.step, u.status, u.error, current_user"
+		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS u (movement_id, step, status, error)",
+		.nargs = 4, .argtypes = {TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}, .generic = true
+	};
+	int			i;
+
+	rows_begin(&bunch->steps, lengthof(step_types), step_types);
+	rows_begin(&bunch->movements, lengthof(movement_types), movement_types);
+	rows_begin(&bunch->log, lengthof(log_types), log_types);
+	ask_own(bunch);
+	for (i = 0; i < bunch->n; i++)
+		if (bunch->lives[i]->is_locked)
+		{
+			add_steps(bunch, bunch->lives[i]);
+			add_movement(bunch, bunch->lives[i]);
+		}
+	(void) rows_execute(&step_plan, &bunch->steps);
+	if (rows_execute(&movement_plan, &bunch->movements) != bunch->movements.n)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("rows of movements have changed while they were locked")));
+	(void) rows_execute(&log_plan, &bunch->log);
+	bunch->advance->nwritten += bunch->steps.n + bunch->movements.n;
+}
+
+/* Those whose row says something else. */
+static void
+add_steps(Bunch *bunch, Live *live)
+{
+	int			i;
+
+	for (i = 0; i < live->nsteps; i++)
+	{
+		LiveStep   *step = &live->steps[i];
+		const LiveAnswer *outcome = step->outcome;
+		const char *error = outcome == NULL ? step->note : outcome->error;
+		const char *unit = outcome == NULL ? NULL : outcome->unit;
+		StepStatus	status = outcome == NULL ? step->told : live->next_status[i];
+		Datum		values[7];
+		bool		nulls[7] = {false, false, false, false, error == NULL, outcome == NULL || outcome->event_id == 0, unit == NULL};
+
+		if ((outcome == NULL && step->note == NULL) || (status == step->told && (error == NULL) == (step->told_error == NULL) &&
+								(error == NULL || strcmp(error, step->told_error) == 0)))
+			continue;
+		values[0] = CStringGetTextDatum(live->movement_id);
+		values[1] = Int16GetDatum(step->step);
+		values[2] = CStringGetTextDatum(pointstore_step_names[status]);
+		values[3] = Int32GetDatum(step->attempts);
+		values[4] = error == NULL ? 0 : CStringGetTextDatum(error);
+		values[5] = Int64GetDatum(nulls[5] ? 0 : outcome->event_id);
+		values[6] = unit == NULL ? 0 : CStringGetTextDatum(unit);
+		rows_add(&bunch->steps, values, nulls);
+		if (status == step->told)
+			continue;
+		values[3] = values[4];
+		nulls[3] = nulls[4];
+		rows_add(&bunch->log, values, nulls);
+	}
+}
+
+static void
+add_movement(Bunch *bunch, Live *live)
+{
+	Datum		values[5];
+	bool		nulls[5] = {false, false, false, live->error == NULL, false};
+
+	if (live->next_phase == live->phase && !live->is_finished)
+		return;
+	values[0] = Int64GetDatum(live->number);
+	values[1] = CStringGetTextDatum(pointstore_phase_names[live->phase]);
+	values[2] = CStringGetTextDatum(pointstore_phase_names[live->next_phase]);
+	values[3] = live->error == NULL ? 0 : CStringGetTextDatum(live->error);
+	values[4] = BoolGetDatum(live->is_finished);
+	rows_add(&bunch->movements, values, nulls);
+	if (live->next_phase != live->phase && (pointstore_is_settled(live->next_phase) || live->next_phase == PHASE_STUCK))
+		pointstore_movement_settles(cstring_to_text(live->movement_id));
+	if (live->next_phase != live->phase && live->next_phase == PHASE_STUCK)
+		announce_stuck(live);
+}
+
+static void
+announce_stuck(const Live *live)
+{
+	StringInfoData message;
+
+	initStringInfo(&message);
+	appendStringInfoString(&message, "{\"movement_id\":");
+	escape_json(&message, live->movement_id);
+	appendStringInfoString(&message, ",\"phase\":\"stuck\"}");
+	Async_Notify("pointstore_movement", message.data);
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("movement \"%s\" is stuck: %s", live->movement_id, live->error != NULL ? live->error : ""),
+			 errhint("See pointstore.movement_step, and SELECT pointstore.resolve_movement(...).")));
+}
+
+/* After the commit: what is known follows. Those that were left, or have failed, are looked at later. */
+void
+pointstore_advance_committed(Advance *advance)
+{
+	LiveSet    *set = advance->set;
+	int			i;
+	int			j;
+
+	for (i = 0; i < advance->n; i++)
+	{
+		Live	   *live = advance->lives[i];
+
+		if (advance->failed[i])
+			pointstore_live_pause(set, live, pause_after(live->failures, FIRST_PAUSE, LONGEST_PAUSE));
+		else if (!live->is_locked)
+		{
+			live->is_stale |= ++live->failures > PATIENCE;
+			set->has_stale |= live->is_stale;
+			pointstore_live_pause(set, live, pause_after(live->failures, LOCKED_PAUSE, LONGEST_PAUSE));
+		}
+		else
+		{
+			live->error = NULL;
+			for (j = 0; j < live->nsteps; j++)
+				if (live->steps[j].was_busy && live->local[j])
+					pointstore_step_delay(set, &live->steps[j], pause_after(++live->steps[j].attempts, FIRST_BUSY, LONGEST_BUSY));
+			pointstore_live_follow(set, live);
+		}
+	}
+}
+
+/* From now, longer each time, and never quite as long as another. */
+static TimestampTz
+pause_after(int failures, long first, long longest)
+{
+	int64		pause = Min((int64) first << Min(Max(failures - 1, 0), 20), longest);
+
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause / 2 + random() % (pause / 2 + 1) + 1);
+}
+
+static void
+rows_begin(Rows *rows, int ncolumns, const Oid *types)
+{
+	int			i;
+
+	rows->n = rows->size = 0;
+	rows->ncolumns = ncolumns;
+	for (i = 0; i < ncolumns; i++)
+		rows->types[i] = types[i];
+}
+
+static void
+rows_add(Rows *rows, const Datum *values, const bool *nulls)
+{
+	int			i;
+
+	if (rows->n == rows->size)
+	{
+		rows->size = Max(64, 2 * rows->size);
+		for (i = 0; i < rows->ncolumns; i++)
+		{
+			rows->values[i] = rows->n == 0 ? palloc(sizeof(Datum) * rows->size) : repalloc(rows->values[i], sizeof(Datum) * rows->size);
+			rows->nulls[i] = rows->n == 0 ? palloc(sizeof(bool) * rows->size) : repalloc(rows->nulls[i], sizeof(bool) * rows->size);
+		}
+	}
+	for (i = 0; i < rows->ncolumns; i++)
+	{
+		rows->values[i][rows->n] = values[i];
+		rows->nulls[i][rows->n] = nulls[i];
+	}
+	rows->n++;
+}
+
+/* A statement that has the rows' columns as arrays; how many rows it has processed. */
+static uint64
+rows_execute(PointstorePlan *plan, const Rows *rows)
+{
+	Datum		values[MOST_COLUMNS];
+	int			dims[1] = {rows->n};
+	int			bounds[1] = {1};
+	int			i;
+
+	if (rows->n == 0)
+		return 0;
+	for (i = 0; i < rows->ncolumns; i++)
+	{
+		int16		length;
+		bool		by_value;
+		char		align;
+
+		get_typlenbyvalalign(rows->types[i], &length, &by_value, &align);
+		values[i] = PointerGetDatum(construct_md_array(rows->values[i], rows->nulls[i], 1, dims, bounds, rows->types[i], length, by_value, align));
+	}
+	pointstore_execute(plan, values, NULL, false);
+	return SPI_processed;
+}

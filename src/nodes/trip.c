@@ -1,0 +1,406 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/nodes/trip.c
+ *		Round trips to other stores: messages become statements, and results answers.
+ *
+ * All messages of tcc and saga in a trip are one call of participate(), one transaction there. A step of 2pc is
+ * tried by itself, in a transaction that is prepared under a name of its own: the store, its incarnation when the movement
+ * began, the movement and the step. Where such a try was sent before, and its answer was lost, the transaction of that time is
+ * rolled back first: nobody knows what is in it. It is ended by COMMIT PREPARED or ROLLBACK PREPARED, and then by its message
+ * as any step: that the prepared transaction is not there any more says nothing, the step's row says what it was.
+ *
+ * So a name is only ever given to a transaction that has this step's row in it or nothing.
+ *
+ * An answer counts when its statement has succeeded (link.c). What has not is asked again: after a pause that grows where the
+ * store has answered that it is busy, or by an error; as soon as the store is there again where nothing has come.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "ground/inject.h"
+#include "nodes/trip.h"
+
+#define FIRST_BUSY 10			/* ms, until what was busy is asked again; twice as long each time */
+#define LONGEST_BUSY 1000
+#define FIRST_PAUSE 100			/* ms, the same after an error */
+#define LONGEST_PAUSE 60000
+#define LOCK_TIMEOUT "1s"		/* of a try that is prepared: longer waits would keep others from being ended */
+#define MAX_PLAIN_ID 100		/* bytes of a movement's id in the name of a prepared transaction, which has 200 at most */
+
+/* A message that was sent. */
+typedef struct Sent
+{
+	LiveStep   *step;
+	MovementVerb verb;
+	int			prepared;		/* the statement that prepares or ends its transaction; -1: none */
+} Sent;
+
+/* A call of participate(): a statement, and the messages in it. */
+typedef struct Call
+{
+	int			statement;
+	int			first;			/* of the messages that were sent */
+	int			n;
+} Call;
+
+struct Trip
+{
+	MemoryContext context;
+	Sent	   *sent;
+	int			nsent;
+	Call	   *calls;
+	int			ncalls;
+	LinkStatement *statements;
+	int			nstatements;
+	int			size;
+	int			sweep;			/* statement; -1: none */
+	bool		prepares;
+	int			size_sent;
+};
+
+static LinkStatement *add_statement(Trip *trip, const char *sql);
+static void add_sent(Trip *trip, LiveStep *step);
+static void add_prepared_try(Trip *trip, LiveStep *step, const Sender *sender);
+static void add_end(Trip *trip, LiveStep *step, const Sender *sender);
+static void add_call(Trip *trip, StringInfo call, int first);
+static char *gid_of(const LiveStep *step, const Sender *sender);
+static void take_call(LiveSet *set, Trip *trip, const Call *call, TripCheck check, void *arg, TripResult *result);
+static void settle(LiveSet *set, Trip *trip, Sent *sent, LiveAnswer *answer);
+static bool counts_as_tried(const LinkStatement *prepared, LiveAnswer *answer);
+static bool is_passing(const char *sqlstate);
+static bool blames_messages(const char *sqlstate);
+static TimestampTz pause_after(int attempts, long first, long longest);
+
+/* A trip with messages from the front of a queue, so many of them at most. They are sent from now on. */
+Trip *
+pointstore_trip_make(LiveSet *set, StepQueue *queue, const Sender *sender, int most)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pointstore trip", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Trip	   *trip = palloc0(sizeof(Trip));
+	StringInfoData call;
+	int			first;
+	int			i;
+
+	trip->context = context;
+	trip->sweep = -1;
+	trip->sent = palloc(sizeof(Sent) * most);
+	trip->calls = palloc(sizeof(Call) * (most + 1));
+	while (trip->nsent < most && !dlist_is_empty(&queue->ready))
+	{
+		LiveStep   *step = dlist_container(LiveStep, node, dlist_pop_head_node(&queue->ready));
+
+		queue->n--;
+		step->place = PLACE_SENT;
+		step->live->sent++;
+		add_sent(trip, step);
+	}
+	trip->size_sent = trip->nsent;
+	/* what is to be prepared is first in the list, each with a call of its own */
+	for (i = 0; i < trip->nsent; i++)
+	{
+		Sent		sent = trip->sent[i];
+
+		if (sent.step->live->protocol != PROTOCOL_2PC || sent.verb != VERB_TRY)
+			continue;
+		memmove(&trip->sent[trip->ncalls + 1], &trip->sent[trip->ncalls], sizeof(Sent) * (i - trip->ncalls));
+		trip->sent[trip->ncalls] = sent;
+		add_prepared_try(trip, sent.step, sender);
+	}
+	first = trip->ncalls;
+	pointstore_begin_call(&call, sender);
+	for (i = first; i < trip->nsent; i++)
+	{
+		if (trip->sent[i].step->live->protocol == PROTOCOL_2PC)
+		{
+			add_end(trip, trip->sent[i].step, sender);
+			trip->sent[i].prepared = trip->nstatements - 1;
+		}
+		pointstore_add_message(&call, trip->sent[i].step, trip->sent[i].verb);
+	}
+	pointstore_end_call(&call);
+	if (first < trip->nsent)
+		add_call(trip, &call, first);
+	MemoryContextSwitchTo(old);
+	return trip;
+}
+
+static void
+add_sent(Trip *trip, LiveStep *step)
+{
+	Sent	   *sent = &trip->sent[trip->nsent++];
+
+	sent->step = step;
+	sent->verb = step->verb;
+	sent->prepared = -1;
+}
+
+static LinkStatement *
+add_statement(Trip *trip, const char *sql)
+{
+	if (trip->nstatements == trip->size)
+	{
+		trip->size = Max(16, 2 * trip->size);
+		trip->statements = trip->statements == NULL ? palloc0(sizeof(LinkStatement) * trip->size) :
+			repalloc(trip->statements, sizeof(LinkStatement) * trip->size);
+	}
+	memset(&trip->statements[trip->nstatements], 0, sizeof(LinkStatement));
+	trip->statements[trip->nstatements].sql = sql;
+	return &trip->statements[trip->nstatements++];
+}
+
+/* The call of all that are not prepared, in their order. */
+static void
+add_call(Trip *trip, StringInfo call, int first)
+{
+	add_statement(trip, "SELECT pointstore.participate($1::pg_catalog.jsonb)")->parameter = call->data;
+	trip->calls[trip->ncalls++] = (Call) {.statement = trip->nstatements - 1, .first = first, .n = trip->nsent - first};
+}
+
+/* A try in a transaction that is prepared; ROLLBACK ends it where it has failed. It is the next of the list. */
+static void
+add_prepared_try(Trip *trip, LiveStep *step, const Sender *sender)
+{
+	char	   *gid = quote_literal_cstr(gid_of(step, sender));
+	StringInfoData call;
+
+	pointstore_begin_call(&call, sender);
+	pointstore_add_message(&call, step, VERB_TRY);
+	pointstore_end_call(&call);
+	if (step->attempts > 0 || step->asked_before)
+		(void) add_statement(trip, psprintf("ROLLBACK PREPARED %s", gid));
+	step->asked_before = true;
+	add_statement(trip, "BEGIN")->joined = true;
+	add_statement(trip, "SET LOCAL lock_timeout = '" LOCK_TIMEOUT "'")->joined = true;
+	add_statement(trip, "SELECT pointstore.participate($1::pg_catalog.jsonb)")->joined = true;
+	trip->statements[trip->nstatements - 1].parameter = call.data;
+	trip->calls[trip->ncalls] = (Call) {.statement = trip->nstatements - 1, .first = trip->ncalls, .n = 1};
+	add_statement(trip, psprintf("PREPARE TRANSACTION %s", gid))->commits = true;
+	trip->sent[trip->ncalls++].prepared = trip->nstatements - 1;
+	(void) add_statement(trip, "ROLLBACK");
+	trip->prepares = true;
+}
+
+/* What becomes of its prepared transaction. */
+static void
+add_end(Trip *trip, LiveStep *step, const Sender *sender)
+{
+	char	   *gid = quote_literal_cstr(gid_of(step, sender));
+
+	add_statement(trip, psprintf("%s PREPARED %s", step->verb == VERB_CONFIRM ? "COMMIT" : "ROLLBACK", gid))->commits = true;
+	trip->prepares = true;
+}
+
+/* The name of a step's prepared transaction. A long id of a movement is told by its digest, which no id is equal to. */
+static char *
+gid_of(const LiveStep *step, const Sender *sender)
+{
+	const Live *live = step->live;
+	const char *id = live->movement_id;
+
+	if (strlen(id) > MAX_PLAIN_ID)
+	{
+		uint8		digest[PG_SHA256_DIGEST_LENGTH];
+		char	   *hex = palloc(2 * PG_SHA256_DIGEST_LENGTH + 1);
+		pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
+
+		if (pg_cryptohash_init(context) < 0 || pg_cryptohash_update(context, (const uint8 *) id, strlen(id)) < 0 ||
+			pg_cryptohash_final(context, digest, sizeof(digest)) < 0)
+			elog(ERROR, "could not compute a digest");
+		pg_cryptohash_free(context);
+		(void) hex_encode((const char *) digest, sizeof(digest), hex);
+		hex[2 * PG_SHA256_DIGEST_LENGTH] = '\0';
+		id = psprintf("#%s", hex);
+	}
+	return psprintf("pointstore:%s:%lld:%s:%d", sender->store, (long long) live->incarnation, id, step->step);
+}
+
+/* Prepared transactions that are known to be of nothing any more. */
+void
+pointstore_trip_add_rollbacks(Trip *trip, List *gids)
+{
+	MemoryContext old = MemoryContextSwitchTo(trip->context);
+	ListCell   *cell;
+
+	foreach(cell, gids)
+		(void) add_statement(trip, psprintf("ROLLBACK PREPARED %s", quote_literal_cstr(lfirst(cell))));
+	MemoryContextSwitchTo(old);
+}
+
+/* Asks for all prepared transactions of this store there. */
+void
+pointstore_trip_add_sweep(Trip *trip, const Sender *sender)
+{
+	MemoryContext old = MemoryContextSwitchTo(trip->context);
+
+	(void) add_statement(trip, psprintf("SELECT CAST(coalesce(pg_catalog.json_agg(x.gid), '[]') AS pg_catalog.text) FROM pg_catalog.pg_prepared_xacts x"
+										" WHERE x.database OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+										" AND pg_catalog.starts_with(x.gid, 'pointstore:%s:')", sender->store));
+	trip->sweep = trip->nstatements - 1;
+	MemoryContextSwitchTo(old);
+}
+
+/* Whether a step of 2pc is in it. */
+bool
+pointstore_trip_prepares(const Trip *trip)
+{
+	return trip->prepares;
+}
+
+/* How many messages are, or were, in it. */
+int
+pointstore_trip_size(const Trip *trip)
+{
+	return trip->size_sent;
+}
+
+/* Where its results are to be. */
+MemoryContext
+pointstore_trip_context(const Trip *trip)
+{
+	return trip->context;
+}
+
+void
+pointstore_trip_send(Trip *trip, Link *link, long timeout)
+{
+	pointstore_link_send(link, trip->statements, trip->nstatements, timeout);
+	POINTSTORE_INJECT("coordinator-sent");
+}
+
+/* It has come back: each message is answered, or not. In the memory of the cycle. */
+void
+pointstore_trip_take(LiveSet *set, Trip *trip, TripCheck check, void *arg, TripResult *result)
+{
+	int			i;
+
+	memset(result, 0, sizeof(TripResult));
+	POINTSTORE_INJECT("coordinator-answered");
+	for (i = 0; i < trip->ncalls; i++)
+		take_call(set, trip, &trip->calls[i], check, arg, result);
+	if (trip->sweep >= 0 && trip->statements[trip->sweep].succeeded)
+		result->swept = trip->statements[trip->sweep].value;
+	if (trip->ncalls == 0 && trip->nstatements > 0 && trip->statements[trip->nstatements - 1].succeeded)
+		result->is_answered = true;
+	trip->nsent = 0;
+}
+
+/* The answers of a call; that of one that prepares is there although its transaction has failed later. */
+static void
+take_call(LiveSet *set, Trip *trip, const Call *call, TripCheck check, void *arg, TripResult *result)
+{
+	const LinkStatement *statement = &trip->statements[call->statement];
+	LiveAnswer *answers = palloc(sizeof(LiveAnswer) * call->n);
+	Answerer	answerer;
+	bool		is_there = statement->value != NULL && (statement->succeeded || statement->joined);
+	int			i;
+
+	if (is_there && !pointstore_read_answers(statement->value, &answerer, answers, call->n))
+	{
+		result->error = pstrdup("the other store answers what is no answer");
+		is_there = false;
+	}
+	else if (is_there)
+		is_there = check(arg, &answerer);
+	else if (statement->sqlstate[0] != '\0' && strcmp(statement->sqlstate, "25P02") != 0)
+	{
+		result->error = psprintf("%s: %s", statement->sqlstate, statement->error);
+		result->blames_messages = blames_messages(statement->sqlstate);
+	}
+	result->is_answered |= is_there;
+	for (i = 0; i < call->n; i++)
+	{
+		Sent	   *sent = &trip->sent[call->first + i];
+
+		if (is_there)
+			settle(set, trip, sent, &answers[i]);
+		else
+			pointstore_step_unanswered(set, sent->step, pause_after(sent->step->attempts, FIRST_PAUSE, LONGEST_PAUSE), result->error);
+	}
+}
+
+/* One answer: taken, unless it says nothing, or the transaction that it rests on was not prepared or ended. */
+static void
+settle(LiveSet *set, Trip *trip, Sent *sent, LiveAnswer *answer)
+{
+	const LinkStatement *prepared = sent->prepared >= 0 ? &trip->statements[sent->prepared] : NULL;
+	const char *error = answer->error;
+	bool		counts = answer->answer != ANSWER_BUSY;
+
+	if (prepared != NULL && sent->verb == VERB_TRY)
+		counts &= counts_as_tried(prepared, answer);
+	else if (prepared != NULL)
+		counts &= prepared->succeeded || strcmp(prepared->sqlstate, "42704") == 0;
+	if (counts)
+	{
+		pointstore_step_answered(set, sent->step, answer);
+		return;
+	}
+	if (prepared != NULL && prepared->error != NULL)
+		error = psprintf("%s: %s", prepared->sqlstate, prepared->error);
+	pointstore_step_unanswered(set, sent->step, answer->answer == ANSWER_BUSY ? pause_after(sent->step->attempts, FIRST_BUSY, LONGEST_BUSY) :
+							   pause_after(sent->step->attempts, FIRST_PAUSE, LONGEST_PAUSE), error);
+}
+
+/* Whether the answer to a try stands, by what became of its transaction; it may become a refusal. */
+static bool
+counts_as_tried(const LinkStatement *prepared, LiveAnswer *answer)
+{
+	if (prepared->succeeded || answer->answer == ANSWER_REFUSED)
+		return true;
+	/* another has the name, it is rolled back at the next try; or nothing is known */
+	if (answer->answer != ANSWER_TRIED || prepared->sqlstate[0] == '\0' || strcmp(prepared->sqlstate, "42710") == 0 ||
+		(is_passing(prepared->sqlstate) && strcmp(prepared->sqlstate, "55000") != 0))
+		return false;
+	answer->answer = ANSWER_REFUSED;
+	strlcpy(answer->sqlstate, prepared->sqlstate, sizeof(answer->sqlstate));
+	answer->error = psprintf("%s: %s", prepared->sqlstate, prepared->error);
+	return true;
+}
+
+/* Whether an error says nothing of what was asked, but of what else goes on there. */
+static bool
+is_passing(const char *sqlstate)
+{
+	static const char *const classes[] = {"08", "40", "53", "55", "57", "58"};
+	int			i;
+
+	for (i = 0; i < lengthof(classes); i++)
+		if (strncmp(sqlstate, classes[i], 2) == 0)
+			return true;
+	return false;
+}
+
+/* Whether an error of a call may come of some of its messages: not where it is the store, or this one, that does not fit. */
+static bool
+blames_messages(const char *sqlstate)
+{
+	return !is_passing(sqlstate) && strncmp(sqlstate, "42", 2) != 0 && strncmp(sqlstate, "0A", 2) != 0 && strncmp(sqlstate, "3F", 2) != 0;
+}
+
+/* From now, longer each time, and never quite as long as another. */
+static TimestampTz
+pause_after(int attempts, long first, long longest)
+{
+	int64		pause = Min((int64) first << Min(attempts, 20), longest);
+
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause / 2 + random() % (pause / 2 + 1));
+}
+
+/* It is over; what was not answered is asked again when its store is there. */
+void
+pointstore_trip_end(LiveSet *set, Trip *trip)
+{
+	int			i;
+
+	for (i = 0; i < trip->nsent; i++)
+		pointstore_step_unanswered(set, trip->sent[i].step, 0, NULL);
+	MemoryContextDelete(trip->context);
+}

@@ -175,6 +175,12 @@ SET ROLE pa_other;
 SELECT * FROM pa_call(jsonb_build_array(pa_try('own', 'pa-a', 1)), origin => '33333333-3333-3333-3333-333333333333');
 RESET ROLE;
 DELETE FROM pointstore.movement WHERE movement_id = 'own';
+-- nor does one of this very store's, or of a copy's of it
+SELECT store AS here FROM pointstore.movement_store \gset
+UPDATE pointstore.participant_origin SET role = NULL WHERE role = 'pa_other';
+SET ROLE pa_other;
+SELECT * FROM pa_call(jsonb_build_array(pa_try('self', 'pa-a', 1), pa_step('confirm', 'self'), pa_step('cancel', 'self')), origin => :'here');
+RESET ROLE;
 
 -- what comes late for what has finished; tombstones are dropped by then
 UPDATE pointstore.participant_origin SET heard_at = '-infinity';

@@ -11,7 +11,7 @@
 #include "nodes/step.h"
 
 #define MESSAGE_VERSION 1
-#define MOST_MESSAGES 10000		/* of a call */
+#define MOST_MESSAGES 1000		/* of a call */
 
 /* What a call asks, in its order. */
 typedef enum AskedKind

@@ -25,6 +25,7 @@
 #include "nodes/member.h"
 #include "nodes/participant_event.h"
 
+static void answer_self(StepWork *work);
 static void answer(StepWork *work, MovementAnswer given, int sqlerrcode, const char *error);
 static bool is_below(const PartOrigin *origin, const StepMessage *message);
 static const char *difference(const StepMessage *message, const PartRow *row);
@@ -49,6 +50,11 @@ pointstore_decide_step(const PartOrigin *origin, StepWork *work)
 	const char *field;
 
 	work->rule = NULL;
+	if (origin->is_self)
+	{
+		answer_self(work);
+		return;
+	}
 	if (row->is_broken)
 	{
 		answer(work, message->verb == VERB_TRY ? ANSWER_REFUSED : ANSWER_FAILED, ERRCODE_DATA_CORRUPTED,
@@ -82,6 +88,17 @@ pointstore_decide_step(const PartOrigin *origin, StepWork *work)
 	message->event_id = row->end_event_id != 0 ? row->end_event_id : row->event_id;
 	if (work->rule->answer == ANSWER_REFUSED)
 		answer(work, ANSWER_REFUSED, ERRCODE_POINTSTORE_HOLD_NOT_OPEN, why_refused(work));
+}
+
+/* A movement does not go to the store where it began, nor does a copy's of that: rows of that name are the store's own steps. */
+static void
+answer_self(StepWork *work)
+{
+	static const MovementAnswer answers[] = {[VERB_TRY] = ANSWER_REFUSED, [VERB_CONFIRM] = ANSWER_MISSING, [VERB_CANCEL] = ANSWER_CANCELLED};
+	MovementVerb verb = work->message->verb;
+
+	answer(work, answers[verb], verb == VERB_TRY ? ERRCODE_POINTSTORE_REQUEST_MISMATCH : 0, verb != VERB_TRY ? NULL :
+		   psprintf("movement \"%s\" comes from this store, or from a copy of it", pointstore_cstring(work->message->movement_id)));
 }
 
 static void

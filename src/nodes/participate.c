@@ -60,6 +60,7 @@ typedef struct Call
 	text	   *name;			/* null: none */
 	Asked	   *asked;
 	int			n;
+	StoreIdentity here;
 	bool		prepares;		/* a step of 2pc, alone */
 } Call;
 
@@ -95,6 +96,8 @@ pointstore_participate(PG_FUNCTION_ARGS)
 	read_call(PG_GETARG_JSONB_P(0), &call);
 	begin_call();
 	act_restricted(&scope);
+	pointstore_know_store(&call.here);
+	call.origin.is_self = memcmp(call.here.store.data, call.store.data, UUID_LEN) == 0;
 	pointstore_know_sender(&call.origin, role, call.name, call.prepares);
 	take(&call);
 	answers = answer_call(&call);
@@ -278,17 +281,15 @@ static Jsonb *
 answer_call(const Call *call)
 {
 	Jsonb	   *answers = pointstore_answers(&call->store, call->asked, call->n);
-	StoreIdentity identity;
 	JsonbParseState *state = NULL;
 	JsonbValue	number = {.type = jbvNumeric};
 	JsonbValue	string = {.type = jbvString};
 	JsonbValue	array = {.type = jbvBinary};
 
-	pointstore_know_store(&identity);
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	number.val.numeric = int64_to_numeric(MESSAGE_VERSION);
 	push_member(&state, "version", &number);
-	string.val.string.val = pointstore_store_name(&identity);
+	string.val.string.val = pointstore_store_name(&call->here);
 	string.val.string.len = strlen(string.val.string.val);
 	push_member(&state, "store", &string);
 	string.val.string.val = psprintf(UINT64_FORMAT, GetSystemIdentifier());

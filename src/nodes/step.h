@@ -55,6 +55,7 @@ typedef struct PartOrigin
 {
 	const pg_uuid_t *store;
 	MessageSource source;
+	bool		is_self;		/* from away, by the name of this store: it is this one, or a copy of it */
 	int64		incarnation;	/* of who sends them; from away */
 	int64		known;			/* the newest incarnation that was heard of; 0: none */
 	int64		below_incarnation;	/* its movements below that have finished */

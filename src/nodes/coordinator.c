@@ -55,6 +55,7 @@
 #include "ground/worker.h"
 #include "nodes/advance.h"
 #include "nodes/coordinator.h"
+#include "nodes/load.h"
 #include "nodes/notice.h"
 #include "nodes/origin.h"
 #include "nodes/peer.h"

@@ -299,7 +299,8 @@ take_result(Link *link, PGresult *result)
 		case PGRES_TUPLES_OK:
 		case PGRES_COMMAND_OK:
 			take_value(statement, result);
-			statement->succeeded = true;
+			/* a transaction that has failed is not prepared, it is rolled back */
+			statement->succeeded = !statement->commits || strcmp(PQcmdStatus(result), "ROLLBACK") != 0;
 			link->warned = link->warned && statement->commits;
 			if (statement->joined)
 				link->now++;

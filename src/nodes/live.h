@@ -98,6 +98,13 @@ typedef struct Live
 	bool		has_due;
 } Live;
 
+/* An entry of the table of them. */
+typedef struct LiveEntry
+{
+	int64		number;
+	Live	   *live;
+} LiveEntry;
+
 /* All of them. */
 typedef struct LiveSet
 {
@@ -122,9 +129,10 @@ typedef struct LiveSet
 
 extern void pointstore_lives_begin(LiveSet *set, StepQueue *(*queue_of) (const char *server));
 extern void pointstore_lives_end(LiveSet *set);
-extern void pointstore_load_lives(LiveSet *set, int64 incarnation, bool all);
-extern void pointstore_reload_lives(LiveSet *set, int64 incarnation);
 extern void pointstore_lives_forget(LiveSet *set, const StepQueue *queue);
+extern Live *pointstore_live_make(LiveSet *set, int64 number, int nsteps);
+extern void pointstore_live_replace(char **kept, const char *value);
+extern void pointstore_step_unplace(LiveSet *set, LiveStep *step);
 extern Live *pointstore_live_of(LiveSet *set, int64 number);
 extern void pointstore_live_dirty(LiveSet *set, Live *live);
 extern void pointstore_live_clean(LiveSet *set, Live *live);
@@ -133,7 +141,6 @@ extern bool pointstore_live_is_undecided(MovementPhase phase);
 extern void pointstore_live_follow(LiveSet *set, Live *live);
 extern void pointstore_live_pause(LiveSet *set, Live *live, TimestampTz until);
 extern void pointstore_live_drop(LiveSet *set, Live *live);
-extern void pointstore_live_schedule(LiveSet *set, Live *live);
 extern void pointstore_step_delay(LiveSet *set, LiveStep *step, TimestampTz until);
 extern void pointstore_step_answered(LiveSet *set, LiveStep *step, const LiveAnswer *answer);
 extern void pointstore_step_unanswered(LiveSet *set, LiveStep *step, TimestampTz until, const char *error);

@@ -164,7 +164,7 @@ add_call(Trip *trip, StringInfo call, int first)
 	trip->calls[trip->ncalls++] = (Call) {.statement = trip->nstatements - 1, .first = first, .n = trip->nsent - first};
 }
 
-/* A try in a transaction that is prepared; ROLLBACK ends it where it has failed. It is the next of the list. */
+/* A try in a transaction that is prepared; where it has failed that is a ROLLBACK. It is the next of the list. */
 static void
 add_prepared_try(Trip *trip, LiveStep *step, const Sender *sender)
 {
@@ -179,12 +179,10 @@ add_prepared_try(Trip *trip, LiveStep *step, const Sender *sender)
 	step->asked_before = true;
 	add_statement(trip, "BEGIN")->joined = true;
 	add_statement(trip, "SET LOCAL lock_timeout = '" LOCK_TIMEOUT "'")->joined = true;
-	add_statement(trip, "SELECT pointstore.participate($1::pg_catalog.jsonb)")->joined = true;
-	trip->statements[trip->nstatements - 1].parameter = call.data;
+	add_statement(trip, "SELECT pointstore.participate($1::pg_catalog.jsonb)")->parameter = call.data;
 	trip->calls[trip->ncalls] = (Call) {.statement = trip->nstatements - 1, .first = trip->ncalls, .n = 1};
 	add_statement(trip, psprintf("PREPARE TRANSACTION %s", gid))->commits = true;
 	trip->sent[trip->ncalls++].prepared = trip->nstatements - 1;
-	(void) add_statement(trip, "ROLLBACK");
 	trip->prepares = true;
 }
 
@@ -292,14 +290,14 @@ pointstore_trip_take(LiveSet *set, Trip *trip, TripCheck check, void *arg, TripR
 	trip->nsent = 0;
 }
 
-/* The answers of a call; that of one that prepares is there although its transaction has failed later. */
+/* The answers of a call. */
 static void
 take_call(LiveSet *set, Trip *trip, const Call *call, TripCheck check, void *arg, TripResult *result)
 {
 	const LinkStatement *statement = &trip->statements[call->statement];
 	LiveAnswer *answers = palloc(sizeof(LiveAnswer) * call->n);
 	Answerer	answerer;
-	bool		is_there = statement->value != NULL && (statement->succeeded || statement->joined);
+	bool		is_there = statement->value != NULL && statement->succeeded;
 	int			i;
 
 	if (is_there && !pointstore_read_answers(statement->value, &answerer, answers, call->n))

@@ -101,6 +101,7 @@ static bool is_on = true;
 static int	batch = 100;
 static int	connections = 1;
 static int	timeout = 30000;
+static int	prepared_limit = 60;
 
 static void begin(Coordinator *coordinator);
 static void end(Coordinator *coordinator);
@@ -137,6 +138,9 @@ pointstore_coordinator_init(void)
 	DefineCustomIntVariable("pointstore.movement_timeout",
 							"How long the answer to a round trip is waited for.",
 							NULL, &timeout, 30000, 100, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("pointstore.prepared_limit",
+							"After how long a movement by 2pc that is not decided is cancelled, however far its deadline is: its accounts are locked.",
+							NULL, &prepared_limit, 60, 1, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
 /* Whether there are to be coordinators. */
@@ -420,6 +424,7 @@ look(Coordinator *coordinator)
 	bool		is_due = TimestampDifferenceExceeds(coordinator->looked_at, now, LOOK_INTERVAL);
 	bool		all = !set->is_loaded || TimestampDifferenceExceeds(coordinator->all_looked_at, now, set->sweeps ? SWEEP_INTERVAL : FULL_INTERVAL);
 
+	set->prepared_limit = prepared_limit;
 	if (set->is_loaded && (changed != coordinator->changed || set->has_stale || all))
 		pointstore_reload_lives(set, coordinator->identity.incarnation);
 	if (started != coordinator->started || is_due || all)

@@ -115,6 +115,7 @@ typedef struct LiveSet
 	pairingheap *due;
 	pairingheap *delayed;
 	MemoryContext context;
+	double		prepared_limit; /* s, after which 2pc gives up what is not decided */
 	/* what of the table has been read */
 	bool		is_loaded;
 	bool		has_stale;		/* some are to be read again */

@@ -33,6 +33,10 @@
 
 #define LOADED_AT_ONCE 1000		/* movements, of one statement */
 
+/* What is prepared locks accounts: 2pc gives up sooner than its deadline says, where that is long. */
+#define DEADLINE(m, limit) \
+"CASE WHEN " m ".protocol" EQ "'2pc' THEN LEAST(" m ".deadline, " m ".started_at" PLUS "pg_catalog.make_interval(secs => " limit ")) ELSE " m ".deadline END"
+
 /* columns of what is read of a step, with its movement */
 enum
 {
@@ -219,20 +223,21 @@ void
 pointstore_reload_lives(LiveSet *set, int64 incarnation)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT m.number, m.phase, m.finished_at IS NULL, m.deadline FROM pg_catalog.unnest($1) u (number)"
+		.sql = "SELECT m.number, m.phase, m.finished_at IS NULL, " DEADLINE("m", "$2") " FROM pg_catalog.unnest($1) u (number)"
 		" JOIN pointstore.movement m ON m.number" EQ "u.number",
-		.nargs = 1, .argtypes = {INT8ARRAYOID}, .generic = true
+		.nargs = 2, .argtypes = {INT8ARRAYOID, FLOAT8OID}, .generic = true
 	};
 	int64	   *numbers;
-	Datum		value;
+	Datum		values[2];
 	SPITupleTable *rows;
 	uint64		i;
 	int			n;
 	int			changed = 0;
 
 	numbers = known_numbers(set, &n);
-	value = number_array(numbers, n);
-	pointstore_execute(&plan, &value, NULL, false);
+	values[0] = number_array(numbers, n);
+	values[1] = Float8GetDatum(set->prepared_limit);
+	pointstore_execute(&plan, values, NULL, false);
 	rows = SPI_tuptable;
 	for (i = 0; i < SPI_processed; i++)
 	{
@@ -290,7 +295,7 @@ static void
 read_steps(LiveSet *set, int64 incarnation, const int64 *numbers, int n)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT m.number, m.movement_id, m.incarnation, m.protocol, m.phase, m.deadline, m.balanced,"
+		.sql = "SELECT m.number, m.movement_id, m.incarnation, m.protocol, m.phase, " DEADLINE("m", "$2") ", m.balanced,"
 		" s.step, s.server, s.amount, s.status, s.unit, s.error,"
 		" CASE WHEN s.server IS NOT NULL AND (m.phase" EQ "ANY (ARRAY['trying', 'doing']) OR m.phase" EQ "'confirming' AND s.status" EQ "'pending') THEN"
 		"  CAST(pg_catalog.jsonb_build_object('aggregate_id', s.aggregate_id, 'amount', s.amount, 'event_type', s.event_type,"
@@ -298,12 +303,12 @@ read_steps(LiveSet *set, int64 incarnation, const int64 *numbers, int n)
 		" FROM pg_catalog.unnest($1) u (number) JOIN pointstore.movement m ON m.number" EQ "u.number"
 		" JOIN pointstore.movement_step s ON s.movement_id" EQ "m.movement_id"
 		" WHERE m.finished_at IS NULL ORDER BY m.number, s.step",
-		.nargs = 1, .argtypes = {INT8ARRAYOID}, .generic = true
+		.nargs = 2, .argtypes = {INT8ARRAYOID, FLOAT8OID}, .generic = true
 	};
-	Datum		value = number_array(numbers, n);
+	Datum		values[2] = {number_array(numbers, n), Float8GetDatum(set->prepared_limit)};
 	uint64		i = 0;
 
-	pointstore_execute(&plan, &value, NULL, false);
+	pointstore_execute(&plan, values, NULL, false);
 	while (i < SPI_processed)
 		i += read_one(set, incarnation, SPI_tuptable, (int) i, (int) SPI_processed);
 	SPI_freetuptable(SPI_tuptable);

@@ -43,6 +43,7 @@
 #include "ground/wake.h"
 #include "nodes/notice.h"
 #include "nodes/coordinator.h"
+#include "nodes/prune.h"
 #include "submit/combiner.h"
 #include "submit/queue.h"
 #include "submit/submit.h"
@@ -83,6 +84,7 @@ _PG_init(void)
 	pointstore_projector_init();
 	pointstore_snapshotter_init();
 	pointstore_coordinator_init();
+	pointstore_prune_init();
 	pointstore_launcher_init();
 	MarkGUCPrefixReserved("pointstore");
 	RegisterXactCallback(at_transaction, NULL);

@@ -13,5 +13,4 @@
 PG_FUNCTION_INFO_V1(name); \
 Datum name(PG_FUNCTION_ARGS) { ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg(#name))); }
 
-STUB(pointstore_trace)
 STUB(pointstore_reconcile_movements)

@@ -26,4 +26,4 @@ SELECT step, server, aggregate_id, amount, status, event_type, unit FROM pointst
 SELECT * FROM pointstore.wait_for_movement('mv-4', '10 ms');
 SELECT * FROM pointstore.cancel_movement('mv-4', 'too slow');
 SELECT phase, steps, outstanding, waits_for FROM pointstore.movement_status;
-SELECT * FROM pointstore.trace('mv-1');
+SELECT depth, what, id, aggregate_id, version, name, amount, status, server FROM pointstore.trace('mv-1') WHERE what <> 'event';

@@ -59,6 +59,7 @@
 #include "nodes/notice.h"
 #include "nodes/origin.h"
 #include "nodes/peer.h"
+#include "nodes/prune.h"
 
 PG_FUNCTION_INFO_V1(pointstore_drive_movements);
 PG_FUNCTION_INFO_V1(pointstore_coordinator_alive);
@@ -379,6 +380,7 @@ do_work(Coordinator *coordinator)
 	pointstore_peers_step(&coordinator->sender);
 	pointstore_advance(&coordinator->advance, &coordinator->set, &coordinator->identity);
 	keep_finished(coordinator);
+	pointstore_prune_movements();
 }
 
 /*

@@ -19,13 +19,17 @@
 
 #include "ground/plan.h"
 #include "ground/sql.h"
+#include "ground/step.h"
 #include "nodes/prune.h"
 
 #define ROWS_AT_ONCE 1000		/* of the log */
+#define PAUSE 50				/* ms, within a round */
+#define ROUND_INTERVAL 60000	/* ms */
 
 static int	retention = 30 * SECS_PER_DAY;
 static int64 last_id = 0;		/* how far this round has come */
 
+static bool prune_some(void *more);
 static void prune(Datum movements);
 
 void
@@ -38,11 +42,34 @@ pointstore_prune_init(void)
 }
 
 /*
- * Prunes some movements, in the caller's transaction; the caller acts as the owner. True: there may be more, and the next call
- * goes on; false: the next one begins anew, which is worth it after a while only.
+ * Prunes some movements in the caller's transaction, if it is time for that; the caller acts as the owner. What a trigger of
+ * the owner's refuses keeps nothing else from being done: it is a WARNING, and tried again in the next round.
  */
-bool
+void
 pointstore_prune_movements(void)
+{
+	static TimestampTz last = 0;
+	static int	pause = 0;
+	ErrorData  *error;
+	bool		more = false;
+
+	if (retention == 0 || !TimestampDifferenceExceeds(last, GetCurrentTimestamp(), Min(pause, retention * 1000L)))
+		return;
+	error = pointstore_attempt(prune_some, &more);
+	more &= error == NULL;
+	if (error != NULL)
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("movements that finished long ago cannot be pruned: %s", error->message)));
+	if (!more)
+		last_id = 0;
+	pause = more ? PAUSE : ROUND_INTERVAL;
+	last = GetCurrentTimestamp();
+}
+
+/* Tells whether the round goes on. */
+static bool
+prune_some(void *more)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT pg_catalog.max(l.id), pg_catalog.count(*), pg_catalog.bool_or(l.at" GE "$3),"
@@ -54,27 +81,24 @@ pointstore_prune_movements(void)
 	};
 	Datum		values[3];
 	Datum		movements;
-	bool		more = false;
+	int64		upto;
 	bool		isnull;
 
-	if (retention == 0)
-		return false;
 	values[0] = Int64GetDatum(last_id);
 	values[1] = Int64GetDatum(ROWS_AT_ONCE);
 	values[2] = TimestampTzGetDatum(GetCurrentTimestamp() - retention * USECS_PER_SEC);
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, false);
-	last_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	upto = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	if (!isnull)
-		more = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)) == ROWS_AT_ONCE &&
+		*(bool *) more = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)) == ROWS_AT_ONCE &&
 			!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
 	movements = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull);
 	if (!isnull)
 		prune(movements);
 	SPI_finish();
-	if (!more)
-		last_id = 0;
-	return more;
+	last_id = upto;
+	return true;
 }
 
 static void

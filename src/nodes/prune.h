@@ -9,6 +9,6 @@
 #define POINTSTORE_PRUNE_H
 
 extern void pointstore_prune_init(void);
-extern bool pointstore_prune_movements(void);
+extern void pointstore_prune_movements(void);
 
 #endif							/* POINTSTORE_PRUNE_H */

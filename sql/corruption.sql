@@ -72,6 +72,41 @@ INSERT INTO cor_way VALUES
                                  '{hold_mismatch error 5,link_broken critical 6}', true),
 ('closed twice',        'cor-h', $$UPDATE pointstore.event_store SET cause_id = (SELECT id FROM pointstore.event_store WHERE aggregate_id = 'cor-h' AND version = 3) WHERE aggregate_id = 'cor-h' AND version = 6$$,
                                  '{hold_mismatch error 5,link_broken critical 6}', true),
+-- movements: of m a credit of 10 (2) and a debit of 20 (3) are tried, a credit of 30 (4) is confirmed (5), a debit of 40 (6) cancelled (7), and of those at once 5 is applied at once (9)
+('incoming more',       'cor-m', $$UPDATE pointstore.balance SET incoming = incoming + 1 WHERE aggregate_id = 'cor-m'$$, '{held_mismatch warning 8}', true),
+('incoming less',       'cor-m', $$UPDATE pointstore.balance SET incoming = incoming - 1 WHERE aggregate_id = 'cor-m'$$, '{held_mismatch error 8}', true),
+('incoming null',       'cor-m', $$UPDATE pointstore.balance SET incoming = NULL WHERE aggregate_id = 'cor-m'$$, '{held_mismatch error 8}', true),
+('incoming of nothing', 'cor-a', $$UPDATE pointstore.balance SET incoming = 1 WHERE aggregate_id = 'cor-a'$$, '{held_mismatch warning 4}', true),
+('incoming without events', 'cor-i', $$UPDATE pointstore.balance SET incoming = 1 WHERE aggregate_id = 'cor-i'$$, '{orphan_balance warning 0}', false),
+('step to credit more', 'cor-m', $$UPDATE pointstore.participant_step SET amount = amount + 1 WHERE movement_id = 'cor-1'$$, '{held_mismatch error 8,movement_mismatch error 2}', true),
+('step to debit less',  'cor-m', $$UPDATE pointstore.participant_step SET amount = amount + 1 WHERE movement_id = 'cor-2'$$, '{held_mismatch warning 8,movement_mismatch error 3}', true),
+('steps exchanged',     'cor-m', $$UPDATE pointstore.participant_step SET amount = -10 - amount WHERE movement_id IN ('cor-1', 'cor-2')$$, '{movement_mismatch error 2}', true),
+('tried step gone',     'cor-m', $$DELETE FROM pointstore.participant_step WHERE movement_id = 'cor-1'$$, '{held_mismatch warning 8,movement_mismatch error 2}', true),
+('tried step confirmed', 'cor-m', $$UPDATE pointstore.participant_step SET status = 'confirmed' WHERE movement_id = 'cor-2'$$, '{held_mismatch warning 8,movement_mismatch error 3}', true),
+('tried step done',     'cor-m', $$UPDATE pointstore.participant_step SET status = 'done' WHERE movement_id = 'cor-1'$$, '{held_mismatch warning 8,movement_mismatch error 2}', true),
+('status of a step null', 'cor-m', $$UPDATE pointstore.participant_step SET status = NULL WHERE movement_id = 'cor-1'$$, '{held_mismatch warning 8,movement_mismatch error 2}', true),
+('event of a tried step', 'cor-m', $$UPDATE pointstore.participant_step SET event_id = event_id - 1000000 WHERE movement_id = 'cor-1'$$, '{movement_mismatch error 2}', true),
+('tried step of another', 'cor-m', $$UPDATE pointstore.participant_step SET aggregate_id = 'cor-a' WHERE movement_id = 'cor-1'$$,
+                                 '{cor-a held_mismatch error 4,cor-a movement_mismatch warning 4,held_mismatch warning 8,movement_mismatch error 2}', true),
+('tried step of another movement', 'cor-m', $$UPDATE pointstore.participant_step SET movement_id = 'cor-other' WHERE movement_id = 'cor-1'$$, '{movement_mismatch error 2}', true),
+('confirmed step open', 'cor-m', $$UPDATE pointstore.participant_step SET status = 'tried' WHERE movement_id = 'cor-3'$$, '{held_mismatch error 8,movement_mismatch error 4}', true),
+('confirmed step gone', 'cor-m', $$DELETE FROM pointstore.participant_step WHERE movement_id = 'cor-3'$$, '{movement_mismatch error 4}', true),
+('confirmed step cancelled', 'cor-m', $$UPDATE pointstore.participant_step SET status = 'cancelled' WHERE movement_id = 'cor-3'$$, '{movement_mismatch error 4}', true),
+('cancelled step confirmed', 'cor-m', $$UPDATE pointstore.participant_step SET status = 'confirmed' WHERE movement_id = 'cor-4'$$, '{movement_mismatch error 6}', true),
+('what has ended a step', 'cor-m', $$UPDATE pointstore.participant_step SET end_event_id = event_id WHERE movement_id = 'cor-4'$$, '{movement_mismatch error 6}', true),
+('step applied at once gone', 'cor-m', $$DELETE FROM pointstore.participant_step WHERE movement_id = 'cor-5'$$, '{movement_mismatch error 9}', true),
+('amount of a step applied at once', 'cor-m', $$UPDATE pointstore.participant_step SET amount = 6 WHERE movement_id = 'cor-5'$$, '{movement_mismatch error 9}', true),
+('tried step of nothing', 'cor-m', $$INSERT INTO pointstore.participant_step (origin, movement_id, step, incarnation, number, protocol, aggregate_id, amount, status, tried_at)
+                                 VALUES ('00000000-0000-4000-8000-00000000c0e0', 'cor-9', 1, 1, 9, 'tcc', 'cor-m', 1, 'tried', now())$$, '{held_mismatch error 8,movement_mismatch warning 8}', true),
+('cause of an end',     'cor-m', $$UPDATE pointstore.event_store SET cause_id = (SELECT id FROM pointstore.event_store WHERE aggregate_id = 'cor-m' AND version = 1) WHERE aggregate_id = 'cor-m' AND version = 7$$,
+                                 '{link_broken critical 7,movement_mismatch error 6}', true),
+('end without a cause', 'cor-m', $$UPDATE pointstore.event_store SET cause_id = NULL WHERE aggregate_id = 'cor-m' AND version = 7$$, '{link_broken critical 7,movement_mismatch error 6}', true),
+('ended twice',         'cor-m', $$UPDATE pointstore.event_store SET cause_id = (SELECT id FROM pointstore.event_store WHERE aggregate_id = 'cor-m' AND version = 4) WHERE aggregate_id = 'cor-m' AND version = 7$$,
+                                 '{link_broken critical 7,movement_mismatch error 6}', true),
+('amount in metadata',  'cor-m', $$UPDATE pointstore.event_store SET metadata = metadata || '{"amount": 11}' WHERE aggregate_id = 'cor-m' AND version = 2$$, '{held_mismatch error 8,movement_mismatch error 2}', true),
+('movement in metadata', 'cor-m', $$UPDATE pointstore.event_store SET metadata = metadata || '{"movement_id": "cor-2"}' WHERE aggregate_id = 'cor-m' AND version = 2$$, '{movement_mismatch error 2}', true),
+('origin in metadata',  'cor-m', $$UPDATE pointstore.event_store SET metadata = metadata || '{"origin": "x"}' WHERE aggregate_id = 'cor-m' AND version = 2$$, '{movement_mismatch error 2}', true),
+('type of an end',      'cor-m', $$UPDATE pointstore.event_store SET event_type = 'MovementCancelled' WHERE aggregate_id = 'cor-m' AND version = 5$$, '{link_broken critical 5,movement_mismatch error 4}', true),
 -- links: t1 to t2 is a transfer, of a request; u1 to u2 and u3 a split without one; r has a reversal
 ('cause of a leg',      'cor-t2', $$UPDATE pointstore.event_store SET cause_id = (SELECT id FROM pointstore.event_store WHERE aggregate_id = 'cor-a' AND version = 1) WHERE aggregate_id = 'cor-t2' AND version = 1$$, '{link_broken critical 1}', true),
 ('request of a first leg', 'cor-t2', $$UPDATE pointstore.event_store SET request_id = 'cor-other' WHERE aggregate_id = 'cor-t1' AND version = 2$$, '{link_broken critical 1}', true),
@@ -127,6 +162,12 @@ INSERT INTO cor_way VALUES
 ('feed order', '', $$UPDATE pointstore.event_store SET id = -id WHERE aggregate_id = 'cor-k'; UPDATE pointstore.event_store e SET id = -o.id FROM pointstore.event_store o WHERE e.aggregate_id = 'cor-k' AND o.aggregate_id = 'cor-k' AND o.version = 231 - e.version$$,
                             '{feed_mismatch error NULL}', false);
 
+-- a coordinator's message about a step on cor-m
+CREATE FUNCTION cor_ask(what text, movement integer, amount bigint = NULL, protocol text = 'tcc') RETURNS jsonb LANGUAGE sql AS $$
+    SELECT pointstore.participate(jsonb_build_object('version', 1, 'origin', '00000000-0000-4000-8000-00000000c0e0', 'name', 'cor', 'incarnation', 1, 'finished_below', '[1, 1]'::jsonb,
+        'messages', jsonb_build_array(jsonb_strip_nulls(jsonb_build_object('do', what, 'movement_id', 'cor-' || movement, 'step', 1, 'incarnation', 1, 'number', movement, 'protocol', protocol,
+            'aggregate_id', CASE WHEN what = 'try' THEN 'cor-m' END, 'amount', amount, 'event_type', CASE WHEN what = 'try' THEN 'Moved' END)))))
+$$;
 CREATE FUNCTION cor_make() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO pointstore.account_kind (kind, unit, min_balance) VALUES ('cor-seat', 'seat', NULL);
@@ -150,6 +191,10 @@ BEGIN
     PERFORM pointstore.hold('cor-h', 5, 'cor-x', '3 days');
     PERFORM pointstore.cancel_hold('cor-x');
     PERFORM pointstore.hold('cor-h', 20, 'cor-o2', '4 days');
+    PERFORM pointstore.append_event('cor-m', 'Earned', 100);
+    PERFORM cor_ask('try', 1, 10), cor_ask('try', 2, -20), cor_ask('try', 3, 30), cor_ask('confirm', 3), cor_ask('try', 4, -40), cor_ask('cancel', 4);
+    PERFORM pointstore.append_event('cor-m', 'Noted');
+    PERFORM pointstore.open_account('cor-i');
     PERFORM pointstore.append_event('cor-t1', 'Earned', 100);
     PERFORM pointstore.transfer('cor-t1', 'cor-t2', 10, 'cor-transfer');
     PERFORM pointstore.append_event('cor-u1', 'Earned', 100);
@@ -179,6 +224,7 @@ BEGIN
     DELETE FROM pointstore.pure_account WHERE aggregate_id LIKE 'cor-%';
     DELETE FROM pointstore.account_proof WHERE aggregate_id LIKE 'cor-%';
     DELETE FROM pointstore.hold WHERE hold_id LIKE 'cor-%';
+    DELETE FROM pointstore.participant_step WHERE movement_id LIKE 'cor-%';
     DELETE FROM pointstore.account_kind WHERE kind LIKE 'cor-%';
     DELETE FROM pointstore.transition WHERE kind LIKE 'cor-%';
     DELETE FROM pointstore.account_log WHERE aggregate_id LIKE 'cor-%';
@@ -205,8 +251,8 @@ CREATE TABLE cor_result (way text, scope text, healthy text[], found text[], sai
 -- the columns and keys that keep some of these away
 CREATE TEMP TABLE cor_column AS
 SELECT attrelid::regclass::text AS tab, attname FROM pg_attribute
- WHERE attrelid = ANY ('{pointstore.balance,pointstore.event_store,pointstore.hold,pointstore.feed_block}'::regclass[]) AND attnum > 0 AND attnotnull AND NOT attisdropped
-   AND NOT (attrelid = 'pointstore.hold'::regclass AND attname IN ('hold_id', 'aggregate_id')) AND attname <> 'first_position';
+ WHERE attrelid = ANY ('{pointstore.balance,pointstore.event_store,pointstore.hold,pointstore.participant_step,pointstore.feed_block}'::regclass[]) AND attnum > 0 AND attnotnull AND NOT attisdropped
+   AND NOT (attrelid = 'pointstore.hold'::regclass AND attname IN ('hold_id', 'aggregate_id')) AND attname NOT IN ('first_position', 'origin', 'movement_id', 'step');
 CREATE TEMP TABLE cor_key AS
 SELECT conrelid::regclass::text AS tab, conname, pg_get_constraintdef(oid) AS definition FROM pg_constraint
  WHERE conrelid = ANY ('{pointstore.balance,pointstore.event_store,pointstore.pure_account}'::regclass[]) AND contype IN ('p', 'u');
@@ -268,9 +314,11 @@ CREATE FUNCTION cor_all(scope text) RETURNS SETOF text LANGUAGE sql AS $$
     SELECT s.statement FROM cor_way w, LATERAL (VALUES
         (1, format('CALL cor_begin(%L)', way)),
         (2, CASE WHEN way ~ '^feed' THEN 'SELECT FROM pointstore.sequence_feed() head WHERE head < 230' END),
-        (3, format('CALL cor_go(%L, %L)', way, scope))) s(step, statement)
+        (3, CASE WHEN way ~ 'at once' THEN 'BEGIN' END), (4, CASE WHEN way ~ 'at once' THEN 'SELECT FROM cor_ask(''try'', 5, 5, ''2pc'')' END), (5, CASE WHEN way ~ 'at once' THEN 'COMMIT' END),
+        (6, format('CALL cor_go(%L, %L)', way, scope))) s(step, statement)
      WHERE scope <> 'incremental' OR incremental ORDER BY way COLLATE "C", step
 $$;
+UPDATE pointstore.participant_origin SET role = NULL;
 SELECT cor_make();
 SELECT cor_make_feed();
 SELECT pointstore.sequence_feed() > 230 AS sequenced;
@@ -332,5 +380,6 @@ SELECT cor_unmake();
 DELETE FROM pointstore.finding WHERE id < 0;
 ALTER TABLE pointstore.finding ALTER aggregate_id SET NOT NULL, ALTER code SET NOT NULL;
 DROP PROCEDURE cor_begin(text), cor_go(text, text), cor_guard(boolean);
-DROP FUNCTION cor_all(text), cor_make(), cor_make_feed(), cor_unmake(), cor_corrupt(text), cor_found(text), cor_said(text);
+DROP FUNCTION cor_all(text), cor_ask(text, integer, bigint, text), cor_make(), cor_make_feed(), cor_unmake(), cor_corrupt(text), cor_found(text), cor_said(text);
 DROP TABLE cor_way, cor_result;
+DELETE FROM pointstore.participant_origin WHERE name = 'cor';

@@ -141,7 +141,7 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 "   FROM s CROSS JOIN o LEFT JOIN b ON true, LATERAL (SELECT coalesce(s.held, 0) AS held) x" \
 "  WHERE o.open" NE "x.held AND (s.events" EQ "0 OR b.held IS NULL OR b.held" EQ "x.held)" \
 " UNION ALL" \
-" SELECT 'held_mismatch', CASE WHEN b.incoming" GT "s.incoming THEN 'warning' ELSE 'error' END, s.incoming, b.incoming, s.last" \
+" SELECT 'held_mismatch', CASE WHEN b.incoming" GT "coalesce(s.incoming, 0) THEN 'warning' ELSE 'error' END, coalesce(s.incoming, 0), b.incoming, s.last" \
 "   FROM s, b WHERE s.events" GT "0 AND " OTHER_INCOMING("b.incoming", "s.incoming") \
 " UNION ALL" \
 " SELECT 'held_mismatch', CASE WHEN o.incoming" GT "x.incoming THEN 'error' ELSE 'warning' END, x.incoming, o.incoming, coalesce(s.last, 0)" \
@@ -164,11 +164,11 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 "   FROM s, h LEFT JOIN placed p ON p.id" EQ "h.event_id WHERE p.id IS NULL" \
 " UNION ALL" \
 " SELECT 'movement_mismatch', 'error', " TRIED_AMOUNT("t") ", CAST(d.amount AS pg_catalog.numeric), t.version" \
-"   FROM (SELECT * FROM tried WHERE metadata OPERATOR(pg_catalog.?) 'movement_id') t" FIND("LEFT", "participant_step", "d", IS_ROW_OF("d", "t.metadata")) \
+"   FROM (SELECT * FROM tried WHERE (metadata OPERATOR(pg_catalog.->>) 'movement_id') IS NOT NULL) t" FIND("LEFT", "participant_step", "d", IS_ROW_OF("d", "t.metadata")) \
 "  WHERE " IS_OTHER_TRIED("d", "t", "t.end_id", "t.end_type") \
 " UNION ALL" \
 " SELECT 'movement_mismatch', 'error', t.amount, d.amount, t.version" \
-"   FROM (SELECT * FROM e WHERE event_type" EQ "'MovementConfirmed' AND cause_id IS NULL AND metadata OPERATOR(pg_catalog.?) 'movement_id') t" \
+"   FROM (SELECT * FROM e WHERE event_type" EQ "'MovementConfirmed' AND cause_id IS NULL AND (metadata OPERATOR(pg_catalog.->>) 'movement_id') IS NOT NULL) t" \
     FIND("LEFT", "participant_step", "d", IS_ROW_OF("d", "t.metadata")) \
 "  WHERE " IS_OTHER_APPLIED("d", "t") \
 " UNION ALL" \
@@ -196,7 +196,7 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 " told AS (SELECT DISTINCT ON (code) *, pg_catalog.count(*) OVER (PARTITION BY code) AS times FROM judged" \
 "  ORDER BY code, CASE WHEN severity" EQ "'critical' THEN 0 WHEN severity" EQ "'error' THEN 1 ELSE 2 END, version, expected, found)" \
 " SELECT j.code, j.severity, " AS_BIGINT("j.expected") ", " AS_BIGINT("j.found") ", j.version, pg_catalog.jsonb_build_object(" \
-"          'events', s.events, 'last_version', s.last, 'sum', s.total, 'held', s.held, 'open_holds', o.open, 'incoming', CASE WHEN s.incoming" NE "'NaN' THEN s.incoming END, 'open_incoming', o.incoming, 'times', j.times," \
+"          'events', s.events, 'last_version', s.last, 'sum', s.total, 'held', s.held, 'open_holds', o.open, 'incoming', CASE WHEN coalesce(s.incoming, 0)" NE "'NaN' THEN coalesce(s.incoming, 0) END, 'open_incoming', o.incoming, 'times', j.times," \
 "          'row', (SELECT pg_catalog.jsonb_build_object('kind', b.kind, 'version', b.version, 'balance', b.balance, 'held', b.held, 'incoming', b.incoming, 'status', b.status," \
 "                   'next_expiry', b.next_expiry, 'state', b.state) FROM b LIMIT 1), 'state', (SELECT state FROM z)," \
 "          'log', (SELECT pg_catalog.jsonb_build_object('kind', l.after OPERATOR(pg_catalog.->) 'kind', 'status', l.after OPERATOR(pg_catalog.->) 'status'," \

@@ -131,10 +131,10 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 "  UNION ALL" \
 "  SELECT t.aggregate_id FROM tried t LEFT JOIN ended c ON c.cause_id" EQ "t.id AND c.aggregate_id" EQ "t.aggregate_id" \
 "    LEFT JOIN pointstore.participant_step d ON " IS_ROW_OF("d", "t.metadata") \
-"   WHERE t.metadata OPERATOR(pg_catalog.?) 'movement_id' AND " IS_OTHER_TRIED("d", "t", "c.id", "c.event_type") \
+"   WHERE (t.metadata OPERATOR(pg_catalog.->>) 'movement_id') IS NOT NULL AND " IS_OTHER_TRIED("d", "t", "c.id", "c.event_type") \
 "  UNION ALL" \
 "  SELECT t.aggregate_id FROM steps t LEFT JOIN pointstore.participant_step d ON " IS_ROW_OF("d", "t.metadata") \
-"   WHERE t.event_type" EQ "'MovementConfirmed' AND t.cause_id IS NULL AND t.metadata OPERATOR(pg_catalog.?) 'movement_id' AND " IS_OTHER_APPLIED("d", "t") \
+"   WHERE t.event_type" EQ "'MovementConfirmed' AND t.cause_id IS NULL AND (t.metadata OPERATOR(pg_catalog.->>) 'movement_id') IS NOT NULL AND " IS_OTHER_APPLIED("d", "t") \
 "  UNION ALL" \
 "  SELECT d.aggregate_id FROM pointstore.participant_step d LEFT JOIN tried t ON t.id" EQ "d.event_id AND t.aggregate_id" EQ "d.aggregate_id" \
 "   WHERE d.status" EQ "'tried' AND " IN_SLICE("d.aggregate_id") " AND t.id IS NULL AND NOT " HAS_COME("d.event_id", "$4", "$6") ") x"
@@ -276,10 +276,10 @@ const char *const pointstore_new_links_sql =
 "    JOIN pointstore.event_store t ON t.id" EQ "n.id AND t.event_type" EQ "'MovementTried'"
 "    LEFT JOIN pointstore.event_store c ON c.cause_id" EQ "t.id AND c.aggregate_id" EQ "t.aggregate_id AND " IS_MOVEMENT("c")
 "    LEFT JOIN pointstore.participant_step d ON " IS_ROW_OF("d", "t.metadata")
-"   WHERE t.metadata OPERATOR(pg_catalog.?) 'movement_id' AND " IS_OTHER_TRIED("d", "t", "c.id", "c.event_type")
+"   WHERE (t.metadata OPERATOR(pg_catalog.->>) 'movement_id') IS NOT NULL AND " IS_OTHER_TRIED("d", "t", "c.id", "c.event_type")
 "  UNION ALL"
 "  SELECT t.aggregate_id FROM moved t LEFT JOIN pointstore.participant_step d ON " IS_ROW_OF("d", "t.metadata")
-"   WHERE t.event_type" EQ "'MovementConfirmed' AND t.cause_id IS NULL AND t.metadata OPERATOR(pg_catalog.?) 'movement_id' AND " IS_OTHER_APPLIED("d", "t")
+"   WHERE t.event_type" EQ "'MovementConfirmed' AND t.cause_id IS NULL AND (t.metadata OPERATOR(pg_catalog.->>) 'movement_id') IS NOT NULL AND " IS_OTHER_APPLIED("d", "t")
 "  UNION ALL"
 "  SELECT v.aggregate_id FROM reversed v LEFT JOIN LATERAL " TAKEN_OF("v.id") " r ON true"
 "   WHERE v.id IS NULL OR " EXCEEDS("(CAST(0 AS pg_catalog.numeric)" MINUS "r.total)", "v.amount") ") x";

@@ -1,4 +1,4 @@
-# Full runs in slices while everything moves: appends, transfers, holds that are placed and closed,
+# Full runs in slices while everything moves: appends, transfers, holds that are placed and closed, steps of movements,
 # reversals, combined appends, rollbacks, a transaction that stays open, a table that is rewritten. What
 # is read in many transactions is never one state of the store; nothing is reported, and nobody is left unverified.
 
@@ -21,13 +21,19 @@ INSERT INTO pointstore.account_kind (kind, mode) VALUES ('ledger', 'pure');
 INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) SELECT 'a' || n % 50, 'Earned', 1000 FROM generate_series(1, 8000) n;
 SELECT count(pointstore.append_event('p' || n % 10, 'Earned', 1000, kind => 'ledger')) FROM generate_series(1, 2000) n;
 ANALYZE pointstore.event_store;
+-- steps of another store's movements
+CREATE FUNCTION ask(what text, id bigint, protocol text, account text = NULL, amount bigint = NULL) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT pointstore.participate(jsonb_build_object('version', 1, 'origin', '00000000-0000-4000-8000-000000000001', 'name', 'load', 'incarnation', 1, 'finished_below', '[1, 1]'::jsonb,
+        'messages', jsonb_build_array(jsonb_strip_nulls(jsonb_build_object('do', what, 'movement_id', 'm' || id, 'step', 1, 'incarnation', 1, 'number', id, 'protocol', protocol,
+            'aggregate_id', account, 'amount', amount, 'event_type', CASE WHEN what = 'try' THEN 'Moved' END)))))
+$$;
 END
 
 my $script = $node->basedir . '/load.sql';
 append_to_file($script, <<'END');
 \set a random(0, 49)
 \set b random(0, 49)
-\set what random(1, 10)
+\set what random(1, 14)
 \set id random(1, 2000000000)
 \if :what <= 3
 SELECT pointstore.try_append_event('a' || :a, 'Spent', -1, request_id => 'r' || :id);
@@ -48,6 +54,17 @@ SELECT FROM pointstore.hold('a' || :a, 5, 'h' || :id, expires_in => '1 hour');
 SELECT FROM pointstore.cancel_hold('h' || :id);
 \elif :what = 9
 SELECT FROM pointstore.try_submit_event('a' || :a, 'Earned', 3);
+\elif :what = 10
+SELECT FROM ask('try', :id, 'tcc', 'a' || :a, :b - 25);
+SELECT FROM ask('confirm', :id, 'tcc');
+\elif :what = 11
+SELECT FROM ask('try', :id, 'tcc', 'a' || :a, :b - 25);
+SELECT FROM ask('cancel', :id, 'tcc');
+\elif :what = 12
+SELECT FROM ask('try', :id, 'tcc', 'a' || :a, :b - 25);
+\elif :what = 13
+SELECT FROM ask('try', :id, 'saga', 'a' || :a, :b - 25);
+SELECT FROM ask('cancel', :id, 'saga');
 \else
 BEGIN;
 SELECT FROM pointstore.try_append_event('a' || :a, 'Earned', 3);
@@ -83,6 +100,7 @@ is($open_err, '', 'and what stayed open');
 is($node->safe_psql('postgres', q{SELECT DISTINCT status, findings, unverified FROM pointstore.reconciliation_run}), 'clean|0|0', "nothing is reported in $runs runs");
 is($node->safe_psql('postgres', q{SELECT min(slices) > 10 FROM pointstore.reconciliation_run}), 't', 'in slices');
 is(faults($node, 'postgres'), '', 'and the store is sound');
+is($node->safe_psql('postgres', q{SELECT count(*) > 10, count(DISTINCT status) FROM pointstore.participant_step WHERE protocol = 'tcc'}), 't|3', 'movements have moved, too');
 
 # what a run in slices reads of the heap is each event once
 $node->safe_psql('postgres', 'SELECT pg_stat_reset()');

@@ -24,6 +24,7 @@ typedef struct Case
 	const Kind *named;
 	Decision	decision;		/* outcome, version, balance, available, limit */
 	int64		held;			/* of the account that it passes on */
+	int64		incoming;
 	int64		expired;
 	const char *state;			/* likewise; null: none */
 	const char *allowed;		/* of a transition that is refused */
@@ -134,7 +135,7 @@ check(const Case *c, StringInfo failures)
 		appendStringInfo(failures, "%s: %s, version " INT64_FORMAT ", balance " INT64_FORMAT ", available " INT64_FORMAT ", limit " INT64_FORMAT "\n",
 						 c->name, names[decision.outcome], decision.version, decision.balance, decision.available, decision.limit);
 	if (decision.outcome == OUTCOME_APPENDED &&
-		(after.version != decision.version || after.balance != decision.balance || after.held != c->held ||
+		(after.version != decision.version || after.balance != decision.balance || after.held != c->held || after.incoming != c->incoming ||
 		 after.expired != c->expired || after.nevents != account.nevents + 1 ||
 		 after.kind != (account.kind ? account.kind : c->named)))
 		appendStringInfo(failures, "%s: the account does not move on as it should\n", c->name);
@@ -188,6 +189,25 @@ judge_cases(PG_FUNCTION_ARGS)
 			{"an expired one is given back once", {HAS(&plain), .held = 40, .expired = 40}, {.held = -40, .hold = &expired_hold}, .decision = PASSES(100, 100)},
 			{"a hold on a pure account", {HAS(&pure_kind), .pure = true}, {.held = 1, .hold = &open_hold}, .decision = REFUSED(PURE)},
 
+			{"a debit is tried", {HAS(&plain)}, {.held = 100, .hybrid_only = true}, .decision = PASSES(100, 0), .held = 100},
+			{"a debit of more", {HAS(&plain)}, {.held = 101, .hybrid_only = true}, .decision = REFUSED(INSUFFICIENT_BALANCE)},
+			{"a credit is tried", {HAS(&narrow)}, {.incoming = 100, .hybrid_only = true}, .decision = PASSES(100, 100), .incoming = 100},
+			{"a credit above the ceiling", {HAS(&narrow)}, {.incoming = 101, .hybrid_only = true}, .decision = REFUSED(BALANCE_LIMIT, .limit = 200)},
+			{"up to the room that is left beside what is incoming", {HAS(&narrow), .incoming = 60}, {.amount = 40}, .decision = PASSES(140, 140), .incoming = 60},
+			{"more than that", {HAS(&narrow), .incoming = 60}, {.amount = 41}, .decision = REFUSED(BALANCE_LIMIT, .limit = 200)},
+			{"another credit of more", {HAS(&narrow), .incoming = 60}, {.incoming = 41}, .decision = REFUSED(BALANCE_LIMIT, .limit = 200)},
+			{"what is incoming is not there to be spent", {HAS(&plain), .incoming = 60}, {.amount = -101}, .decision = REFUSED(INSUFFICIENT_BALANCE)},
+			{"a debit beside what is incoming", {HAS(&narrow), .incoming = 500}, {.amount = -1}, .decision = PASSES(99, 99), .incoming = 500},
+			{"a credit is confirmed above a ceiling that has come down", {HAS(&narrow), .incoming = 150}, {.amount = 150, .incoming = -150, .any_ceiling = true}, .decision = PASSES(250, 250)},
+			{"and without that it is not", {HAS(&narrow), .incoming = 150}, {.amount = 150, .incoming = -150}, .decision = REFUSED(BALANCE_LIMIT, .limit = 200)},
+			{"what was incoming is given back", {HAS(&narrow), .incoming = 150}, {.incoming = -150}, .decision = PASSES(100, 100)},
+			{"a step on a pure account", {HAS(&pure_kind), .pure = true}, {.incoming = 1, .hybrid_only = true}, .decision = REFUSED(PURE)},
+			{"a step that would open one", {0}, {.incoming = 1, .hybrid_only = true}, &pure_kind, MISSING(PURE)},
+			{"incoming without room", {HAS(&free_kind), .incoming = 5}, {.incoming = MOST - 104}, .decision = REFUSED(OVERFLOW)},
+			{"a credit without room beside what is incoming", {HAS(&free_kind), .incoming = MOST - 100}, {.amount = 1}, .decision = REFUSED(OVERFLOW)},
+			{"a credit is confirmed at the end of bigint", {HAS(&free_kind), .incoming = MOST - 100}, {.amount = MOST - 100, .incoming = 100 - MOST, .any_ceiling = true}, .decision = PASSES(MOST, MOST)},
+			{"a debit that could not be confirmed", {.exists = true, .kind = &free_kind, .kind_name = free_kind.name, .balance = LEAST + 5}, {.held = 6, .hybrid_only = true}, .decision = {OUTCOME_OVERFLOW, .balance = LEAST + 5, .available = LEAST + 5}},
+
 			{"the version that is expected", {HAS(&plain)}, {.has_expected = true, .expected_version = 5}, .decision = PASSES(100, 100)},
 			{"another version", {HAS(&plain)}, {.has_expected = true, .expected_version = 4}, .decision = REFUSED(VERSION_CONFLICT)},
 			{"an account that is to be new", {HAS(&plain)}, {.has_expected = true}, .decision = REFUSED(VERSION_CONFLICT)},
@@ -235,6 +255,8 @@ judge_cases(PG_FUNCTION_ARGS)
 			{"and takes what is named", {HAS(&strict), .state = open}, {.event_type = TYPE("Close")}, .decision = PASSES(100, 100), .state = "closed"},
 			{"one that names nothing refuses all", {HAS(&strict_of_nothing)}, {.event_type = TYPE("Close")}, .decision = REFUSED(TRANSITION_NOT_ALLOWED), .allowed = ""},
 			{"but what asks for no transition", {HAS(&strict_of_nothing)}, {.event_type = TYPE("BalanceAdjusted")}, .decision = PASSES(100, 100)},
+			{"what passes in every state stays in one that does not lead on", {HAS(&strict), .state = open}, {.event_type = TYPE("Open"), .any_transition = true}, .decision = PASSES(100, 100), .state = "open"},
+			{"and goes on from one that does", {HAS(&strict), .state = open}, {.event_type = TYPE("Close"), .any_transition = true}, .decision = PASSES(100, 100), .state = "closed"},
 			{"whatever rows say of it", {HAS(&strict), .state = open}, {.event_type = TYPE("HoldExpired")}, .decision = PASSES(100, 100), .state = "open"},
 			{"nor does a balance before its event", {HAS(&strict), .state = open}, {.amount = 1}, .decision = PASSES(101, 101), .state = "open"},
 			{"a kind without transitions leaves the state alone", {HAS(&plain), .state = open}, {.event_type = TYPE("Close")}, .decision = PASSES(100, 100), .state = "open"},

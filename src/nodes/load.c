@@ -297,7 +297,7 @@ read_steps(LiveSet *set, int64 incarnation, const int64 *numbers, int n)
 	static PointstorePlan plan = {
 		.sql = "SELECT m.number, m.movement_id, m.incarnation, m.protocol, m.phase, " DEADLINE("m", "$2") ", m.balanced,"
 		" s.step, s.server, s.amount, s.status, s.unit, s.error,"
-		" CASE WHEN s.server IS NOT NULL AND (m.phase" EQ "ANY (ARRAY['trying', 'doing']) OR m.phase" EQ "'confirming' AND s.status" EQ "'pending') THEN"
+		" CASE WHEN s.server IS NOT NULL AND (m.phase" EQ "ANY (ARRAY['trying', 'doing']) OR m.phase" EQ "ANY (ARRAY['confirming', 'done']) AND s.status" EQ "'pending') THEN"
 		"  CAST(pg_catalog.jsonb_build_object('aggregate_id', s.aggregate_id, 'amount', s.amount, 'event_type', s.event_type,"
 		"   'payload', s.payload, 'metadata', m.metadata, 'undo', s.undo, 'kind', s.kind) AS pg_catalog.text) END"
 		" FROM pg_catalog.unnest($1) u (number) JOIN pointstore.movement m ON m.number" EQ "u.number"

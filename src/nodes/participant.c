@@ -33,6 +33,7 @@
 #include "utils/snapmgr.h"
 
 #include "account/account.h"
+#include "account/kind.h"
 #include "append/append.h"
 #include "append/batch.h"
 #include "append/receipt.h"
@@ -78,6 +79,7 @@ static void refuse(StepWork *work, const ProposedEvent *event, const Decision *d
 static void answer_error(StepWork *work, const ErrorData *error);
 static bool is_passing(int sqlerrcode);
 static void tell_units(Round *round);
+static void tell_unit(StepMessage *message, text *id);
 
 /*
  * Takes messages about steps of an origin's movements and answers each. In the caller's
@@ -111,6 +113,9 @@ pointstore_take_for(PartOrigin *origin, StepMessage *messages, int n)
 	if (origin->source != MESSAGES_OF_CALLER)
 		take_patient(origin, work, n, taken);
 	take_rounds(origin, work, n, taken);
+	for (i = 0; i < n; i++)
+		if (messages[i].answer == ANSWER_BUSY && messages[i].verb == VERB_TRY && messages[i].protocol == PROTOCOL_2PC)
+			tell_unit(&messages[i], messages[i].aggregate_id);
 	pointstore_act_as_caller(&scope);
 	if (origin->source == MESSAGES_OF_CALLER)
 		raise_refused(messages, n);
@@ -446,18 +451,29 @@ tell_units(Round *round)
 	for (i = 0; i < round->n; i++)
 	{
 		StepMessage *message = round->work[i]->message;
-		text	   *id = round->work[i]->is_done ? message->aggregate_id : round->work[i]->row.aggregate_id;
-		Snapshot	snapshot;
-		Account		account;
 
-		if (message->verb != VERB_TRY || id == NULL ||
-			(message->answer != ANSWER_TRIED && message->answer != ANSWER_DONE && message->answer != ANSWER_CONFIRMED))
-			continue;
-		snapshot = pointstore_push_snapshot();
-		pointstore_read_account(&account, id, snapshot, LOCK_NOTHING);
-		if (account.kind != NULL)
-			message->unit = pointstore_cstring(account.kind->unit);
-		pointstore_release_account(&account);
-		PopActiveSnapshot();
+		if (message->verb == VERB_TRY &&
+			(message->answer == ANSWER_TRIED || message->answer == ANSWER_DONE || message->answer == ANSWER_CONFIRMED))
+			tell_unit(message, round->work[i]->is_done ? message->aggregate_id : round->work[i]->row.aggregate_id);
 	}
+}
+
+/* That of a step whose transaction is prepared, and answers nothing, too; its account may be opened by it. */
+static void
+tell_unit(StepMessage *message, text *id)
+{
+	Snapshot	snapshot;
+	Account		account;
+	const Kind *kind;
+
+	if (id == NULL)
+		return;
+	snapshot = pointstore_push_snapshot();
+	pointstore_read_account(&account, id, snapshot, LOCK_NOTHING);
+	kind = account.kind != NULL ? account.kind :
+		pointstore_read_kind(message->kind != NULL ? message->kind : cstring_to_text("default"));
+	if (kind != NULL)
+		message->unit = pointstore_cstring(kind->unit);
+	pointstore_release_account(&account);
+	PopActiveSnapshot();
 }

@@ -13,7 +13,8 @@
  *
  * It is READ COMMITTED whatever the role's default: what was waited for is read.
  *
- * A step of 2pc is tried alone, in a transaction that its coordinator then prepares.
+ * A step of 2pc is tried alone, in a transaction that its coordinator then prepares. Where it is not tried PREPARE TRANSACTION
+ * fails: so a transaction of that name that is prepared says that the step is tried, to whom the answer has not reached.
  *
  *-------------------------------------------------------------------------
  */
@@ -64,6 +65,11 @@ typedef struct Call
 	bool		prepares;		/* a step of 2pc, alone */
 } Call;
 
+/* the transaction has an answer in it that leaves nothing to be prepared */
+static bool must_not_prepare = false;
+
+static void forbid_prepare(void);
+static void end_transaction(XactEvent event, void *arg);
 static void begin_call(void);
 static void act_restricted(PointstoreScope *scope);
 static void read_call(Jsonb *messages, Call *call);
@@ -100,9 +106,35 @@ pointstore_participate(PG_FUNCTION_ARGS)
 	call.origin.is_self = memcmp(call.here.store.data, call.store.data, UUID_LEN) == 0;
 	pointstore_know_sender(&call.origin, role, call.name, call.prepares);
 	take(&call);
+	if (call.prepares && call.asked[0].message.answer != ANSWER_TRIED)
+		forbid_prepare();
 	answers = answer_call(&call);
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_JSONB_P(answers);
+}
+
+static void
+forbid_prepare(void)
+{
+	static bool is_registered = false;
+
+	if (!is_registered)
+		RegisterXactCallback(end_transaction, NULL);
+	is_registered = true;
+	must_not_prepare = true;
+}
+
+/* 55000 where a transaction is to be prepared in which no step was tried. */
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	bool		forbidden = must_not_prepare;
+
+	must_not_prepare = false;
+	if (event == XACT_EVENT_PRE_PREPARE && forbidden)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a transaction in which no step was tried is not prepared")));
 }
 
 /*

@@ -5,11 +5,10 @@
  *
  * All messages of tcc and saga in a trip are one call of participate(), one transaction there. A step of 2pc is
  * tried by itself, in a transaction that is prepared under a name of its own: the store, its incarnation when the movement
- * began, the movement and the step. Where such a try was sent before, and its answer was lost, the transaction of that time is
- * rolled back first: nobody knows what is in it. It is ended by COMMIT PREPARED or ROLLBACK PREPARED, and then by its message
- * as any step: that the prepared transaction is not there any more says nothing, the step's row says what it was.
- *
- * So a name is only ever given to a transaction that has this step's row in it or nothing.
+ * began, the movement and the step. participate() lets no transaction be prepared but of a step that was tried. So where such
+ * a try was sent before, and its answer was lost, it is tried if there is a transaction of that name. A try never rolls
+ * back: one that is late would undo what has been decided since. It is ended by COMMIT PREPARED or ROLLBACK PREPARED, and then by
+ * its message as any step: that the prepared transaction is not there any more says nothing, the step's row says what it was.
  *
  * An answer counts when its statement has succeeded (link.c). What has not is asked again: after a pause that grows where the
  * store has answered that it is busy, or by an error; as soon as the store is there again where nothing has come.
@@ -40,6 +39,7 @@ typedef struct Sent
 	LiveStep   *step;
 	MovementVerb verb;
 	int			prepared;		/* the statement that prepares or ends its transaction; -1: none */
+	int			found;			/* the one that looks for it; -1: none */
 } Sent;
 
 /* A call of participate(): a statement, and the messages in it. */
@@ -68,11 +68,13 @@ struct Trip
 static LinkStatement *add_statement(Trip *trip, const char *sql);
 static void add_sent(Trip *trip, LiveStep *step);
 static void add_prepared_try(Trip *trip, LiveStep *step, const Sender *sender);
+static void add_introduction(Trip *trip, const Sender *sender);
 static void add_end(Trip *trip, LiveStep *step, const Sender *sender);
 static void add_call(Trip *trip, StringInfo call, int first);
 static char *gid_of(const LiveStep *step, const Sender *sender);
 static void take_call(LiveSet *set, Trip *trip, const Call *call, TripCheck check, void *arg, TripResult *result);
 static void settle(LiveSet *set, Trip *trip, Sent *sent, LiveAnswer *answer);
+static bool is_found(const Trip *trip, const Sent *sent);
 static bool counts_as_tried(const LinkStatement *prepared, LiveAnswer *answer);
 static bool is_passing(const char *sqlstate);
 static bool blames_messages(const char *sqlstate);
@@ -139,7 +141,7 @@ add_sent(Trip *trip, LiveStep *step)
 
 	sent->step = step;
 	sent->verb = step->verb;
-	sent->prepared = -1;
+	sent->prepared = sent->found = -1;
 }
 
 static LinkStatement *
@@ -175,7 +177,14 @@ add_prepared_try(Trip *trip, LiveStep *step, const Sender *sender)
 	pointstore_add_message(&call, step, VERB_TRY);
 	pointstore_end_call(&call);
 	if (step->attempts > 0 || step->asked_before)
-		(void) add_statement(trip, psprintf("ROLLBACK PREPARED %s", gid));
+	{
+		(void) add_statement(trip, psprintf("SELECT x.gid FROM pg_catalog.pg_prepared_xacts x WHERE x.gid OPERATOR(pg_catalog.=) %s"
+											" AND x.database OPERATOR(pg_catalog.=) pg_catalog.current_database()", gid));
+		trip->sent[trip->ncalls].found = trip->nstatements - 1;
+	}
+	/* what was found is confirmed by standbys when that has committed */
+	if (trip->ncalls == 0 || trip->sent[trip->ncalls].found >= 0)
+		add_introduction(trip, sender);
 	step->asked_before = true;
 	add_statement(trip, "BEGIN")->joined = true;
 	add_statement(trip, "SET LOCAL lock_timeout = '" LOCK_TIMEOUT "'")->joined = true;
@@ -184,6 +193,17 @@ add_prepared_try(Trip *trip, LiveStep *step, const Sender *sender)
 	add_statement(trip, psprintf("PREPARE TRANSACTION %s", gid))->commits = true;
 	trip->sent[trip->ncalls++].prepared = trip->nstatements - 1;
 	trip->prepares = true;
+}
+
+/* What is prepared does not introduce this store: a call without messages does. */
+static void
+add_introduction(Trip *trip, const Sender *sender)
+{
+	StringInfoData call;
+
+	pointstore_begin_call(&call, sender);
+	pointstore_end_call(&call);
+	add_statement(trip, "SELECT pointstore.participate($1::pg_catalog.jsonb)")->parameter = call.data;
 }
 
 /* What becomes of its prepared transaction. */
@@ -330,12 +350,15 @@ settle(LiveSet *set, Trip *trip, Sent *sent, LiveAnswer *answer)
 {
 	const LinkStatement *prepared = sent->prepared >= 0 ? &trip->statements[sent->prepared] : NULL;
 	const char *error = answer->error;
-	bool		counts = answer->answer != ANSWER_BUSY;
+	bool		counts;
 
-	if (prepared != NULL && sent->verb == VERB_TRY)
-		counts &= counts_as_tried(prepared, answer);
-	else if (prepared != NULL)
-		counts &= prepared->succeeded || strcmp(prepared->sqlstate, "42704") == 0;
+	/* the step is busy because its transaction is prepared */
+	if (answer->answer == ANSWER_BUSY && is_found(trip, sent))
+		answer->answer = ANSWER_TRIED;
+	else if (answer->answer == ANSWER_TRIED && prepared != NULL && !counts_as_tried(prepared, answer))
+		answer->answer = ANSWER_BUSY;
+	counts = answer->answer != ANSWER_BUSY &&
+		(prepared == NULL || sent->verb == VERB_TRY || prepared->succeeded || strcmp(prepared->sqlstate, "42704") == 0);
 	if (counts)
 	{
 		pointstore_step_answered(set, sent->step, answer);
@@ -347,14 +370,22 @@ settle(LiveSet *set, Trip *trip, Sent *sent, LiveAnswer *answer)
 							   pause_after(sent->step->attempts, FIRST_PAUSE, LONGEST_PAUSE), error);
 }
 
-/* Whether the answer to a try stands, by what became of its transaction; it may become a refusal. */
+/* Whether a step was prepared before, and that is durable. */
+static bool
+is_found(const Trip *trip, const Sent *sent)
+{
+	return sent->found >= 0 && trip->statements[sent->found].value != NULL && trip->statements[sent->found].succeeded &&
+		trip->statements[sent->found + 1].succeeded;
+}
+
+/* Whether tried stands, by what became of its transaction; it may become a refusal. */
 static bool
 counts_as_tried(const LinkStatement *prepared, LiveAnswer *answer)
 {
-	if (prepared->succeeded || answer->answer == ANSWER_REFUSED)
+	if (prepared->succeeded)
 		return true;
-	/* another has the name, it is rolled back at the next try; or nothing is known */
-	if (answer->answer != ANSWER_TRIED || prepared->sqlstate[0] == '\0' || strcmp(prepared->sqlstate, "42710") == 0 ||
+	/* nothing is known */
+	if (prepared->sqlstate[0] == '\0' || strcmp(prepared->sqlstate, "42710") == 0 ||
 		(is_passing(prepared->sqlstate) && strcmp(prepared->sqlstate, "55000") != 0))
 		return false;
 	answer->answer = ANSWER_REFUSED;

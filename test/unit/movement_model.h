@@ -51,6 +51,7 @@ typedef enum Broken
 	BROKEN_OWN_CANCELLED_FIRST,
 	BROKEN_NO_REOPENING,		/* 10 */
 	BROKEN_ABORT_BESIDE_PREPARING,	/* 11 */
+	BROKEN_RETRY_ROLLS_BACK,
 	BROKEN_GONE_IS_COMMITTED,
 	BROKEN_PARTICIPANT_AGE_LIMIT,
 	BROKEN_CANCEL_BEFORE_START, /* 12 */
@@ -284,6 +285,11 @@ handle_prepared(Walk *walk, Participant *part, MovementVerb verb, bool refuses)
 		if (verb == VERB_CONFIRM)
 			return ANSWER_MISSING;
 		return verb == VERB_CANCEL && breaks(walk, BROKEN_ABORT_BESIDE_PREPARING) ? ANSWER_CANCELLED : -1;
+	}
+	if (part->prepared == PREPARED && verb == VERB_TRY && breaks(walk, BROKEN_RETRY_ROLLS_BACK))
+	{
+		part->prepared = PREPARING;
+		return -1;
 	}
 	if (part->prepared == PREPARED && verb == VERB_TRY)
 		return ANSWER_TRIED;

@@ -430,7 +430,15 @@ run_to_end(Walk *walk, State *state)
 			int			answer;
 
 			if (state->part[i].prepared == PREPARING)
+			{
 				state->part[i].prepared = PREPARED;
+				if (verb == VERB_TRY)
+				{
+					moved = true;
+					take_answer(walk, state, i, ANSWER_TRIED);
+					continue;
+				}
+			}
 			if (verb == VERB_NONE)
 				continue;
 			moved = true;

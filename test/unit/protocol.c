@@ -126,6 +126,7 @@ static const Setup broken_setups[] = {
 	{"9 the own step is cancelled first", TWO(PROTOCOL_TCC), .operators = true, .broken = BROKEN_OWN_CANCELLED_FIRST},
 	{"10 nothing is reopened", AWAY(PROTOCOL_TCC), .participant_restored = true, .closes = true, .broken = BROKEN_NO_REOPENING},
 	{"11 abort beside who prepares", AWAY(PROTOCOL_2PC), .broken = BROKEN_ABORT_BESIDE_PREPARING},
+	{"11 a repeated try rolls back first", AWAY(PROTOCOL_2PC), .broken = BROKEN_RETRY_ROLLS_BACK},
 	{"11 what is gone is taken as committed", AWAY(PROTOCOL_2PC), .operators = true, .broken = BROKEN_GONE_IS_COMMITTED},
 	{"11 participants abort by age", AWAY(PROTOCOL_2PC), .broken = BROKEN_PARTICIPANT_AGE_LIMIT},
 	{"12 a cancel before the start is not kept", AWAY(PROTOCOL_TCC), .broken = BROKEN_CANCEL_BEFORE_START},

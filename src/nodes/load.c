@@ -116,7 +116,8 @@ read_numbers(LiveSet *set, bool all)
 static int
 note_numbers(LiveSet *set, bool all, int64 *numbers)
 {
-	TransactionId next = GetTransactionSnapshot()->xmax;
+	/* after what was read: who has drawn a lower number has a lower transaction id, but it may be above the snapshot's xmax */
+	TransactionId next = XidFromFullTransactionId(ReadNextFullTransactionId());
 	SPITupleTable *rows = SPI_tuptable;
 	int			found = 0;
 	uint64		i;
@@ -146,7 +147,7 @@ note_sweep(LiveSet *set, TransactionId oldest)
 	if (!set->is_loaded)
 	{
 		set->sweeps = true;
-		set->sweeps_xid = GetTransactionSnapshot()->xmax;
+		set->sweeps_xid = XidFromFullTransactionId(ReadNextFullTransactionId());
 	}
 	else if (set->sweeps && !TransactionIdPrecedes(oldest, set->sweeps_xid))
 		set->sweeps = false;

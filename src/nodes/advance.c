@@ -545,7 +545,7 @@ add_steps(Bunch *bunch, Live *live)
 	{
 		LiveStep   *step = &live->steps[i];
 		const LiveAnswer *outcome = step->outcome;
-		const char *error = outcome == NULL ? step->note : outcome->error;
+		const char *error = pointstore_step_error(step, live->next_status[i]);
 		const char *unit = outcome == NULL ? NULL : outcome->unit;
 		StepStatus	status = outcome == NULL ? step->told : live->next_status[i];
 		Datum		values[7];

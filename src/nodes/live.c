@@ -210,6 +210,17 @@ pointstore_step_unplace(LiveSet *set, LiveStep *step)
 	step->place = PLACE_IDLE;
 }
 
+/* The error that the row of a step is to show: what it was refused by is kept when it is cancelled after that. */
+const char *
+pointstore_step_error(const LiveStep *step, StepStatus status)
+{
+	if (step->outcome == NULL)
+		return step->note;
+	if (step->outcome->error == NULL && step->told == STEP_REFUSED && (status == STEP_CANCELLED || status == STEP_UNDONE))
+		return step->told_error;
+	return step->outcome->error;
+}
+
 /* It is looked at when its pause is over; its deadline counts while nothing is decided. */
 static void
 set_due(LiveSet *set, Live *live)
@@ -251,16 +262,20 @@ pointstore_live_follow(LiveSet *set, Live *live)
 		LiveAnswer *outcome = step->outcome;
 
 		live->status[i] = live->next_status[i];
+		if (step->note != NULL || outcome != NULL)
+		{
+			const char *error = pointstore_step_error(step, live->status[i]);
+
+			if (error != step->told_error)
+				pointstore_live_replace(&step->told_error, error);
+		}
 		if (outcome != NULL)
 		{
 			step->attempts = 0;
 			step->told = live->status[i];
-			pointstore_live_replace(&step->told_error, outcome->error);
 			if (outcome->unit != NULL && outcome->unit != step->unit)
 				pointstore_live_replace(&step->unit, outcome->unit);
 		}
-		else if (step->note != NULL)
-			pointstore_live_replace(&step->told_error, step->note);
 		pointstore_live_replace(&step->note, NULL);
 		step->outcome = NULL;
 		step->answer.is_there = false;

@@ -140,6 +140,7 @@ extern void pointstore_live_clean(LiveSet *set, Live *live);
 extern void pointstore_live_view(const Live *live, const StepStatus *status, MovementPhase phase, MovementView *view);
 extern bool pointstore_live_is_undecided(MovementPhase phase);
 extern void pointstore_live_follow(LiveSet *set, Live *live);
+extern const char *pointstore_step_error(const LiveStep *step, StepStatus status);
 extern void pointstore_live_pause(LiveSet *set, Live *live, TimestampTz until);
 extern void pointstore_live_drop(LiveSet *set, Live *live);
 extern void pointstore_step_delay(LiveSet *set, LiveStep *step, TimestampTz until);

@@ -72,6 +72,7 @@ typedef struct Peer
 	uint64		generation;		/* of the catalogs, when it was looked up */
 	bool		looked_up;
 	bool		is_gone;		/* there is no such server */
+	bool		is_greeted;		/* it knows this store in its incarnation */
 	/* whether it answers */
 	Line		lines[MAX_CONNECTIONS];
 	int			nlines;
@@ -236,6 +237,7 @@ take_trip(LiveSet *set, Peer *peer, Line *line)
 
 	line->trip = NULL;
 	pointstore_trip_take(set, trip, accept_answerer, &heard, &result);
+	peer->is_greeted |= result.is_greeted;
 	if (result.is_answered)
 		note_answer(peer);
 	else if (result.error != NULL && !result.blames_messages)
@@ -267,6 +269,7 @@ note_failure(Peer *peer, const char *error)
 	int64		pause = Min((int64) FIRST_PAUSE << Min(peer->failures, 20), LONGEST_PAUSE);
 
 	peer->failures++;
+	peer->is_greeted = false;
 	peer->paused_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause / 2 + random() % (pause / 2 + 1));
 	if (error == NULL)
 		error = "the connection was lost";
@@ -317,6 +320,7 @@ reopen(LiveSet *set, Peer *peer)
 			 errmsg("the store of server \"%s\" was restored or has failed over", peer->name),
 			 errhint("SELECT * FROM pointstore.reconcile_movements('%s');", peer->name)));
 	peer->reopened_at = GetCurrentTimestamp();
+	peer->is_greeted = false;
 	peer->has_changed = true;
 	peer->lsn = 0;
 	for (i = 0; i < peer->nlines; i++)
@@ -373,7 +377,8 @@ send_to(LiveSet *set, Peer *peer, const Sender *sender, const PeerLimits *limits
 				note_failure(peer, pointstore_link_error(line->link));
 			return;
 		}
-		line->trip = pointstore_trip_make(set, &peer->queue, sender, peer->most > 0 ? Min(peer->most, limits->batch) : limits->batch);
+		line->trip = pointstore_trip_make(set, &peer->queue, sender, peer->most > 0 ? Min(peer->most, limits->batch) : limits->batch,
+										  !peer->is_greeted);
 		peer->prepares |= pointstore_trip_prepares(line->trip);
 		if (is_sweep_due(peer, now))
 		{

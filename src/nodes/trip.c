@@ -60,12 +60,14 @@ struct Trip
 	LinkStatement *statements;
 	int			nstatements;
 	int			size;
-	int			sweep;			/* statement; -1: none */
+	int			greeting;		/* statement; -1: none */
+	int			sweep;			/* the same */
 	bool		prepares;
 	int			size_sent;
 };
 
 static LinkStatement *add_statement(Trip *trip, const char *sql);
+static void add_greeting(Trip *trip, const Sender *sender);
 static void add_sent(Trip *trip, LiveStep *step);
 static void add_prepared_try(Trip *trip, LiveStep *step, const Sender *sender);
 static void add_introduction(Trip *trip, const Sender *sender);
@@ -80,9 +82,12 @@ static bool is_passing(const char *sqlstate);
 static bool blames_messages(const char *sqlstate);
 static TimestampTz pause_after(int attempts, long first, long longest);
 
-/* A trip with messages from the front of a queue, so many of them at most. They are sent from now on. */
+/*
+ * A trip with messages from the front of a queue, so many of them at most. They are sent from now on. greets: a call without
+ * any comes first, by which the store there knows this one.
+ */
 Trip *
-pointstore_trip_make(LiveSet *set, StepQueue *queue, const Sender *sender, int most)
+pointstore_trip_make(LiveSet *set, StepQueue *queue, const Sender *sender, int most, bool greets)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pointstore trip", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -92,7 +97,7 @@ pointstore_trip_make(LiveSet *set, StepQueue *queue, const Sender *sender, int m
 	int			i;
 
 	trip->context = context;
-	trip->sweep = -1;
+	trip->greeting = trip->sweep = -1;
 	trip->sent = palloc(sizeof(Sent) * most);
 	trip->calls = palloc(sizeof(Call) * (most + 1));
 	while (trip->nsent < most && !dlist_is_empty(&queue->ready))
@@ -105,6 +110,8 @@ pointstore_trip_make(LiveSet *set, StepQueue *queue, const Sender *sender, int m
 		add_sent(trip, step);
 	}
 	trip->size_sent = trip->nsent;
+	if (greets)
+		add_greeting(trip, sender);
 	/* what is to be prepared is first in the list, each with a call of its own */
 	for (i = 0; i < trip->nsent; i++)
 	{
@@ -132,6 +139,17 @@ pointstore_trip_make(LiveSet *set, StepQueue *queue, const Sender *sender, int m
 		add_call(trip, &call, first);
 	MemoryContextSwitchTo(old);
 	return trip;
+}
+
+static void
+add_greeting(Trip *trip, const Sender *sender)
+{
+	StringInfoData call;
+
+	pointstore_begin_call(&call, sender);
+	pointstore_end_call(&call);
+	add_statement(trip, "SELECT pointstore.participate($1::pg_catalog.jsonb)")->parameter = call.data;
+	trip->greeting = trip->nstatements - 1;
 }
 
 static void
@@ -303,10 +321,9 @@ pointstore_trip_take(LiveSet *set, Trip *trip, TripCheck check, void *arg, TripR
 	POINTSTORE_INJECT("coordinator-answered");
 	for (i = 0; i < trip->ncalls; i++)
 		take_call(set, trip, &trip->calls[i], check, arg, result);
+	result->is_greeted = trip->greeting >= 0 && trip->statements[trip->greeting].succeeded;
 	if (trip->sweep >= 0 && trip->statements[trip->sweep].succeeded)
 		result->swept = trip->statements[trip->sweep].value;
-	if (trip->ncalls == 0 && trip->nstatements > 0 && trip->statements[trip->nstatements - 1].succeeded)
-		result->is_answered = true;
 	trip->nsent = 0;
 }
 

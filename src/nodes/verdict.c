@@ -239,8 +239,8 @@ record_accepted(const MovementRow *row, text *reason, Oid caller)
 {
 	static PointstorePlan plan = {
 		.sql = "INSERT INTO pointstore.finding (aggregate_id, code, severity, detail, resolved_at, resolved_by)"
-		" SELECT coalesce(pg_catalog.min(s.aggregate_id), ''), 'movement_accepted', 'error',"
-		" pg_catalog.jsonb_build_object('movement_id', CAST($1 AS pg_catalog.text), 'reason', CAST($2 AS pg_catalog.text), 'error', CAST($4 AS pg_catalog.text),"
+		" SELECT $1, 'movement_accepted', 'error',"
+		" pg_catalog.jsonb_build_object('reason', CAST($2 AS pg_catalog.text), 'error', CAST($4 AS pg_catalog.text),"
 		"  'steps', pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('step', s.step, 'server', s.server,"
 		"  'aggregate_id', s.aggregate_id, 'amount', s.amount, 'status', s.status) ORDER BY s.step)),"
 		" pg_catalog.clock_timestamp(), $3"

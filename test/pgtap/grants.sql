@@ -10,14 +10,18 @@ CREATE ROLE pointstore_test_nobody;
 CREATE ROLE pointstore_test_reader;
 CREATE ROLE pointstore_test_writer;
 CREATE ROLE pointstore_test_operator;
+CREATE ROLE pointstore_test_participant;
 GRANT USAGE ON SCHEMA pointstore TO pointstore_test_nobody;
 SELECT pointstore.grant_access('pointstore_test_reader', 'reader') AS granted,
        pointstore.grant_access('pointstore_test_writer', 'writer') AS granted,
-       pointstore.grant_access('pointstore_test_operator', 'operator') AS granted \gset
+       pointstore.grant_access('pointstore_test_operator', 'operator') AS granted,
+       pointstore.grant_access('pointstore_test_participant', 'participant') AS granted \gset
 SELECT pointstore.append_event('grants-1', 'PointEarned', 100) AS receipt \gset
 SELECT pointstore.hold('grants-1', 10, 'grants-hold') AS receipt \gset
 SELECT pointstore.open_account('grants-2') AS opened \gset
 INSERT INTO pointstore.account_kind (kind, auto_open) VALUES ('grants-by-hand', false);
+CREATE SERVER grants_server FOREIGN DATA WRAPPER pointstore;
+CREATE USER MAPPING FOR CURRENT_USER SERVER grants_server OPTIONS (user 'mover');
 SELECT pointstore.create_subscription('grants') AS created \gset
 SELECT pointstore.open_account('grants-by-hand', 'grants-by-hand') AS opened \gset
 
@@ -124,6 +128,30 @@ INSERT INTO matrix VALUES
     (2, 'ok', $$SELECT pointstore.release_lease('grants', 1)$$),
     (2, 'PS014', $$SELECT pointstore.check_lease('grants', 1)$$),
     (3, 'ok', $$SELECT pointstore.steal_lease('grants', 'me')$$),
+    (1, 'ok', $$SELECT count(*) FROM pointstore.movement, pointstore.movement_step, pointstore.movement_log$$),
+    (1, 'ok', $$SELECT count(*) FROM pointstore.movement_store, pointstore.movement_server, pointstore.participant_step, pointstore.participant_origin$$),
+    (1, 'ok', $$SELECT count(*) FROM pointstore.in_transit$$),
+    (1, 'ok', $$SELECT pointstore.coordinator_alive()$$),
+    (1, 'ok', $$SELECT count(*) FROM pointstore.trace('1')$$),
+    (2, 'ok', $$SELECT pointstore.move('grants-1', 'grants-2', 1, 'grants-move')$$),
+    (2, '22004', $$SELECT pointstore.start_movement(NULL, NULL)$$),
+    (4, 'ok', $$SELECT pointstore.move('grants-1', 'there', 1, 'grants-away', 'grants_server')$$),
+    (3, 'ok', $$SELECT pointstore.start_movement('grants-saga', '[{"aggregate_id": "grants-1", "amount": -1, "event_type": "Spent"}, {"aggregate_id": "grants-2", "amount": 1, "event_type": "Earned"}]', 'saga')$$),
+    (2, 'PS008', $$SELECT pointstore.wait_for_movement('grants-none', '0')$$),
+    (2, 'ok', $$SELECT pointstore.cancel_movement('grants-none')$$),
+    (3, 'PS008', $$SELECT pointstore.resolve_movement('grants-none', 'accept', 'test')$$),
+    (3, 'PS008', $$SELECT pointstore.resolve_step('00000000-0000-0000-0000-000000000000', 'grants-none', 1, 'cancel', 'test')$$),
+    (3, '42704', $$SELECT pointstore.reconcile_movements('grants_none')$$),
+    (3, '2D000', $$CALL pointstore.drive_movements()$$),
+    (4, '22004', $$SELECT pointstore.participate(NULL)$$),
+    (4, '42P07', $$SELECT pointstore.create_participations()$$),
+    (4, '42P07', $$SELECT pointstore.create_movements()$$),
+    (4, '42P07', $$SELECT pointstore.create_servers()$$),
+    (4, '42P07', $$SELECT pointstore.create_origins()$$),
+    (4, 'ok', $$SELECT pointstore.create_movement_views()$$),
+    (4, 'ok', $$SELECT pointstore.comment_on_participations(), pointstore.comment_on_movements(), pointstore.comment_on_servers(), pointstore.comment_on_origins()$$),
+    (4, 'ok', $$SELECT pointstore.fdw_validator('{}', 'pg_foreign_server'::regclass)$$),
+    (4, 'ok', $$CREATE SERVER grants_own FOREIGN DATA WRAPPER pointstore$$),
     (4, '42P07', $$SELECT pointstore.create_replays()$$),
     (4, 'ok', $$SELECT pointstore.comment_on_replays()$$),
     (1, 'ok', $$SELECT count(*) FROM pointstore.snapshot$$),
@@ -201,7 +229,7 @@ INSERT INTO matrix VALUES
     (4, 'ok', $$SELECT pointstore.found_version()$$),
     (4, 'ok', $$SELECT pointstore.give_store(current_user::regrole)$$),
     (4, 'ok', $$SELECT pointstore.renew_account_view()$$),
-    (4, 'ok', $$SELECT pointstore.refuse_own_names('1.4')$$),
+    (4, 'ok', $$SELECT pointstore.refuse_own_names('1.5')$$),
     (4, 'ok', $$SELECT pointstore.upgrade_tables('1.0')$$),
     (4, 'ok', $$SELECT pointstore.drop_time_index()$$),
     (4, 'ok', $$INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('grants-1', 'Noted')$$),
@@ -228,6 +256,9 @@ INSERT INTO matrix VALUES
 SELECT is(pg_temp.tried(r.role_name, m.query), CASE WHEN r.level >= m.level THEN m.outcome ELSE '42501' END, r.role_name || ': ' || m.query)
   FROM matrix m, (VALUES (0, 'pointstore_test_nobody'), (1, 'pointstore_test_reader'), (2, 'pointstore_test_writer'),
                          (3, 'pointstore_test_operator'), (4, current_user::text)) r(level, role_name);
+-- a participant may send messages, and nothing of all that
+SELECT is(pg_temp.tried('pointstore_test_participant', query), '42501', 'participant: ' || query) FROM matrix WHERE query !~ 'participate\(' AND query !~ '^CREATE TEMP TABLE';
+SELECT is(pg_temp.tried('pointstore_test_participant', 'SELECT pointstore.participate(NULL)'), '22004', 'a participant sends messages');
 -- every function is in that matrix, or one of the guards and of an aggregate's parts, which are no one's to call
 SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'pointstore'::regnamespace AND p.proname !~ '^(guard|digest)_'
                    AND NOT EXISTS (SELECT FROM matrix m WHERE m.query ~ ('pointstore\.' || p.proname || '\('))$$, 'every function was tried');
@@ -261,7 +292,6 @@ SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'po
 
 -- grant_access itself
 SELECT throws_ok($$SELECT pointstore.grant_access('pointstore_test_reader', 'owner')$$, '22023', NULL, 'unknown level');
-SELECT throws_ok($$SELECT pointstore.grant_access('pointstore_test_reader', 'participant')$$, '22023', NULL, 'a level that there is not yet');
 SELECT throws_ok($$SELECT pointstore.grant_access('pointstore_test_reader', NULL)$$, '22004', NULL, 'null level');
 SELECT throws_ok($$SELECT pointstore.grant_access(NULL, 'reader')$$, '22004', NULL, 'null role');
 SELECT throws_ok($$SELECT pointstore.grant_access('pointstore_test_missing', 'reader')$$, '42704', NULL, 'no such role');

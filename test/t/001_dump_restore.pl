@@ -16,7 +16,7 @@ $node->start;
 my $dumps = PostgreSQL::Test::Utils::tempdir;
 
 $node->safe_psql('postgres', <<'END');
-CREATE ROLE keeper; CREATE ROLE clerk LOGIN; CREATE ROLE auditor LOGIN; CREATE ROLE manager LOGIN;
+CREATE ROLE keeper; CREATE ROLE clerk LOGIN; CREATE ROLE auditor LOGIN; CREATE ROLE manager LOGIN; CREATE ROLE mover LOGIN;
 CREATE DATABASE original;
 END
 $node->safe_psql('original', <<'END');
@@ -57,13 +57,26 @@ SELECT pointstore.append_event(k || ' ' || n, 'Began', kind => k) FROM unnest('{
 SELECT pointstore.set_kind(k || ' 2', k, new_state => 'new') FROM unnest('{flow,pure flow}'::text[]) k;
 UPDATE pointstore.balance SET note = 'mind the gap' WHERE aggregate_id = 'h3';
 SELECT pointstore.release_lease('given-back', (pointstore.acquire_lease('given-back', 'me')).token), pointstore.acquire_lease('held', 'me', '1 day');
+CREATE SERVER away FOREIGN DATA WRAPPER pointstore OPTIONS (host '/nowhere', dbname 'there');
+CREATE USER MAPPING FOR keeper SERVER away OPTIONS (user 'mover', password 'secret');
+GRANT USAGE ON FOREIGN SERVER away TO keeper, clerk;
+SELECT pointstore.grant_access('mover', 'participant');
+SELECT pointstore.move('h7', 'there', 20, 'under way', 'away', deadline => '1 day', metadata => '{"why": "dump"}');
+SELECT pointstore.move('h7', 'h8', 3, 'within'), pointstore.cancel_movement('never', 'test');
+SET ROLE mover;
+SELECT pointstore.participate('{"version": 1, "origin": "11111111-1111-1111-1111-111111111111", "name": "elsewhere", "incarnation": 1, "messages": [
+    {"do": "try", "movement_id": "in", "step": 2, "incarnation": 1, "number": 1, "protocol": "tcc", "aggregate_id": "h9", "amount": 40, "event_type": "Earned"},
+    {"do": "try", "movement_id": "out", "step": 1, "incarnation": 1, "number": 2, "protocol": "tcc", "aggregate_id": "h9", "amount": -30, "event_type": "Spent"},
+    {"do": "cancel", "movement_id": "tomb", "step": 1, "incarnation": 1, "number": 3, "protocol": "tcc"}]}');
+RESET ROLE;
 SELECT pointstore.freeze_account('h4', 'fraud?'), pointstore.open_account('empty'), pointstore.close_account('empty', 'moved');
 END
 is(faults($node, 'original'), '', 'the original is sound');
 
 # Everything there is to compare of a store, as text.
 my @contents = map { "SELECT * FROM pointstore.$_ t ORDER BY t::text" }
-  qw(account_kind transition balance pure_account event_store account_log hold lease store_version account);
+  qw(account_kind transition balance pure_account event_store account_log hold lease
+  movement movement_step movement_log movement_store movement_server participant_step participant_origin in_transit store_version account);
 push @contents,
   q{SELECT tgrelid::regclass, tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger
      WHERE tgrelid::regclass::text LIKE 'pointstore.%' AND NOT tgisinternal ORDER BY tgrelid::regclass::text, tgname},
@@ -120,6 +133,15 @@ END
 
 	is($node->safe_psql($db, q{SELECT string_agg(outcome, ' ' ORDER BY a) FROM unnest('{flow 1,flow 2,pure flow 1,pure flow 2}'::text[]) a, pointstore.try_append_event(a, 'Began')}),
 		'transition_not_allowed appended transition_not_allowed appended', "$how: states and transitions go on, those that were set too");
+	my $answers = q{SELECT string_agg(a ->> 'answer', ' ' ORDER BY n) FROM jsonb_array_elements(pointstore.participate('{"version": 1,
+		"origin": "11111111-1111-1111-1111-111111111111", "incarnation": 1, "messages": [%s]}') -> 'answers') WITH ORDINALITY a(a, n)};
+	is($node->safe_psql($db, sprintf($answers, join ',', map { my ($do, $id, $step, $n) = @$_; qq({"do": "$do", "movement_id": "$id", "step": $step, "incarnation": 1, "number": $n, "protocol": "tcc") .
+			($do eq 'try' ? ', "aggregate_id": "h9", "amount": 1, "event_type": "Earned"}' : '}') } [ 'confirm', 'in', 2, 1 ], [ 'cancel', 'out', 1, 2 ], [ 'try', 'tomb', 1, 3 ]), extra_params => [ '-U', 'mover' ]),
+		'confirmed cancelled refused', "$how: what other stores' movements have reserved is there, and their tombstones");
+	is($node->safe_psql($db, q{SELECT balance, held, incoming FROM pointstore.balance WHERE aggregate_id = 'h9'}), '580|0|0', "$how: and becomes what they say");
+	is($node->safe_psql($db, q{SELECT phase, settled FROM pointstore.wait_for_movement('under way', '0'); SELECT phase FROM pointstore.cancel_movement('under way');
+		SELECT phase FROM pointstore.move('h7', 'h8', 3, 'within'); SELECT incarnation > 1 FROM pointstore.movement_store}, extra_params => [ '-U', 'clerk' ]),
+		"trying|f\ncancelling\nconfirmed\nt", "$how: movements of its own go on, in a new incarnation");
 	my %refused = (
 		q{UPDATE pointstore.event_store SET amount = 1} => 'PS006',
 		q{TRUNCATE pointstore.event_store} => 'PS006',
@@ -172,6 +194,7 @@ SELECT pointstore.create_store('keeper');
 ALTER TABLE pointstore.event_store ADD channel text DEFAULT 'web', ADD shop text;
 ALTER TABLE pointstore.balance ADD note text;
 DELETE FROM pointstore.account_kind;
+DELETE FROM pointstore.movement_store;
 END
 $node->command_ok([ 'pg_restore', '--data-only', '--disable-triggers', '-n', 'pointstore', '--exit-on-error',
 		'-d', $node->connstr('data_only'), "$dumps/custom" ], 'pg_restore --data-only');

@@ -20,6 +20,12 @@ SELECT pointstore.append_event('p', 'Earned', 700, kind => 'ledger');
 INSERT INTO pointstore.transition VALUES ('ledger', '', 'Spent', 'spent'), ('ledger', 'spent', 'Earned', '');
 END
 
+$primary->safe_psql('postgres', <<'END');
+CREATE SERVER away FOREIGN DATA WRAPPER pointstore OPTIONS (host '/nowhere');
+CREATE USER MAPPING FOR CURRENT_USER SERVER away OPTIONS (user 'mover');
+SELECT pointstore.move('a', 'there', 10, 'under way', 'away', deadline => '1 day');
+END
+
 $primary->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'base', has_streaming => 1);
@@ -44,6 +50,8 @@ is($standby->safe_psql('postgres', q{
 	SELECT pointstore.balance_at('a', created_at), pointstore.balance_at('a', now() + '1 day'), pointstore.balance_at('a', '1990-01-01')
 	  FROM pointstore.event_store WHERE (aggregate_id, version) = ('a', 1)}), '5000|1000|0', 'balance_at');
 is($standby->safe_psql('postgres', q{SELECT * FROM pointstore.check_transitions('ledger')}), 'p|1|Earned||{Spent}', 'check_transitions');
+is($standby->safe_psql('postgres', q{SELECT phase, settled FROM pointstore.wait_for_movement('under way', '0'); SELECT amount FROM pointstore.in_transit;
+	SELECT what, status FROM pointstore.trace('under way') LIMIT 1}), "trying|f\nmovement|trying", 'movements are read');
 is(faults($standby, 'postgres'), '', 'the standby is sound');
 
 my @writes = (
@@ -61,6 +69,16 @@ my @writes = (
 	q{SELECT pointstore.unfreeze_account('p', 'x')},
 	q{SELECT pointstore.set_kind('a', 'default')},
 	q{SELECT pointstore.rebuild_balance('a')},
+	q{SELECT pointstore.move('a', 'p', 1, 'm')},
+	q{SELECT pointstore.move('a', 'there', 1, 'm', 'away')},
+	q{SELECT pointstore.start_movement('m', '[{"aggregate_id": "a", "amount": -1, "event_type": "Spent"}, {"aggregate_id": "x", "server": "away", "amount": 1, "event_type": "Earned"}]', 'saga')},
+	q{SELECT pointstore.cancel_movement('under way')},
+	q{SELECT pointstore.cancel_movement('none')},
+	q{SELECT pointstore.resolve_movement('under way', 'cancel', 'test')},
+	q{SELECT pointstore.resolve_step((SELECT store FROM pointstore.movement_store), 'under way', 1, 'cancel', 'test')},
+	q{SELECT pointstore.participate('{"version": 1, "origin": "11111111-1111-1111-1111-111111111111", "incarnation": 1, "messages": []}')},
+	q{SELECT pointstore.reconcile_movements()},
+	q{CALL pointstore.drive_movements()},
 	q{CALL pointstore.rebuild_balances()});
 is(sqlstate($standby, 'postgres', $_), '25006', "refused: $_") foreach @writes;
 
@@ -91,6 +109,8 @@ is($standby->safe_psql('postgres', q{SELECT outcome, version FROM pointstore.app
 is(sqlstate($standby, 'postgres', q{SELECT pointstore.append_event('a', 'Spent', -4000)}), 'PS003', 'the floor holds');
 is(sqlstate($standby, 'postgres', q{SELECT pointstore.append_event('p', 'Earned', 1)}), 'PS004', 'a freeze holds');
 is(sqlstate($standby, 'postgres', q{DELETE FROM pointstore.event_store}), 'PS006', 'guarded');
+is($standby->safe_psql('postgres', q{SELECT phase FROM pointstore.cancel_movement('under way'); SELECT incarnation > 1 FROM pointstore.movement_store}), "cancelling\nt",
+	'movements go on, in a new incarnation');
 is($standby->safe_psql('postgres', q{SELECT count(*) = count(DISTINCT id) AND bool_and(id < (SELECT id FROM pointstore.event_store
 	WHERE (aggregate_id, version) = ('a', 3)) OR (aggregate_id, version) = ('a', 3)) FROM pointstore.event_store}),
 	't', 'ids go on upwards');

@@ -20,6 +20,7 @@ create_store($_, 'postgres') foreach $publisher, $subscriber;
 # on the subscriber a trigger of the user's that would show, and no kind that would collide
 $subscriber->safe_psql('postgres', <<'END');
 DELETE FROM pointstore.account_kind;
+DELETE FROM pointstore.movement_store;
 CREATE TABLE fired (aggregate_id text);
 CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -29,7 +30,14 @@ END $$;
 CREATE TRIGGER fired AFTER INSERT ON pointstore.event_store FOR EACH ROW EXECUTE FUNCTION fired();
 END
 
-my @tables = map { "pointstore.$_" } qw(account_kind balance pure_account event_store account_log);
+my @tables = map { "pointstore.$_" } qw(account_kind balance pure_account event_store account_log
+  movement movement_step movement_log movement_store participant_step participant_origin);
+$publisher->safe_psql('postgres', <<'END');
+CREATE ROLE mover;
+SELECT pointstore.grant_access('mover', 'participant');
+CREATE SERVER away FOREIGN DATA WRAPPER pointstore OPTIONS (host '/nowhere');
+CREATE USER MAPPING FOR CURRENT_USER SERVER away OPTIONS (user 'mover');
+END
 $publisher->safe_psql('postgres', <<'END');
 INSERT INTO pointstore.account_kind (kind, mode, min_balance) VALUES ('ledger', 'pure', -100);
 SELECT count(pointstore.append_event('h' || n % 7, 'Earned', n, request_id => 'r' || n)) FROM generate_series(1, 50) n;
@@ -51,6 +59,11 @@ BEGIN;
 UPDATE pointstore.balance SET balance = balance + 11, version = version + 1 WHERE aggregate_id = 'h3';
 INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('h3', 'Earned');
 COMMIT;
+SELECT pointstore.move('h6', 'there', 5, 'under way', 'away', deadline => '1 day'), pointstore.move('h6', 'h2', 4, 'within');
+SET ROLE mover;
+SELECT pointstore.participate('{"version": 1, "origin": "11111111-1111-1111-1111-111111111111", "incarnation": 1, "messages": [
+    {"do": "try", "movement_id": "in", "step": 2, "incarnation": 1, "number": 1, "protocol": "tcc", "aggregate_id": "h2", "amount": 40, "event_type": "Earned"}]}');
+RESET ROLE;
 SELECT pointstore.freeze_account('h4', 'fraud?'), pointstore.open_account('empty'), pointstore.close_account('empty');
 SET session_replication_role = replica;
 UPDATE pointstore.balance SET balance = 1 WHERE aggregate_id = 'h5';
@@ -81,8 +94,15 @@ is(sqlstate($subscriber, 'postgres', q{SELECT pointstore.append_event('h1', 'Ear
 is(faults($subscriber, 'postgres'), '', 'that has left nothing behind');
 $subscriber->safe_psql('postgres', <<'END');
 SELECT setval('pointstore.event_store_id_seq', (SELECT max(id) FROM pointstore.event_store)),
-       setval(pg_get_serial_sequence('pointstore.account_log', 'id'), (SELECT max(id) FROM pointstore.account_log));
+       setval(pg_get_serial_sequence('pointstore.account_log', 'id'), (SELECT max(id) FROM pointstore.account_log)),
+       setval(pg_get_serial_sequence('pointstore.movement', 'number'), (SELECT max(number) FROM pointstore.movement)),
+       setval(pg_get_serial_sequence('pointstore.movement_log', 'id'), (SELECT max(id) FROM pointstore.movement_log));
 END
+is($subscriber->safe_psql('postgres', q{SELECT phase FROM pointstore.cancel_movement('under way'); SELECT phase FROM pointstore.move('h6', 'h2', 4, 'within');
+	SELECT phase FROM pointstore.move('h6', 'h2', 1, 'another'); SELECT incarnation > 1 FROM pointstore.movement_store;
+	SELECT pointstore.participate('{"version": 1, "origin": "11111111-1111-1111-1111-111111111111", "incarnation": 2, "messages": [
+	{"do": "confirm", "movement_id": "in", "step": 2, "incarnation": 1, "number": 1, "protocol": "tcc"}]}') #>> '{answers,0,answer}'}), "cancelling\nconfirmed\nconfirmed\nt\nconfirmed",
+	'movements go on, in a new incarnation, and what others have reserved');
 is($subscriber->safe_psql('postgres', q{SELECT outcome, version, balance FROM pointstore.append_event('new', 'Earned', 4)}),
 	'appended|2|7', 'the subscriber appends');
 is($subscriber->safe_psql('postgres', q{SELECT outcome FROM pointstore.append_event('h1', 'Earned', 1, request_id => 'r1')}),

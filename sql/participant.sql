@@ -244,6 +244,15 @@ SELECT role = :'owner' AS as_owner, count(*) FROM pa_seen GROUP BY 1;
 DROP TRIGGER pa_spy ON pointstore.participant_step;
 DROP TABLE pa_seen;
 
+-- a trigger that leaves a row out takes its event back
+CREATE FUNCTION pa_drop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER pa_drop BEFORE INSERT ON pointstore.participant_step FOR EACH ROW WHEN (new.movement_id = 'c5') EXECUTE FUNCTION pa_drop();
+SET ROLE pa_peer;
+SELECT * FROM pa_call(jsonb_build_array(pa_try('c5', 'pa-a', 1, number => 20), pa_try('c6', 'pa-a', 1, number => 20), pa_step('cancel', 'c6')), 2);
+RESET ROLE;
+SELECT count(*) FROM pa_event WHERE metadata->>'movement_id' = 'c5';
+DROP TRIGGER pa_drop ON pointstore.participant_step;
+
 -- rows that are not what they say
 UPDATE pointstore.participant_step SET status = 'odd' WHERE movement_id = 'h9';
 SET ROLE pa_peer;
@@ -286,6 +295,6 @@ RESET ROLE;
 SELECT a.aggregate_id, r.* FROM pointstore.balance a, pointstore.reconcile_account(a.aggregate_id) r WHERE a.aggregate_id LIKE 'pa-%' AND code <> 'ok';
 SELECT sum(held), sum(incoming) FROM pointstore.balance WHERE aggregate_id LIKE 'pa-%';
 DROP VIEW pa_event, pa_row;
-DROP FUNCTION pa_call, pa_step, pa_try, pa_spy;
+DROP FUNCTION pa_call, pa_step, pa_try, pa_spy, pa_drop;
 DROP OWNED BY pa_peer, pa_other, pa_ops;
 DROP ROLE pa_peer, pa_other, pa_ops;

@@ -426,6 +426,7 @@ answer_error(StepWork *work, const ErrorData *error)
 {
 	StepMessage *message = work->message;
 
+	message->event_id = 0;
 	message->sqlerrcode = error->sqlerrcode;
 	message->error = error->message;
 	message->answer = is_passing(error->sqlerrcode) ? ANSWER_BUSY : message->verb == VERB_TRY ? ANSWER_REFUSED : ANSWER_FAILED;

@@ -253,6 +253,10 @@ insert_parts(const PartOrigin *origin, StepWork **work, int n)
 		values[1 + i] = array_of(&columns[i]);
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, false);
+	if (SPI_processed != columns[0].n)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("a trigger on participant_step has left out rows")));
 	SPI_finish();
 }
 

@@ -171,7 +171,7 @@ refuse_status_change(const Account *account, AccountStatus status)
 	if (account->incoming != 0 || steps > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("account \"%s\" cannot be closed: movements that have not ended have %lld steps on it", id, (long long) steps),
+				 errmsg("account \"%s\" cannot be closed: steps of movements on it that have not ended: %lld", id, (long long) steps),
 				 pointstore_detail_figures(account->id, "incoming", account->incoming, "steps", steps),
 				 errhint("pointstore.participant_step has the steps.")));
 	if (account->balance != 0 || account->held != 0)

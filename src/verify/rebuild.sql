@@ -11,7 +11,7 @@ CREATE FUNCTION pointstore.rebuild_balance(
 RETURNS record LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_rebuild_balance';
 COMMENT ON FUNCTION pointstore.rebuild_balance(text, boolean) IS
-'Sets an account''s version, balance and held (minor units) to what its events say, under its row lock, and puts a missing row back; writes only when something differs, with before and after in account_log. The old values are null when the row was missing. force: also where the events are inconsistent. updated_at in the future is set to the clock, but never before the last event. 22003: the events'' sum is out of range; 22004: null; PS008: no account and no events of that name; PS011: the events are inconsistent (default), or an index does not say what its table says.';
+'Sets an account''s version, balance, held and incoming (minor units) to what its events say, under its row lock, and puts a missing row back; writes only when something differs, with before and after in account_log. The old values are null when the row was missing. force: also where the events are inconsistent. updated_at in the future is set to the clock, but never before the last event. 22003: the events'' sum is out of range; 22004: null; PS008: no account and no events of that name; PS011: the events are inconsistent (default), or an index does not say what its table says.';
 
 CREATE PROCEDURE pointstore.rebuild_balances()
 LANGUAGE c

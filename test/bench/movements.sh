@@ -113,13 +113,13 @@ measure_slow_server()
 			slow=
 			if [[ $contender == disturbed ]]; then
 				sed 's/:to_server/:slow_server/g' "$bench/move.sql" >"$scratch/slow.sql"
-				pgbench -n -c 4 -j 1 -T $((seconds + 2)) -D accounts="$move_accounts" -D slow_server=c -D protocol=tcc -f "$scratch/slow.sql" >/dev/null 2>&1 &
+				pgbench -n -M prepared -c 4 -j 1 -T $((seconds + 2)) -D accounts="$move_accounts" -D slow_server=c -D protocol=tcc -f "$scratch/slow.sql" >"$scratch/slow.log" 2>&1 &
 				slow=$!
 				sleep 1
 			fi
 			read -r _ tps _ < <(run_moves move 16 -T "$seconds" $(moving tcc b))
 			record "$workload" "$contender" tps "$round" "$tps"
-			[[ -z $slow ]] || wait "$slow" || fail "$workload: those who wait for c have failed"
+			[[ -z $slow ]] || wait "$slow" || { cat "$scratch/slow.log" >&2; fail "$workload: those who wait for c have failed"; }
 		done
 	done
 	await_settled
@@ -136,12 +136,12 @@ measure_appends_beside()
 		for ((round = 1; round <= rounds; round++)); do
 			for contender in $(in_turn "$round" 'other accounts' 'same accounts'); do
 				sed "s/^.set payee.*/\\\\set payee $([[ $contender == same* ]] && echo 'random(1, 100)' || echo "random(101, 200)")/" "$bench/move.sql" >"$scratch/movers.sql"
-				pgbench -n -c 16 -j 1 -R 200 -T $((seconds + 2)) -D accounts="$move_accounts" -D to_server=b -D protocol="$protocol" -f "$scratch/movers.sql" >/dev/null 2>&1 &
+				pgbench -n -M prepared -c 16 -j 1 -R 200 -T $((seconds + 2)) -D accounts="$move_accounts" -D to_server=b -D protocol="$protocol" -f "$scratch/movers.sql" >"$scratch/movers.log" 2>&1 &
 				mover=$!
 				sleep 1
 				read -r _ tps _ < <(PGPORT=${store_port[b]} pgbench_run append_there 4 100 '' -T "$seconds")
 				record "$workload" "$contender" tps "$round" "$tps"
-				wait "$mover" || fail "$workload: those who move have failed"
+				wait "$mover" || { cat "$scratch/movers.log" >&2; fail "$workload: those who move have failed"; }
 			done
 		done
 	done
@@ -165,7 +165,7 @@ measure_recovery()
 	bin=$("${PG_CONFIG:-pg_config}" --bindir)
 	progress "$workload"
 	for ((round = 1; round <= rounds; round++)); do
-		pgbench -n -c 16 -j 2 -T 60 -D accounts="$move_accounts" $(moving tcc b) -f "$bench/move.sql" >/dev/null 2>&1 &
+		pgbench -n -M prepared -c 16 -j 2 -T 60 -D accounts="$move_accounts" $(moving tcc b) -f "$bench/move.sql" >/dev/null 2>&1 &
 		load=$!
 		sleep "$seconds"
 		as_server_user kill -9 "$(head -n 1 "$scratch/data/postmaster.pid")"

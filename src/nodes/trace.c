@@ -222,13 +222,15 @@ trace_steps(Trace *trace, int movement, Datum movement_id)
 		add_rows(trace, &parts[i], &movement_id, movement);
 }
 
-/* All events and movements whose metadata has that correlation id: what the others have not caused is where it began. */
+/* All events and movements whose metadata has that correlation id: what the others have not caused is where it began. The events of those movements come with them. */
 static void
 trace_correlated(Trace *trace, text *correlation)
 {
 	static PointstorePlan events = {
 		.sql = EVENT_COLUMNS("e.cause_id", "'cause ' OPERATOR(pg_catalog.||) CAST(e.cause_id AS pg_catalog.text)")
-		" FROM pointstore.event_store e WHERE (e.metadata OPERATOR(pg_catalog.->>) 'correlation_id')" EQ "$1 ORDER BY e.id",
+		" FROM pointstore.event_store e WHERE (e.metadata OPERATOR(pg_catalog.->>) 'correlation_id')" EQ "$1"
+		" AND NOT EXISTS (SELECT FROM pointstore.movement m WHERE m.movement_id" EQ "(e.metadata OPERATOR(pg_catalog.->>) 'movement_id')"
+		"  AND (m.metadata OPERATOR(pg_catalog.->>) 'correlation_id')" EQ "$1) ORDER BY e.id",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	static PointstorePlan movements = {

@@ -66,6 +66,8 @@ PG_FUNCTION_INFO_V1(pointstore_coordinator_alive);
 
 #define COORDINATOR_LOCK_KIND 19	/* field of an advisory lock tag, which users' numbers do not reach */
 #define LOOK_INTERVAL 1000		/* ms, between two looks for what nobody has told, such as transactions that were prepared */
+#define IDLE_INTERVAL 5000		/* the same where nothing is under way */
+#define RELOAD_SHARE 10			/* reading again what was decided takes so much of the time: one part in ten */
 #define FULL_INTERVAL 60000		/* ms, between two looks at all that is not finished */
 #define SWEEP_INTERVAL 1000		/* the same while transactions from before the first look are running */
 #define KEEP_INTERVAL 10000		/* ms, between two times that the row of the store is written */
@@ -89,6 +91,7 @@ typedef struct Coordinator
 	uint64		changed;
 	TimestampTz looked_at;
 	TimestampTz all_looked_at;
+	TimestampTz reload_after;	/* what was decided by others is not read again before */
 	TimestampTz kept_at;
 	TimestampTz needed_at;
 	int64		kept_incarnation;	/* below what all have finished, as it stands in the row of the store */
@@ -109,6 +112,8 @@ static void end(Coordinator *coordinator);
 static void drive_until_error(Coordinator *coordinator);
 static bool go_round(Coordinator *coordinator, bool (*step) (Coordinator *coordinator));
 static bool wants_step(Coordinator *coordinator);
+static bool wants_reload(Coordinator *coordinator);
+static TimestampTz next_look(Coordinator *coordinator);
 static bool step_of_worker(Coordinator *coordinator);
 static void worker_step(void *arg);
 static bool step_of_procedure(Coordinator *coordinator);
@@ -303,8 +308,23 @@ static bool
 wants_step(Coordinator *coordinator)
 {
 	return !coordinator->is_known || coordinator->set.ndirty > 0 || coordinator->set.has_stale || pointstore_peers_want_step() ||
-		coordinator->started != pointstore_movements_started() || coordinator->changed != pointstore_movements_changed() ||
-		TimestampDifferenceExceeds(coordinator->looked_at, GetCurrentTimestamp(), LOOK_INTERVAL);
+		coordinator->started != pointstore_movements_started() || wants_reload(coordinator) || GetCurrentTimestamp() >= next_look(coordinator);
+}
+
+/* Whether somebody has decided, and it is time to look which. */
+static bool
+wants_reload(Coordinator *coordinator)
+{
+	return coordinator->changed != pointstore_movements_changed() && GetCurrentTimestamp() >= coordinator->reload_after;
+}
+
+/* When to look for what nobody tells. */
+static TimestampTz
+next_look(Coordinator *coordinator)
+{
+	bool		idle = pointstore_lives_count(&coordinator->set) == 0 && coordinator->set.ngaps == 0 && !coordinator->set.sweeps;
+
+	return TimestampTzPlusMilliseconds(coordinator->looked_at, idle ? IDLE_INTERVAL : LOOK_INTERVAL);
 }
 
 /* A worker's step is a transaction of its own, whose error is logged. */
@@ -423,21 +443,28 @@ look(Coordinator *coordinator)
 	LiveSet    *set = &coordinator->set;
 	uint64		started = pointstore_movements_started();
 	uint64		changed = pointstore_movements_changed();
-	bool		is_due = TimestampDifferenceExceeds(coordinator->looked_at, now, LOOK_INTERVAL);
+	bool		is_due = now >= next_look(coordinator);
 	bool		all = !set->is_loaded || TimestampDifferenceExceeds(coordinator->all_looked_at, now, set->sweeps ? SWEEP_INTERVAL : FULL_INTERVAL);
 
 	set->prepared_limit = prepared_limit;
-	if (set->is_loaded && (changed != coordinator->changed || set->has_stale || all))
+	if (set->is_loaded && (wants_reload(coordinator) || set->has_stale || all))
+	{
 		pointstore_reload_lives(set, coordinator->identity.incarnation);
+		coordinator->changed = changed;
+		coordinator->reload_after = GetCurrentTimestamp() + RELOAD_SHARE * (GetCurrentTimestamp() - now);
+	}
 	if (started != coordinator->started || is_due || all)
 	{
 		pointstore_load_lives(set, coordinator->identity.incarnation, all);
 		coordinator->looked_at = now;
 	}
 	if (all)
+	{
+		if (coordinator->all_looked_at == 0)
+			coordinator->changed = changed;
 		coordinator->all_looked_at = now;
+	}
 	coordinator->started = started;
-	coordinator->changed = changed;
 	if (pointstore_lives_count(set) == 0 && TimestampDifferenceExceeds(coordinator->needed_at, now, IDLE_LOOK))
 	{
 		coordinator->is_needed = look_if_needed();
@@ -529,7 +556,9 @@ sleep_until_due(Coordinator *coordinator)
 	(void) pointstore_live_timers(&coordinator->set, now, &next);
 	if (wants_step(coordinator))
 		return;
-	due = Min(Min(next, pointstore_peers_due()), TimestampTzPlusMilliseconds(coordinator->looked_at, LOOK_INTERVAL));
+	due = Min(Min(next, pointstore_peers_due()), next_look(coordinator));
+	if (coordinator->changed != pointstore_movements_changed())
+		due = Min(due, coordinator->reload_after);
 	if (due <= now)
 		return;
 	renew_events(coordinator);

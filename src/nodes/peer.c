@@ -46,7 +46,7 @@
 
 #define MAX_CONNECTIONS 16
 #define FIRST_PAUSE 50			/* ms, after a failure; twice as long after each further one */
-#define LONGEST_PAUSE 5000
+#define LONGEST_PAUSE 2000
 #define SWEEP_INTERVAL 30000	/* ms, between two looks at prepared transactions, where there are some */
 #define WRITE_INTERVAL 10000	/* ms, between two rows that say no more than the place in the WAL */
 #define IDLE_LIMIT 600000		/* ms, after which a connection without work is closed */
@@ -72,7 +72,6 @@ typedef struct Peer
 	uint64		generation;		/* of the catalogs, when it was looked up */
 	bool		looked_up;
 	bool		is_gone;		/* there is no such server */
-	bool		is_greeted;		/* it knows this store in its incarnation */
 	/* whether it answers */
 	Line		lines[MAX_CONNECTIONS];
 	int			nlines;
@@ -237,7 +236,6 @@ take_trip(LiveSet *set, Peer *peer, Line *line)
 
 	line->trip = NULL;
 	pointstore_trip_take(set, trip, accept_answerer, &heard, &result);
-	peer->is_greeted |= result.is_greeted;
 	if (result.is_answered)
 		note_answer(peer);
 	else if (result.error != NULL && !result.blames_messages)
@@ -269,7 +267,6 @@ note_failure(Peer *peer, const char *error)
 	int64		pause = Min((int64) FIRST_PAUSE << Min(peer->failures, 20), LONGEST_PAUSE);
 
 	peer->failures++;
-	peer->is_greeted = false;
 	peer->paused_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause / 2 + random() % (pause / 2 + 1));
 	if (error == NULL)
 		error = "the connection was lost";
@@ -294,6 +291,7 @@ accept_answerer(void *arg, const Answerer *answerer)
 	if (peer->store != NULL && strcmp(peer->store, answerer->store) != 0)
 	{
 		note_failure(peer, psprintf("55000: another store answers than before: %s", answerer->store));
+		peer->is_known = false; /* who has meant that deletes the row */
 		return false;
 	}
 	if (peer->system_identifier != NULL &&
@@ -320,7 +318,6 @@ reopen(LiveSet *set, Peer *peer)
 			 errmsg("the store of server \"%s\" was restored or has failed over", peer->name),
 			 errhint("SELECT * FROM pointstore.reconcile_movements('%s');", peer->name)));
 	peer->reopened_at = GetCurrentTimestamp();
-	peer->is_greeted = false;
 	peer->has_changed = true;
 	peer->lsn = 0;
 	for (i = 0; i < peer->nlines; i++)
@@ -353,7 +350,7 @@ pointstore_peers_send(LiveSet *set, const Sender *sender, const PeerLimits *limi
 
 		if (peer->is_gone && peer->queue.n > 0)
 			refuse_all(set, peer);
-		else if (peer->address != NULL && peer->is_known && now >= peer->paused_until)
+		else if (peer->address != NULL && peer->looked_up && peer->is_known && now >= peer->paused_until)
 			send_to(set, peer, sender, limits);
 		for (i = 0; i < peer->nlines; i++)
 			if (pointstore_link_state(peer->lines[i].link) == LINK_READY && peer->lines[i].trip == NULL && peer->queue.n == 0 &&
@@ -377,8 +374,7 @@ send_to(LiveSet *set, Peer *peer, const Sender *sender, const PeerLimits *limits
 				note_failure(peer, pointstore_link_error(line->link));
 			return;
 		}
-		line->trip = pointstore_trip_make(set, &peer->queue, sender, peer->most > 0 ? Min(peer->most, limits->batch) : limits->batch,
-										  !peer->is_greeted);
+		line->trip = pointstore_trip_make(set, &peer->queue, sender, peer->most > 0 ? Min(peer->most, limits->batch) : limits->batch);
 		peer->prepares |= pointstore_trip_prepares(line->trip);
 		if (is_sweep_due(peer, now))
 		{
@@ -461,7 +457,7 @@ pointstore_peers_want_step(void)
 	{
 		Peer	   *peer = lfirst(cell);
 
-		if ((needs_address(peer) && peer->queue.n > 0 && now >= peer->paused_until) || !peer->is_known || is_row_due(peer, now) || peer->swept != NIL)
+		if (((needs_address(peer) || !peer->is_known) && peer->queue.n > 0 && now >= peer->paused_until) || is_row_due(peer, now) || peer->swept != NIL)
 			return true;
 	}
 	return false;
@@ -547,7 +543,11 @@ read_row(Peer *peer)
 	pointstore_execute(&plan, &value, NULL, false);
 	peer->is_known = true;
 	if (SPI_processed == 0)
+	{
+		keep(peer, &peer->store, NULL);
+		keep(peer, &peer->system_identifier, NULL);
 		return;
+	}
 	keep(peer, &peer->store, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 	keep(peer, &peer->system_identifier, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull);

@@ -31,6 +31,7 @@
 #define FIRST_PAUSE 100			/* ms, the same after an error */
 #define LONGEST_PAUSE 60000
 #define LOCK_TIMEOUT "1s"		/* of a try that is prepared: longer waits would keep others from being ended */
+#define MAX_LENGTH (8 * 1024 * 1024)	/* bytes of what tries are about, after which no more go into a trip */
 #define MAX_PLAIN_ID 100		/* bytes of a movement's id in the name of a prepared transaction, which has 200 at most */
 
 /* A message that was sent. */
@@ -60,14 +61,12 @@ struct Trip
 	LinkStatement *statements;
 	int			nstatements;
 	int			size;
-	int			greeting;		/* statement; -1: none */
-	int			sweep;			/* the same */
+	int			sweep;			/* statement; -1: none */
 	bool		prepares;
 	int			size_sent;
 };
 
 static LinkStatement *add_statement(Trip *trip, const char *sql);
-static void add_greeting(Trip *trip, const Sender *sender);
 static void add_sent(Trip *trip, LiveStep *step);
 static void add_prepared_try(Trip *trip, LiveStep *step, const Sender *sender);
 static void add_introduction(Trip *trip, const Sender *sender);
@@ -82,36 +81,33 @@ static bool is_passing(const char *sqlstate);
 static bool blames_messages(const char *sqlstate);
 static TimestampTz pause_after(int attempts, long first, long longest);
 
-/*
- * A trip with messages from the front of a queue, so many of them at most. They are sent from now on. greets: a call without
- * any comes first, by which the store there knows this one.
- */
+/* A trip with messages from the front of a queue, so many of them at most. They are sent from now on. */
 Trip *
-pointstore_trip_make(LiveSet *set, StepQueue *queue, const Sender *sender, int most, bool greets)
+pointstore_trip_make(LiveSet *set, StepQueue *queue, const Sender *sender, int most)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pointstore trip", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Trip	   *trip = palloc0(sizeof(Trip));
 	StringInfoData call;
+	Size		length = 0;
 	int			first;
 	int			i;
 
 	trip->context = context;
-	trip->greeting = trip->sweep = -1;
+	trip->sweep = -1;
 	trip->sent = palloc(sizeof(Sent) * most);
 	trip->calls = palloc(sizeof(Call) * (most + 1));
-	while (trip->nsent < most && !dlist_is_empty(&queue->ready))
+	while (trip->nsent < most && length < MAX_LENGTH && !dlist_is_empty(&queue->ready))
 	{
 		LiveStep   *step = dlist_container(LiveStep, node, dlist_pop_head_node(&queue->ready));
 
 		queue->n--;
 		step->place = PLACE_SENT;
 		step->live->sent++;
+		length += step->verb == VERB_TRY && step->contents != NULL ? strlen(step->contents) : 0;
 		add_sent(trip, step);
 	}
 	trip->size_sent = trip->nsent;
-	if (greets)
-		add_greeting(trip, sender);
 	/* what is to be prepared is first in the list, each with a call of its own */
 	for (i = 0; i < trip->nsent; i++)
 	{
@@ -139,17 +135,6 @@ pointstore_trip_make(LiveSet *set, StepQueue *queue, const Sender *sender, int m
 		add_call(trip, &call, first);
 	MemoryContextSwitchTo(old);
 	return trip;
-}
-
-static void
-add_greeting(Trip *trip, const Sender *sender)
-{
-	StringInfoData call;
-
-	pointstore_begin_call(&call, sender);
-	pointstore_end_call(&call);
-	add_statement(trip, "SELECT pointstore.participate($1::pg_catalog.jsonb)")->parameter = call.data;
-	trip->greeting = trip->nstatements - 1;
 }
 
 static void
@@ -321,7 +306,6 @@ pointstore_trip_take(LiveSet *set, Trip *trip, TripCheck check, void *arg, TripR
 	POINTSTORE_INJECT("coordinator-answered");
 	for (i = 0; i < trip->ncalls; i++)
 		take_call(set, trip, &trip->calls[i], check, arg, result);
-	result->is_greeted = trip->greeting >= 0 && trip->statements[trip->greeting].succeeded;
 	if (trip->sweep >= 0 && trip->statements[trip->sweep].succeeded)
 		result->swept = trip->statements[trip->sweep].value;
 	trip->nsent = 0;

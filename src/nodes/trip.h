@@ -18,7 +18,6 @@ typedef struct Trip Trip;
 typedef struct TripResult
 {
 	bool		is_answered;	/* by the store that was asked */
-	bool		is_greeted;		/* it knows this one */
 	char	   *error;			/* of a call as a whole; NULL: none */
 	bool		blames_messages;	/* which may be some of them */
 	char	   *swept;			/* prepared transactions of this store, as a JSON array; NULL: not asked for */
@@ -27,7 +26,7 @@ typedef struct TripResult
 /* Whether who answers is who was asked. */
 typedef bool (*TripCheck) (void *arg, const Answerer *answerer);
 
-extern Trip *pointstore_trip_make(LiveSet *set, StepQueue *queue, const Sender *sender, int most, bool greets);
+extern Trip *pointstore_trip_make(LiveSet *set, StepQueue *queue, const Sender *sender, int most);
 extern void pointstore_trip_add_rollbacks(Trip *trip, List *gids);
 extern void pointstore_trip_add_sweep(Trip *trip, const Sender *sender);
 extern bool pointstore_trip_prepares(const Trip *trip);

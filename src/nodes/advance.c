@@ -584,6 +584,8 @@ add_movement(Bunch *bunch, Live *live)
 	values[3] = live->error == NULL ? 0 : CStringGetTextDatum(live->error);
 	values[4] = BoolGetDatum(live->is_finished);
 	rows_add(&bunch->movements, values, nulls);
+	if (live->is_finished)
+		POINTSTORE_INJECT("coordinator-finished");
 	if (live->next_phase != live->phase && (pointstore_is_settled(live->next_phase) || live->next_phase == PHASE_STUCK))
 		pointstore_movement_settles(cstring_to_text(live->movement_id));
 	if (live->next_phase != live->phase && live->next_phase == PHASE_STUCK)

@@ -62,7 +62,8 @@ struct Trip
 	int			nstatements;
 	int			size;
 	int			sweep;			/* statement; -1: none */
-	bool		prepares;
+	bool		tries;			/* a try that is prepared is in it */
+	bool		ends;			/* the end of a prepared transaction is in it */
 	int			size_sent;
 };
 
@@ -195,7 +196,7 @@ add_prepared_try(Trip *trip, LiveStep *step, const Sender *sender)
 	trip->calls[trip->ncalls] = (Call) {.statement = trip->nstatements - 1, .first = trip->ncalls, .n = 1};
 	add_statement(trip, psprintf("PREPARE TRANSACTION %s", gid))->commits = true;
 	trip->sent[trip->ncalls++].prepared = trip->nstatements - 1;
-	trip->prepares = true;
+	trip->tries = true;
 }
 
 /* What is prepared does not introduce this store: a call without messages does. */
@@ -216,7 +217,7 @@ add_end(Trip *trip, LiveStep *step, const Sender *sender)
 	char	   *gid = quote_literal_cstr(gid_of(step, sender));
 
 	add_statement(trip, psprintf("%s PREPARED %s", step->verb == VERB_CONFIRM ? "COMMIT" : "ROLLBACK", gid))->commits = true;
-	trip->prepares = true;
+	trip->ends = true;
 }
 
 /* The name of a step's prepared transaction. A long id of a movement is told by its digest, which no id is equal to. */
@@ -272,7 +273,7 @@ pointstore_trip_add_sweep(Trip *trip, const Sender *sender)
 bool
 pointstore_trip_prepares(const Trip *trip)
 {
-	return trip->prepares;
+	return trip->tries || trip->ends;
 }
 
 /* How many messages are, or were, in it. */
@@ -292,6 +293,10 @@ pointstore_trip_context(const Trip *trip)
 void
 pointstore_trip_send(Trip *trip, Link *link, long timeout)
 {
+	if (trip->tries)
+		POINTSTORE_INJECT("prepare-before");
+	if (trip->ends)
+		POINTSTORE_INJECT("commit-prepared-before");
 	pointstore_link_send(link, trip->statements, trip->nstatements, timeout);
 	POINTSTORE_INJECT("coordinator-sent");
 }
@@ -304,6 +309,8 @@ pointstore_trip_take(LiveSet *set, Trip *trip, TripCheck check, void *arg, TripR
 
 	memset(result, 0, sizeof(TripResult));
 	POINTSTORE_INJECT("coordinator-answered");
+	if (trip->tries)
+		POINTSTORE_INJECT("prepare-after");
 	for (i = 0; i < trip->ncalls; i++)
 		take_call(set, trip, &trip->calls[i], check, arg, result);
 	if (trip->sweep >= 0 && trip->statements[trip->sweep].succeeded)

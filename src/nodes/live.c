@@ -455,7 +455,7 @@ pointstore_lives_count(LiveSet *set)
 
 /*
  * Below what all movements of this store have finished: the lowest that has not, or may still come. False: it is not known
- * yet, for there may be some from before the first look.
+ * yet, for there may be some from before the first look, or some that cannot be driven.
  */
 bool
 pointstore_lives_lowest(LiveSet *set, int64 incarnation, int64 *of_incarnation, int64 *number)
@@ -464,7 +464,7 @@ pointstore_lives_lowest(LiveSet *set, int64 incarnation, int64 *of_incarnation, 
 	LiveEntry  *entry;
 	int			i;
 
-	if (!set->is_loaded || set->sweeps)
+	if (!set->is_loaded || set->sweeps || set->has_unsound)
 		return false;
 	*of_incarnation = incarnation;
 	*number = set->cursor + 1;

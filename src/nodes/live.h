@@ -119,6 +119,7 @@ typedef struct LiveSet
 	/* what of the table has been read */
 	bool		is_loaded;
 	bool		has_stale;		/* some are to be read again */
+	bool		has_unsound;	/* some cannot be driven, and so do not finish */
 	int64		cursor;			/* numbers up to there are known, but for the gaps */
 	int64	   *gaps;			/* numbers that may still come, and by whom */
 	TransactionId *gap_xids;

@@ -72,6 +72,8 @@ pointstore_load_lives(LiveSet *set, int64 incarnation, bool all)
 	int			i;
 
 	all |= !set->is_loaded;
+	if (all)
+		set->has_unsound = false;
 	read_numbers(set, all);
 	numbers = palloc(sizeof(int64) * (SPI_processed + 1));
 	n = note_numbers(set, all, numbers);
@@ -307,11 +309,13 @@ read_steps(LiveSet *set, int64 incarnation, const int64 *numbers, int n)
 		.nargs = 2, .argtypes = {INT8ARRAYOID, FLOAT8OID}, .generic = true
 	};
 	Datum		values[2] = {number_array(numbers, n), Float8GetDatum(set->prepared_limit)};
-	uint64		i = 0;
+	uint64		i;
+	int			found = 0;
 
 	pointstore_execute(&plan, values, NULL, false);
-	while (i < SPI_processed)
+	for (i = 0; i < SPI_processed; found++)
 		i += read_one(set, incarnation, SPI_tuptable, (int) i, (int) SPI_processed);
+	set->has_unsound |= found < n;
 	SPI_freetuptable(SPI_tuptable);
 }
 
@@ -340,6 +344,7 @@ read_one(LiveSet *set, int64 incarnation, SPITupleTable *rows, int first, int nr
 				 errmsg("movement number %lld cannot be driven: its rows are not what they were", (long long) number)));
 		if (live != NULL)
 			pointstore_live_drop(set, live);
+		set->has_unsound = true;
 		return n;
 	}
 	fill_live(set, live != NULL ? live : pointstore_live_make(set, number, n), rows, first, incarnation);

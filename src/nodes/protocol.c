@@ -282,7 +282,7 @@ pointstore_may_resolve(const MovementView *movement, bool decided_confirm, bool 
 
 /* The phase after an operator's word. Steps change by pointstore_step_resolved(). A saga that is confirmed has been done: lost steps are tried again. */
 MovementPhase
-pointstore_resolved_phase(MovementProtocol protocol, bool decided_confirm, Resolution decision)
+pointstore_resolved_phase(MovementProtocol protocol, Resolution decision)
 {
 	bool		saga = protocol == PROTOCOL_SAGA;
 

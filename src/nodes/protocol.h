@@ -152,7 +152,7 @@ extern MovementVerb pointstore_next_message(const MovementView *movement, int st
 extern bool pointstore_is_settled(MovementPhase phase);
 extern bool pointstore_is_finished(const MovementView *movement);
 extern bool pointstore_may_resolve(const MovementView *movement, bool decided_confirm, bool decided_cancel, Resolution decision);
-extern MovementPhase pointstore_resolved_phase(MovementProtocol protocol, bool decided_confirm, Resolution decision);
+extern MovementPhase pointstore_resolved_phase(MovementProtocol protocol, Resolution decision);
 
 /* Names, as they are stored and sent; -1: no such name. */
 extern const char *const pointstore_protocol_names[];

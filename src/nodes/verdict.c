@@ -224,7 +224,7 @@ resolve(MovementRow *row, Resolution decision, text *reason, Oid caller)
 		after[i] = pointstore_step_resolved(row->protocol, decision, steps.status[i]);
 	if (decision == RESOLVE_ACCEPT)
 		record_accepted(row, reason, caller);
-	pointstore_set_phase(row, pointstore_resolved_phase(row->protocol, confirm, decision), spoken(psprintf("decided to %s", decisions[decision]), reason, caller), reason, caller);
+	pointstore_set_phase(row, pointstore_resolved_phase(row->protocol, decision), spoken(psprintf("decided to %s", decisions[decision]), reason, caller), reason, caller);
 	pointstore_set_steps(row->movement_id, &steps, after, caller);
 	if (decision == RESOLVE_CONFIRM)
 		pointstore_set_deadline(row->movement_id, DT_NOEND, NULL);

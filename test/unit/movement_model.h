@@ -313,6 +313,19 @@ handle_prepared(Walk *walk, Participant *part, MovementVerb verb, bool refuses)
 	return -1;
 }
 
+/* A saga's steps are done in order, and undone in reverse, unless somebody else has a hand in it. */
+static void
+check_order(Walk *walk, const State *state, int p, ParticipantAct act)
+{
+	if (walk->setup->protocol != PROTOCOL_SAGA || state->cause != 0 || state->marks & MARK_RESTORED || walk->setup->broken != NOTHING_BROKEN)
+		return;
+	for (int i = 0; i < walk->setup->nsteps; i++)
+	{
+		FAULT_IF(act == ACT_RESERVE && i < p && state->part[i].row != PART_DONE, "a step is done before an earlier one");
+		FAULT_IF(act == ACT_UNDO && i > p && state->part[i].row != PART_CANCELLED, "a step is undone before a later one");
+	}
+}
+
 /* What a participant does about a message; returns its answer, -1 where it waits. */
 static int
 handle(Walk *walk, State *state, int p, MovementVerb verb, bool refuses)
@@ -326,6 +339,7 @@ handle(Walk *walk, State *state, int p, MovementVerb verb, bool refuses)
 	if (protocol == PROTOCOL_2PC && (part->prepared != NOT_PREPARED || (part->row == PART_NONE && verb == VERB_TRY)))
 		return handle_prepared(walk, part, verb, refuses);
 	rule = pointstore_participant_rule(protocol, part->row, verb);
+	check_order(walk, state, p, rule->act);
 	if (refuses && rule->act == ACT_RESERVE)
 		return ANSWER_REFUSED;
 	if (refuses)
@@ -566,7 +580,7 @@ resolve(Walk *walk, State *state, Resolution decision)
 	memset(state->slot, 0, sizeof(state->slot));
 	if (decision == RESOLVE_CONFIRM)
 		coordinator->gives_up = false;
-	enter_phase(walk, state, pointstore_resolved_phase(walk->setup->protocol, coordinator->decided & DECIDED_CONFIRM, decision));
+	enter_phase(walk, state, pointstore_resolved_phase(walk->setup->protocol, decision));
 	changed(walk, state);
 }
 

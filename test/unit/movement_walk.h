@@ -156,10 +156,10 @@ operators(Walk *walk, const State *from)
 
 			if (part->row != PART_TRIED && part->row != PART_DONE && part->prepared != PREPARED)
 				continue;
+			state.cause |= CAUSE_OPERATOR;
 			/* who rolls back a prepared transaction by hand leaves no tombstone */
 			if (handle(walk, &state, i, verb, part->prepared == PREPARED && verb == VERB_CANCEL) == ANSWER_BUSY)
 				continue;
-			state.cause |= CAUSE_OPERATOR;
 			state.unflushed |= walk->setup->unflushed ? 1 << (is_own(walk, i) ? COORDINATOR : i) : 0;
 			step_into(walk, &state, verb == VERB_CONFIRM ? EVENT_OPERATOR_CONFIRMS : EVENT_OPERATOR_CANCELS, i, 0);
 		}

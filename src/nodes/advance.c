@@ -184,7 +184,7 @@ static void
 lock_rows(Bunch *bunch)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT m.number, m.phase FROM pg_catalog.unnest($1) u (number) JOIN pointstore.movement m ON m.number" EQ "u.number"
+		.sql = "SELECT u.number, m.phase FROM pg_catalog.unnest($1) u (number) JOIN pointstore.movement m ON m.number" EQ "u.number"
 		" WHERE m.finished_at IS NULL FOR NO KEY UPDATE OF m SKIP LOCKED",
 		.nargs = 1, .argtypes = {INT8ARRAYOID}, .generic = true
 	};
@@ -425,7 +425,8 @@ static void
 read_contents(StepMessage *messages, int n)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT s.aggregate_id, s.amount, s.event_type, s.payload, m.metadata, s.undo, s.kind"
+		.sql = "SELECT CAST(s.aggregate_id AS pg_catalog.text), CAST(s.amount AS pg_catalog.int8), CAST(s.event_type AS pg_catalog.text),"
+		" CAST(s.payload AS pg_catalog.jsonb), CAST(m.metadata AS pg_catalog.jsonb), CAST(s.undo AS pg_catalog.jsonb), CAST(s.kind AS pg_catalog.text)"
 		" FROM pointstore.movement_step s JOIN pointstore.movement m ON m.movement_id" EQ "s.movement_id"
 		" WHERE s.movement_id" EQ "$1 AND s.step" EQ "$2",
 		.nargs = 2, .argtypes = {TEXTOID, INT2OID}, .generic = true

@@ -411,7 +411,8 @@ static void
 know_store(Coordinator *coordinator)
 {
 	static PointstorePlan plan = {
-		.sql = "UPDATE pointstore.movement_store SET finished_below = finished_below WHERE only_one RETURNING finished_incarnation, finished_below"
+		.sql = "UPDATE pointstore.movement_store SET finished_below = finished_below WHERE only_one RETURNING"
+		" CAST(finished_incarnation AS pg_catalog.int8), CAST(finished_below AS pg_catalog.int8)"
 	};
 	MemoryContext old = MemoryContextSwitchTo(coordinator->context);
 	char		host[256] = "";

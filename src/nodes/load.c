@@ -35,7 +35,7 @@
 
 /* What is prepared locks accounts: 2pc gives up sooner than its deadline says, where that is long. */
 #define DEADLINE(m, limit) \
-"CASE WHEN " m ".protocol" EQ "'2pc' THEN LEAST(" m ".deadline, " m ".started_at" PLUS "pg_catalog.make_interval(secs => " limit ")) ELSE " m ".deadline END"
+"CAST(CASE WHEN " m ".protocol" EQ "'2pc' THEN LEAST(" m ".deadline, " m ".started_at" PLUS "pg_catalog.make_interval(secs => " limit ")) ELSE " m ".deadline END AS pg_catalog.timestamptz)"
 
 /* columns of what is read of a step, with its movement */
 enum
@@ -91,12 +91,12 @@ static void
 read_numbers(LiveSet *set, bool all)
 {
 	static PointstorePlan all_plan = {
-		.sql = "SELECT m.number, true FROM pointstore.movement m WHERE m.finished_at IS NULL"
-		" UNION ALL (SELECT x.number, false FROM pointstore.movement x ORDER BY x.number DESC LIMIT 1) ORDER BY 1"
+		.sql = "SELECT CAST(m.number AS pg_catalog.int8), true FROM pointstore.movement m WHERE m.finished_at IS NULL"
+		" UNION ALL (SELECT CAST(x.number AS pg_catalog.int8), false FROM pointstore.movement x ORDER BY x.number DESC LIMIT 1) ORDER BY 1"
 	};
 	static PointstorePlan new_plan = {
-		.sql = "SELECT m.number, m.finished_at IS NULL FROM pointstore.movement m WHERE m.number" GT "$1"
-		" UNION ALL SELECT g.number, g.finished_at IS NULL FROM pg_catalog.unnest($2) u (number)"
+		.sql = "SELECT CAST(m.number AS pg_catalog.int8), m.finished_at IS NULL FROM pointstore.movement m WHERE m.number" GT "$1"
+		" UNION ALL SELECT CAST(g.number AS pg_catalog.int8), g.finished_at IS NULL FROM pg_catalog.unnest($2) u (number)"
 		" JOIN pointstore.movement g ON g.number" EQ "u.number ORDER BY 1",
 		.nargs = 2, .argtypes = {INT8OID, INT8ARRAYOID}, .generic = true
 	};
@@ -226,7 +226,7 @@ void
 pointstore_reload_lives(LiveSet *set, int64 incarnation)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT m.number, m.phase, m.finished_at IS NULL, " DEADLINE("m", "$2") " FROM pg_catalog.unnest($1) u (number)"
+		.sql = "SELECT u.number, m.phase, m.finished_at IS NULL, " DEADLINE("m", "$2") " FROM pg_catalog.unnest($1) u (number)"
 		" JOIN pointstore.movement m ON m.number" EQ "u.number",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, FLOAT8OID}, .generic = true
 	};
@@ -298,14 +298,14 @@ static void
 read_steps(LiveSet *set, int64 incarnation, const int64 *numbers, int n)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT m.number, m.movement_id, m.incarnation, m.protocol, m.phase, " DEADLINE("m", "$2") ", m.balanced,"
-		" s.step, s.server, s.amount, s.status, s.unit, s.error,"
+		.sql = "SELECT u.number, m.movement_id, CAST(m.incarnation AS pg_catalog.int8), m.protocol, m.phase, " DEADLINE("m", "$2") ", CAST(m.balanced AS pg_catalog.bool),"
+		" CAST(s.step AS pg_catalog.int2), s.server, CAST(s.amount AS pg_catalog.int8), s.status, s.unit, s.error,"
 		" CASE WHEN s.server IS NOT NULL AND (m.phase" EQ "ANY (ARRAY['trying', 'doing']) OR m.phase" EQ "ANY (ARRAY['confirming', 'done']) AND s.status" EQ "'pending') THEN"
 		"  CAST(pg_catalog.jsonb_build_object('aggregate_id', s.aggregate_id, 'amount', s.amount, 'event_type', s.event_type,"
 		"   'payload', s.payload, 'metadata', m.metadata, 'undo', s.undo, 'kind', s.kind) AS pg_catalog.text) END"
 		" FROM pg_catalog.unnest($1) u (number) JOIN pointstore.movement m ON m.number" EQ "u.number"
 		" JOIN pointstore.movement_step s ON s.movement_id" EQ "m.movement_id"
-		" WHERE m.finished_at IS NULL ORDER BY m.number, s.step",
+		" WHERE m.finished_at IS NULL ORDER BY u.number, s.step",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, FLOAT8OID}, .generic = true
 	};
 	Datum		values[2] = {number_array(numbers, n), Float8GetDatum(set->prepared_limit)};

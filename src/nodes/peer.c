@@ -533,7 +533,8 @@ static void
 read_row(Peer *peer)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT CAST(s.store AS pg_catalog.text), s.system_identifier, s.timeline, s.lsn, s.answered_at, s.reopened_at"
+		.sql = "SELECT s.store, s.system_identifier, CAST(s.timeline AS pg_catalog.int4), CAST(s.lsn AS pg_catalog.pg_lsn),"
+		" CAST(s.answered_at AS pg_catalog.timestamptz), CAST(s.reopened_at AS pg_catalog.timestamptz)"
 		" FROM pointstore.movement_server s WHERE s.server" EQ "$1",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};

@@ -134,7 +134,7 @@ end_transaction(XactEvent event, void *arg)
 	if (event == XACT_EVENT_PRE_PREPARE && forbidden)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a transaction in which no step was tried is not prepared")));
+				 errmsg("a transaction in which no step was tried is not prepared"), errhidestmt(true)));
 }
 
 /*

@@ -358,6 +358,7 @@ settle(LiveSet *set, Trip *trip, Sent *sent, LiveAnswer *answer)
 {
 	const LinkStatement *prepared = sent->prepared >= 0 ? &trip->statements[sent->prepared] : NULL;
 	const char *error = answer->error;
+	bool		was_tried = answer->answer == ANSWER_TRIED;
 	bool		counts;
 
 	/* the step is busy because its transaction is prepared */
@@ -372,7 +373,8 @@ settle(LiveSet *set, Trip *trip, Sent *sent, LiveAnswer *answer)
 		pointstore_step_answered(set, sent->step, answer);
 		return;
 	}
-	if (prepared != NULL && prepared->error != NULL)
+	/* of one that was busy nothing is prepared */
+	if (prepared != NULL && prepared->error != NULL && (sent->verb != VERB_TRY || was_tried))
 		error = psprintf("%s: %s", prepared->sqlstate, prepared->error);
 	pointstore_step_unanswered(set, sent->step, answer->answer == ANSWER_BUSY ? pause_after(sent->step->attempts, FIRST_BUSY, LONGEST_BUSY) :
 							   pause_after(sent->step->attempts, FIRST_PAUSE, LONGEST_PAUSE), error);

@@ -511,6 +511,7 @@ enter_phase(Walk *walk, State *state, MovementPhase phase)
 	bool		undecided = is_undecided(coordinator->phase);
 
 	coordinator->phase = phase;
+	FAULT_IF(undecided && coordinator->gives_up && (phase == PHASE_CONFIRMING || phase == PHASE_DONE), "confirm was decided after the deadline");
 	if (phase == PHASE_CONFIRMING || phase == PHASE_DONE)
 	{
 		/* what is decided the first time can be carried out */

@@ -54,23 +54,24 @@ pointstore_wait_for_movement(PG_FUNCTION_ARGS)
 static void
 await_movement(MovementRow *row, text *movement_id, TimestampTz until)
 {
-	look_at_movement(row, movement_id);
-	while (!is_over(row))
+	pointstore_begin_to_await(movement_id);
+	for (;;)
 	{
-		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		long		left;
 
+		CHECK_FOR_INTERRUPTS();
+		look_at_movement(row, movement_id);
+		if (is_over(row))
+			break;
 		if (row->is_ours)
 			ereport(ERROR,
 					(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 					 errmsg("movement \"%s\" goes on when this transaction has committed, and cannot be waited for in it",
 							pointstore_cstring(movement_id))));
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
 		if (left <= 0)
 			break;
-		CHECK_FOR_INTERRUPTS();
-		pointstore_begin_to_await(movement_id);
-		look_at_movement(row, movement_id);
-		if (!is_over(row))
-			pointstore_await_notice(movement_id, Min(left, LONGEST_SLEEP));
+		pointstore_await_notice(movement_id, Min(left, LONGEST_SLEEP));
 	}
 	pointstore_end_to_await();
 }

@@ -12,6 +12,8 @@
  *
  * A repeat is answered, whoever asks, before it is looked whether he might start it. Nothing of it is told before it is durable.
  *
+ * What the owner has put on these tables runs in a security-restricted operation, and so leaves nothing to a caller's commit.
+ *
  * Locks: the row of the movement, then the accounts in the order in which batches lock them.
  *
  *-------------------------------------------------------------------------
@@ -32,7 +34,6 @@
 #include "ground/identity.h"
 #include "ground/inject.h"
 #include "ground/name.h"
-#include "ground/owner.h"
 #include "ground/pointstore.h"
 #include "ground/scan.h"
 #include "ground/store.h"
@@ -149,7 +150,7 @@ begin(FunctionCallInfo fcinfo, Beginning *beginning)
 	Oid			caller = GetUserId();
 	bool		new;
 
-	pointstore_act_as_owner(&scope);
+	pointstore_act_as_restricted(pointstore_store()->owner, &scope);
 	pointstore_know_store(&beginning->store);
 	fill_row(beginning, caller);
 	new = pointstore_insert_movement(&beginning->movement);
@@ -163,7 +164,7 @@ begin(FunctionCallInfo fcinfo, Beginning *beginning)
 		transfer_here(beginning);
 	else
 		try_own(beginning);
-	pointstore_act_as_owner(&scope);
+	pointstore_act_as_restricted(pointstore_store()->owner, &scope);
 	pointstore_insert_steps(&beginning->movement, &beginning->steps);
 	pointstore_act_as_caller(&scope);
 	if (beginning->asked.local)
@@ -217,7 +218,7 @@ answer_repeat(FunctionCallInfo fcinfo, const Beginning *beginning)
 	MovementRow row;
 	bool		found;
 
-	pointstore_act_as_owner(&scope);
+	pointstore_act_as_restricted(pointstore_store()->owner, &scope);
 	found = pointstore_read_movement(&row, beginning->asked.movement_id);
 	pointstore_act_as_caller(&scope);
 	if (!found)

@@ -19,6 +19,7 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -137,6 +138,8 @@ durable_of(TransactionId xid)
 {
 	XLogRecPtr	lsn = InvalidXLogRecPtr;
 
+	if (RecoveryInProgress())
+		return InvalidXLogRecPtr;
 	if (TransactionIdIsNormal(xid) && (int32) (XidFromFullTransactionId(ReadNextFullTransactionId()) - xid) < RECENT_IDS)
 		lsn = TransactionIdGetCommitLSN(xid);
 	return Max(lsn, pointstore_flushed_lsn());

@@ -9,6 +9,8 @@
  * What cancels a movement that began in an earlier incarnation of this store decides nothing: all its steps are to be asked before.
  * Its deadline is set to now, by which the coordinator gives it up in its time.
  *
+ * What the owner has put on the tables runs in a security-restricted operation.
+ *
  * A movement that is cancelled before it was started gets a row without a body: whoever starts it comes too late.
  *
  *-------------------------------------------------------------------------
@@ -25,11 +27,11 @@
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/name.h"
-#include "ground/owner.h"
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/scan.h"
 #include "ground/sql.h"
+#include "ground/store.h"
 #include "nodes/notice.h"
 #include "nodes/origin.h"
 #include "nodes/record.h"
@@ -63,7 +65,7 @@ pointstore_cancel_movement(PG_FUNCTION_ARGS)
 	movement_id = pointstore_name(fcinfo, 0, "movement_id");
 	reason = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
 	PreventCommandIfReadOnly("cancel_movement()");
-	pointstore_act_as_owner(&scope);
+	pointstore_act_as_restricted(pointstore_store()->owner, &scope);
 	pointstore_know_store(&store);
 	if (pointstore_lock_movement(&row, movement_id))
 		cancel(&row, reason, &store, caller);
@@ -187,7 +189,7 @@ pointstore_resolve_movement(PG_FUNCTION_ARGS)
 				 errmsg("reason must not be empty"),
 				 decision < 0 ? errhint("The decisions are confirm, cancel and accept.") : 0));
 	PreventCommandIfReadOnly("resolve_movement()");
-	pointstore_act_as_owner(&scope);
+	pointstore_act_as_restricted(pointstore_store()->owner, &scope);
 	if (!pointstore_lock_movement(&row, movement_id))
 		raise_missing(movement_id);
 	resolve(&row, decision, PG_GETARG_TEXT_PP(2), caller);

@@ -14,6 +14,12 @@ SELECT pointstore.append_event('errors-1', 'PointEarned', 100, request_id => 'er
        pointstore.open_account('errors-frozen') AS opened, pointstore.freeze_account('errors-frozen', 'test') AS frozen,
        pointstore.open_account('errors-closed') AS opened, pointstore.close_account('errors-closed') AS closed \gset
 
+CREATE SERVER errors_server FOREIGN DATA WRAPPER pointstore;
+CREATE USER MAPPING FOR CURRENT_USER SERVER errors_server OPTIONS (user 'mover');
+CREATE SERVER errors_unmapped FOREIGN DATA WRAPPER pointstore;
+SELECT pointstore.append_event('errors-mover', 'PointEarned', 100) AS receipt \gset
+SELECT pointstore.move('errors-mover', 'errors-other', 1, 'errors-within') AS state, pointstore.move('errors-mover', 'there', 1, 'errors-away', 'errors_server') AS state \gset
+
 SELECT throws_ok(query, state, NULL, state || ': ' || query) FROM (VALUES
     ('PS001', $$SELECT pointstore.append_event('errors-1', 'Noted', expected_version => 0)$$),
     ('PS001', $$SELECT pointstore.append_event('errors-1', 'Noted', expected_version => 2)$$),
@@ -25,7 +31,11 @@ SELECT throws_ok(query, state, NULL, state || ': ' || query) FROM (VALUES
     ('PS002', $$SELECT pointstore.append_event('errors-1', 'PointEarned', 99, request_id => 'errors-r1')$$),
     ('PS002', $$SELECT pointstore.append_events('[{"aggregate_id": "errors-1", "event_type": "PointEarned", "amount": 100}, {"aggregate_id": "errors-1", "event_type": "Noted"}]', 'errors-r1')$$),
     ('PS002', $$INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, request_id) VALUES ('errors-1', 'PointEarned', 99, 'errors-r1')$$),
+    ('PS002', $$SELECT pointstore.move('errors-mover', 'errors-other', 2, 'errors-within')$$),
+    ('PS002', $$SELECT pointstore.move('errors-mover', 'there', 1, 'errors-away', 'errors_server', 'saga')$$),
     ('PS003', $$SELECT pointstore.append_event('errors-1', 'PointSpent', -101)$$),
+    ('PS003', $$SELECT pointstore.move('errors-mover', 'errors-other', 101, 'errors-2')$$),
+    ('PS003', $$SELECT pointstore.move('errors-mover', 'there', 101, 'errors-2', 'errors_server')$$),
     ('PS003', $$SELECT pointstore.append_event('errors-pure', 'PointSpent', -101)$$),
     ('PS003', $$SELECT pointstore.append_event('errors-new', 'PointSpent', -1)$$),
     ('PS003', $$INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('errors-1', 'PointSpent', -101)$$),
@@ -34,6 +44,38 @@ SELECT throws_ok(query, state, NULL, state || ': ' || query) FROM (VALUES
     ('PS004', $$INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('errors-frozen', 'Noted')$$),
     ('PS004', $$UPDATE pointstore.balance SET balance = 1, version = 1 WHERE aggregate_id = 'errors-frozen'$$),
     ('PS004', $$SELECT pointstore.close_account('errors-frozen')$$),
+    ('PS004', $$SELECT pointstore.move('errors-frozen', 'there', 1, 'errors-2', 'errors_server')$$),
+    ('PS005', $$SELECT pointstore.move('errors-closed', 'there', 1, 'errors-2', 'errors_server')$$),
+    ('PS008', $$SELECT pointstore.wait_for_movement('errors-none', '0')$$),
+    ('PS008', $$SELECT pointstore.resolve_movement('errors-none', 'accept', 'test')$$),
+    ('PS008', $$SELECT pointstore.resolve_step('11111111-1111-1111-1111-111111111111', 'errors-none', 1, 'cancel', 'test')$$),
+    ('PS011', $$SELECT pointstore.cancel_movement('errors-within')$$),
+    ('PS011', $$SELECT pointstore.resolve_movement('errors-away', 'confirm', 'test')$$),
+    ('PS011', $$SELECT pointstore.close_account('errors-mover')$$),
+    ('22023', $$SELECT pointstore.move('errors-mover', 'there', 1, '', 'errors_server')$$),
+    ('22023', $$SELECT pointstore.move('errors-mover', 'there', -1, 'errors-2', 'errors_server')$$),
+    ('22023', $$SELECT pointstore.move('errors-mover', 'there', 1, 'errors-2', 'errors_server', 'magic')$$),
+    ('22023', $$SELECT pointstore.start_movement('errors-2', '[]')$$),
+    ('22023', $$SELECT pointstore.start_movement('errors-2', '[{"aggregate_id": "errors-1", "amount": -1, "event_type": "Spent", "colour": "red"}]')$$),
+    ('22023', $$SELECT pointstore.start_movement('errors-2', '[{"aggregate_id": "errors-1", "amount": -1, "event_type": "MovementTried"}]')$$),
+    ('22023', $$SELECT pointstore.resolve_movement('errors-away', 'perhaps', 'test')$$),
+    ('22023', $$SELECT pointstore.resolve_step('11111111-1111-1111-1111-111111111111', 'errors-none', 0, 'cancel', 'test')$$),
+    ('22023', $$SELECT pointstore.participate('{}')$$),
+    ('22023', $$SELECT pointstore.participate('[]')$$),
+    ('22023', $$SELECT pointstore.trace('')$$),
+    ('22004', $$SELECT pointstore.start_movement('errors-2', NULL)$$),
+    ('22004', $$SELECT pointstore.move('errors-mover', 'there', NULL, 'errors-2', 'errors_server')$$),
+    ('22004', $$SELECT pointstore.cancel_movement(NULL)$$),
+    ('22004', $$SELECT pointstore.resolve_movement('errors-away', 'accept', NULL)$$),
+    ('22004', $$SELECT pointstore.participate(NULL)$$),
+    ('22004', $$SELECT pointstore.trace(NULL)$$),
+    ('25001', $$SELECT pointstore.wait_for_movement('errors-away')$$),
+    ('0A000', $$SELECT pointstore.move('errors-pure', 'there', 1, 'errors-2', 'errors_server')$$),
+    ('0A000', $$SELECT pointstore.participate('{"version": 2, "origin": "11111111-1111-1111-1111-111111111111", "incarnation": 1, "messages": []}')$$),
+    ('42704', $$SELECT pointstore.move('errors-mover', 'there', 1, 'errors-2', 'errors_none')$$),
+    ('42704', $$SELECT pointstore.move('errors-mover', 'there', 1, 'errors-2', 'errors_unmapped')$$),
+    ('42704', $$SELECT pointstore.reconcile_movements('errors_none')$$),
+    ('HV00D', $$CREATE SERVER errors_own FOREIGN DATA WRAPPER pointstore OPTIONS (colour 'red')$$),
     ('PS005', $$SELECT pointstore.append_event('errors-closed', 'Noted')$$),
     ('PS005', $$INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('errors-closed', 'Noted')$$),
     ('PS005', $$UPDATE pointstore.balance SET balance = 1, version = 1 WHERE aggregate_id = 'errors-closed'$$),
@@ -330,9 +372,9 @@ SELECT lives_ok($$SELECT pointstore.append_event('errors-1', 'Noted')$$, 'and th
 -- none of the refusals left anything
 SELECT is_empty($$SELECT 1 FROM pointstore.account WHERE aggregate_id = 'errors-new'$$, 'no account was opened');
 SELECT results_eq($$SELECT aggregate_id COLLATE "default", version, balance FROM pointstore.account WHERE aggregate_id LIKE 'errors-%' ORDER BY 1$$,
-    $$VALUES ('errors-1', 2::bigint, 100::bigint), ('errors-closed', 0, 0), ('errors-frozen', 0, 0), ('errors-limited', 1, 100), ('errors-pure', 1, 100)$$,
+    $$VALUES ('errors-1', 2::bigint, 100::bigint), ('errors-closed', 0, 0), ('errors-frozen', 0, 0), ('errors-limited', 1, 100), ('errors-mover', 3, 99), ('errors-other', 1, 1), ('errors-pure', 1, 100)$$,
     'no balance was changed');
-SELECT is(count(*), 4::bigint, 'no event was written') FROM pointstore.event_store WHERE aggregate_id LIKE 'errors-%';
+SELECT is(count(*), 8::bigint, 'no event was written') FROM pointstore.event_store WHERE aggregate_id LIKE 'errors-%';
 
 SELECT * FROM finish();
 ROLLBACK;

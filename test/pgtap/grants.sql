@@ -132,7 +132,7 @@ INSERT INTO matrix VALUES
     (1, 'ok', $$SELECT count(*) FROM pointstore.movement_store, pointstore.movement_server, pointstore.participant_step, pointstore.participant_origin$$),
     (1, 'ok', $$SELECT count(*) FROM pointstore.in_transit$$),
     (1, 'ok', $$SELECT pointstore.coordinator_alive()$$),
-    (1, 'ok', $$SELECT count(*) FROM pointstore.trace('1')$$),
+    (1, 'ok', $$SELECT count(*) FROM pointstore.trace((SELECT min(id)::text FROM pointstore.event_store))$$),
     (2, 'ok', $$SELECT pointstore.move('grants-1', 'grants-2', 1, 'grants-move')$$),
     (2, '22004', $$SELECT pointstore.start_movement(NULL, NULL)$$),
     (4, 'ok', $$SELECT pointstore.move('grants-1', 'there', 1, 'grants-away', 'grants_server')$$),

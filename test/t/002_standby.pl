@@ -23,7 +23,8 @@ END
 $primary->safe_psql('postgres', <<'END');
 CREATE SERVER away FOREIGN DATA WRAPPER pointstore OPTIONS (host '/nowhere');
 CREATE USER MAPPING FOR CURRENT_USER SERVER away OPTIONS (user 'mover');
-SELECT pointstore.move('a', 'there', 10, 'under way', 'away', deadline => '1 day');
+SELECT pointstore.append_event('w', 'Earned', 100);
+SELECT pointstore.move('w', 'there', 10, 'under way', 'away', deadline => '1 day');
 END
 
 $primary->backup('base');
@@ -109,8 +110,8 @@ is($standby->safe_psql('postgres', q{SELECT outcome, version FROM pointstore.app
 is(sqlstate($standby, 'postgres', q{SELECT pointstore.append_event('a', 'Spent', -4000)}), 'PS003', 'the floor holds');
 is(sqlstate($standby, 'postgres', q{SELECT pointstore.append_event('p', 'Earned', 1)}), 'PS004', 'a freeze holds');
 is(sqlstate($standby, 'postgres', q{DELETE FROM pointstore.event_store}), 'PS006', 'guarded');
-is($standby->safe_psql('postgres', q{SELECT phase FROM pointstore.cancel_movement('under way'); SELECT incarnation > 1 FROM pointstore.movement_store}), "cancelling\nt",
-	'movements go on, in a new incarnation');
+is($standby->safe_psql('postgres', q{SELECT phase FROM pointstore.cancel_movement('under way'); SELECT incarnation > 1 FROM pointstore.movement_store}), "trying\nt",
+	'movements go on, in a new incarnation, which asks all steps before it decides');
 is($standby->safe_psql('postgres', q{SELECT count(*) = count(DISTINCT id) AND bool_and(id < (SELECT id FROM pointstore.event_store
 	WHERE (aggregate_id, version) = ('a', 3)) OR (aggregate_id, version) = ('a', 3)) FROM pointstore.event_store}),
 	't', 'ids go on upwards');

@@ -98,10 +98,11 @@ SELECT setval('pointstore.event_store_id_seq', (SELECT max(id) FROM pointstore.e
        setval(pg_get_serial_sequence('pointstore.movement', 'number'), (SELECT max(number) FROM pointstore.movement)),
        setval(pg_get_serial_sequence('pointstore.movement_log', 'id'), (SELECT max(id) FROM pointstore.movement_log));
 END
+$subscriber->safe_psql('postgres', q{CREATE ROLE mover; SELECT pointstore.grant_access('mover', 'participant')});
 is($subscriber->safe_psql('postgres', q{SELECT phase FROM pointstore.cancel_movement('under way'); SELECT phase FROM pointstore.move('h6', 'h2', 4, 'within');
 	SELECT phase FROM pointstore.move('h6', 'h2', 1, 'another'); SELECT incarnation > 1 FROM pointstore.movement_store;
-	SELECT pointstore.participate('{"version": 1, "origin": "11111111-1111-1111-1111-111111111111", "incarnation": 2, "messages": [
-	{"do": "confirm", "movement_id": "in", "step": 2, "incarnation": 1, "number": 1, "protocol": "tcc"}]}') #>> '{answers,0,answer}'}), "cancelling\nconfirmed\nconfirmed\nt\nconfirmed",
+	SET ROLE mover; SELECT pointstore.participate('{"version": 1, "origin": "11111111-1111-1111-1111-111111111111", "incarnation": 2, "messages": [
+	{"do": "confirm", "movement_id": "in", "step": 2, "incarnation": 1, "number": 1, "protocol": "tcc"}]}') #>> '{answers,0,answer}'}), "trying\nconfirmed\nconfirmed\nt\nconfirmed",
 	'movements go on, in a new incarnation, and what others have reserved');
 is($subscriber->safe_psql('postgres', q{SELECT outcome, version, balance FROM pointstore.append_event('new', 'Earned', 4)}),
 	'appended|2|7', 'the subscriber appends');

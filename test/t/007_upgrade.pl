@@ -49,6 +49,16 @@ my @calls = (
 	q{CALL pointstore.reconcile('full')},
 	q{SELECT pointstore.reconcile_account('a')},
 	q{SELECT pointstore.repair(1)},
+	q{SELECT pointstore.move('a', 'b', 1, 'm')},
+	q{SELECT pointstore.start_movement('m', '[{"aggregate_id": "a", "amount": -1, "event_type": "Spent"}, {"aggregate_id": "b", "amount": 1, "event_type": "Earned"}]')},
+	q{SELECT pointstore.wait_for_movement('m')},
+	q{SELECT pointstore.cancel_movement('m')},
+	q{SELECT pointstore.resolve_movement('m', 'cancel', 'x')},
+	q{SELECT pointstore.resolve_step('11111111-1111-1111-1111-111111111111', 'm', 1, 'cancel', 'x')},
+	q{SELECT pointstore.participate('{"version": 1, "origin": "11111111-1111-1111-1111-111111111111", "incarnation": 1, "messages": []}')},
+	q{CALL pointstore.drive_movements()},
+	q{SELECT pointstore.reconcile_movements()},
+	q{SELECT pointstore.trace('1')},
 	q{INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('a', 'Earned', 1)},
 	q{UPDATE pointstore.balance SET balance = 56, version = 13 WHERE aggregate_id = 'a'});
 
@@ -214,11 +224,29 @@ sub works
 	is($node->safe_psql($db, q{SELECT note FROM pointstore.account_kind WHERE kind = 'ledger'}), 'books', 'what the user kept of a kind');
 	is($node->safe_psql($db, 'SELECT count(*) > 0 FROM seen'), 't', q{the user's trigger fires});
 	is(sqlstate($node, $db, 'DELETE FROM pointstore.event_store'), 'PS006', 'guarded');
+	moves($db);
 	is($node->safe_psql($db, q{SELECT count(*) FROM pointstore.reconcile_account('a')}), '0', 'nothing is wrong with an account');
 	$node->safe_psql($db, q{CALL pointstore.reconcile('full')}, extra_params => [ '-U', 'manager' ]);
 	is($node->safe_psql($db, 'SELECT status FROM pointstore.reconciliation_run ORDER BY id DESC LIMIT 1'), 'clean', 'a full run is clean');
 	is($node->safe_psql($db, 'SELECT count(*), count(*) FILTER (WHERE resolved_at IS NULL) FROM pointstore.finding'), '2|0', 'findings are kept, an open one is looked at again');
 	is(faults($node, $db), '', 'sound');
+	return;
+}
+
+# Movements begin, and end, in it and in a new one.
+sub moves
+{
+	my ($db) = @_;
+	$node->safe_psql('fresh', qq{CREATE ROLE mover_$db LOGIN; SELECT pointstore.grant_access('mover_$db', 'participant')});
+	$node->safe_psql($db, sprintf q{CREATE SERVER fresh FOREIGN DATA WRAPPER pointstore OPTIONS (host '%s', port '%s', dbname 'fresh');
+		CREATE USER MAPPING FOR keeper SERVER fresh OPTIONS (user 'mover_%s', password_required 'false'); GRANT USAGE ON FOREIGN SERVER fresh TO keeper, clerk}, $node->host, $node->port, $db);
+	is($node->safe_psql($db, qq{SELECT phase FROM pointstore.move('b', 'c', 1, 'within'); SELECT phase FROM pointstore.move('b', '$db', 3, 'away', 'fresh')}, extra_params => [ '-U', 'clerk' ]),
+		"confirmed\ntrying", 'movements begin');
+	is($node->safe_psql($db, 'SELECT balance, held FROM pointstore.balance WHERE aggregate_id = \'b\''), '52|8', 'what it moves is reserved');
+	$node->safe_psql($db, 'CALL pointstore.drive_movements()', extra_params => [ '-U', 'manager' ]);
+	is($node->safe_psql($db, q{SELECT phase, finished_at IS NOT NULL FROM pointstore.movement WHERE movement_id = 'away'; SELECT balance, held FROM pointstore.balance WHERE aggregate_id = 'b'}),
+		"confirmed|t\n49|5", 'and end');
+	is($node->safe_psql('fresh', "SELECT balance, incoming FROM pointstore.balance WHERE aggregate_id = '$db'"), '3|0', 'there too');
 	return;
 }
 

@@ -144,7 +144,8 @@ DO $$
 DECLARE
     tab text;
 BEGIN
-    FOREACH tab IN ARRAY ARRAY['event_store', 'balance', 'hold', 'account_log', 'reconciliation', 'reconciliation_checkpoint', 'finding', 'account_proof'] LOOP
+    FOREACH tab IN ARRAY ARRAY['event_store', 'balance', 'hold', 'account_log', 'reconciliation', 'reconciliation_checkpoint', 'finding', 'account_proof',
+        'movement', 'movement_step', 'movement_log', 'movement_server', 'participant_step', 'participant_origin'] LOOP
         EXECUTE format('CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON pointstore.%I DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION shop.late()', tab);
         EXECUTE format('CREATE TRIGGER now AFTER INSERT OR UPDATE ON pointstore.%I FOR EACH ROW EXECUTE FUNCTION shop.now()', tab);
         EXECUTE format('ALTER TABLE pointstore.%I ADD COLUMN mine integer DEFAULT shop.evil(%L)', tab, 'default');
@@ -217,10 +218,32 @@ setting('pointstore.sweep_interval = 0');
 wait_for('and its end', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pointstore sweeper'});
 witnesses('sweeper', 'late-hold', 'late-event_store', 'view');
 
+# what another store's coordinator asks; and what this one's does
+value('CREATE ROLE mover LOGIN; CREATE DATABASE away');
+create_store($node, 'away');
+value(q{SELECT pointstore.grant_access('mover', 'participant')}, $_) foreach 'postgres', 'away';
+my $asks = q{SELECT string_agg(a ->> 'answer', ' ') FROM jsonb_array_elements(pointstore.participate('{"version": 1, "origin": "11111111-1111-1111-1111-111111111111",
+	"incarnation": 1, "messages": [%s]}') -> 'answers') a};
+my $message = q{{"do": "%s", "movement_id": "m%s", "step": 1, "incarnation": 1, "number": 1, "protocol": "%s"%s}};
+my $try = q{, "aggregate_id": "a2", "amount": -1, "event_type": "Moved"};
+is($node->safe_psql('postgres', join(';', map { sprintf $asks, join ',', map { sprintf $message, @$_ } @$_ } [ [ 'try', 1, 'tcc', $try ], [ 'try', 2, 'saga', $try ], [ 'cancel', 3, 'tcc', '' ] ],
+	[ [ 'confirm', 1, 'tcc', '' ], [ 'cancel', 2, 'saga', '' ] ]), extra_params => [ '-U', 'mover' ]), "tried done cancelled\nconfirmed cancelled", 'messages are answered');
+witnesses('participate', 'late-participant_step', 'late-participant_origin', 'late-event_store', 'late-balance', 'view', 'predicate');
+value(sprintf q{CREATE SERVER away FOREIGN DATA WRAPPER pointstore OPTIONS (host '%s', port '%s', dbname 'away');
+	CREATE USER MAPPING FOR shop SERVER away OPTIONS (user 'mover', password_required 'false'); GRANT USAGE ON FOREIGN SERVER away TO shop}, $node->host, $node->port);
+wait_for('a coordinator', 'SELECT pointstore.coordinator_alive()');
+own(q{SELECT pointstore.move('a2', 'b', 1, 'driven', 'away')});
+wait_for('and what it does', q{SELECT finished_at IS NOT NULL FROM pointstore.movement WHERE movement_id = 'driven'});
+is(value(q{SELECT balance FROM pointstore.balance WHERE aggregate_id = 'b'}, 'away'), '1', 'the movement has arrived');
+witnesses('coordinator', 'late-movement', 'late-movement_step', 'late-movement_log', 'late-participant_step', 'late-movement_server', 'view', 'predicate');
+setting('pointstore.coordinator = off');
+wait_for('it goes', 'SELECT NOT pointstore.coordinator_alive()');
+own(q{SELECT pointstore.move('a2', 'b', 1, 'by hand', 'away')});
+
 # by hand, as a superuser; he is himself again afterwards, also after an error
 own(q{SELECT pointstore.hold('a1', 1, 'j' || n, '1 ms') FROM generate_series(1, 3) n});
 my @procedures = ([ q{CALL pointstore.reconcile('full')}, 'late-reconciliation', 'late-finding' ], [ 'CALL pointstore.reconcile()', 'late-reconciliation' ],
-	[ 'CALL pointstore.sweep_holds()', 'late-hold' ], [ 'CALL pointstore.rebuild_balances()', 'late-balance', 'late-account_log' ]);
+	[ 'CALL pointstore.sweep_holds()', 'late-hold' ], [ 'CALL pointstore.rebuild_balances()', 'late-balance', 'late-account_log' ], [ 'CALL pointstore.drive_movements()', 'late-movement', 'late-participant_step' ]);
 foreach (@procedures)
 {
 	my ($call, @places) = @$_;

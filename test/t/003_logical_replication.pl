@@ -113,7 +113,7 @@ is($subscriber->safe_psql('postgres', q{SELECT version FROM pointstore.append_ev
 is($subscriber->safe_psql('postgres', q{SELECT pointstore.unfreeze_account('h4', 'taken over');
 	SELECT action FROM pointstore.account_log ORDER BY id DESC LIMIT 1}), "\nunfreeze", 'and writes the log');
 is(sqlstate($subscriber, 'postgres', q{DELETE FROM pointstore.event_store}), 'PS006', 'guarded');
-is($subscriber->safe_psql('postgres', 'SELECT count(*) FROM fired'), '2', 'triggers fire again');
+is($subscriber->safe_psql('postgres', 'SELECT count(*) FROM fired'), '5', 'triggers fire again');
 is(faults($subscriber, 'postgres'), '', 'the new main store is sound');
 
 $subscriber->stop;

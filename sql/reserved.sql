@@ -116,6 +116,15 @@ SELECT outcome FROM pointstore.append_event('rsv-s', 'Spent', -90);
 SELECT rsv_ask('cancel', 'rsv-s1', NULL, NULL, '{"protocol": "saga"}');
 SELECT * FROM rsv_account('rsv-s');
 
+-- in a state that does not allow it too; and the history of the account is none that the rows would refuse
+INSERT INTO pointstore.account_kind (kind, initial_state, transitions) VALUES ('rsv-flow', 'new', 'strict');
+INSERT INTO pointstore.transition VALUES ('rsv-flow', 'new', 'Go', 'going'), ('rsv-flow', 'going', 'Stop', 'stopped');
+SELECT rsv_ask('try', 'rsv-f1', 'rsv-f', 5, '{"protocol": "saga", "kind": "rsv-flow", "event_type": "Go"}'), rsv_ask('try', 'rsv-f2', 'rsv-f', 5, '{"protocol": "saga", "event_type": "Go"}');
+SELECT outcome FROM pointstore.append_event('rsv-f', 'Stop');
+SELECT rsv_ask('cancel', 'rsv-f1', NULL, NULL, '{"protocol": "saga"}');
+SELECT version, event_type, amount, state_after FROM pointstore.event_store WHERE aggregate_id = 'rsv-f' ORDER BY version;
+SELECT * FROM pointstore.check_transitions('rsv-flow');
+
 -- what is prepared applies at once, under all the rules
 BEGIN;
 SELECT rsv_ask('try', 'rsv-2pc', 'rsv-b', 50, '{"protocol": "2pc"}'), rsv_ask('try', 'rsv-2pc2', 'rsv-b', 1, '{"protocol": "2pc"}');

@@ -48,7 +48,7 @@ typedef struct Course
 static void follow_row(Course *course, HeapTuple row, TupleDesc desc);
 static void begin_account(Course *course, const char *account);
 static void follow_log(Course *course, const char *action, const char *kind, const char *state);
-static void follow_event(Course *course, const char *event_type, Datum version);
+static void follow_event(Course *course, const char *event_type, Datum version, bool undoes);
 static void tell(Course *course, text *event_type, Datum version);
 static Datum allowed_types(const Course *course);
 
@@ -60,12 +60,14 @@ pointstore_check_transitions(PG_FUNCTION_ARGS)
 		.sql = "WITH a AS (SELECT aggregate_id FROM pointstore.balance WHERE kind" EQ "$1"
 		" UNION ALL SELECT aggregate_id FROM pointstore.pure_account WHERE kind" EQ "$1)"
 		" SELECT e.aggregate_id, e.version, e.event_type, CAST(NULL AS pg_catalog.text) AS action, CAST(NULL AS pg_catalog.text) AS kind,"
-		"        CAST(NULL AS pg_catalog.text) AS state, e.id"
+		"        CAST(NULL AS pg_catalog.text) AS state, e.id,"
+		/* what undoes a movement's step passes in every state */
+		"        e.cause_id IS NOT NULL AND (e.metadata OPERATOR(pg_catalog.->>) 'movement_id') IS NOT NULL AS undoes"
 		"   FROM a JOIN pointstore.event_store e ON e.aggregate_id" EQ "a.aggregate_id"
 		" UNION ALL"
 		" SELECT l.aggregate_id, CASE WHEN l.after OPERATOR(pg_catalog.->>) 'version' OPERATOR(pg_catalog.~) '^[0-9]{1,18}$'"
 		"          THEN CAST(l.after OPERATOR(pg_catalog.->>) 'version' AS pg_catalog.int8) END, NULL, l.action,"
-		"        l.after OPERATOR(pg_catalog.->>) 'kind', " LOGGED_STATE("l.after") ", l.id"
+		"        l.after OPERATOR(pg_catalog.->>) 'kind', " LOGGED_STATE("l.after") ", l.id, false"
 		"   FROM a JOIN pointstore.account_log l ON l.aggregate_id" EQ "a.aggregate_id"
 		"  WHERE l.action" EQ "ANY (ARRAY['open', 'set_kind']) AND l.after IS NOT NULL"
 		/* what was logged at a version came after that event */
@@ -127,7 +129,7 @@ follow_row(Course *course, HeapTuple row, TupleDesc desc)
 	if (action != NULL)
 		follow_log(course, action, SPI_getvalue(row, desc, 5), SPI_getvalue(row, desc, 6));
 	else if (event_type != NULL && !isnull && course->under && !course->refused)
-		follow_event(course, event_type, version);
+		follow_event(course, event_type, version, DatumGetBool(SPI_getbinval(row, desc, 8, &isnull)));
 }
 
 /* Of what the log does not say the account has been under the kind from the start. */
@@ -157,7 +159,7 @@ follow_log(Course *course, const char *action, const char *kind, const char *sta
 
 /* An event of an account that is under the kind: its state moves on, or it is told. */
 static void
-follow_event(Course *course, const char *event_type, Datum version)
+follow_event(Course *course, const char *event_type, Datum version, bool undoes)
 {
 	const Kind *kind = course->kind;
 	text	   *type = cstring_to_text(event_type);
@@ -165,7 +167,7 @@ follow_event(Course *course, const char *event_type, Datum version)
 
 	if (kind->transitions != NULL)
 		answer = pointstore_follow(kind->transitions, type, course->state, &course->state);
-	if (answer == TRANSITION_ALLOWED || pointstore_asks_no_transition(type) || (answer == TRANSITION_UNNAMED && !kind->strict))
+	if (answer == TRANSITION_ALLOWED || undoes || pointstore_asks_no_transition(type) || (answer == TRANSITION_UNNAMED && !kind->strict))
 		return;
 	course->refused = true;
 	tell(course, type, version);

@@ -46,6 +46,7 @@ static PartStatus status_of(const char *name);
 static bool lacks_something(const PartRow *row);
 static Datum value_of(HeapTuple tuple, TupleDesc desc, int column, bool *isnull);
 static void insert_parts(const PartOrigin *origin, StepWork **work, int n);
+static void add_row(Column *column, const StepWork *work);
 static void update_parts(const PartOrigin *origin, StepWork **work, int n);
 static void begin_column(Column *column, int n, Oid type);
 static void add_value(Column *column, Datum value, bool isnull);
@@ -225,27 +226,8 @@ insert_parts(const PartOrigin *origin, StepWork **work, int n)
 	for (i = 0; i < lengthof(types); i++)
 		begin_column(&columns[i], n, types[i]);
 	for (i = 0; i < n; i++)
-	{
-		const StepMessage *message = work[i]->message;
-		bool		tried = message->verb == VERB_TRY;
-		Column	   *column = columns;
-
-		if (!work[i]->is_done || work[i]->row.status != PART_NONE)
-			continue;
-		add_value(column++, PointerGetDatum(message->movement_id), false);
-		add_value(column++, Int16GetDatum(message->step), false);
-		add_value(column++, Int64GetDatum(message->incarnation), false);
-		add_value(column++, Int64GetDatum(message->number), false);
-		add_value(column++, CStringGetTextDatum(pointstore_protocol_names[message->protocol]), false);
-		add_value(column++, CStringGetTextDatum(pointstore_part_names[work[i]->rule->becomes]), false);
-		add_value(column++, PointerGetDatum(message->aggregate_id), !tried);
-		add_value(column++, Int64GetDatum(tried ? message->amount : 0), false);
-		add_value(column++, PointerGetDatum(message->event_type), !tried);
-		add_value(column++, PointerGetDatum(message->payload), !tried || message->payload == NULL);
-		add_value(column++, PointerGetDatum(message->metadata), !tried || message->metadata == NULL);
-		add_value(column++, PointerGetDatum(message->undo), !tried || message->undo == NULL);
-		add_value(column++, Int64GetDatum(work[i]->event_id), work[i]->event_id == 0);
-	}
+		if (work[i]->is_done && work[i]->row.status == PART_NONE)
+			add_row(columns, work[i]);
 	if (columns[0].n == 0)
 		return;
 	values[0] = UUIDPGetDatum(origin->store);
@@ -258,6 +240,28 @@ insert_parts(const PartOrigin *origin, StepWork **work, int n)
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("a trigger on participant_step has left out rows")));
 	SPI_finish();
+}
+
+/* A new row, in the order of the columns. */
+static void
+add_row(Column *column, const StepWork *work)
+{
+	const StepMessage *message = work->message;
+	bool		tried = message->verb == VERB_TRY;
+
+	add_value(column++, PointerGetDatum(message->movement_id), false);
+	add_value(column++, Int16GetDatum(message->step), false);
+	add_value(column++, Int64GetDatum(message->incarnation), false);
+	add_value(column++, Int64GetDatum(message->number), false);
+	add_value(column++, CStringGetTextDatum(pointstore_protocol_names[message->protocol]), false);
+	add_value(column++, CStringGetTextDatum(pointstore_part_names[work->rule->becomes]), false);
+	add_value(column++, PointerGetDatum(message->aggregate_id), !tried);
+	add_value(column++, Int64GetDatum(tried ? message->amount : 0), false);
+	add_value(column++, PointerGetDatum(message->event_type), !tried);
+	add_value(column++, PointerGetDatum(message->payload), !tried || message->payload == NULL);
+	add_value(column++, PointerGetDatum(message->metadata), !tried || message->metadata == NULL);
+	add_value(column++, PointerGetDatum(message->undo), !tried || message->undo == NULL);
+	add_value(column++, Int64GetDatum(work->event_id), work->event_id == 0);
 }
 
 /* Rows that have ended. What only an open one needs is not kept. */

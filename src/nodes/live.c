@@ -319,7 +319,11 @@ schedule(LiveSet *set, Live *live)
 			step->attempts = 0;
 		step->verb = verb;
 		step->place = PLACE_READY;
-		dlist_push_tail(&step->queue->ready, &step->node);
+		/* what is decided goes first: accounts may be locked until it has come */
+		if (verb == VERB_TRY)
+			dlist_push_tail(&step->queue->ready, &step->node);
+		else
+			dlist_push_head(&step->queue->ready, &step->node);
 		step->queue->n++;
 	}
 	MemoryContextSwitchTo(old);

@@ -9,5 +9,5 @@ BEGIN;
 CREATE SERVER :"name" FOREIGN DATA WRAPPER pointstore OPTIONS (host :'host', port :'port', dbname :'dbname');
 SELECT 'of_' || :'here' AS as_role \gset
 CREATE USER MAPPING FOR wallets_owner SERVER :"name" OPTIONS (user :'as_role', password_required 'false');
-GRANT USAGE ON FOREIGN SERVER :"name" TO payments, orders;
+GRANT USAGE ON FOREIGN SERVER :"name" TO wallets_owner, payments, orders;     -- the coordinator acts as the owner
 COMMIT;

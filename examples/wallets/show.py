@@ -145,7 +145,8 @@ def line(town, since, customers):
     total = f'{sum(won for won, *_ in up):>13,}' if len(up) == len(figures) else '            ?'
     counts = customers.counts()
     made = counts['confirmed'] + counts['done']
-    print(f'{time.monotonic() - since:5.0f} s {"".join(columns)} {total}   {sum(held for _, held, _ in up):>10,}   {made:>6,}   {sum(counts.values()) - made:>6,}', flush=True)
+    return (f'{time.monotonic() - since:5.0f} s {"".join(columns)} {total}   {sum(held for _, held, _ in up):>10,}   '
+            f'{made:>6,}   {sum(counts.values()) - made:>6,}')
 
 
 def show(folder, seconds):
@@ -170,12 +171,12 @@ def play(town, customers, seconds, stop):
     customers.start()
     reaper.start()
     while not stop.wait(1) and not (seconds and time.monotonic() - since > seconds):
-        line(town, since, customers)
+        print(line(town, since, customers), flush=True)
     print('No more customers, no more kills: what is under way comes to its end …', flush=True)
     reaper.end()
     customers.end()
     settle(town)
-    line(town, since, customers)
+    print(line(town, since, customers))
     units = collections.Counter()
     for store in town.figures().values():
         for unit, (balance, *_) in store.items():

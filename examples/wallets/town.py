@@ -16,6 +16,7 @@ port = {port}
 shared_preload_libraries = 'pointstore'
 pointstore.databases = 'wallets'
 max_prepared_transactions = 50
+max_worker_processes = 16
 max_wal_size = '256MB'
 """
 # what is held, what is reserved, and what movements have brought or taken, by unit: a statement, so one snapshot

@@ -114,10 +114,11 @@ typedef struct Doubt
 
 /*
  * What the rows $1, which a store has listed of the stretch, and what is here do not agree in. wanted: whether the step was
- * acknowledged as applied, or as not; null: as nothing for good.
+ * acknowledged as applied, or as not; null: as nothing for good. A movement of this store alone is a transfer, and takes part in nothing.
  */
 #define COMPARE_SQL \
-"WITH here AS (SELECT s.movement_id, s.step FROM pointstore.movement_step s WHERE " IN_STRETCH("s") ")," \
+"WITH here AS (SELECT s.movement_id, s.step FROM pointstore.movement_step s WHERE " IN_STRETCH("s") \
+"   AND EXISTS (SELECT FROM pointstore.movement_step o WHERE o.movement_id" EQ "s.movement_id AND o.server IS NOT NULL))," \
 " keys AS (SELECT coalesce(t.movement_id, h.movement_id) AS movement_id, coalesce(t.step, h.step) AS step, t.movement_id IS NOT NULL AS is_there," \
 "   t.status, t.amount, t.applied, t.aggregate_id, t.ended_by, t.event_id, t.end_event_id" \
 "   FROM " LISTED " FULL JOIN here h ON h.movement_id" EQ "t.movement_id AND h.step" EQ "t.step)," \

@@ -76,6 +76,7 @@ SELECT '              ' || substring(pg_get_indexdef(indexrelid) FROM 'btree (.*
 \echo '            append_ten = on a kind with ten transitions, append_plain = with none; append_leased = with the token of a lease on the account, append_own = without, an account for each client;'
 \echo '            acquire_release = a lease of its own acquired and released, two transactions, as two_appends; advisory_lock = pg_advisory_lock and unlock, which no crash would leave a trace of;'
 \echo '            like_submit, like_append = an event for each like; like_update = UPDATE … SET v = v + 1 of one row; redis = INCR, appendfsync always, redis-benchmark, no pipelining'
+\echo '            tcc, saga, 2pc = move() to another server and wait_for_movement(); transfer = within one store; by_hand = dblink and PREPARE TRANSACTION in a client, a row as the decision'
 \echo 'CPU:        user and system time of the postmaster and its children, workers among them, ended ones too, from /proc before and after a run; pgbench is not of them;'
 \echo '            for each 1,000 transactions of clients: one event each, of transfers and holds two'
 \echo 'bytes:      WAL = how far pg_current_wal_insert_lsn() moved; table and indexes = pg_total_relation_size over the rows, opening events included'

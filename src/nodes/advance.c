@@ -86,6 +86,7 @@ static void ask_own(Bunch *bunch);
 static void begin_message(const Live *live, int i, MovementVerb verb, StepMessage *message);
 static void read_contents(StepMessage *messages, int n);
 static void take_answer(LiveStep *step, const StepMessage *message);
+static void execute(PointstorePlan *plan, Datum *values);
 static void write_bunch(Bunch *bunch);
 static void add_steps(Bunch *bunch, Live *live);
 static void add_movement(Bunch *bunch, Live *live);
@@ -179,6 +180,16 @@ advance_bunch(void *arg)
 	return true;
 }
 
+/* Runs a statement in the caller's SPI connection, whose memory is gone when that ends: what comes after it is made where it was made before. */
+static void
+execute(PointstorePlan *plan, Datum *values)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	pointstore_execute(plan, values, NULL, false);
+	MemoryContextSwitchTo(context);
+}
+
 /* Locks the rows, and marks those that are not what is known. */
 static void
 lock_rows(Bunch *bunch)
@@ -198,7 +209,7 @@ lock_rows(Bunch *bunch)
 		numbers[i] = Int64GetDatum(bunch->lives[i]->number);
 	}
 	value = PointerGetDatum(construct_array(numbers, bunch->n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	pointstore_execute(&plan, &value, NULL, false);
+	execute(&plan, &value);
 	for (i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
@@ -443,7 +454,7 @@ read_contents(StepMessage *messages, int n)
 
 		if (message->verb != VERB_TRY)
 			continue;
-		pointstore_execute(&plan, values, NULL, false);
+		execute(&plan, values);
 		if (SPI_processed == 0)
 			elog(ERROR, "step %d of movement \"%s\" is gone", message->step, text_to_cstring(message->movement_id));
 		for (j = 0; j < 7; j++)
@@ -702,6 +713,6 @@ rows_execute(PointstorePlan *plan, const Rows *rows)
 		get_typlenbyvalalign(rows->types[i], &length, &by_value, &align);
 		values[i] = PointerGetDatum(construct_md_array(rows->values[i], rows->nulls[i], 1, dims, bounds, rows->types[i], length, by_value, align));
 	}
-	pointstore_execute(plan, values, NULL, false);
+	execute(plan, values);
 	return SPI_processed;
 }

@@ -398,6 +398,8 @@ do_work(Coordinator *coordinator)
 		know_store(coordinator);
 	look(coordinator);
 	pointstore_peers_step(&coordinator->sender);
+	/* what it comes to is needed after the SPI connection, whose memory a statement leaves us in */
+	MemoryContextSwitchTo(coordinator->cycle);
 	pointstore_advance(&coordinator->advance, &coordinator->set, &coordinator->identity);
 	keep_finished(coordinator);
 	pointstore_prune_movements();

@@ -156,12 +156,12 @@ foreach my $page (@pages)
 	is(join("\n", $text{$page} =~ /^- \[(.*)\]\(#.*\)$/mg), join("\n", prose($page) =~ /^## (.*)$/mg), "$page: its contents are its headings");
 }
 
-# The runbook has a heading for each code, and for none that there is not.
+# The runbook has a heading for each code, and for none that there is not; and a row for each of movements.
 $node->safe_psql('postgres', 'CREATE DATABASE catalog');
-my $codes = $node->safe_psql('readme_md', q{SELECT string_agg(m[1], ' ' ORDER BY m[1])
-	FROM regexp_matches(col_description('pointstore.finding'::regclass, (SELECT attnum FROM pg_attribute
-		WHERE attrelid = 'pointstore.finding'::regclass AND attname = 'code')), '\m([a-z]+_[a-z]+)\M', 'g') m});
+my ($codes, $of_movements) = map { join(' ', sort /\b((?!reconcile_movements|resolve_movement)[a-z]+_[a-z_]+)\b/g) } split(/about movements/, $node->safe_psql('readme_md',
+		q{SELECT col_description('pointstore.finding'::regclass, attnum) FROM pg_attribute WHERE attrelid = 'pointstore.finding'::regclass AND attname = 'code'}));
 is(join(' ', sort $text{'doc/operations.md'} =~ /^### `(\w+)`$/mg), $codes, 'doc/operations.md has a heading for each finding code');
+is(join(' ', sort $text{'doc/operations.md'} =~ /^\| `(movement_\w+)` \|/mg), $of_movements, 'and a row for each code of movements');
 
 # The reference: what the catalogs say stands between its marks, all of it and nothing else.
 my ($out, $err);

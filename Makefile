@@ -39,7 +39,7 @@ export PG_CONFIG
 #   make, make install    builds the library, and installs it into the PostgreSQL of PG_CONFIG=...
 #   make installcheck     regression and isolation tests, in a running server (PGHOST, PGUSER: a superuser)
 #   make check            every test, on clusters of its own; SUITES="regress isolation pgtap tap": some
-#   make soak             the models of the feed with ten minutes and a thousand kills, and test/soak; CHECK_FEED_SECONDS=, CHECK_KILLS=, SOAK_EVENTS=: others
+#   make soak             the models of the feed with ten minutes and a thousand kills, movements with 300, and test/soak, an hour of it; CHECK_FEED_SECONDS=, CHECK_KILLS=, CHECK_MOVEMENT_KILLS=, SOAK_EVENTS=, SOAK_MINUTES=: others
 #   make check-examples   the examples, against brokers of their own; EXAMPLES="relay": some
 #   make coverage         the same with gcov
 #   make demo, demo-stop  a week of a loyalty programme on one screen, on a cluster of its own

@@ -1,11 +1,16 @@
+# Movements between three clusters, of which some process is killed with SIGKILL, at each named point of every protocol:
+# and the points themselves.
+
 use strict;
 use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
+use MovementTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use StoreTest;
 use Test::More;
+use Time::HiRes qw(time usleep);
 
 # the points themselves
 {
@@ -45,4 +50,116 @@ SELECT pointstore.append_event('a', 'Earned', 1);
 	$node->stop;
 }
 
+# Movements of every protocol and every end, fifteen from a and five from b at once, and a kill in the middle of them: then
+# everything ends, nothing is lost, halved or left behind. Each round is one place of a kill; CHECK_MOVEMENT_KILLS: how many
+# rounds, those beyond the list at places drawn by chance; CHECK_SEED: drawn again.
+
+my $seed = $ENV{CHECK_SEED} // time % 1_000_000;
+note("CHECK_SEED=$seed");
+srand($seed);
+
+my $net = new_stores([ 'a', 'b', 'c' ]);
+my $total = total($net);
+
+# What a wave of a store's is; whatever of it was done before is a repeat.
+sub wave
+{
+	my ($store, $tag, @protocols) = @_;
+	my ($one, $two) = grep { $_ ne $store } 'a', 'b', 'c';
+	my $account = sub { return sprintf '%s-%d', $_[0], 1 + rand 5 };
+	my @calls;
+
+	foreach my $protocol (@protocols)
+	{
+		my $id = "$tag-$store-$protocol";
+		push @calls, movement("$id-two", $protocol, '8 s', [ $account->($store), -10 ], [ $account->($one), 10, $one ]),
+		  movement("$id-three", $protocol, '8 s', [ $account->($one), -7, $one ], [ $account->($store), -3 ], [ $account->($two), 10, $two ]),
+		  movement("$id-away", $protocol, '8 s', [ $account->($one), -5, $one ], [ $account->($two), 5, $two ]),
+		  movement("$id-refused", $protocol, '8 s', [ $account->($store), 4 ], [ "$one-poor", -4, $one ]),
+		  movement("$id-called-off", $protocol, '8 s', [ $account->($one), 6, $one ], [ $account->($store), -6 ]),
+		  "pointstore.cancel_movement('$id-called-off', 'called off')";
+	}
+	return join '', map { "SELECT $_;\n" } @calls;
+}
+
+# What is to be killed: [store, where]. where: a point with its count, or a process.
+my @places = (
+	map({ [ a => $_ ] } 'start-before-commit:3', 'coordinator-sent', 'coordinator-sent:4', 'coordinator-answered:2', 'coordinator-decided', 'coordinator-decided:2', 'coordinator-decided:7',
+		'coordinator-finished', 'prepare-before', 'prepare-after', 'commit-prepared-before:2', 'committed:9', 'the coordinator', 'the server'),
+	map({ [ b => $_ ] } 'participant-tried:2', 'participant-confirmed', 'participant-cancelled', 'committed:6', 'those of a', 'the server'));
+my @points = ('start-before-commit', 'coordinator-sent', 'coordinator-answered', 'coordinator-decided', 'coordinator-finished', 'prepare-before', 'prepare-after',
+	'commit-prepared-before', 'participant-tried', 'participant-confirmed', 'participant-cancelled', 'before-commit', 'committed', 'any', 'any', 'any');
+my $rounds = $ENV{CHECK_MOVEMENT_KILLS} // ($ENV{CHECK_SOAK} ? 300 : @places);
+
+sub drawn_place
+{
+	my $where = rand() < 0.3 ? ('the coordinator', 'those of a', 'the server')[ rand 3 ] : $points[ rand @points ] . ':' . (1 + int rand 12);
+	return [ ('a', 'b')[ rand 2 ], $where ];
+}
+
+# Kills a process of a server's, now.
+sub kill_process
+{
+	my ($node, $which) = @_;
+	if ($which eq 'the server')
+	{
+		$node->kill9;
+		# as long as processes of it are left
+		for (1 .. 1000)
+		{
+			last if $node->start(fail_ok => 1);
+			usleep(20_000);
+		}
+		return;
+	}
+	my $whose = $which eq 'the coordinator' ? q{backend_type = 'pointstore coordinator'} : q{usename = 'of_a'};
+	my $pids = insistent($node, "SELECT pid FROM pg_stat_activity WHERE $whose");
+	kill 'KILL', $_ foreach split /\n/, $pids;
+	return;
+}
+
+sub round_of_kills
+{
+	my ($tag, $name, $where) = @_;
+	my $node = $net->{$name};
+	my $is_point = $where !~ /^th/;
+	my $from = -s $node->logfile;
+	my %script = (a => wave('a', $tag, 'tcc', 'saga', '2pc'), b => wave('b', $tag, $ENV{CHECK_SOAK} ? ('tcc', 'saga', '2pc') : 'tcc'));
+
+	inject($node, $where =~ s/^([\w-]+)(.*)/$1=kill$2/r) if $is_point;
+	my %client = map { $_ => start_client($net->{$_}, $script{$_}) } keys %script;
+	if ($is_point)
+	{
+		my $finish = time + 10;
+		usleep(10_000) until is_killed($node, $from) || time > $finish;
+		diag("$tag: not reached: $name $where") unless is_killed($node, $from);
+		inject($node, '');
+	}
+	else
+	{
+		usleep(rand 300_000);
+		kill_process($node, $where);
+	}
+	eval { $client{$_}->finish } foreach keys %client;
+	insistent($net->{$_}, $script{$_}) foreach sort keys %script;
+	ok(settle($net), "$tag: $name $where: all has ended");
+	my $faults = movement_faults($net);
+	is($faults, '', "... and is whole");
+	is(total($net), $total, '... and as much as before');
+	return $faults eq '';
+}
+
+for my $round (1 .. $rounds)
+{
+	my ($name, $where) = @{ $places[$round - 1] // drawn_place() };
+	last unless round_of_kills("r$round", $name, $where);
+	next if $round % 50 && $round != $rounds;
+	is(all_faults($net), '', 'the stores are sound');
+	foreach my $name ('a', 'b')
+	{
+		is($net->{$name}->safe_psql('postgres', q{SELECT count(*) FROM pointstore.movement m WHERE phase IN ('confirmed', 'done')}) > 0, 1, "$name: some have been confirmed");
+		is($net->{$name}->safe_psql('postgres', q{SELECT count(*) FROM pointstore.reconcile_movements()}), 0, "$name: and agree with what is away");
+	}
+}
+$_->stop foreach values %$net;
 done_testing();

@@ -42,11 +42,10 @@ SELECT * FROM pa_call(jsonb_build_array(pa_step('confirm', 'm1'), pa_step('confi
 SELECT * FROM pa_call(jsonb_build_array(pa_step('confirm', 'm1'), pa_step('confirm', 'm1', 2), pa_try('m1', 'pa-a', -300), pa_step('cancel', 'm1')));
 RESET ROLE;
 SELECT aggregate_id, version, balance, held, incoming FROM pointstore.balance WHERE aggregate_id IN ('pa-a', 'pa-b') ORDER BY 1;
-SELECT * FROM pa_row ORDER BY movement_id, step;
+SELECT * FROM pa_row WHERE aggregate_id LIKE 'pa-%' ORDER BY movement_id, step;
 SELECT * FROM pa_event ORDER BY aggregate_id, version;
 
 -- cancel gives back what was reserved; before the try it leaves a tombstone
-SELECT * FROM pa_call('[]', origin => '22222222-2222-2222-2222-222222222222');
 SET ROLE pa_peer;
 SELECT * FROM pa_call(jsonb_build_array(pa_try('m2', 'pa-a', -300), pa_step('cancel', 'm2'), pa_step('cancel', 'm2'), pa_step('confirm', 'm2'), pa_try('m2', 'pa-a', -300)));
 SELECT * FROM pa_call(jsonb_build_array(pa_step('cancel', 'm3'), pa_try('m3', 'pa-a', -300), pa_step('confirm', 'm3'), pa_step('confirm', 'm4')));
@@ -163,7 +162,7 @@ SELECT * FROM pa_call(jsonb_build_array(pa_try('i2', 'pa-a', 1, protocol => '2pc
 ROLLBACK;
 SELECT * FROM pa_call(jsonb_build_array(pa_step('cancel', 'i1')), 2);
 RESET ROLE;
-SELECT origin, role, name, incarnation FROM pointstore.participant_origin ORDER BY origin;
+SELECT origin, role, name, incarnation FROM pointstore.participant_origin WHERE role LIKE 'pa_%' ORDER BY origin;
 
 -- a movement of another store's, or of this one's, of the same name
 SET ROLE pa_other;
@@ -294,6 +293,7 @@ RESET ROLE;
 -- all is as the events say
 SELECT a.aggregate_id, r.* FROM pointstore.balance a, pointstore.reconcile_account(a.aggregate_id) r WHERE a.aggregate_id LIKE 'pa-%' AND code <> 'ok';
 SELECT sum(held), sum(incoming) FROM pointstore.balance WHERE aggregate_id LIKE 'pa-%';
+DELETE FROM pointstore.participant_origin WHERE role LIKE 'pa_%';
 DROP VIEW pa_event, pa_row;
 DROP FUNCTION pa_call, pa_step, pa_try, pa_spy, pa_drop;
 DROP OWNED BY pa_peer, pa_other, pa_ops;

@@ -64,6 +64,8 @@ sub compared
 }
 
 is(compared(q{'there'}), '', 'nothing, of nothing');
+$node->safe_psql('here', q{SELECT pointstore.move('a8', 'a9', 10, 'm8 within')});
+unlike(compared('NULL'), qr/m8/, 'nothing, of a movement within this store');
 $node->safe_psql('here', q{SELECT pointstore.move('a' || substr(id, 2, 1), 'a' || substr(id, 2, 1), 10, id, 'there', deadline => '1 day')
 	FROM unnest(ARRAY['m1 right', 'm1 under way', 'm2 no row', 'm2 tried', 'm3 no event', 'm3 twice', 'm4 leg', 'm5 open', 'm6 pruned', 'm6 pruned right', 'm7 right cancelled']) id});
 ($origin, $incarnation) = split /\|/, $node->safe_psql('here', 'SELECT store, incarnation FROM pointstore.movement_store');

@@ -7,15 +7,15 @@ SET LOCAL client_min_messages = warning;
 CREATE EXTENSION pointstore;
 \o /dev/null
 SELECT pointstore.create_store();
-CREATE ROLE reference_reader; CREATE ROLE reference_writer; CREATE ROLE reference_operator;
-SELECT pointstore.grant_access(('reference_' || level)::regrole, level) FROM unnest('{reader,writer,operator}'::text[]) level;
+CREATE ROLE reference_reader; CREATE ROLE reference_writer; CREATE ROLE reference_operator; CREATE ROLE reference_participant;
+SELECT pointstore.grant_access(('reference_' || level)::regrole, level) FROM unnest('{reader,writer,operator,participant}'::text[]) level;
 SELECT pointstore.append_event('a', 'Opened');		-- the library is loaded
 \o
 SET LOCAL search_path = pointstore;
 
 WITH routine AS (
     SELECT p.*, replace(pg_get_function_arguments(p.oid), '(quote_ident((CURRENT_USER)))::regrole', 'current_user') AS all_arguments,
-           (SELECT level FROM unnest('{reader,writer,operator}'::text[]) WITH ORDINALITY l (level, n)
+           (SELECT level FROM unnest('{reader,writer,operator,participant}'::text[]) WITH ORDINALITY l (level, n)
              WHERE has_function_privilege('reference_' || level, p.oid, 'EXECUTE') ORDER BY n LIMIT 1) AS level
       FROM pg_proc p WHERE pronamespace = 'pointstore'::regnamespace
 ), public AS (

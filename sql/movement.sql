@@ -130,8 +130,12 @@ SELECT step, status, replace(error, current_user, 'me') FROM pointstore.movement
 SELECT code, severity, resolved_at IS NOT NULL AS closed, detail ->> 'reason' AS reason, detail -> 'steps' -> 1 ->> 'status' AS second FROM pointstore.finding WHERE code = 'movement_accepted';
 
 -- a movement of another store by that name
+CREATE ROLE regress_m_peer;
+SELECT pointstore.grant_access('regress_m_peer', 'participant');
+SET ROLE regress_m_peer;
 SELECT (pointstore.participate(jsonb_build_object('version', 1, 'origin', '00000000-0000-0000-0000-00000000000a', 'name', 'elsewhere', 'incarnation', 1,
     'messages', '[{"do": "try", "movement_id": "mv-12", "step": 1, "incarnation": 1, "number": 1, "protocol": "tcc", "aggregate_id": "m-b", "amount": 5, "event_type": "T", "payload": {}}]'::jsonb)) -> 'answers' -> 0) ->> 'answer';
+RESET ROLE;
 SELECT * FROM pointstore.move('m-a', 'm-b', 1, 'mv-12');
 SELECT * FROM pointstore.cancel_movement('mv-12');
 SELECT depth, what, aggregate_id, name, amount, status, server FROM pointstore.trace('mv-12');
@@ -241,5 +245,5 @@ DROP VIEW m_accounts;
 DROP USER MAPPING FOR CURRENT_USER SERVER m_away;
 DROP SERVER m_away;
 DROP FOREIGN DATA WRAPPER m_other CASCADE;
-DROP OWNED BY regress_m_writer, regress_m_operator;
-DROP ROLE regress_m_writer, regress_m_operator;
+DROP OWNED BY regress_m_writer, regress_m_operator, regress_m_peer;
+DROP ROLE regress_m_writer, regress_m_operator, regress_m_peer;

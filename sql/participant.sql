@@ -24,7 +24,8 @@ SELECT e.aggregate_id, e.version, e.event_type, e.amount, e.held, e.balance_afte
 CREATE VIEW pa_row AS
 SELECT movement_id, step, protocol, status, aggregate_id, amount, payload, ended_by, event_id IS NOT NULL AS event, end_event_id IS NOT NULL AS end_event,
        ended_at IS NOT NULL AS ended
-  FROM pointstore.participant_step;
+  FROM pointstore.participant_step
+ WHERE movement_id NOT LIKE 'mv-%';
 GRANT SELECT ON pa_event, pa_row TO PUBLIC;
 SELECT pointstore.open_account('pa-seat', 'pa-seat'), pointstore.open_account('pa-pure', 'pa-pure');
 SELECT count(pointstore.append_event('pa-a', 'Earned', 1000));

@@ -20,6 +20,7 @@ BEGIN
     PERFORM pointstore.create_subscription_views();
     PERFORM pointstore.create_projection_view();
     PERFORM pointstore.create_movement_views();
+    PERFORM pointstore.create_prepared_view();
 END
 $$;
 COMMENT ON FUNCTION pointstore.create_store_views() IS

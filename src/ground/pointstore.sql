@@ -56,7 +56,8 @@ AS $$
     ('subscription_status',       'v', '1.3'),
     ('projection_status',         'v', '1.3'),
     ('in_transit',                'v', '1.5'),
-    ('movement_status',           'v', '1.5')
+    ('movement_status',           'v', '1.5'),
+    ('prepared_step',             'v', '1.5')
 $$;
 COMMENT ON FUNCTION pointstore.store_relations() IS
 'The tables, the sequence and the views of a store, as the installed version wants them: name, kind (r, S or v as in pg_class) and the version that brought it.';

@@ -501,16 +501,17 @@ take_answer(LiveStep *step, const StepMessage *message)
 static void
 write_bunch(Bunch *bunch)
 {
-	static const Oid step_types[] = {TEXTOID, INT2OID, TEXTOID, INT4OID, TEXTOID, INT8OID, TEXTOID};
+	static const Oid step_types[] = {TEXTOID, INT2OID, TEXTOID, INT4OID, TEXTOID, INT8OID, TEXTOID, TIMESTAMPTZOID};
 	static const Oid movement_types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID};
 	static const Oid log_types[] = {TEXTOID, INT2OID, TEXTOID, TEXTOID};
 	static PointstorePlan step_plan = {
-		.sql = "UPDATE pointstore.movement_step AS s SET status = u.status, attempts = u.attempts, next_try = NULL, error = u.error,"
+		.sql = "UPDATE pointstore.movement_step AS s SET status = u.status, attempts = u.attempts, next_try = u.next_try, error = u.error,"
 		" event_id = coalesce(u.event_id, s.event_id), unit = coalesce(u.unit, s.unit), at = pg_catalog.clock_timestamp()"
 		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
-		"  pg_catalog.unnest($6), pg_catalog.unnest($7)) AS u (movement_id, step, status, attempts, error, event_id, unit)"
+		"  pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) AS u (movement_id, step, status, attempts, error, event_id, unit, next_try)"
 		" WHERE s.movement_id" EQ "u.movement_id AND s.step" EQ "u.step",
-		.nargs = 7, .argtypes = {TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID}, .generic = true
+		.nargs = 8,
+		.argtypes = {TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}, .generic = true
 	};
 	static PointstorePlan movement_plan = {
 		.sql = "UPDATE pointstore.movement AS m SET phase = u.phase, error = coalesce(u.error, m.error),"
@@ -560,8 +561,8 @@ add_steps(Bunch *bunch, Live *live)
 		const char *error = pointstore_step_error(step, live->next_status[i]);
 		const char *unit = outcome == NULL ? NULL : outcome->unit;
 		StepStatus	status = outcome == NULL ? step->told : live->next_status[i];
-		Datum		values[7];
-		bool		nulls[7] = {false, false, false, false, error == NULL, outcome == NULL || outcome->event_id == 0, unit == NULL};
+		Datum		values[8];
+		bool		nulls[8] = {false, false, false, false, error == NULL, outcome == NULL || outcome->event_id == 0, unit == NULL, outcome != NULL};
 
 		if ((outcome == NULL && step->note == NULL) || (status == step->told && (error == NULL) == (step->told_error == NULL) &&
 								(error == NULL || strcmp(error, step->told_error) == 0)))
@@ -573,6 +574,7 @@ add_steps(Bunch *bunch, Live *live)
 		values[4] = error == NULL ? 0 : CStringGetTextDatum(error);
 		values[5] = Int64GetDatum(nulls[5] ? 0 : outcome->event_id);
 		values[6] = unit == NULL ? 0 : CStringGetTextDatum(unit);
+		values[7] = TimestampTzGetDatum(step->next_try);
 		rows_add(&bunch->steps, values, nulls);
 		if (status == step->told)
 			continue;

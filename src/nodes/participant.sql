@@ -38,6 +38,36 @@ $$;
 COMMENT ON FUNCTION pointstore.comment_on_origins() IS
 'Puts the comments on the table of stores whose movements this one takes part in. Called by create_store() and upgrade_store(); superusers only.';
 
+-- Their rows are not visible before they are committed: what is known of them is their names.
+CREATE FUNCTION pointstore.create_prepared_view()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CREATE OR REPLACE VIEW pointstore.prepared_step AS
+    SELECT n.part[1]::uuid AS origin, n.part[3] AS movement_id, n.part[4]::integer AS step, n.part[2]::bigint AS incarnation,
+           x.prepared AS prepared_at, clock_timestamp() - x.prepared AS age, x.owner::text AS role,
+           ARRAY(SELECT l.pid FROM pg_locks l WHERE NOT l.granted AND l.locktype = 'transactionid' AND l.transactionid = x.transaction
+                  ORDER BY l.waitstart, l.pid) AS blocks,
+           x.gid
+      FROM pg_prepared_xacts x,
+           regexp_match(x.gid, '^pointstore:([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}):([0-9]{1,18}):(.*):([0-9]{1,5})$') n (part)
+     WHERE x.database = current_database() AND n.part IS NOT NULL;
+    COMMENT ON VIEW pointstore.prepared_step IS 'Steps of other stores'' movements by 2pc that are prepared in this database, and in doubt until their coordinator ends them: their accounts are locked';
+    COMMENT ON COLUMN pointstore.prepared_step.origin IS 'the store whose movement it is, see participant_origin';
+    COMMENT ON COLUMN pointstore.prepared_step.movement_id IS 'the movement; of more than 100 bytes # and its SHA-256';
+    COMMENT ON COLUMN pointstore.prepared_step.step IS 'its step; what it is about stands in movement_step of its store';
+    COMMENT ON COLUMN pointstore.prepared_step.incarnation IS 'of its store when it began';
+    COMMENT ON COLUMN pointstore.prepared_step.prepared_at IS 'since when it is in doubt';
+    COMMENT ON COLUMN pointstore.prepared_step.age IS 'for how long; its coordinator gives up what is not decided after its pointstore.prepared_limit';
+    COMMENT ON COLUMN pointstore.prepared_step.role IS 'who may end it, and superusers; who does so by hand decides against the coordinator, perhaps: the movement is stuck then';
+    COMMENT ON COLUMN pointstore.prepared_step.blocks IS 'pids of the sessions that wait for it, who waits longest first';
+    COMMENT ON COLUMN pointstore.prepared_step.gid IS 'name of the prepared transaction';
+END
+$$;
+COMMENT ON FUNCTION pointstore.create_prepared_view() IS
+'Makes the view of prepared steps. Called by create_store() and upgrade_store(); superusers only.';
+
 CREATE FUNCTION pointstore.participate(messages jsonb)
 RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_participate';

@@ -8,7 +8,7 @@ SELECT * FROM no_plan();
 
 SELECT tables_are('pointstore', ARRAY['account_kind', 'account_log', 'account_proof', 'balance', 'event_store', 'feed_block', 'feed_start', 'finding', 'hold', 'lease', 'movement', 'movement_log', 'movement_server', 'movement_step', 'movement_store', 'participant_origin', 'participant_step', 'projection', 'pure_account',
     'reconciliation', 'reconciliation_checkpoint', 'replay_difference', 'replay_run', 'replay_slice', 'snapshot', 'snapshot_progress', 'subscription', 'subscription_account', 'subscription_log', 'subscription_slot', 'transition', 'upcaster']);
-SELECT views_are('pointstore', ARRAY['account', 'feed_status', 'in_transit', 'movement_status', 'pg_stat_pointstore', 'reconcile_progress', 'reconciliation_run', 'reconciliation_status', 'store_version',
+SELECT views_are('pointstore', ARRAY['account', 'feed_status', 'in_transit', 'movement_status', 'pg_stat_pointstore', 'prepared_step', 'reconcile_progress', 'reconciliation_run', 'reconciliation_status', 'store_version',
     'subscription_retry', 'subscription_status', 'projection_status']);
 SELECT has_sequence('pointstore', 'event_store_id_seq', 'event_store_id_seq');
 

@@ -9,6 +9,7 @@ CREATE ROLE regress_d_away LOGIN;
 SELECT pointstore.grant_access('regress_d_away', 'participant');
 SELECT outcome FROM pointstore.append_event('d-away', 'Earned', 100);
 \c :here
+SET client_min_messages = error;
 
 -- options of servers and user mappings: HV00D
 \set VERBOSITY sqlstate
@@ -53,6 +54,7 @@ SELECT count(*) FROM pg_prepared_xacts WHERE gid LIKE 'pointstore:%';
 SELECT aggregate_id, balance, held, incoming FROM pointstore.balance ORDER BY 1;
 SELECT event_type, count(*), sum(amount) AS amount FROM pointstore.event_store WHERE aggregate_id = 'd-b' GROUP BY 1 ORDER BY 1;
 \c :here
+SET client_min_messages = error;
 \set VERBOSITY sqlstate
 
 -- units that do not add up are seen as the tries are answered
@@ -84,6 +86,13 @@ CALL pointstore.drive_movements();
 SELECT phase, finished_at IS NOT NULL AS finished FROM pointstore.movement WHERE movement_id = 'd-nowhere';
 SELECT balance, held FROM pointstore.balance WHERE aggregate_id = 'd-a';
 
+-- what is prepared by others' coordinators is told by its name
+BEGIN;
+SELECT outcome FROM pointstore.append_event('d-p', 'Earned', 1);
+PREPARE TRANSACTION 'pointstore:00000000-0000-0000-0000-000000000001:7:a:b c:2';
+SELECT origin, movement_id, step, incarnation, role = current_user AS own_role, age > '0' AS has_age, blocks FROM pointstore.prepared_step;
+ROLLBACK PREPARED 'pointstore:00000000-0000-0000-0000-000000000001:7:a:b c:2';
+
 -- it commits: 2D000 in a block
 BEGIN;
 CALL pointstore.drive_movements();
@@ -95,5 +104,6 @@ DROP ROLE regress_d_plain;
 \c pointstore_drive
 DROP OWNED BY regress_d_away;
 \c :here
+SET client_min_messages = error;
 DROP DATABASE pointstore_drive;
 DROP ROLE regress_d_away;

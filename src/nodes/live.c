@@ -196,6 +196,31 @@ free_live(LiveSet *set, Live *live)
 	MemoryContextSwitchTo(old);
 }
 
+/* A queue with nothing in it. */
+void
+pointstore_steps_begin(StepQueue *queue)
+{
+	dlist_init(&queue->decided);
+	dlist_init(&queue->ready);
+	queue->n = 0;
+}
+
+/* The next step of a queue, which is sent from now on; NULL: there is none. */
+LiveStep *
+pointstore_step_next(StepQueue *queue)
+{
+	dlist_head *list = dlist_is_empty(&queue->decided) ? &queue->ready : &queue->decided;
+	LiveStep   *step;
+
+	if (dlist_is_empty(list))
+		return NULL;
+	step = dlist_container(LiveStep, node, dlist_pop_head_node(list));
+	queue->n--;
+	step->place = PLACE_SENT;
+	step->live->sent++;
+	return step;
+}
+
 /* It waits neither in a queue nor for a time. */
 void
 pointstore_step_unplace(LiveSet *set, LiveStep *step)
@@ -319,11 +344,7 @@ schedule(LiveSet *set, Live *live)
 			step->attempts = 0;
 		step->verb = verb;
 		step->place = PLACE_READY;
-		/* what is decided goes first: accounts may be locked until it has come */
-		if (verb == VERB_TRY)
-			dlist_push_tail(&step->queue->ready, &step->node);
-		else
-			dlist_push_head(&step->queue->ready, &step->node);
+		dlist_push_tail(verb == VERB_TRY ? &step->queue->ready : &step->queue->decided, &step->node);
 		step->queue->n++;
 	}
 	MemoryContextSwitchTo(old);

@@ -16,7 +16,8 @@
 /* Steps that are to be asked something, of one other store, in the order in which they are. */
 typedef struct StepQueue
 {
-	dlist_head	ready;
+	dlist_head	decided;		/* these go first: accounts may be locked until they have come */
+	dlist_head	ready;			/* tries */
 	int			n;
 } StepQueue;
 
@@ -134,6 +135,8 @@ extern void pointstore_lives_end(LiveSet *set);
 extern void pointstore_lives_forget(LiveSet *set, const StepQueue *queue);
 extern Live *pointstore_live_make(LiveSet *set, int64 number, int nsteps);
 extern void pointstore_live_replace(char **kept, const char *value);
+extern void pointstore_steps_begin(StepQueue *queue);
+extern LiveStep *pointstore_step_next(StepQueue *queue);
 extern void pointstore_step_unplace(LiveSet *set, LiveStep *step);
 extern Live *pointstore_live_of(LiveSet *set, int64 number);
 extern void pointstore_live_dirty(LiveSet *set, Live *live);

@@ -171,7 +171,7 @@ pointstore_peer_queue(const char *server)
 			return &((Peer *) lfirst(cell))->queue;
 	old = MemoryContextSwitchTo(peers_context);
 	peer = palloc0(sizeof(Peer));
-	dlist_init(&peer->queue.ready);
+	pointstore_steps_begin(&peer->queue);
 	peer->name = pstrdup(server);
 	peer->context = AllocSetContextCreate(peers_context, "pointstore peer", ALLOCSET_SMALL_SIZES);
 	peers = lappend(peers, peer);
@@ -393,14 +393,12 @@ send_to(LiveSet *set, Peer *peer, const Sender *sender, const PeerLimits *limits
 static void
 refuse_all(LiveSet *set, Peer *peer)
 {
-	while (!dlist_is_empty(&peer->queue.ready))
+	LiveStep   *step;
+
+	while ((step = pointstore_step_next(&peer->queue)) != NULL)
 	{
-		LiveStep   *step = dlist_container(LiveStep, node, dlist_pop_head_node(&peer->queue.ready));
 		LiveAnswer	answer = {.answer = step->verb == VERB_TRY ? ANSWER_REFUSED : ANSWER_FAILED, .sqlstate = "42704"};
 
-		peer->queue.n--;
-		step->place = PLACE_SENT;
-		step->live->sent++;
 		answer.error = psprintf("42704: there is no server \"%s\"", peer->name);
 		pointstore_step_answered(set, step, &answer);
 	}

@@ -90,6 +90,7 @@ pointstore_trip_make(LiveSet *set, StepQueue *queue, const Sender *sender, int m
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Trip	   *trip = palloc0(sizeof(Trip));
 	StringInfoData call;
+	LiveStep   *step;
 	Size		length = 0;
 	int			first;
 	int			i;
@@ -98,13 +99,8 @@ pointstore_trip_make(LiveSet *set, StepQueue *queue, const Sender *sender, int m
 	trip->sweep = -1;
 	trip->sent = palloc(sizeof(Sent) * most);
 	trip->calls = palloc(sizeof(Call) * (most + 1));
-	while (trip->nsent < most && length < MAX_LENGTH && !dlist_is_empty(&queue->ready))
+	while (trip->nsent < most && length < MAX_LENGTH && (step = pointstore_step_next(queue)) != NULL)
 	{
-		LiveStep   *step = dlist_container(LiveStep, node, dlist_pop_head_node(&queue->ready));
-
-		queue->n--;
-		step->place = PLACE_SENT;
-		step->live->sent++;
 		length += step->verb == VERB_TRY && step->contents != NULL ? strlen(step->contents) : 0;
 		add_sent(trip, step);
 	}

@@ -148,6 +148,8 @@ INSERT INTO matrix VALUES
     (4, '42P07', $$SELECT pointstore.create_movements()$$),
     (4, '42P07', $$SELECT pointstore.create_servers()$$),
     (4, '42P07', $$SELECT pointstore.create_origins()$$),
+    (4, 'ok', $$SELECT pointstore.create_prepared_view()$$),
+    (1, 'ok', $$SELECT count(*) FROM pointstore.movement_status, pointstore.prepared_step$$),
     (4, 'ok', $$SELECT pointstore.create_movement_views()$$),
     (4, 'ok', $$SELECT pointstore.comment_on_participations(), pointstore.comment_on_movements(), pointstore.comment_on_servers(), pointstore.comment_on_origins()$$),
     (4, 'ok', $$SELECT pointstore.fdw_validator('{}', 'pg_foreign_server'::regclass)$$),

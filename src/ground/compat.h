@@ -159,6 +159,18 @@ pointstore_flushed_lsn(void)
 #endif
 }
 
+/* Writes to the WAL for this transaction, and nothing that is read: a commit is awaited only where the transaction has written. Flushes when told since 17. */
+#include "replication/message.h"
+static inline void
+pointstore_mark_wal(void)
+{
+#if PG_VERSION_NUM >= 170000
+	(void) LogLogicalMessage("pointstore", "", 0, true, false);
+#else
+	(void) LogLogicalMessage("pointstore", "", 0, true);
+#endif
+}
+
 /* index_beginscan took its instrumentation in 18 */
 static inline IndexScanDesc
 pointstore_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)

@@ -159,6 +159,13 @@ pointstore_flushed_lsn(void)
 #endif
 }
 
+/* what a setting's change does: declared by itself since 16 */
+#if PG_VERSION_NUM >= 160000
+#include "utils/guc_hooks.h"
+#else
+#include "replication/syncrep.h"
+#endif
+
 /* Writes to the WAL for this transaction, and nothing that is read: a commit is awaited only where the transaction has written. Flushes when told since 17. */
 #include "replication/message.h"
 static inline void

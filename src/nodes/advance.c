@@ -41,6 +41,7 @@
 #include "nodes/participant.h"
 
 #define ADVANCED_AT_ONCE 500	/* movements, of one transaction */
+#define STEPS_AT_ONCE 1000		/* of these: each own one that is asked is a lock until the commit */
 #define LOCKED_PAUSE 10			/* ms, for which one is left whose row another session has locked */
 #define PATIENCE 5				/* times, then it is read again */
 #define FIRST_PAUSE 1000		/* ms, after an error; twice as long after each further one */
@@ -105,17 +106,19 @@ pointstore_advance(Advance *advance, LiveSet *set, const StoreIdentity *identity
 {
 	Bunch		bunch = {.advance = advance};
 	ErrorData  *error;
+	int			nsteps = 0;
 
 	memset(advance, 0, sizeof(Advance));
 	advance->set = set;
 	advance->identity = identity;
 	advance->lives = palloc(sizeof(Live *) * ADVANCED_AT_ONCE);
 	advance->failed = palloc0(sizeof(bool) * ADVANCED_AT_ONCE);
-	while (advance->n < ADVANCED_AT_ONCE && !dlist_is_empty(&set->dirty))
+	while (advance->n < ADVANCED_AT_ONCE && nsteps < STEPS_AT_ONCE && !dlist_is_empty(&set->dirty))
 	{
 		Live	   *live = dlist_container(Live, dirty, dlist_head_node(&set->dirty));
 
 		pointstore_live_clean(set, live);
+		nsteps += live->nsteps;
 		advance->lives[advance->n++] = live;
 	}
 	if (advance->n == 0)

@@ -27,6 +27,7 @@
 
 static void read_step(AskedMovement *movement, int i, JsonbValue *element);
 static void read_key(AskedMovement *movement, int i, const char *key, JsonbValue *value);
+static void check_size(const AskedMovement *movement);
 static void check_step(AskedMovement *movement, int i);
 static void read_undo(AskedMovement *movement, int i);
 static void read_undo_key(ProposedEvent *undo, const char *key, JsonbValue *value);
@@ -171,9 +172,27 @@ pointstore_ask_end(AskedMovement *movement)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("metadata of a movement must be a JSON object")));
 	pointstore_check_metadata(movement->metadata);
+	check_size(movement);
 	if (movement->balanced)
 		check_sum(movement);
 	movement->body = digest_of(movement);
+}
+
+/* What goes to other stores is kept in memory, and sent, for each step by itself, the movement's metadata with each: 54000. */
+static void
+check_size(const AskedMovement *movement)
+{
+	Size		size = 0;
+	int			i;
+
+	for (i = 0; i < movement->nsteps; i++)
+		if (movement->steps[i].server != NULL)
+			size += VARSIZE(movement->events[i].payload) + (movement->steps[i].undo != NULL ? VARSIZE(movement->steps[i].undo) : 0) +
+				(movement->metadata != NULL ? VARSIZE(movement->metadata) : 0);
+	if (size > POINTSTORE_MAX_SENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("payload, undo and metadata of the steps that go to other stores are %zu bytes, more than %d", size, POINTSTORE_MAX_SENT)));
 }
 
 static void
@@ -228,6 +247,10 @@ read_undo(AskedMovement *movement, int i)
 				 errmsg("event_type of an undo must not be null")));
 	if (undo.payload == NULL)
 		undo.payload = pointstore_empty_payload();
+	if (!JB_ROOT_IS_OBJECT(undo.payload) || undo.amount == PG_INT64_MIN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("payload of an undo must be an object, and its amount one that has an opposite")));
 	pointstore_check_event(&undo);
 	if (movement->balanced && undo.amount != -event->amount)
 		ereport(ERROR,

@@ -12,6 +12,7 @@
 #include "nodes/protocol.h"
 
 #define POINTSTORE_MAX_STEPS 1000
+#define POINTSTORE_MAX_SENT (8 * 1024 * 1024)	/* bytes, of all steps to other stores */
 
 /* A step as it is asked for. */
 typedef struct AskedStep

@@ -124,6 +124,7 @@ static void look(Coordinator *coordinator);
 static void keep_finished(Coordinator *coordinator);
 static bool look_if_needed(void);
 static void await_confirmed(void);
+static void await_standbys(XLogRecPtr lsn);
 static void sleep_until_due(Coordinator *coordinator);
 static void renew_events(Coordinator *coordinator);
 static bool is_at_rest(Coordinator *coordinator);
@@ -213,15 +214,17 @@ pointstore_drive_movements(PG_FUNCTION_ARGS)
 	LOCKTAG		tag;
 
 	pointstore_begin_procedure(fcinfo, "drive_movements()");
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	/* what the caller has done may fail at its commit: no lock is left behind then */
+	pointstore_last_step();
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, COORDINATOR_LOCK_KIND);
 	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
 	{
 		ereport(NOTICE,
 				(errmsg("another session drives the movements of this store")));
+		SPI_finish();
 		PG_RETURN_VOID();
 	}
-	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	pointstore_last_step();
 	begin(&coordinator);
 	PG_TRY();
 	{
@@ -528,7 +531,26 @@ look_if_needed(void)
 static void
 await_confirmed(void)
 {
-	XLogRecPtr	lsn = pointstore_flushed_lsn();
+	int			before = synchronous_commit;
+
+	/* a procedure's session has its own */
+	if (before < SYNCHRONOUS_COMMIT_ON)
+		assign_synchronous_commit(synchronous_commit = SYNCHRONOUS_COMMIT_ON, NULL);
+	PG_TRY();
+	{
+		await_standbys(pointstore_flushed_lsn());
+	}
+	PG_FINALLY();
+	{
+		if (before < SYNCHRONOUS_COMMIT_ON)
+			assign_synchronous_commit(synchronous_commit = before, NULL);
+	}
+	PG_END_TRY();
+}
+
+static void
+await_standbys(XLogRecPtr lsn)
+{
 	bool		confirmed = false;
 
 	while (!confirmed && SyncRepRequested() && SyncRepStandbyNames != NULL && SyncRepStandbyNames[0] != '\0')

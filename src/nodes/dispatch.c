@@ -21,7 +21,7 @@
 
 #define MAX_ERROR 1000			/* bytes, of what another store says */
 
-static Jsonb *parse(const char *json);
+static bool is_uuid(const char *value);
 static bool read_answerer(JsonbContainer *object, Answerer *answerer);
 static bool read_answer(JsonbValue *element, LiveAnswer *answer);
 static char *member_text(JsonbContainer *object, const char *key);
@@ -72,7 +72,7 @@ pointstore_end_call(StringInfo call)
 bool
 pointstore_read_answers(const char *json, Answerer *answerer, LiveAnswer *answers, int n)
 {
-	Jsonb	   *root = parse(json);
+	Jsonb	   *root = pointstore_parse_answer(json);
 	JsonbValue	member;
 	int			i;
 
@@ -88,8 +88,8 @@ pointstore_read_answers(const char *json, Answerer *answerer, LiveAnswer *answer
 }
 
 /* NULL: it is no JSON, or not in our encoding. */
-static Jsonb *
-parse(const char *json)
+Jsonb *
+pointstore_parse_answer(const char *json)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Jsonb	   *volatile result = NULL;
@@ -107,6 +107,18 @@ parse(const char *json)
 	return result;
 }
 
+/* Written as PostgreSQL writes one. */
+static bool
+is_uuid(const char *value)
+{
+	int			i;
+
+	for (i = 0; i < 36; i++)
+		if (i == 8 || i == 13 || i == 18 || i == 23 ? value[i] != '-' : value[i] == '\0' || strchr("0123456789abcdef", value[i]) == NULL)
+			return false;
+	return value[36] == '\0';
+}
+
 static bool
 read_answerer(JsonbContainer *object, Answerer *answerer)
 {
@@ -117,9 +129,8 @@ read_answerer(JsonbContainer *object, Answerer *answerer)
 
 	answerer->store = member_text(object, "store");
 	answerer->system_identifier = member_text(object, "system_identifier");
-	if (!member_number(object, "version", &version) || version != 1 || answerer->store == NULL || strlen(answerer->store) != 36 ||
-		strspn(answerer->store, "0123456789abcdef-") != 36 || answerer->system_identifier == NULL || strlen(answerer->system_identifier) > 20 ||
-		!member_number(object, "timeline", &answerer->timeline) || lsn == NULL || sscanf(lsn, "%X/%X", &high, &low) != 2)
+	if (!member_number(object, "version", &version) || version != 1 || answerer->store == NULL || !is_uuid(answerer->store) || answerer->system_identifier == NULL || strlen(answerer->system_identifier) > 20 ||
+		!member_number(object, "timeline", &answerer->timeline) || answerer->timeline < 1 || answerer->timeline > PG_INT32_MAX || lsn == NULL || sscanf(lsn, "%X/%X", &high, &low) != 2)
 		return false;
 	answerer->lsn = ((uint64) high << 32) | low;
 	return true;

@@ -10,6 +10,8 @@
 
 #include "access/xlogdefs.h"
 #include "lib/stringinfo.h"
+#include "utils/jsonb.h"
+
 #include "nodes/live.h"
 
 /* Who asks. */
@@ -34,6 +36,7 @@ typedef struct Answerer
 extern void pointstore_begin_call(StringInfo call, const Sender *sender);
 extern void pointstore_add_message(StringInfo call, const LiveStep *step, MovementVerb verb);
 extern void pointstore_end_call(StringInfo call);
+extern Jsonb *pointstore_parse_answer(const char *json);
 extern bool pointstore_read_answers(const char *json, Answerer *answerer, LiveAnswer *answers, int n);
 
 #endif							/* POINTSTORE_DISPATCH_H */

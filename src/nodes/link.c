@@ -31,6 +31,7 @@
 
 #include "nodes/link.h"
 
+#define MOST_VALUE (64 * 1024 * 1024)	/* bytes of an answer */
 #define MAX_ERROR 1000			/* bytes, of what another server says */
 #define OPEN_TIMEOUT 10000		/* ms, for the first statements of a connection */
 
@@ -350,6 +351,7 @@ static void
 take_value(LinkStatement *statement, PGresult *result)
 {
 	if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) > 0 && PQnfields(result) > 0 && !PQgetisnull(result, 0, 0) &&
+		PQgetlength(result, 0, 0) <= MOST_VALUE &&
 		pg_verifymbstr(PQgetvalue(result, 0, 0), PQgetlength(result, 0, 0), true))
 		statement->value = pnstrdup(PQgetvalue(result, 0, 0), PQgetlength(result, 0, 0));
 }

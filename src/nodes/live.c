@@ -34,15 +34,17 @@ void
 pointstore_lives_begin(LiveSet *set, StepQueue *(*queue_of) (const char *server))
 {
 	HASHCTL		control = {.keysize = sizeof(int64), .entrysize = sizeof(LiveEntry)};
+	MemoryContext old;
 
 	memset(set, 0, sizeof(LiveSet));
 	set->queue_of = queue_of;
 	set->context = control.hcxt = AllocSetContextCreate(TopMemoryContext, "pointstore movements", ALLOCSET_DEFAULT_SIZES);
 	set->table = hash_create("pointstore movements", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_init(&set->dirty);
-	MemoryContextSwitchTo(set->context);
+	old = MemoryContextSwitchTo(set->context);
 	set->due = pairingheap_allocate(compare_due, NULL);
 	set->delayed = pairingheap_allocate(compare_delayed, NULL);
+	MemoryContextSwitchTo(old);
 }
 
 /* Forgets them all; nothing may be under way. */
@@ -219,6 +221,21 @@ pointstore_step_next(StepQueue *queue)
 	step->place = PLACE_SENT;
 	step->live->sent++;
 	return step;
+}
+
+/* With what waits for a server that is gone: tries are refused, what may not be refused has failed. */
+void
+pointstore_steps_refuse(LiveSet *set, StepQueue *queue, const char *server)
+{
+	LiveStep   *step;
+
+	while ((step = pointstore_step_next(queue)) != NULL)
+	{
+		LiveAnswer	answer = {.answer = step->verb == VERB_TRY ? ANSWER_REFUSED : ANSWER_FAILED, .sqlstate = "42704"};
+
+		answer.error = psprintf("42704: there is no server \"%s\"", server);
+		pointstore_step_answered(set, step, &answer);
+	}
 }
 
 /* It waits neither in a queue nor for a time. */

@@ -137,6 +137,7 @@ extern Live *pointstore_live_make(LiveSet *set, int64 number, int nsteps);
 extern void pointstore_live_replace(char **kept, const char *value);
 extern void pointstore_steps_begin(StepQueue *queue);
 extern LiveStep *pointstore_step_next(StepQueue *queue);
+extern void pointstore_steps_refuse(LiveSet *set, StepQueue *queue, const char *server);
 extern void pointstore_step_unplace(LiveSet *set, LiveStep *step);
 extern Live *pointstore_live_of(LiveSet *set, int64 number);
 extern void pointstore_live_dirty(LiveSet *set, Live *live);

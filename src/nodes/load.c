@@ -59,6 +59,7 @@ static char *value_of(SPITupleTable *rows, int row, int column);
 static int	name_of(const char *value, const char *const *names, int n);
 static void fill_live(LiveSet *set, Live *live, SPITupleTable *rows, int first, int64 incarnation);
 static void fill_step(LiveSet *set, Live *live, SPITupleTable *rows, int row, int i);
+static void keep_value(LiveSet *set, char **kept, SPITupleTable *rows, int row, int column);
 static Datum number_array(const int64 *numbers, int n);
 
 /* Reads what is new; all: whatever is not finished. In a step, inside an SPI connection. */
@@ -373,13 +374,12 @@ name_of(const char *value, const char *const *names, int n)
 static void
 fill_live(LiveSet *set, Live *live, SPITupleTable *rows, int first, int64 incarnation)
 {
-	MemoryContext old = MemoryContextSwitchTo(set->context);
 	bool		isnull;
 	Datum		deadline = SPI_getbinval(rows->vals[first], rows->tupdesc, COLUMN_DEADLINE, &isnull);
 	int			i;
 
 	live->deadline = isnull ? DT_NOEND : DatumGetTimestampTz(deadline);
-	pointstore_live_replace(&live->movement_id, value_of(rows, first, COLUMN_MOVEMENT_ID));
+	keep_value(set, &live->movement_id, rows, first, COLUMN_MOVEMENT_ID);
 	live->error = NULL;
 	live->paused_until = 0;
 	live->failures = 0;
@@ -391,8 +391,7 @@ fill_live(LiveSet *set, Live *live, SPITupleTable *rows, int first, int64 incarn
 	live->unbalanced = live->is_overdue = live->is_stale = false;
 	for (i = 0; i < live->nsteps; i++)
 		fill_step(set, live, rows, first + i, i);
-	MemoryContextSwitchTo(old);
-		pointstore_live_dirty(set, live);
+	pointstore_live_dirty(set, live);
 }
 
 static void
@@ -414,9 +413,20 @@ fill_step(LiveSet *set, Live *live, SPITupleTable *rows, int row, int i)
 	}
 	step->told = name_of(value_of(rows, row, COLUMN_STATUS), pointstore_step_names, N_STEP_STATUSES);
 	live->status[i] = pointstore_step_after_restart(live->phase, step->told, live->local[i]);
-	pointstore_live_replace(&step->told_error, value_of(rows, row, COLUMN_ERROR));
-	pointstore_live_replace(&step->unit, value_of(rows, row, COLUMN_UNIT));
-	pointstore_live_replace(&step->contents, value_of(rows, row, COLUMN_CONTENTS));
+	keep_value(set, &step->told_error, rows, row, COLUMN_ERROR);
+	keep_value(set, &step->unit, rows, row, COLUMN_UNIT);
+	keep_value(set, &step->contents, rows, row, COLUMN_CONTENTS);
+}
+
+/* A value in the memory of the set; what SPI makes of it goes with the step. */
+static void
+keep_value(LiveSet *set, char **kept, SPITupleTable *rows, int row, int column)
+{
+	char	   *value = value_of(rows, row, column);
+	MemoryContext old = MemoryContextSwitchTo(set->context);
+
+	pointstore_live_replace(kept, value);
+	MemoryContextSwitchTo(old);
 }
 
 static Datum

@@ -268,7 +268,10 @@ list_rows(const pg_uuid_t *origin, const Asked *asked)
 		"  'number', s.number, 'aggregate_id', s.aggregate_id, 'amount', s.amount, 'event_id', s.event_id,"
 		"  'end_event_id', s.end_event_id, 'ended_by', s.ended_by, 'applied', s.applied)) ORDER BY s.movement_id, s.step), '[]')"
 		" FROM (SELECT p.*, (SELECT coalesce(pg_catalog.sum(e.amount), 0) FROM pointstore.event_store e"
-		"    WHERE e.id" EQ "ANY (ARRAY[p.event_id, p.end_event_id]) AND e.aggregate_id" EQ "p.aggregate_id) AS applied"
+		"    WHERE e.id" EQ "ANY (ARRAY[p.event_id, p.end_event_id]) AND e.aggregate_id" EQ "p.aggregate_id)"
+		"   OPERATOR(pg_catalog.+) (SELECT coalesce(pg_catalog.sum(r.amount), 0) FROM pointstore.event_store r"
+		"    WHERE p.status" EQ "'cancelled' AND r.cause_id" EQ "p.event_id AND r.event_type" EQ "'EventReversed'"
+		"     AND r.aggregate_id" EQ "p.aggregate_id AND r.id" NE "coalesce(p.end_event_id, 0)) AS applied"
 		"   FROM pointstore.participant_step p WHERE p.origin" EQ "$1"
 		"    AND ($2 IS NULL OR p.movement_id" GT "$2 OR (p.movement_id" EQ "$2 AND p.step" GT "$3))"
 		"   ORDER BY p.movement_id, p.step LIMIT $4) s",

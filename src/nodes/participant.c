@@ -272,10 +272,13 @@ take_round(Round *round)
 static int
 lock_steps(Round *round)
 {
-	bool		waits = round->origin->source == MESSAGES_OF_CALLER || round->work[0]->ended_by != NULL;
+	bool		waits = round->work[0]->ended_by != NULL;
 	int			n = 0;
 	int			i;
 
+	/* of a movement that this transaction begins nobody else knows */
+	if (round->origin->source == MESSAGES_OF_CALLER)
+		return round->n;
 	for (i = 0; i < round->n; i++)
 		if (lock_step(round->work[i]->hash, waits))
 			round->work[n++] = round->work[i];
@@ -345,7 +348,7 @@ apply_round(void *arg)
 {
 	Round	   *round = arg;
 	Batch		batch = {.proposals = palloc0(sizeof(ProposedEvent) * round->n)};
-	bool		raises = round->origin->source == MESSAGES_OF_CALLER || round->work[0]->ended_by != NULL;
+	bool		raises = round->origin->source == MESSAGES_OF_CALLER;
 	int			i;
 
 	for (i = 0; i < round->n; i++)

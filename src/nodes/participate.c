@@ -103,6 +103,11 @@ pointstore_participate(PG_FUNCTION_ARGS)
 	begin_call();
 	act_restricted(&scope);
 	pointstore_know_store(&call.here);
+	/* its row would stay locked as long as what is prepared is there */
+	if (call.prepares && call.here.is_new)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this store begins a new incarnation, which a transaction that is to be prepared does not")));
 	call.origin.is_self = memcmp(call.here.store.data, call.store.data, UUID_LEN) == 0;
 	pointstore_know_sender(&call.origin, role, call.name, call.prepares);
 	take(&call);

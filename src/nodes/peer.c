@@ -39,16 +39,20 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "ground/identity.h"
+#include "ground/owner.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/step.h"
+#include "nodes/dispatch.h"
 #include "nodes/peer.h"
 
 #define MAX_CONNECTIONS 16
 #define FIRST_PAUSE 50			/* ms, after a failure; twice as long after each further one */
 #define LONGEST_PAUSE 2000
 #define SWEEP_INTERVAL 30000	/* ms, between two looks at prepared transactions, where there are some */
-#define WRITE_INTERVAL 10000	/* ms, between two rows that say no more than the place in the WAL */
+#define WRITE_INTERVAL 10000	/* ms, between two rows that say no more than the place in the WAL, and after one that could not be written */
+#define MOST_SWEPT 10000		/* prepared transactions that are looked at, as one sweep lists them */
 #define IDLE_LIMIT 600000		/* ms, after which a connection without work is closed */
 
 /* A connection, and what is under way on it. */
@@ -58,6 +62,7 @@ typedef struct Line
 	Trip	   *trip;			/* NULL: none */
 	XLogRecPtr	lsn;			/* what was known of its place when that was sent */
 	TimestampTz since;			/* without work */
+	bool		is_old;			/* leads to where its store was: closed when its trip is back */
 } Line;
 
 typedef struct Peer
@@ -89,6 +94,7 @@ typedef struct Peer
 	TimestampTz written_at;
 	bool		is_known;		/* its row was read */
 	bool		has_changed;	/* its row is to be written now */
+	TimestampTz write_after;	/* but not before, where it could not be */
 	/* prepared transactions */
 	bool		prepares;		/* some of ours were, or may be */
 	TimestampTz swept_at;
@@ -109,6 +115,7 @@ static List *peers = NIL;
 static MemoryContext peers_context = NULL;
 
 static bool poll_line(LiveSet *set, Peer *peer, Line *line);
+static void take_closed(LiveSet *set, Peer *peer, Line *line);
 static void take_trip(LiveSet *set, Peer *peer, Line *line);
 static void note_answer(Peer *peer);
 static void note_failure(Peer *peer, const char *error);
@@ -116,17 +123,17 @@ static bool accept_answerer(void *arg, const Answerer *answerer);
 static void reopen(LiveSet *set, Peer *peer);
 static void keep(Peer *peer, char **kept, const char *value);
 static void send_to(LiveSet *set, Peer *peer, const Sender *sender, const PeerLimits *limits);
-static void refuse_all(LiveSet *set, Peer *peer);
 static Line *free_line(Peer *peer, const PeerLimits *limits);
 static bool is_sweep_due(const Peer *peer, TimestampTz now);
 static bool needs_address(const Peer *peer);
 static bool look_up(void *arg);
 static void read_row(Peer *peer);
 static bool is_row_due(const Peer *peer, TimestampTz now);
+static void write_if_free(Peer *peer, TimestampTz now);
+static bool try_to_write(void *arg);
 static void write_row(Peer *peer);
 static void take_swept(Peer *peer, const char *names);
 static void judge_swept(Peer *peer, const Sender *sender);
-static bool split_gid(const char *gid, const Sender *sender, int64 *incarnation, char **movement_id);
 static void report_stranger(Peer *peer, char *gid);
 
 void
@@ -213,17 +220,26 @@ poll_line(LiveSet *set, Peer *peer, Line *line)
 		return false;
 	line->since = GetCurrentTimestamp();
 	if (pointstore_link_state(line->link) == LINK_CLOSED)
-	{
-		/* one that had nothing to do may go */
-		if (line->trip != NULL || peer->queue.n > 0)
-			note_failure(peer, pointstore_link_error(line->link));
-		if (line->trip != NULL)
-			pointstore_trip_end(set, line->trip);
-		line->trip = NULL;
-	}
+		take_closed(set, peer, line);
 	else if (line->trip != NULL)
 		take_trip(set, peer, line);
+	if (line->is_old && pointstore_link_state(line->link) != LINK_BUSY)
+	{
+		pointstore_link_close(line->link, NULL);
+		line->is_old = false;
+	}
 	return true;
+}
+
+/* A line that was lost; what was under way on it is asked again. One that had nothing to do may go. */
+static void
+take_closed(LiveSet *set, Peer *peer, Line *line)
+{
+	if (line->trip != NULL || peer->queue.n > 0)
+		note_failure(peer, pointstore_link_error(line->link));
+	if (line->trip != NULL)
+		pointstore_trip_end(set, line->trip);
+	line->trip = NULL;
 }
 
 /* A round trip has come back. */
@@ -349,7 +365,7 @@ pointstore_peers_send(LiveSet *set, const Sender *sender, const PeerLimits *limi
 		Peer	   *peer = lfirst(cell);
 
 		if (peer->is_gone && peer->queue.n > 0)
-			refuse_all(set, peer);
+			pointstore_steps_refuse(set, &peer->queue, peer->name);
 		else if (peer->address != NULL && peer->looked_up && peer->is_known && now >= peer->paused_until)
 			send_to(set, peer, sender, limits);
 		for (i = 0; i < peer->nlines; i++)
@@ -386,21 +402,11 @@ send_to(LiveSet *set, Peer *peer, const Sender *sender, const PeerLimits *limits
 		}
 		line->lsn = peer->lsn;
 		pointstore_trip_send(line->trip, line->link, limits->timeout);
-	}
-}
-
-/* With what waits for a server that is gone: tries are refused, what may not be refused has failed. */
-static void
-refuse_all(LiveSet *set, Peer *peer)
-{
-	LiveStep   *step;
-
-	while ((step = pointstore_step_next(&peer->queue)) != NULL)
-	{
-		LiveAnswer	answer = {.answer = step->verb == VERB_TRY ? ANSWER_REFUSED : ANSWER_FAILED, .sqlstate = "42704"};
-
-		answer.error = psprintf("42704: there is no server \"%s\"", peer->name);
-		pointstore_step_answered(set, step, &answer);
+		if (pointstore_link_state(line->link) == LINK_CLOSED)
+		{
+			take_closed(set, peer, line);
+			return;
+		}
 	}
 }
 
@@ -490,8 +496,8 @@ pointstore_peers_step(const Sender *sender)
 		}
 		if (peer->swept != NIL)
 			judge_swept(peer, sender);
-		if (is_row_due(peer, now))
-			write_row(peer);
+		if (is_row_due(peer, now) && now >= peer->write_after)
+			write_if_free(peer, now);
 	}
 }
 
@@ -519,7 +525,9 @@ look_up(void *arg)
 	address = pointstore_server_address(peer->name, GetUserId());
 	MemoryContextSwitchTo(old);
 	for (i = 0; i < peer->nlines && (before == NULL || !pointstore_same_address(before, address)); i++)
-		if (pointstore_link_state(peer->lines[i].link) != LINK_BUSY)
+		if (pointstore_link_state(peer->lines[i].link) == LINK_BUSY)
+			peer->lines[i].is_old = true;
+		else
 			pointstore_link_close(peer->lines[i].link, NULL);
 	peer->address = address;
 	peer->looked_up = true;
@@ -565,6 +573,32 @@ is_row_due(const Peer *peer, TimestampTz now)
 	return peer->has_changed || (peer->answered_at > peer->written_at && TimestampDifferenceExceeds(peer->written_at, now, WRITE_INTERVAL));
 }
 
+/* Another session may have the row, and its owner's triggers may fail: that holds up nobody, and is tried again. */
+static void
+write_if_free(Peer *peer, TimestampTz now)
+{
+	ErrorData  *error = pointstore_attempt(try_to_write, peer);
+
+	if (error == NULL)
+		return;
+	peer->write_after = TimestampTzPlusMilliseconds(now, WRITE_INTERVAL);
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("what was heard of server \"%s\" is not written yet: %s", peer->name, error->message)));
+}
+
+static bool
+try_to_write(void *arg)
+{
+	PointstoreScope scope;
+
+	pointstore_act_as_verifier(&scope);
+	pointstore_set_option("lock_timeout", "50ms");
+	write_row(arg);
+	pointstore_act_as_caller(&scope);
+	return true;
+}
+
 /* reopened_at is taken away by others: only one that is later than theirs is written. */
 static void
 write_row(Peer *peer)
@@ -607,11 +641,11 @@ write_row(Peer *peer)
 static void
 take_swept(Peer *peer, const char *names)
 {
-	Jsonb	   *array = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(names)));
+	Jsonb	   *array = pointstore_parse_answer(names);
 	MemoryContext old = MemoryContextSwitchTo(peer->context);
 	int			i;
 
-	for (i = 0; JB_ROOT_IS_ARRAY(array) && i < JB_ROOT_COUNT(array); i++)
+	for (i = 0; array != NULL && JB_ROOT_IS_ARRAY(array) && i < Min(JB_ROOT_COUNT(array), MOST_SWEPT); i++)
 	{
 		JsonbValue *name = getIthJsonbValueFromContainer(&array->root, i);
 
@@ -644,7 +678,7 @@ judge_swept(Peer *peer, const Sender *sender)
 		Datum		values[2];
 		bool		isnull;
 
-		if (!split_gid(gid, sender, &incarnation, &movement_id))
+		if (!pointstore_split_gid(gid, sender, &incarnation, &movement_id))
 			continue;
 		values[0] = CStringGetTextDatum(movement_id);
 		values[1] = Int64GetDatum(incarnation);
@@ -660,24 +694,6 @@ judge_swept(Peer *peer, const Sender *sender)
 		}
 	}
 	list_free_deep(swept);
-}
-
-/* pointstore:store:incarnation:movement:step; the movement may have colons in it. */
-static bool
-split_gid(const char *gid, const Sender *sender, int64 *incarnation, char **movement_id)
-{
-	char	   *start = psprintf("pointstore:%s:", sender->store);
-	const char *place = gid + strlen(start);
-	const char *last = strrchr(gid, ':');
-	char	   *end;
-
-	if (strncmp(gid, start, strlen(start)) != 0)
-		return false;
-	*incarnation = strtoi64(place, &end, 10);
-	if (end == place || *end != ':' || last <= end)
-		return false;
-	*movement_id = pnstrdup(end + 1, last - end - 1);
-	return true;
 }
 
 /* Once each: of a movement that this store does not have. */

@@ -311,6 +311,9 @@ is_any_due(const MovementView *movement, MovementVerb verb)
 static bool
 is_waiting(const MovementView *movement, int step)
 {
+	/* in other phases none waits for another; it is asked for each step whenever one has changed */
+	if (movement->phase != PHASE_DOING && movement->phase != PHASE_UNDOING && !(movement->phase == PHASE_CANCELLING && movement->local[step]))
+		return false;
 	for (int i = 0; i < movement->nsteps; i++)
 	{
 		StepStatus	other = movement->status[i];

@@ -140,7 +140,7 @@ durable_of(TransactionId xid)
 
 	if (RecoveryInProgress())
 		return InvalidXLogRecPtr;
-	if (TransactionIdIsNormal(xid) && (int32) (XidFromFullTransactionId(ReadNextFullTransactionId()) - xid) < RECENT_IDS)
+	if (TransactionIdIsNormal(xid) && XidFromFullTransactionId(ReadNextFullTransactionId()) - xid < (uint32) RECENT_IDS)
 		lsn = TransactionIdGetCommitLSN(xid);
 	return Max(lsn, pointstore_flushed_lsn());
 }

@@ -109,7 +109,7 @@ find_sender(const PartOrigin *origin, const char *role, text *name)
 			refuse_role(origin, role, bound);
 		if (known.known > origin->incarnation)
 			pointstore_refuse_fenced(&known);
-		found = known.known < origin->incarnation ? SENDER_RAISED :
+		found = bound == NULL || known.known < origin->incarnation ? SENDER_RAISED :
 			DatumGetBool(SPI_getbinval(row, desc, 3, &isnull)) && !isnull ? SENDER_NEWS : SENDER_KNOWN;
 	}
 	SPI_finish();
@@ -195,6 +195,10 @@ update_sender(const PartOrigin *origin, const char *role, text *name)
 	values[5] = Int64GetDatum(origin->below);
 	SPI_connect();
 	pointstore_execute(&plan, values, nulls, false);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" does not speak for store %s", role, store_name(origin))));
 	SPI_finish();
 }
 

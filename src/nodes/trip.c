@@ -439,3 +439,21 @@ pointstore_trip_end(LiveSet *set, Trip *trip)
 		pointstore_step_unanswered(set, trip->sent[i].step, 0, NULL);
 	MemoryContextDelete(trip->context);
 }
+
+/* pointstore:store:incarnation:movement:step; the movement may have colons in it. */
+bool
+pointstore_split_gid(const char *gid, const Sender *sender, int64 *incarnation, char **movement_id)
+{
+	char	   *start = psprintf("pointstore:%s:", sender->store);
+	const char *place = gid + strlen(start);
+	const char *last = strrchr(gid, ':');
+	char	   *end;
+
+	if (strncmp(gid, start, strlen(start)) != 0)
+		return false;
+	*incarnation = strtoi64(place, &end, 10);
+	if (end == place || *end != ':' || last <= end)
+		return false;
+	*movement_id = pnstrdup(end + 1, last - end - 1);
+	return true;
+}

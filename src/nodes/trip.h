@@ -35,5 +35,6 @@ extern MemoryContext pointstore_trip_context(const Trip *trip);
 extern void pointstore_trip_send(Trip *trip, Link *link, long timeout);
 extern void pointstore_trip_take(LiveSet *set, Trip *trip, TripCheck check, void *arg, TripResult *result);
 extern void pointstore_trip_end(LiveSet *set, Trip *trip);
+extern bool pointstore_split_gid(const char *gid, const Sender *sender, int64 *incarnation, char **movement_id);
 
 #endif							/* POINTSTORE_TRIP_H */

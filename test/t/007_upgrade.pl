@@ -240,11 +240,11 @@ sub moves
 	$node->safe_psql('fresh', qq{CREATE ROLE mover_$db LOGIN; SELECT pointstore.grant_access('mover_$db', 'participant')});
 	$node->safe_psql($db, sprintf q{CREATE SERVER fresh FOREIGN DATA WRAPPER pointstore OPTIONS (host '%s', port '%s', dbname 'fresh');
 		CREATE USER MAPPING FOR keeper SERVER fresh OPTIONS (user 'mover_%s', password_required 'false'); GRANT USAGE ON FOREIGN SERVER fresh TO keeper, clerk}, $node->host, $node->port, $db);
-	is($node->safe_psql($db, qq{SELECT phase FROM pointstore.move('b', 'c', 1, 'within'); SELECT phase FROM pointstore.move('b', '$db', 3, 'away', 'fresh')}, extra_params => [ '-U', 'clerk' ]),
+	is($node->safe_psql($db, qq{SELECT phase FROM pointstore.move('b', 'c', 1, 'within'); SELECT phase FROM pointstore.move('b', '$db', 3, 'away_$db', 'fresh')}, extra_params => [ '-U', 'clerk' ]),
 		"confirmed\ntrying", 'movements begin');
 	is($node->safe_psql($db, 'SELECT balance, held FROM pointstore.balance WHERE aggregate_id = \'b\''), '52|8', 'what it moves is reserved');
 	$node->safe_psql($db, 'CALL pointstore.drive_movements()', extra_params => [ '-U', 'manager' ]);
-	is($node->safe_psql($db, q{SELECT phase, finished_at IS NOT NULL FROM pointstore.movement WHERE movement_id = 'away'; SELECT balance, held FROM pointstore.balance WHERE aggregate_id = 'b'}),
+	is($node->safe_psql($db, qq{SELECT phase, finished_at IS NOT NULL FROM pointstore.movement WHERE movement_id = 'away_$db'; SELECT balance, held FROM pointstore.balance WHERE aggregate_id = 'b'}),
 		"confirmed|t\n49|5", 'and end');
 	is($node->safe_psql('fresh', "SELECT balance, incoming FROM pointstore.balance WHERE aggregate_id = '$db'"), '3|0', 'there too');
 	return;

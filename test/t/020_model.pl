@@ -142,29 +142,13 @@ sub run_round
 	my $errors = join '', map { slurp_file("$files/$_.err") } 1 .. $clients;
 	my %codes;
 	$codes{$1}++ while $errors =~ /ERROR:\s+(\w{5})/g;
-	start_again() if $seconds;
+	start_again($node) if $seconds;
 	my @receipts = grep { /^(?:appended|merged|replayed),[^,]+,\d+,-?\d+,\d+$/ } split /\n/, $told;
 	my ($in, $out) = ("COPY promised FROM STDIN (FORMAT csv);\n" . join("\n", @receipts) . "\n\\.\n", '');
 	IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres') ], '<', \$in, '>', \$out) or die 'receipts could not be loaded';
 	cmp_ok(scalar(@receipts), '>', $seconds ? 0 : $calls, "round $round: receipts");
 	my @odd = grep { !/^(?:PS001|PS003|PS004|PS002|PS007|PS008|PS009|PS011|0A000|40001|57P0\d)$/ } keys %codes;
 	is("@odd", '', "round $round: no error but refusals (" . join(' ', map { "$_: $codes{$_}" } sort keys %codes) . ')');
-	return;
-}
-
-# Starts the server after kill -9: once the last of its processes is gone, and without its lock
-# files, which name a process that nobody may have waited for yet.
-sub start_again
-{
-	my $data = $node->data_dir;
-
-	foreach (1 .. 600)
-	{
-		last if !grep { (readlink("$_/cwd") // '') eq $data } glob '/proc/[0-9]*';
-		select(undef, undef, undef, 0.1);
-	}
-	unlink "$data/postmaster.pid", sprintf('%s/.s.PGSQL.%d.lock', $node->host, $node->port);
-	$node->start;
 	return;
 }
 

@@ -104,12 +104,7 @@ sub kill_process
 	if ($which eq 'the server')
 	{
 		$node->kill9;
-		# as long as processes of it are left
-		for (1 .. 1000)
-		{
-			last if $node->start(fail_ok => 1);
-			usleep(20_000);
-		}
+		start_again($node);
 		return;
 	}
 	my $whose = $which eq 'the coordinator' ? q{backend_type = 'pointstore coordinator'} : q{usename = 'of_a'};

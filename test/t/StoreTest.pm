@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(new_cluster create_store sqlstate plans poll_until faults feed_faults);
+our @EXPORT = qw(new_cluster start_again create_store sqlstate plans poll_until faults feed_faults);
 
 # The plans of a statement, and of those within it, as they come when whatever is planned would be compiled.
 sub plans
@@ -44,6 +44,23 @@ autovacuum = off
 $conf
 END
 	return $node;
+}
+
+# Starts the server after kill -9: once the last of its processes is gone, and without its lock
+# files, which name a process that nobody may have waited for yet.
+sub start_again
+{
+	my ($node) = @_;
+	my $data = $node->data_dir;
+
+	foreach (1 .. 600)
+	{
+		last if !grep { (readlink("$_/cwd") // '') eq $data } glob '/proc/[0-9]*';
+		select(undef, undef, undef, 0.1);
+	}
+	unlink "$data/postmaster.pid", sprintf('%s/.s.PGSQL.%d.lock', $node->host, $node->port);
+	$node->start;
+	return;
 }
 
 # The extension and an empty store in a database.

@@ -180,15 +180,17 @@ measure_recovery()
 	done
 }
 
-# until the killed server's shared memory is nobody's
+# until the last process of the killed server is gone; its lock files name one that nobody may have waited for yet
 await_death()
 {
-	local i
+	local i process
 	for ((i = 0; i < 300; i++)); do
-		[[ -n $(pgrep -f -- "-D $scratch/data" || true) ]] || pgrep -P "$(head -n 1 "$scratch/data/postmaster.pid")" >/dev/null || break
-		sleep 0.1
+		for process in /proc/[0-9]*; do
+			[[ $(readlink "$process/cwd" 2>/dev/null || true) != "$scratch/data" ]] || { sleep 0.1; continue 2; }
+		done
+		break
 	done
-	sleep 0.5
+	rm -f "$scratch/data/postmaster.pid" "$scratch/.s.PGSQL.$PGPORT.lock"
 }
 
 # movements by 16 callers while a session that does nothing keeps old row versions: in the first tenth of the time, and in the last

@@ -134,8 +134,8 @@ measure_appends_beside()
 		workload="appends beside 200 movements/s, $protocol"
 		progress "$workload"
 		for ((round = 1; round <= rounds; round++)); do
-			for contender in $(in_turn "$round" 'other accounts' 'same accounts'); do
-				sed "s/^.set payee.*/\\\\set payee $([[ $contender == same* ]] && echo 'random(1, 100)' || echo "random(101, 200)")/" "$bench/move.sql" >"$scratch/movers.sql"
+			for contender in $(in_turn "$round" other_accounts same_accounts); do
+				sed "s/^.set payee.*/\\\\set payee $([[ $contender == same_accounts ]] && echo 'random(1, 100)' || echo "random(101, 200)")/" "$bench/move.sql" >"$scratch/movers.sql"
 				pgbench -n -M prepared -c 16 -j 1 -R 200 -T $((seconds + 2)) -D accounts="$move_accounts" -D to_server=b -D protocol="$protocol" -f "$scratch/movers.sql" >"$scratch/movers.log" 2>&1 &
 				mover=$!
 				sleep 1

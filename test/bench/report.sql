@@ -154,7 +154,7 @@ SELECT t.target || coalesce(substring(s.workload FROM ', [0-9]+ accounts$'), '')
         (63, 'movements a second, 16 callers', 'movements, 16 callers', 'tcc', 'tps', null, true, 500),
         (64, 'movement, latency', 'movements, 16 callers', 'tcc', 'ms, median', 'transfer', false, 6),
         (65, 'movements beside a server that answers after 1 s', 'movements to b, c answers after 1 s', 'disturbed', 'tps', 'undisturbed', true, 0.9),
-        (66, 'appends on accounts in movements, tcc', 'appends beside 200 movements/s, tcc', 'same accounts', 'tps', 'other accounts', true, 0.95),
+        (66, 'appends on accounts in movements, tcc', 'appends beside 200 movements/s, tcc', 'same_accounts', 'tps', 'other_accounts', true, 0.95),
         (67, 'all settled after the return, s', 'recovery, 16 callers', 'move', 's', null, false, 2),
         (68, 'movements at the end, row versions kept', 'movements, row versions kept % s', 'end', 'movements/s', 'beginning', true, 0.8)
        ) t(n, target, workload, contender, unit, against, at_least, bound)

@@ -283,8 +283,12 @@ check_units(Live *live)
 		{
 			const LiveStep *other = &live->steps[j];
 
-			if (strcmp(unit, other->outcome != NULL && other->outcome->unit != NULL ? other->outcome->unit : other->unit) == 0)
-				overflows |= pg_add_s64_overflow(sum, other->amount, &sum);
+			if (strcmp(unit, other->outcome != NULL && other->outcome->unit != NULL ? other->outcome->unit : other->unit) != 0)
+				continue;
+			/* that unit was looked at with the first step that has it */
+			if (j < i)
+				break;
+			overflows |= pg_add_s64_overflow(sum, other->amount, &sum);
 		}
 		live->unbalanced = sum != 0 || overflows;
 	}

@@ -19,7 +19,6 @@ typedef struct Advance
 	Live	  **lives;
 	int			n;
 	bool	   *failed;			/* nothing has been written of it */
-	int			nfailed;
 	int			nwritten;
 } Advance;
 

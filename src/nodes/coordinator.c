@@ -248,6 +248,8 @@ is_at_rest(Coordinator *coordinator)
 {
 	TimestampTz next;
 
+	if (!coordinator->is_here)
+		return true;
 	if (coordinator->set.ndirty > 0 || coordinator->set.has_stale || pointstore_peers_are_busy())
 		return false;
 	(void) pointstore_live_timers(&coordinator->set, GetCurrentTimestamp(), &next);

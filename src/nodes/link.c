@@ -22,6 +22,8 @@
  */
 #include "postgres.h"
 
+#include <poll.h>
+
 #include "libpq-fe.h"
 #include "mb/pg_wchar.h"
 #include "storage/fd.h"
@@ -74,6 +76,7 @@ static uint64 changes = 0;
 static void set_state(Link *link, LinkState state);
 static void set_writes(Link *link, bool writes);
 static void fail(Link *link, const char *what);
+static bool is_socket_ready(const Link *link);
 static bool poll_opening(Link *link);
 static bool greet(Link *link);
 static bool queue_statement(Link *link, const LinkStatement *statement);
@@ -194,7 +197,10 @@ pointstore_link_poll(Link *link)
 		return true;
 	}
 	if (link->state == LINK_OPENING && !link->greeting)
-		(void) poll_opening(link);
+	{
+		if (is_socket_ready(link))
+			(void) poll_opening(link);
+	}
 	else
 	{
 		if (link->writes)
@@ -211,6 +217,15 @@ static bool
 is_over(Link *link)
 {
 	return GetCurrentTimestamp() >= link->due;
+}
+
+/* Whether libpq may go on with the connection: before its socket is ready it would wait for that. */
+static bool
+is_socket_ready(const Link *link)
+{
+	struct pollfd socket = {.fd = PQsocket(link->conn), .events = link->polling == PGRES_POLLING_READING ? POLLIN : POLLOUT};
+
+	return socket.fd < 0 || poll(&socket, 1, 0) > 0;
 }
 
 /* As far as libpq comes with the connection; then the first statements. */

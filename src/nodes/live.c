@@ -347,12 +347,13 @@ schedule(LiveSet *set, Live *live)
 	for (i = 0; i < live->nsteps; i++)
 	{
 		LiveStep   *step = &live->steps[i];
-		MovementVerb verb = pointstore_next_message(&view, i);
+		MovementVerb verb;
 
 		if (!pointstore_live_is_undecided(live->phase) && live->status[i] != STEP_PENDING)
 			pointstore_live_replace(&step->contents, NULL);
 		if (step->place == PLACE_SENT || live->local[i])
 			continue;
+		verb = pointstore_next_message(&view, i);
 		if (verb == VERB_NONE || (step->place != PLACE_IDLE && verb != step->verb))
 			pointstore_step_unplace(set, step);
 		if (verb == VERB_NONE || step->place != PLACE_IDLE)

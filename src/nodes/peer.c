@@ -46,6 +46,7 @@
 #include "ground/step.h"
 #include "nodes/dispatch.h"
 #include "nodes/peer.h"
+#include "nodes/prepared.h"
 
 #define MAX_CONNECTIONS 16
 #define FIRST_PAUSE 50			/* ms, after a failure; twice as long after each further one */
@@ -392,12 +393,12 @@ send_to(LiveSet *set, Peer *peer, const Sender *sender, const PeerLimits *limits
 		}
 		line->trip = pointstore_trip_make(set, &peer->queue, sender, peer->most > 0 ? Min(peer->most, limits->batch) : limits->batch);
 		peer->prepares |= pointstore_trip_prepares(line->trip);
+		pointstore_trip_add_rollbacks(line->trip, peer->rollbacks);
+		list_free_deep(peer->rollbacks);
+		peer->rollbacks = NIL;
 		if (is_sweep_due(peer, now))
 		{
-			pointstore_trip_add_rollbacks(line->trip, peer->rollbacks);
 			pointstore_trip_add_sweep(line->trip, sender);
-			list_free_deep(peer->rollbacks);
-			peer->rollbacks = NIL;
 			peer->swept_at = now;
 		}
 		line->lsn = peer->lsn;
@@ -446,8 +447,7 @@ free_line(Peer *peer, const PeerLimits *limits)
 static bool
 is_sweep_due(const Peer *peer, TimestampTz now)
 {
-	return peer->swept_at == 0 || peer->rollbacks != NIL ||
-		(peer->prepares && TimestampDifferenceExceeds(peer->swept_at, now, SWEEP_INTERVAL));
+	return peer->swept_at == 0 || (peer->prepares && TimestampDifferenceExceeds(peer->swept_at, now, SWEEP_INTERVAL));
 }
 
 /* Whether something of a peer is to be read or written in the store. */
@@ -496,7 +496,7 @@ pointstore_peers_step(const Sender *sender)
 		}
 		if (peer->swept != NIL)
 			judge_swept(peer, sender);
-		if (is_row_due(peer, now) && now >= peer->write_after)
+		if (is_row_due(peer, now))
 			write_if_free(peer, now);
 	}
 }
@@ -570,7 +570,8 @@ read_row(Peer *peer)
 static bool
 is_row_due(const Peer *peer, TimestampTz now)
 {
-	return peer->has_changed || (peer->answered_at > peer->written_at && TimestampDifferenceExceeds(peer->written_at, now, WRITE_INTERVAL));
+	return now >= peer->write_after &&
+		(peer->has_changed || (peer->answered_at > peer->written_at && TimestampDifferenceExceeds(peer->written_at, now, WRITE_INTERVAL)));
 }
 
 /* Another session may have the row, and its owner's triggers may fail: that holds up nobody, and is tried again. */
@@ -656,43 +657,24 @@ take_swept(Peer *peer, const char *names)
 	MemoryContextSwitchTo(old);
 }
 
-/* Which of them are of movements that have finished, and which of none that is known. */
+/* Those of movements that have finished are rolled back, those of none that is known are told. */
 static void
 judge_swept(Peer *peer, const Sender *sender)
 {
-	static PointstorePlan plan = {
-		.sql = "SELECT m.finished_at IS NOT NULL FROM pointstore.movement m WHERE m.incarnation" EQ "$2 AND (m.movement_id" EQ "$1"
-		" OR pg_catalog.starts_with($1, '#') AND m.protocol" EQ "'2pc' AND $1" EQ "('#' OPERATOR(pg_catalog.||)"
-		"  pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(m.movement_id, pg_catalog.getdatabaseencoding())), 'hex')))",
-		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
-	};
 	List	   *swept = peer->swept;
+	List	   *strangers = NIL;
+	List	   *finished = NIL;
+	MemoryContext old;
 	ListCell   *cell;
 
 	peer->swept = NIL;
-	foreach(cell, swept)
-	{
-		char	   *gid = lfirst(cell);
-		int64		incarnation;
-		char	   *movement_id;
-		Datum		values[2];
-		bool		isnull;
-
-		if (!pointstore_split_gid(gid, sender, &incarnation, &movement_id))
-			continue;
-		values[0] = CStringGetTextDatum(movement_id);
-		values[1] = Int64GetDatum(incarnation);
-		pointstore_execute(&plan, values, NULL, false);
-		if (SPI_processed == 0)
-			report_stranger(peer, gid);
-		else if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)))
-		{
-			MemoryContext old = MemoryContextSwitchTo(peer->context);
-
-			peer->rollbacks = lappend(peer->rollbacks, pstrdup(gid));
-			MemoryContextSwitchTo(old);
-		}
-	}
+	pointstore_judge_prepared(swept, sender, &strangers, &finished);
+	foreach(cell, strangers)
+		report_stranger(peer, lfirst(cell));
+	old = MemoryContextSwitchTo(peer->context);
+	foreach(cell, finished)
+		peer->rollbacks = lappend(peer->rollbacks, pstrdup(lfirst(cell)));
+	MemoryContextSwitchTo(old);
 	list_free_deep(swept);
 }
 
@@ -720,6 +702,7 @@ report_stranger(Peer *peer, char *gid)
 TimestampTz
 pointstore_peers_due(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz due = DT_NOEND;
 	ListCell   *cell;
 	int			i;
@@ -727,16 +710,19 @@ pointstore_peers_due(void)
 	foreach(cell, peers)
 	{
 		Peer	   *peer = lfirst(cell);
+		TimestampTz line = DT_NOEND;
 
-		if (peer->queue.n > 0 && peer->paused_until != 0 && peer->failures > 0)
-			due = Min(due, peer->paused_until);
 		for (i = 0; i < peer->nlines; i++)
-			due = Min(due, pointstore_link_due(peer->lines[i].link));
+			line = Min(line, pointstore_link_due(peer->lines[i].link));
+		due = Min(due, line);
+		/* when that is over, and a line at work, it is that line that is waited for */
+		if (peer->queue.n > 0 && peer->failures > 0 && (line == DT_NOEND || peer->paused_until > now))
+			due = Min(due, peer->paused_until);
 	}
 	return due;
 }
 
-/* Whether anything is under way, or can be sent without a pause before. */
+/* Whether anything is under way, can be sent without a pause before, or is to be written. */
 bool
 pointstore_peers_are_busy(void)
 {
@@ -747,7 +733,7 @@ pointstore_peers_are_busy(void)
 	{
 		Peer	   *peer = lfirst(cell);
 
-		if (peer->queue.n > 0 && peer->failures == 0)
+		if ((peer->queue.n > 0 && peer->failures == 0) || is_row_due(peer, GetCurrentTimestamp()))
 			return true;
 		for (i = 0; i < peer->nlines; i++)
 			if (pointstore_link_due(peer->lines[i].link) != DT_NOEND)

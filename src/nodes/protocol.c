@@ -314,18 +314,27 @@ is_waiting(const MovementView *movement, int step)
 	/* in other phases none waits for another; it is asked for each step whenever one has changed */
 	if (movement->phase != PHASE_DOING && movement->phase != PHASE_UNDOING && !(movement->phase == PHASE_CANCELLING && movement->local[step]))
 		return false;
-	for (int i = 0; i < movement->nsteps; i++)
-	{
-		StepStatus	other = movement->status[i];
+	/* a saga's step waits for its neighbour as a rule, so that is looked at first */
+	if (movement->phase == PHASE_DOING)
+		for (int i = step - 1; i >= 0; i--)
+		{
+			StepStatus	other = movement->status[i];
 
-		if (movement->phase == PHASE_DOING && i < step && other != STEP_DONE && other != STEP_CONFIRMED &&
-			!(movement->asks_all && other == STEP_REFUSED))
-			return true;
-		if (movement->phase == PHASE_UNDOING && i > step && is_open(other))
-			return true;
-		if (movement->phase == PHASE_CANCELLING && movement->local[step] && !movement->local[i] && !is_undone(other))
-			return true;
-	}
+			if (other != STEP_DONE && other != STEP_CONFIRMED && !(movement->asks_all && other == STEP_REFUSED))
+				return true;
+		}
+	else if (movement->phase == PHASE_UNDOING)
+		for (int i = step + 1; i < movement->nsteps; i++)
+		{
+			if (is_open(movement->status[i]))
+				return true;
+		}
+	else
+		for (int i = 0; i < movement->nsteps; i++)
+		{
+			if (!movement->local[i] && !is_undone(movement->status[i]))
+				return true;
+		}
 	return false;
 }
 

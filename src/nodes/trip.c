@@ -21,6 +21,7 @@
 #include "common/sha2.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "ground/inject.h"
@@ -32,7 +33,6 @@
 #define LONGEST_PAUSE 60000
 #define LOCK_TIMEOUT "1s"		/* of a try that is prepared: longer waits would keep others from being ended */
 #define MAX_LENGTH (8 * 1024 * 1024)	/* bytes of what tries are about, after which no more go into a trip */
-#define MAX_PLAIN_ID 100		/* bytes of a movement's id in the name of a prepared transaction, which has 200 at most */
 
 /* A message that was sent. */
 typedef struct Sent
@@ -74,6 +74,7 @@ static void add_introduction(Trip *trip, const Sender *sender);
 static void add_end(Trip *trip, LiveStep *step, const Sender *sender);
 static void add_call(Trip *trip, StringInfo call, int first);
 static char *gid_of(const LiveStep *step, const Sender *sender);
+static char *digest_of(const char *id);
 static void take_call(LiveSet *set, Trip *trip, const Call *call, TripCheck check, void *arg, TripResult *result);
 static void settle(LiveSet *set, Trip *trip, Sent *sent, LiveAnswer *answer);
 static bool is_found(const Trip *trip, const Sent *sent);
@@ -216,28 +217,40 @@ add_end(Trip *trip, LiveStep *step, const Sender *sender)
 	trip->ends = true;
 }
 
-/* The name of a step's prepared transaction. A long id of a movement is told by its digest, which no id is equal to. */
+/* The name of a step's prepared transaction. A long id of a movement is told by its digest, and so is one that may look like a digest. */
 static char *
 gid_of(const LiveStep *step, const Sender *sender)
 {
 	const Live *live = step->live;
 	const char *id = live->movement_id;
 
-	if (strlen(id) > MAX_PLAIN_ID)
-	{
-		uint8		digest[PG_SHA256_DIGEST_LENGTH];
-		char	   *hex = palloc(2 * PG_SHA256_DIGEST_LENGTH + 1);
-		pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
-
-		if (pg_cryptohash_init(context) < 0 || pg_cryptohash_update(context, (const uint8 *) id, strlen(id)) < 0 ||
-			pg_cryptohash_final(context, digest, sizeof(digest)) < 0)
-			elog(ERROR, "could not compute a digest");
-		pg_cryptohash_free(context);
-		(void) hex_encode((const char *) digest, sizeof(digest), hex);
-		hex[2 * PG_SHA256_DIGEST_LENGTH] = '\0';
-		id = psprintf("#%s", hex);
-	}
+	if (strlen(id) > POINTSTORE_MAX_PLAIN_ID || id[0] == '#')
+		id = digest_of(id);
 	return psprintf("pointstore:%s:%lld:%s:%d", sender->store, (long long) live->incarnation, id, step->step);
+}
+
+/* Outside transactions too, where nothing else owns what OpenSSL is asked for. */
+static char *
+digest_of(const char *id)
+{
+	ResourceOwner old = CurrentResourceOwner;
+	ResourceOwner owner = ResourceOwnerCreate(NULL, "pointstore digest");
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	char		hex[2 * PG_SHA256_DIGEST_LENGTH + 1];
+	pg_cryptohash_ctx *context;
+	bool		succeeded;
+
+	CurrentResourceOwner = owner;
+	context = pg_cryptohash_create(PG_SHA256);
+	succeeded = pg_cryptohash_init(context) >= 0 && pg_cryptohash_update(context, (const uint8 *) id, strlen(id)) >= 0 &&
+		pg_cryptohash_final(context, digest, sizeof(digest)) >= 0;
+	pg_cryptohash_free(context);
+	CurrentResourceOwner = old;
+	ResourceOwnerDelete(owner);
+	if (!succeeded)
+		elog(ERROR, "could not compute a digest");
+	hex[hex_encode((const char *) digest, sizeof(digest), hex)] = '\0';
+	return psprintf("#%s", hex);
 }
 
 /* Prepared transactions that are known to be of nothing any more. */

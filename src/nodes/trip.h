@@ -12,6 +12,9 @@
 #include "nodes/link.h"
 #include "nodes/pg_list.h"
 
+/* bytes of a movement's id in the name of a prepared transaction, which has 200 at most; longer ones, and those that begin with #, are told by # and a digest */
+#define POINTSTORE_MAX_PLAIN_ID 100
+
 typedef struct Trip Trip;
 
 /* What came of one, besides the answers. */

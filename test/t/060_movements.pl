@@ -6,13 +6,11 @@ use strict;
 use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
-use IPC::Run ();
 use MovementTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use StoreTest;
 use Test::More;
-use Time::HiRes qw(time);
 
 my $net = new_stores([ 'a', 'b', 'c' ]);
 my ($a, $b, $c) = map { $net->{$_} } 'a', 'b', 'c';
@@ -43,15 +41,6 @@ sub balances
 	return join ' ', map { ask($net->{ substr $_, 0, 1 }, "SELECT balance || CASE WHEN held <> 0 THEN ' held ' || held ELSE '' END FROM pointstore.balance WHERE aggregate_id = '$_'") } @accounts;
 }
 
-sub sound
-{
-	my ($name, %params) = @_;
-	ok(settle($net), "$name: all has ended");
-	is(movement_faults($net, %params), '', "$name: nothing is left behind");
-	is(total($net), $total, "$name: as much as before");
-	return;
-}
-
 # to its end, and refused by the second, the third, and the first away
 foreach my $protocol (sort keys %ended)
 {
@@ -76,7 +65,7 @@ foreach my $protocol (sort keys %ended)
 	is(ask($a, "SELECT count(*) FROM pointstore.movement WHERE movement_id = '$protocol-here'"), 0, '... and nothing is left of it');
 	isnt(ask($a, "SELECT coalesce(error, '') FROM pointstore.wait_for_movement('$protocol-short')"), '', "$protocol: it says why it went back");
 	is(ask($a, "SELECT count(*) FROM pointstore.movement_step WHERE movement_id = '$protocol-short' AND step = 3 AND error IS NOT NULL"), 1, '... and which step');
-	sound($protocol);
+	sound($net, $total, $protocol);
 }
 is(balances('a-1', 'a-2', 'b-1', 'b-2', 'c-1', 'c-2', 'a-3', 'b-3', 'c-poor'), '970 1030 1045 910 985 1060 1000 1000 0', 'what has moved');
 is(sqlstate($a, 'postgres', q{BEGIN; SELECT pointstore.move('a-1', 'b-1', 1, 'own', 'b'); SELECT pointstore.wait_for_movement('own')}), '25001', 'nobody waits for his own transaction');
@@ -104,7 +93,7 @@ start('beside', 'tcc', '1 min', [ 'a-5', -1 ], [ 'b-5', 1, 'b' ]);
 ends('beside', 'confirmed');
 is(ask($a, q{SELECT failures > 0 AND error IS NOT NULL FROM pointstore.movement_server WHERE server = 'c'}), 't', 'who is away is named');
 $c->start;
-sound('away');
+sound($net, $total, 'away');
 foreach my $protocol (sort keys %ended)
 {
 	my ($through, $back) = @{ $ended{$protocol} };
@@ -119,7 +108,7 @@ foreach my $protocol (sort keys %ended)
 	my $held = hold_point($a, 'coordinator-decided');
 	inject($a, 'coordinator-decided=wait');
 	start('between', 'tcc', '10 min', [ 'b-poor', 0, 'b' ], [ 'a-1', -900 ], [ 'b-1', 900, 'b' ]);
-	ok(poll_until($a, 'postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}), 'the coordinator is about to decide');
+	ok(is_waiting($a), 'the coordinator is about to decide');
 	is(sqlstate($a, 'postgres', q{SELECT pointstore.append_event('a-1', 'Spent', -100)}), 'PS003', 'what is reserved is not there to be spent');
 	is(sqlstate($b, 'postgres', q{SELECT pointstore.close_account('b-1')}), 'PS011', 'where something is due is not closed');
 	ask($b, q{SELECT pointstore.freeze_account('b-1', 'test')});
@@ -131,7 +120,7 @@ foreach my $protocol (sort keys %ended)
 	ends('between', 'confirmed', 'a freeze is no way out');
 	ask($b, q{SELECT pointstore.unfreeze_account('b-1', 'test')});
 	ask($a, q{SELECT pointstore.unfreeze_account('a-1', 'test')});
-	sound('between');
+	sound($net, $total, 'between');
 }
 
 # what a participant cannot take: another unit, a pure account, no room under the ceiling
@@ -146,7 +135,7 @@ foreach my $protocol (sort keys %ended)
 		ends("$protocol-$account", $ended{$protocol}[1]);
 	}
 }
-sound('not taken');
+sound($net, $total, 'not taken');
 
 # a user's own constraint: at the try it is a refusal; where it may not refuse any more, and a full disk, is another matter
 ask($b, q{CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no' USING ERRCODE = TG_ARGV[0]; END $$;
@@ -172,14 +161,14 @@ is(sqlstate($a, 'postgres', q{SELECT pointstore.resolve_movement('stuck', 'cance
 ask($b, q{DROP TRIGGER refuse ON pointstore.event_store});
 ask($a, q{SELECT pointstore.resolve_movement('stuck', 'confirm', 'the trigger is gone')});
 ends('stuck', 'confirmed', '... but has it confirmed');
-sound('triggers');
+sound($net, $total, 'triggers');
 
 # an operator at the participant, against the decision
 {
 	my $held = hold_point($a, 'coordinator-decided');
 	inject($a, 'coordinator-decided=wait');
 	start('torn', 'tcc', '10 min', [ 'a-5', -50 ], [ 'b-5', 50, 'b' ]);
-	ok(poll_until($a, 'postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}), 'the coordinator is about to decide');
+	ok(is_waiting($a), 'the coordinator is about to decide');
 	ask($b, q{SELECT pointstore.resolve_step(origin, movement_id, step, 'cancel', 'test') FROM pointstore.participant_step WHERE movement_id = 'torn'});
 	inject($a, '');
 	$held->quit;
@@ -190,7 +179,7 @@ sound('triggers');
 	ask($a, q{SELECT pointstore.resolve_movement('torn', 'accept', 'corrected by hand')});
 	ends('torn', 'accepted');
 	is(ask($a, q{SELECT code, resolved_by IS NOT NULL FROM pointstore.finding WHERE aggregate_id = 'torn'}), 'movement_accepted|t', '... which is a finding');
-	sound('operator', stuck => ['torn']);
+	sound($net, $total, 'operator', stuck => ['torn']);
 }
 
 # two-phase commit where transactions cannot be prepared
@@ -203,7 +192,15 @@ $c->append_conf('postgresql.conf', 'max_prepared_transactions = 60');
 $c->restart;
 start('prepared', '2pc', '1 min', [ 'a-5', -1 ], [ 'b-5', 1, 'b' ]);
 ends('prepared', 'confirmed');
-sound('unprepared', stuck => ['torn']);
+sound($net, $total, 'unprepared', stuck => ['torn']);
+
+# ids too long for the name of a prepared transaction, and one that looks like what stands for it there
+my $long = 'long-' . 'x' x 200;
+my $alike = ask($a, "SELECT '#' || encode(sha256('$long'), 'hex')");
+ask($a, 'BEGIN; SELECT ' . movement($long, '2pc', '1 min', [ 'a-5', -1 ], [ 'b-5', 1, 'b' ]) . '; SELECT ' . movement($alike, '2pc', '1 min', [ 'a-5', -2 ], [ 'b-4', 2, 'b' ]) . '; COMMIT');
+ends($long, 'confirmed', 'a long id');
+ends($alike, 'confirmed', 'one like its digest');
+sound($net, $total, 'ids', stuck => ['torn']);
 
 # roles: who may start, by which servers; what a participant's role may do
 ask($a, q{CREATE ROLE clerk LOGIN; SELECT pointstore.grant_access('clerk', 'writer')});
@@ -223,9 +220,11 @@ is(sqlstate($b, 'postgres', 'SET ROLE of_c; ' . sprintf $hello, 1, $origin, 1), 
 is(sqlstate($b, 'postgres', 'SET ROLE of_a; ' . sprintf $hello, 1, ask($c, 'SELECT store FROM pointstore.movement_store'), 1), '42501', '... and a role one origin');
 is(sqlstate($b, 'postgres', 'SET ROLE of_a; ' . sprintf $hello, 99, $origin, 1), '0A000', 'another version is not spoken');
 is(sqlstate($b, 'postgres', 'SET ROLE of_a; ' . sprintf $hello, 1, $origin, 0), '55000', 'an earlier incarnation is fenced');
-ask($a, q{GRANT USAGE ON FOREIGN SERVER b TO clerk; ALTER USER MAPPING FOR CURRENT_USER SERVER b OPTIONS (ADD password 'seCret-1')});
-unlike(slurp_file($_->logfile), qr/seCret-1(?!'\)$)/, $_->name . ': no password in the log') foreach $b, $c;
-sound('roles', stuck => ['torn']);
+ask($a, q{ALTER USER MAPPING FOR CURRENT_USER SERVER b OPTIONS (ADD password 'seCret-1')});
+start('by-password', 'tcc', '1 min', [ 'a-5', -1 ], [ 'b-5', 1, 'b' ]);
+ends('by-password', 'confirmed', 'with a password');
+unlike(slurp_file($_->logfile), qr/seCret-1/, $_->name . ': no password in the log') foreach $a, $b, $c;
+sound($net, $total, 'roles', stuck => ['torn']);
 
 is(all_faults($net, stuck => ['torn']), '', 'the stores are sound');
 is(ask($a, 'SELECT count(*) FROM pointstore.in_transit'), 0, 'nothing is on its way');
@@ -240,6 +239,6 @@ $_->start foreach values %$net;
 start('by-hand', 'tcc', '1 min', [ 'a-5', -1 ], [ 'b-5', 1, 'b' ]);
 ask($a, 'CALL pointstore.drive_movements()');
 ok(poll_until($a, 'postgres', q{CALL pointstore.drive_movements(); SELECT phase = 'confirmed' FROM pointstore.wait_for_movement('by-hand', '0 s')}), 'driven by hand');
-sound('by hand', stuck => ['torn']);
+sound($net, $total, 'by hand', stuck => ['torn']);
 $_->stop foreach values %$net;
 done_testing();

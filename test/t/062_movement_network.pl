@@ -6,8 +6,8 @@ use strict;
 use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
-use IPC::Run ();
-use List::Util qw(shuffle sum);
+use IO::Socket::INET;
+use List::Util qw(shuffle);
 use MovementTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -46,15 +46,6 @@ sub wave
 	return join '', map { "SELECT $_;\n" } @calls;
 }
 
-sub sound
-{
-	my ($name, %params) = @_;
-	ok(settle($net), "$name: all has ended");
-	is(movement_faults($net, %params), '', "$name: all is whole");
-	is(total($net), $params{total} // $total, "$name: as much as before");
-	return;
-}
-
 # Answers that are late, lost, torn; no connections; a peer that says nothing any more, and comes back.
 foreach my $trouble ('delay 100', 'lose 100', 'lose 30', 'tear 100', 'tear 30', 'cut', 'hang')
 {
@@ -73,11 +64,34 @@ foreach my $trouble ('delay 100', 'lose 100', 'lose 30', 'tear 100', 'tear 30', 
 		ok(poll_until($net->{a}, 'postgres', q{SELECT failures >= 2 AND error <> '' FROM pointstore.movement_server WHERE server = 'b'}), "$trouble: it is noticed");
 		proxy($proxy, 'pass');
 	}
-	sound($trouble);
+	sound($net, $total, $trouble);
 	proxy($proxy, 'pass');
 }
 is(ask('a', q{SELECT string_agg(DISTINCT phase, ' ' ORDER BY phase) FROM pointstore.movement WHERE movement_id ~ '^delay'}), 'cancelled confirmed done undone', 'what is only late goes through');
 is(ask('a', q{SELECT failures, paused_until IS NULL, error IS NULL FROM pointstore.movement_server WHERE server = 'b'}), '0|t|t', 'in the end it answers');
+
+# A server whose packets are dropped, as by a firewall: no connection comes about, and nobody else waits for that.
+{
+	my $deaf = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die $!;
+	# its queue is filled: whoever comes now is not answered
+	my @queued = map { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $deaf->sockport, Blocking => 0) } 1 .. 8;
+	ask('a', sprintf q{CREATE SERVER deaf FOREIGN DATA WRAPPER pointstore OPTIONS (host '127.0.0.1', port '%d', dbname 'postgres');
+		CREATE USER MAPPING FOR CURRENT_USER SERVER deaf OPTIONS (user 'of_a')}, $deaf->sockport);
+	ask('a', 'SELECT ' . movement('deaf', 'tcc', '2 s', [ 'a-1', -1 ], [ 'deaf-1', 1, 'deaf' ]));
+	my $begin = time;
+	foreach my $n (1 .. 20)
+	{
+		ask('a', 'SELECT ' . movement("beside-deaf-$n", 'tcc', '1 min', [ 'a-2', -1 ], [ 'b-2', 1, 'b' ]));
+		is(ask('a', "SELECT phase FROM pointstore.wait_for_movement('beside-deaf-$n', '60 s')"), 'confirmed', "beside a server that does not answer: $n");
+	}
+	cmp_ok(time - $begin, '<', 60, '... and in time');
+	$deaf->close;
+	$_->close foreach grep { defined } @queued;
+	ask('a', 'DROP SERVER deaf CASCADE');
+	ok(poll_until($net->{a}, 'postgres', q{SELECT phase = 'stuck' FROM pointstore.movement WHERE movement_id = 'deaf'}), '... which is dropped: stuck');
+	ask('a', q{SELECT pointstore.resolve_movement('deaf', 'accept', 'it never was there')});
+	sound($net, $total, 'deaf');
+}
 
 # Every message comes again, as it was and in any order: nothing is done twice. (A restart of the origin only raises what is finished.)
 {
@@ -87,7 +101,7 @@ is(ask('a', q{SELECT failures, paused_until IS NULL, error IS NULL FROM pointsto
 	# a session of the coordinator's that was there before may take it in late
 	ask('b', q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'of_a'});
 	ask('a', wave('a', 'again'));
-	sound('again');
+	sound($net, $total, 'again');
 	ask('b', 'ALTER SYSTEM RESET log_min_duration_statement; SELECT pg_reload_conf()');
 	my @messages = map { s/''/'/gr } slurp_file($b->logfile, $from) =~ /parameters: \$1 = '((?:[^']|'')*)'/g;
 	cmp_ok(scalar @messages, '>', 3, 'the messages of a wave');
@@ -105,7 +119,7 @@ is(ask('a', q{SELECT failures, paused_until IS NULL, error IS NULL FROM pointsto
 	}
 	is(join(' ', sort keys %state), '00000', 'all of them come again');
 	is_deeply([ ask('b', $rows), ask('b', $events) ], \@before, '... and nothing is done twice');
-	sound('came again');
+	sound($net, $total, 'came again');
 }
 
 # Clocks that are hours off, one each way.
@@ -124,7 +138,7 @@ SKIP:
 		is(ask('b', 'SELECT round(extract(epoch FROM clock_timestamp()) / 3600)') - int(time / 3600 + 0.5), $offset / 3600, "a clock that is $offset s off");
 		ask('a', wave('a', "clock$offset"));
 		ask('b', wave('b', "clock-b$offset"));
-		sound("clock $offset");
+		sound($net, $total, "clock $offset");
 		is(ask('a', qq{SELECT string_agg(DISTINCT phase, ' ' ORDER BY phase) FROM pointstore.movement WHERE movement_id ~ '^clock$offset'}), 'cancelled confirmed done undone', '... and everything goes through');
 	}
 	$net->{b}->restart;
@@ -147,30 +161,22 @@ sub standby_of
 	return $standby;
 }
 
-sub waits_at
-{
-	my ($name, $point) = @_;
-	return poll_until($net->{$name}, 'postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted});
-}
-
 foreach my $protocol ('tcc', 'saga', '2pc')
 {
-	ask('c', 'SELECT 1');
 	last if $protocol ne 'tcc' && !$ENV{CHECK_SOAK};
 	my $standby = standby_of('b');
 	my $held = hold_point($net->{a}, 'coordinator-decided');
 	inject($net->{a}, 'coordinator-decided=wait');
 	ask('a', wave('a', "promoted-$protocol"));
-	ok(waits_at('a'), 'something is about to be decided');
+	ok(is_waiting($net->{a}), 'something is about to be decided');
 	$net->{b}->stop('immediate');
 	$standby->promote;
 	$standby->safe_psql('postgres', q{ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()});
-	my $gone = $net->{b};
 	$net->{b} = $standby;
 	acquaint($net, $_, 'b', $standby->host, $standby->port) foreach 'a', 'c';
 	inject($net->{a}, '');
 	$held->quit;
-	sound("participant failed over, $protocol");
+	sound($net, $total, "participant failed over, $protocol");
 	is(ask('a', q{SELECT string_agg(movement_id, ' ') FROM pointstore.movement WHERE phase = 'stuck'}), '', '... nothing is lost');
 	isnt(ask('a', q{SELECT reopened_at FROM pointstore.movement_server WHERE server = 'b'}), '', '... and it is known to be on another timeline');
 	is(ask('a', q{SELECT count(*) FROM pointstore.reconcile_movements('b')}), 0, '... where nothing is missing');
@@ -191,16 +197,15 @@ stop_proxy($proxy);
 	acquaint($net, $_, 'a', $standby->host, $standby->port) foreach 'b', 'c';
 	# what was asked for and not answered is asked for again
 	insistent($standby, wave('a', 'after'));
-	sound('coordinator failed over');
+	sound($net, $total, 'coordinator failed over');
 	is(ask('a', "SELECT incarnation > $incarnation FROM pointstore.movement_store"), 't', '... as another incarnation');
-	$old->append_conf('postgresql.conf', "synchronous_standby_names = ''");
 	$old->append_conf('postgresql.auto.conf', "synchronous_standby_names = ''");
 	$old->start;
 	$old->safe_psql('postgres', 'SELECT ' . movement('fenced', 'tcc', '1 min', [ 'a-1', -1 ], [ 'c-1', 1, 'c' ]));
 	ok(poll_until($old, 'postgres', q{SELECT error ~ '55000|incarnation' OR attempts > 0 FROM pointstore.movement_step WHERE movement_id = 'fenced' AND step = 2}), 'the old one is not listened to');
 	is(ask('c', q{SELECT count(*) FROM pointstore.participant_step WHERE movement_id = 'fenced'}), 0, '... nothing is done for it');
 	$old->stop('immediate');
-	sound('fenced');
+	sound($net, $total, 'fenced');
 }
 
 # A participant restored from an older backup: what was confirmed is lost there, which is found; what was tried is stuck.
@@ -215,7 +220,7 @@ if ($ENV{CHECK_SOAK})
 	my $held = hold_point($net->{a}, 'coordinator-decided');
 	inject($net->{a}, 'coordinator-decided=wait');
 	ask('a', 'SELECT ' . movement('in-the-middle', 'tcc', '10 min', [ 'a-1', -5 ], [ 'c-1', 5, 'c' ]));
-	ok(waits_at('a'), 'another is tried, and about to be decided');
+	ok(is_waiting($net->{a}), 'another is tried, and about to be decided');
 	$c->stop('immediate');
 	my $restored = PostgreSQL::Test::Cluster->new('c_restored');
 	$restored->init_from_backup($c, 'older');
@@ -235,7 +240,7 @@ if ($ENV{CHECK_SOAK})
 	is(total($net), $total - 9, 'what is missing is what was found');
 	ask('c', q{SELECT pointstore.append_event('c-1', 'Corrected', 9)});
 	ask('a', wave('a', 'restored'));
-	sound('participant restored', stuck => ['lost']);
+	sound($net, $total, 'participant restored', stuck => ['lost']);
 }
 
 # The coordinator restored from an older backup: steps elsewhere that it knows nothing of. A repeat of such a movement is no repeat in silence.
@@ -260,7 +265,7 @@ if ($ENV{CHECK_SOAK})
 	is(total($net), $total, '... and not done twice');
 	ask('a', q{SELECT pointstore.resolve_movement('unknown', 'accept', 'it was done')});
 	ask('a', wave('a', 'again-restored'));
-	sound('coordinator restored', stuck => [ 'lost', 'unknown' ]);
+	sound($net, $total, 'coordinator restored', stuck => [ 'lost', 'unknown' ]);
 }
 is(all_faults($net, stuck => [ 'lost', 'unknown' ]), '', 'the stores are sound');
 $_->stop foreach values %$net;

@@ -56,8 +56,7 @@ typedef enum Broken
 	BROKEN_PARTICIPANT_AGE_LIMIT,
 	BROKEN_CANCEL_BEFORE_START, /* 12 */
 	BROKEN_CANCEL_DECIDED,
-	BROKEN_CLOCK_RELEASES,		/* section 14: reservations end by decisions alone */
-	N_BROKEN
+	BROKEN_CLOCK_RELEASES		/* section 14: reservations end by decisions alone */
 } Broken;
 
 /* A run: who takes part, what may happen, what is broken. */

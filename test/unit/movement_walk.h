@@ -369,14 +369,12 @@ breakings(Walk *walk, const State *from, int p)
 
 	if (breaks(walk, BROKEN_DROPS_TOMBSTONES) && part->row == PART_CANCELLED)
 		part->row = PART_NONE;
-	else if (breaks(walk, BROKEN_KEY_WITHOUT_ORIGIN) && part->row == PART_TRIED)
+	else if ((breaks(walk, BROKEN_KEY_WITHOUT_ORIGIN) || breaks(walk, BROKEN_CLOCK_RELEASES)) && part->row == PART_TRIED)
 		handle(walk, &state, p, VERB_CANCEL, false);
 	else if (breaks(walk, BROKEN_WRITER_RELEASES) && part->reserved > 0)
 		part->reserved--;
 	else if (breaks(walk, BROKEN_PARTICIPANT_AGE_LIMIT) && part->prepared == PREPARED)
 		part->prepared = NOT_PREPARED;
-	else if (breaks(walk, BROKEN_CLOCK_RELEASES) && part->row == PART_TRIED)
-		handle(walk, &state, p, VERB_CANCEL, false);
 	else
 		return;
 	step_into(walk, &state, EVENT_BREAKING, p, 0);

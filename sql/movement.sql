@@ -183,6 +183,9 @@ SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": 0, "
 SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": 0, "undo": {"event_type": "U", "amount": 1}}]', 'saga');
 SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": 0, "undo": {"event_type": "HoldPlaced"}}]', 'saga');
 SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": 0, "undo": {"event_type": "U", "x": 1}}]', 'saga');
+SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": 0, "undo": {"event_type": "U", "payload": [1]}}]', 'saga');
+SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": -9223372036854775807, "balanced": false, "undo": {"event_type": "U", "amount": -9223372036854775808}}]', 'saga');
+SELECT phase FROM pointstore.move('m-a', 'x', 1, 'bad', 'm_away', payload => jsonb_build_object('x', repeat('x', 9000000)));
 SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": 0, "server": ""}]');
 SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": 0}]', 'tcc', '0 s');
 SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": 0}]', 'tcc', '1000000 years');
@@ -240,6 +243,13 @@ COMMIT;
 
 -- all that was reserved is what the movements say
 SELECT DISTINCT code FROM pointstore.balance b, pointstore.reconcile_account(b.aggregate_id) WHERE b.aggregate_id LIKE 'm-%';
+
+-- rows that an owner has left without a name are passed over
+BEGIN;
+ALTER TABLE pointstore.movement_step DROP CONSTRAINT movement_step_pkey, ALTER step DROP NOT NULL;
+UPDATE pointstore.movement_step SET step = NULL WHERE movement_id = 'mv-6' AND step = 1;
+SELECT count(*) > 0 AS told FROM pointstore.trace('mv-6');
+ROLLBACK;
 
 DROP VIEW m_accounts;
 DROP USER MAPPING FOR CURRENT_USER SERVER m_away;

@@ -182,6 +182,17 @@ SET ROLE pa_other;
 SELECT * FROM pa_call(jsonb_build_array(pa_try('self', 'pa-a', 1), pa_step('confirm', 'self'), pa_step('cancel', 'self')), origin => :'here');
 RESET ROLE;
 
+-- a store that nobody speaks for: not who tries what is to be prepared, but the next who introduces it
+UPDATE pointstore.participant_origin SET role = NULL WHERE role = 'pa_peer';
+SET ROLE pa_other;
+BEGIN;
+SELECT * FROM pa_call(jsonb_build_array(pa_try('i3', 'pa-a', 1, protocol => '2pc')), 2);
+ROLLBACK;
+SET ROLE pa_peer;
+SELECT * FROM pa_call('[]', 2);
+RESET ROLE;
+SELECT role FROM pointstore.participant_origin WHERE origin = '11111111-1111-1111-1111-111111111111';
+
 -- what comes late for what has finished; tombstones are dropped by then
 UPDATE pointstore.participant_origin SET heard_at = '-infinity';
 SET ROLE pa_peer;

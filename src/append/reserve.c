@@ -25,7 +25,6 @@
 static Jsonb *step_metadata(const ReservedStep *step);
 static void push_text(JsonbParseState **state, const char *key, const char *value, int length);
 static void push_number(JsonbParseState **state, const char *key, int64 value);
-static void push_key(JsonbParseState **state, const char *key);
 
 /*
  * The event of a step. What the store makes of it, its id among that, is in the
@@ -85,7 +84,7 @@ push_text(JsonbParseState **state, const char *key, const char *value, int lengt
 {
 	JsonbValue	text = {.type = jbvString};
 
-	push_key(state, key);
+	pointstore_push_key(state, key);
 	text.val.string.val = unconstify(char *, value);
 	text.val.string.len = length;
 	(void) pushJsonbValue(state, WJB_VALUE, &text);
@@ -97,17 +96,7 @@ push_number(JsonbParseState **state, const char *key, int64 value)
 {
 	JsonbValue	number = {.type = jbvNumeric};
 
-	push_key(state, key);
+	pointstore_push_key(state, key);
 	number.val.numeric = int64_to_numeric(value);
 	(void) pushJsonbValue(state, WJB_VALUE, &number);
-}
-
-static void
-push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	name = {.type = jbvString};
-
-	name.val.string.val = unconstify(char *, key);
-	name.val.string.len = strlen(key);
-	(void) pushJsonbValue(state, WJB_KEY, &name);
 }

@@ -205,22 +205,22 @@ pointstore_undoing_event(text *aggregate_id, int64 id)
 	};
 	Reversal   *reversal = palloc0(sizeof(Reversal));
 	Datum		values[2];
-	bool		isnull;
-	bool		found;
+	bool		no_version = true;
+	bool		no_amount = true;
 
 	values[0] = Int64GetDatum(id);
 	values[1] = PointerGetDatum(aggregate_id);
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, false);
-	found = SPI_processed > 0;
-	if (found)
+	if (SPI_processed > 0)
 	{
 		reversal->id = id;
-		reversal->version = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-		reversal->amount = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+		reversal->version = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &no_version));
+		reversal->amount = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &no_amount));
 	}
 	SPI_finish();
-	return found ? reversal_event(aggregate_id, reversal) : refused_event(aggregate_id, 0, REASON_NO_EVENT);
+	/* one that lacks them has not been taken back: it is damaged */
+	return !no_version && !no_amount ? reversal_event(aggregate_id, reversal) : refused_event(aggregate_id, 0, REASON_NO_EVENT);
 }
 
 /* An event that propose_reversal() refuses. */

@@ -296,9 +296,7 @@ tell_undo(const ProposedEvent *undo)
 static void
 put_member(JsonbParseState **state, const char *key, JsonbValue value)
 {
-	JsonbValue	name = {.type = jbvString, .val.string = {.len = strlen(key), .val = unconstify(char *, key)}};
-
-	pushJsonbValue(state, WJB_KEY, &name);
+	pointstore_push_key(state, key);
 	pushJsonbValue(state, WJB_VALUE, &value);
 }
 

@@ -43,7 +43,6 @@ static const char *read_name(Jsonb *object, const char *key, bool may_lack, text
 static const char *read_number(Jsonb *object, const char *key, int64 least, int64 most, int64 *value);
 static Jsonb *list_rows(const pg_uuid_t *origin, const Asked *asked);
 static void push_answer(JsonbParseState **state, const StepMessage *message);
-static void push_key(JsonbParseState **state, const char *key);
 static void push_text(JsonbParseState **state, const char *key, const char *value);
 
 /* The messages of a call: 22023 where they are no array, or too many. */
@@ -245,7 +244,7 @@ pointstore_answers(const pg_uuid_t *origin, const Asked *asked, int n)
 			rows.val.binary.data = &list->root;
 			rows.val.binary.len = VARSIZE_ANY_EXHDR(list);
 			push_text(&state, "answer", "list");
-			push_key(&state, "rows");
+			pointstore_push_key(&state, "rows");
 			(void) pushJsonbValue(&state, WJB_VALUE, &rows);
 		}
 		else
@@ -273,7 +272,7 @@ list_rows(const pg_uuid_t *origin, const Asked *asked)
 		"    WHERE p.status" EQ "'cancelled' AND r.cause_id" EQ "p.event_id AND r.event_type" EQ "'EventReversed'"
 		"     AND r.aggregate_id" EQ "p.aggregate_id AND r.id" NE "coalesce(p.end_event_id, 0)) AS applied"
 		"   FROM pointstore.participant_step p WHERE p.origin" EQ "$1"
-		"    AND ($2 IS NULL OR p.movement_id" GT "$2 OR (p.movement_id" EQ "$2 AND p.step" GT "$3))"
+		"    AND p.movement_id" GE "coalesce($2, '') AND ($2 IS NULL OR p.movement_id" GT "$2 OR (p.movement_id" EQ "$2 AND p.step" GT "$3))"
 		"   ORDER BY p.movement_id, p.step LIMIT $4) s",
 		.nargs = 4, .argtypes = {UUIDOID, TEXTOID, INT8OID, INT8OID}
 	};
@@ -306,7 +305,7 @@ push_answer(JsonbParseState **state, const StepMessage *message)
 	{
 		JsonbValue	id = {.type = jbvNumeric};
 
-		push_key(state, "event_id");
+		pointstore_push_key(state, "event_id");
 		id.val.numeric = int64_to_numeric(message->event_id);
 		(void) pushJsonbValue(state, WJB_VALUE, &id);
 	}
@@ -317,21 +316,11 @@ push_answer(JsonbParseState **state, const StepMessage *message)
 }
 
 static void
-push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	name = {.type = jbvString};
-
-	name.val.string.val = unconstify(char *, key);
-	name.val.string.len = strlen(key);
-	(void) pushJsonbValue(state, WJB_KEY, &name);
-}
-
-static void
 push_text(JsonbParseState **state, const char *key, const char *value)
 {
 	JsonbValue	text = {.type = jbvString};
 
-	push_key(state, key);
+	pointstore_push_key(state, key);
 	text.val.string.val = unconstify(char *, value);
 	text.val.string.len = strlen(value);
 	(void) pushJsonbValue(state, WJB_VALUE, &text);

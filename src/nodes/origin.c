@@ -61,7 +61,7 @@ static bool
 read_store(StoreIdentity *identity, Datum *place)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT store, incarnation FROM pointstore.movement_store"
+		.sql = "SELECT CAST(store AS pg_catalog.uuid), CAST(incarnation AS pg_catalog.int8) FROM pointstore.movement_store"
 		" WHERE only_one AND system_identifier" EQ "$1 AND timeline" EQ "$2 AND database" EQ "$3"
 		" AND store IS NOT NULL AND incarnation IS NOT NULL LIMIT 1",
 		.nargs = 3, .argtypes = {TEXTOID, INT4OID, INT8OID}

@@ -303,9 +303,7 @@ with_word(Jsonb *metadata, const StepWork *work)
 
 		if (pairs[i][1] == NULL)
 			continue;
-		member.val.string.val = unconstify(char *, pairs[i][0]);
-		member.val.string.len = strlen(pairs[i][0]);
-		(void) pushJsonbValue(&state, WJB_KEY, &member);
+		pointstore_push_key(&state, pairs[i][0]);
 		member.val.string.val = unconstify(char *, pairs[i][1]);
 		member.val.string.len = strlen(pairs[i][1]);
 		(void) pushJsonbValue(&state, WJB_VALUE, &member);

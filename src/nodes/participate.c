@@ -346,11 +346,7 @@ answer_call(const Call *call)
 static void
 push_member(JsonbParseState **state, const char *key, JsonbValue *value)
 {
-	JsonbValue	name = {.type = jbvString};
-
-	name.val.string.val = unconstify(char *, key);
-	name.val.string.len = strlen(key);
-	(void) pushJsonbValue(state, WJB_KEY, &name);
+	pointstore_push_key(state, key);
 	(void) pushJsonbValue(state, WJB_VALUE, value);
 }
 
@@ -378,7 +374,7 @@ pointstore_resolve_step(PG_FUNCTION_ARGS)
 	message.verb = read_decision(pointstore_name(fcinfo, 3, "decision"));
 	reason = pointstore_name(fcinfo, 4, "reason");
 	PreventCommandIfReadOnly("resolve_step()");
-	pointstore_act_as_owner(&scope);
+	act_restricted(&scope);
 	pointstore_take_word(&origin, &message, pointstore_role_name(scope.user), pointstore_cstring(reason));
 	pointstore_act_as_caller(&scope);
 	check_word(&message, message.verb);

@@ -99,9 +99,10 @@ typedef struct Doubt
 " applied pg_catalog.numeric, aggregate_id pg_catalog.text, number pg_catalog.int8, incarnation pg_catalog.int8, ended_by pg_catalog.text," \
 " event_id pg_catalog.int8, end_event_id pg_catalog.int8)"
 
-/* Steps of the server $2 behind the place $3, $4 and not behind $5, $6. */
+/* Steps of the server $2 behind the place $3, $4 and not behind $5, $6; the bounds stand for themselves too, for the key's index. */
 #define IN_STRETCH(s) \
 "coalesce(" s ".server, '')" EQ "coalesce($2, '')" \
+" AND " s ".movement_id" GE "coalesce($3, '') AND ($5 IS NULL OR " s ".movement_id" LE "$5)" \
 " AND ($3 IS NULL OR " s ".movement_id" GT "$3 OR (" s ".movement_id" EQ "$3 AND " s ".step" GT "$4))" \
 " AND ($5 IS NULL OR " s ".movement_id" LT "$5 OR (" s ".movement_id" EQ "$5 AND " s ".step" LE "$6))"
 
@@ -149,6 +150,8 @@ typedef struct Doubt
 " FROM judged j WHERE j.code IS NOT NULL ORDER BY 1, 2"
 
 static List *servers_to_ask(void);
+static void pass_over_if_it_can(Pass *pass);
+static bool attempt_pass(void *arg);
 static void pass_over(Pass *pass);
 static void go_through(Pass *pass);
 static bool find_address(void *arg);
@@ -209,7 +212,7 @@ pointstore_reconcile_movements(PG_FUNCTION_ARGS)
 		foreach(cell, servers_to_ask())
 		{
 			pass.server = lfirst(cell);
-			pass_over(&pass);
+			pass_over_if_it_can(&pass);
 			if (pass.error != NULL)
 				tell_failure(&pass);
 		}
@@ -237,6 +240,24 @@ servers_to_ask(void)
 		names = lappend(names, pstrdup(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1)));
 	SPI_finish();
 	return names;
+}
+
+/* The same of one of many: whatever it has answered, the others are compared. */
+static void
+pass_over_if_it_can(Pass *pass)
+{
+	ErrorData  *error = pointstore_attempt(attempt_pass, pass);
+
+	if (error != NULL)
+		fail(pass, error->sqlerrcode, error->message);
+	MemoryContextReset(pass->context);
+}
+
+static bool
+attempt_pass(void *arg)
+{
+	pass_over(arg);
+	return true;
 }
 
 /* Compares one store, from the first step to the last. Where it does not answer pass->error says why, and nothing of it is closed. */

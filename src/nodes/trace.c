@@ -7,8 +7,8 @@
  * steps; a step of this store has events, which cause others. The tree is made level by level: one statement looks for all that
  * the events of a level have caused. Each event and each movement is in it once, so causes that go in a circle end it.
  *
- * No index of ours is on cause_id, which plain appends would pay for. What was caused came later: so events are read from
- * the first cause on, by id, unless users have an index on it.
+ * Events are found by the index of causes (account/held.sql). Where that is gone they are read from the first cause on, by
+ * id: what was caused came later.
  *
  *-------------------------------------------------------------------------
  */
@@ -77,6 +77,7 @@ typedef struct Trace
 	int			n;
 	int			room;
 	HTAB	   *events;
+	HTAB	   *movements;		/* their names */
 	int			looked;			/* what the nodes before have caused is in the tree */
 } Trace;
 
@@ -144,6 +145,7 @@ begin_trace(Trace *trace)
 	trace->room = 64;
 	trace->nodes = palloc0(sizeof(TraceNode) * trace->room);
 	trace->events = hash_create("pointstore trace", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	trace->movements = pointstore_text_table("pointstore traced movements", sizeof(text *), CurrentMemoryContext);
 }
 
 /* A movement that began here, or that this store takes part in, with its phases and steps. False: there is none. */
@@ -343,7 +345,7 @@ parent_of(Trace *trace, const char *key, int parent)
 	return found != NULL ? found->node : parent;
 }
 
-/* Unless it is in the tree already. */
+/* Unless it is in the tree already, or has no name, which somebody has taken away. */
 static void
 add_row(Trace *trace, HeapTuple row, TupleDesc desc, int parent)
 {
@@ -359,6 +361,8 @@ add_row(Trace *trace, HeapTuple row, TupleDesc desc, int parent)
 	node.is_movement = strcmp(node.column[2], "movement") == 0;
 	node.is_step = strcmp(node.column[2], "step") == 0;
 	node.depth = parent == NOWHERE ? 0 : trace->nodes[parent].depth + 1;
+	if ((node.is_event || node.is_movement || node.is_step) && node.column[3] == NULL)
+		return;
 	if (is_known(trace, &node))
 		return;
 	if (trace->n == trace->room)
@@ -380,17 +384,20 @@ add_row(Trace *trace, HeapTuple row, TupleDesc desc, int parent)
 	trace->n++;
 }
 
-/* Whether an event or a movement is in the tree; an event is from now on. */
+/* Whether an event or a movement is in the tree; it is from now on. */
 static bool
 is_known(Trace *trace, TraceNode *node)
 {
 	TraceKey   *key;
+	text	   *name;
 	bool		found;
-	int			i;
 
-	for (i = 0; node->is_movement && i < trace->n; i++)
-		if (trace->nodes[i].is_movement && strcmp(trace->nodes[i].column[3], node->column[3]) == 0)
-			return true;
+	if (node->is_movement && node->column[3] != NULL)
+	{
+		name = cstring_to_text(node->column[3]);
+		(void) hash_search(trace->movements, &name, HASH_ENTER, &found);
+		return found;
+	}
 	if (!node->is_event || node->column[3] == NULL)
 		return false;
 	node->event = strtoll(node->column[3], NULL, 10);

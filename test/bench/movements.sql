@@ -19,7 +19,7 @@ CREATE TABLE rival.account_entry (
     balance_after bigint NOT NULL, payload jsonb NOT NULL, request_id text, created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     UNIQUE (aggregate_id, version), UNIQUE (request_id));
 CREATE TABLE rival.decision (request_id text PRIMARY KEY, phase text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
-INSERT INTO rival.account SELECT aggregate_id, version, balance FROM pointstore.balance;
+INSERT INTO rival.account SELECT aggregate_id, version, balance FROM pointstore.balance WHERE aggregate_id LIKE :'prefix' || '-%';
 
 CREATE FUNCTION rival.book(p_account text, p_amount bigint, p_request text, p_payload jsonb) RETURNS bigint
 LANGUAGE plpgsql AS $$

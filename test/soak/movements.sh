@@ -227,6 +227,9 @@ check()
 		nothing prepared "$store" 'SELECT count(*) FROM pg_prepared_xacts'
 		nothing reserved "$store" "SELECT count(*) FROM pointstore.balance WHERE held <> 0 OR incoming <> 0"
 		nothing 'open steps' "$store" "SELECT count(*) FROM pointstore.participant_step WHERE status IN ('tried', 'done')"
+		# what moves nothing has no faults either
+		[[ $store == c ]] || nothing 'protocols without an end' "$store" "SELECT count(*) FROM (VALUES ('tcc', 'confirmed'), ('tcc', 'cancelled'), ('saga', 'done'), ('saga', 'undone'), ('2pc', 'confirmed'), ('2pc', 'cancelled')) p(protocol, phase)
+			WHERE NOT EXISTS (SELECT FROM pointstore.movement m WHERE (m.protocol, m.phase) = (p.protocol, p.phase))"
 		at "$store" -c "CALL pointstore.reconcile('full')" >/dev/null
 		nothing findings "$store" 'SELECT count(*) FROM pointstore.finding'
 		nothing 'steps that disagree' "$store" 'SELECT count(*) FROM pointstore.reconcile_movements()'

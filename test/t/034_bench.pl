@@ -92,7 +92,7 @@ SKIP:
 	skip 'CHECK_BENCH is not set', 1 unless $ENV{CHECK_BENCH};
 	my $results = PostgreSQL::Test::Utils::tempdir;
 	delete @ENV{qw(PGHOST PGPORT PGUSER PGDATABASE)};
-	%ENV = (%ENV, BENCH_INSTALLED => 1, BENCH_FSYNC => 'off', BENCH_RESULTS => $results, BENCH_PARTS => 'append clients batches balance_at feed callers', BENCH_ROUNDS => 1,
+	%ENV = (%ENV, BENCH_INSTALLED => 1, BENCH_FSYNC => 'off', BENCH_RESULTS => $results, BENCH_PARTS => 'append clients batches balance_at feed callers movements', BENCH_ROUNDS => 1,
 		BENCH_ACCOUNTS => 1000, BENCH_SECONDS => 1, BENCH_CLIENTS => 2, BENCH_BATCHED => 200, BENCH_EVENTS => 200,
 		BENCH_MANY => 100, BENCH_COPY => 1000, BENCH_HISTORY => 11000,
 		BENCH_CATCH_UP => 1000, BENCH_IDLE_SECONDS => 1, BENCH_XMIN_SECONDS => 3);
@@ -103,7 +103,8 @@ SKIP:
 		'sequencer, CPU for each event, 8 clients', 'submit_event beside the sequencer', 'delivery by claim, 99 %', 'idle, CPU of the launcher',
 		'catching up, one member, 16 slots', 'read_feed inside the server', 'catching up, projection that counts by day', 'group at the end, row versions kept',
 		'aggregate_state replayed, to that by snapshots', 'append with ten transitions in 1.05 times the time', 'append that checks a lease in 1.2 times the time',
-		'acquire and release, of two appends', '64 callers on one lease, turns, most - fewest')
+		'acquire and release, of two appends', '64 callers on one lease, turns, most - fewest', 'movements a second, 16 callers', 'movement, latency',
+		'movements beside a server that answers after 1 s', 'appends on accounts in movements, tcc', 'all settled after the return, s', 'movements at the end, row versions kept')
 	{
 		like($out, qr/^ \Q$_\E\b.*\| (met|missed) *$/m, "its report has: $_");
 	}

@@ -165,5 +165,12 @@ is(sqlstate($node, 'here', q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT point
 is(sqlstate($node, 'here', q{SET default_transaction_read_only = on; SELECT pointstore.reconcile_movements('there')}), '25006', 'nor where nothing is recorded');
 is(sqlstate($node, 'here', q{SELECT pointstore.reconcile_movements('there')}, extra_params => [ '-U', 'clerk' ]), '42501', 'nor by a writer');
 
+# the store's owner is no superuser: he is let in by a password alone, which stands in the mapping and is asked for
+$node->safe_psql('here', q{ALTER USER MAPPING FOR keeper SERVER there OPTIONS (DROP password_required)});
+is(sqlstate($node, 'here', q{SELECT pointstore.reconcile_movements('there')}), '2F003', 'there is no password');
+$node->safe_psql('here', q{ALTER USER MAPPING FOR keeper SERVER there OPTIONS (ADD password 'seCret-1')});
+is(sqlstate($node, 'here', q{SELECT pointstore.reconcile_movements('there')}), '08001', 'nobody asks for it');
+unlike(slurp_file($node->logfile), qr/seCret-1/, 'nor is it in the log');
+
 $node->stop;
 done_testing();

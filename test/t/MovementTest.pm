@@ -18,8 +18,8 @@ use StoreTest;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(new_stores store_conf introduce acquaint accounts each_of movement insistent start_client total settle movement_faults all_faults
-  inject is_killed hold_point start_proxy proxy stop_proxy);
+our @EXPORT = qw(new_stores acquaint movement insistent start_client total sound movement_faults all_faults
+  inject is_killed hold_point is_waiting start_proxy proxy stop_proxy);
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
@@ -210,6 +210,16 @@ END
 	return join "\n", @faults;
 }
 
+# All has ended, nothing is left behind, and there is as much as before. Params as for movement_faults().
+sub sound
+{
+	my ($net, $total, $name, %params) = @_;
+	my $has_ended = ok(settle($net), "$name: all has ended");
+	my $is_whole = is(movement_faults($net, %params), '', "$name: all is whole");
+	my $is_there = is(total($net), $total, "$name: as much as before");
+	return $has_ended && $is_whole && $is_there;
+}
+
 # And with the stores themselves: by the test's own reckoning, and by a full reconciliation.
 sub all_faults
 {
@@ -254,6 +264,13 @@ sub hold_point
 	my $holder = $node->background_psql('postgres');
 	$holder->query_safe("SELECT pg_advisory_lock(hashtext('pointstore'), hashtext('$point'))");
 	return $holder;
+}
+
+# Whether, in time, a process of a server waits for such a lock.
+sub is_waiting
+{
+	my ($node) = @_;
+	return poll_until($node, 'postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted});
 }
 
 # A proxy before a server, on a socket of its own: {host}, {port}. What it does with connections that have been made

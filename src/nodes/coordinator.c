@@ -49,6 +49,7 @@
 #include "ground/inject.h"
 #include "ground/owner.h"
 #include "ground/plan.h"
+#include "ground/scan.h"
 #include "ground/sql.h"
 #include "ground/step.h"
 #include "ground/store.h"
@@ -559,9 +560,7 @@ await_standbys(XLogRecPtr lsn)
 	{
 		int			mode = synchronous_commit == SYNCHRONOUS_COMMIT_REMOTE_APPLY ? SYNC_REP_WAIT_APPLY : SYNC_REP_WAIT_FLUSH;
 
-		HOLD_INTERRUPTS();
-		SyncRepWaitForLSN(lsn, true);
-		RESUME_INTERRUPTS();
+		pointstore_await_standbys(lsn);
 		CHECK_FOR_INTERRUPTS();
 		LWLockAcquire(SyncRepLock, LW_SHARED);
 		confirmed = WalSndCtl->lsn[mode] >= lsn;

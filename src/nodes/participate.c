@@ -156,7 +156,7 @@ begin_call(void)
 	pointstore_read_committed();
 	if (synchronous_commit < SYNCHRONOUS_COMMIT_ON)
 		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	pointstore_mark_wal();
+	(void) pointstore_mark_wal(true);
 }
 
 /* As the store's owner, whose triggers fire at once, and leave nothing behind. */

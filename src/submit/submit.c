@@ -24,7 +24,6 @@
 
 #include "miscadmin.h"
 #include "portability/instr_time.h"
-#include "replication/syncrep.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 
@@ -36,6 +35,7 @@
 #include "append/propose.h"
 #include "append/receipt.h"
 #include "ground/compat.h"
+#include "ground/scan.h"
 #include "ground/stat.h"
 #include "ground/step.h"
 #include "money/transfer.h"
@@ -219,9 +219,7 @@ combine(const ProposedEvent *events, Decision *decisions, int n)
 		pointstore_stat_add(STAT_GIVEN_BACK, 1);
 		return false;
 	}
-	HOLD_INTERRUPTS();
-	SyncRepWaitForLSN(flush, true);
-	RESUME_INTERRUPTS();
+	pointstore_await_standbys(flush);
 	count_wait(since);
 	if (error != NULL)
 		ThrowErrorData(error);

@@ -103,7 +103,7 @@ is(ask('a', q{SELECT failures, paused_until IS NULL, error IS NULL FROM pointsto
 	ask('a', wave('a', 'again'));
 	sound($net, $total, 'again');
 	ask('b', 'ALTER SYSTEM RESET log_min_duration_statement; SELECT pg_reload_conf()');
-	my @messages = map { s/''/'/gr } slurp_file($b->logfile, $from) =~ /parameters: \$1 = '((?:[^']|'')*)'/g;
+	my @messages = map { s/''/'/gr } slurp_file($b->logfile, $from) =~ /parameters: \$1 = '((?:[^']|'')*)'/gi;
 	cmp_ok(scalar @messages, '>', 3, 'the messages of a wave');
 	my $rows = q{SELECT md5(string_agg(format('%s %s %s %s', movement_id, step, status, event_id), ',' ORDER BY movement_id, step)) FROM pointstore.participant_step WHERE status <> 'cancelled' OR event_id IS NOT NULL};
 	my $events = 'SELECT count(*), sum(amount), sum(held) FROM pointstore.event_store';

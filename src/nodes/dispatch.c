@@ -190,7 +190,7 @@ member_number(JsonbContainer *object, const char *key, int64 *value)
 		return false;
 	digits = numeric_normalize(member.val.numeric);
 	errno = 0;
-	*value = strtoi64(digits, &end, 10);
+	*value = strtoll(digits, &end, 10);
 	return errno == 0 && *end == '\0';
 }
 

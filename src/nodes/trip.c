@@ -464,7 +464,7 @@ pointstore_split_gid(const char *gid, const Sender *sender, int64 *incarnation, 
 
 	if (strncmp(gid, start, strlen(start)) != 0)
 		return false;
-	*incarnation = strtoi64(place, &end, 10);
+	*incarnation = strtoll(place, &end, 10);
 	if (end == place || *end != ':' || last <= end)
 		return false;
 	*movement_id = pnstrdup(end + 1, last - end - 1);

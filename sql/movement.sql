@@ -185,6 +185,7 @@ SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": 0, "
 SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": 0, "undo": {"event_type": "U", "x": 1}}]', 'saga');
 SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": 0, "undo": {"event_type": "U", "payload": [1]}}]', 'saga');
 SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": -9223372036854775807, "balanced": false, "undo": {"event_type": "U", "amount": -9223372036854775808}}]', 'saga');
+SELECT pointstore.start_movement('bad', '[{"aggregate_id": "x", "amount": 1, "event_type": "M", "server": "m_away"}, {"aggregate_id": "x", "amount": -1, "event_type": "M", "server": "m_away"}]', '2pc');
 SELECT phase FROM pointstore.move('m-a', 'x', 1, 'bad', 'm_away', payload => jsonb_build_object('x', repeat('x', 9000000)));
 SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": 0, "server": ""}]');
 SELECT pointstore.start_movement('bad', '[{"aggregate_id": "m-a", "amount": 0}]', 'tcc', '0 s');
@@ -243,6 +244,14 @@ COMMIT;
 
 -- all that was reserved is what the movements say
 SELECT DISTINCT code FROM pointstore.balance b, pointstore.reconcile_account(b.aggregate_id) WHERE b.aggregate_id LIKE 'm-%';
+
+-- a trigger that leaves out steps is told
+CREATE FUNCTION m_leave_out() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER m_leave_out BEFORE INSERT ON pointstore.movement_step FOR EACH ROW EXECUTE FUNCTION m_leave_out();
+SELECT phase FROM pointstore.move('m-a', 'x', 1, 'mv-left-out', 'm_away');
+DROP TRIGGER m_leave_out ON pointstore.movement_step;
+DROP FUNCTION m_leave_out();
+SELECT count(*) FROM pointstore.movement WHERE movement_id = 'mv-left-out';
 
 -- rows that an owner has left without a name are passed over
 BEGIN;

@@ -396,7 +396,7 @@ raise_in_every_form(const ProposedEvent *event, const Decision *decision)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("balance %lld of account \"%s\" and amount %lld are out of range for type bigint",
-						(long long) decision->balance, id, (long long) (event->amount - event->held))));
+						(long long) decision->balance, id, (long long) (event->amount - event->held + event->incoming))));
 	if (decision->outcome == OUTCOME_NO_KIND)
 		pointstore_raise_no_kind(cstring_to_text(decision->stored));
 	if (decision->outcome == OUTCOME_STRAY_EVENTS)

@@ -34,6 +34,7 @@ static void read_undo_key(ProposedEvent *undo, const char *key, JsonbValue *valu
 static Jsonb *tell_undo(const ProposedEvent *undo);
 static void put_member(JsonbParseState **state, const char *key, JsonbValue value);
 static void check_sum(const AskedMovement *movement);
+static void check_locks(const AskedMovement *movement);
 static bytea *digest_of(const AskedMovement *movement);
 static void put_text(StringInfo body, const char *value);
 static void step_context(void *arg);
@@ -175,6 +176,8 @@ pointstore_ask_end(AskedMovement *movement)
 	check_size(movement);
 	if (movement->balanced)
 		check_sum(movement);
+	if (movement->protocol == PROTOCOL_2PC)
+		check_locks(movement);
 	movement->body = digest_of(movement);
 }
 
@@ -314,6 +317,33 @@ check_sum(const AskedMovement *movement)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the amounts of the movement do not sum to zero"),
 				 errhint("Of one that takes or gives something for good a step says \"balanced\": false.")));
+}
+
+/* Each step of 2pc elsewhere is a transaction of its own, whose account the others would wait for. */
+static void
+check_locks(const AskedMovement *movement)
+{
+	HTAB	   *locked = pointstore_text_table("pointstore locked accounts", sizeof(text *), CurrentMemoryContext);
+	int			i;
+
+	for (i = 0; i < movement->nsteps; i++)
+	{
+		text	   *server = movement->steps[i].server;
+		text	   *account = movement->events[i].aggregate_id;
+		text	   *both;
+		bool		found;
+
+		if (server == NULL)
+			continue;
+		both = cstring_to_text(psprintf("%d %s %s", (int) VARSIZE_ANY_EXHDR(server), pointstore_cstring(server), pointstore_cstring(account)));
+		(void) hash_search(locked, &both, HASH_ENTER, &found);
+		if (found)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("account \"%s\" of server \"%s\" has two steps of a movement by 2pc", pointstore_cstring(account), pointstore_cstring(server)),
+					 errhint("The second would wait for the first. Make them one step, or take tcc.")));
+	}
+	hash_destroy(locked);
 }
 
 static bytea *

@@ -464,6 +464,13 @@ pointstore_link_state(const Link *link)
 	return link->state;
 }
 
+/* Whether a batch has left a transaction open: where what was to end it could not be understood. */
+bool
+pointstore_link_is_in_transaction(const Link *link)
+{
+	return link->state == LINK_READY && PQtransactionStatus(link->conn) != PQTRANS_IDLE;
+}
+
 /* Why it was closed; NULL: not by a failure. */
 const char *
 pointstore_link_error(const Link *link)

@@ -43,6 +43,7 @@ extern void pointstore_link_send(Link *link, LinkStatement *statements, int n, l
 extern bool pointstore_link_poll(Link *link);
 extern void pointstore_link_close(Link *link, const char *error);
 extern LinkState pointstore_link_state(const Link *link);
+extern bool pointstore_link_is_in_transaction(const Link *link);
 extern const char *pointstore_link_error(const Link *link);
 extern pgsocket pointstore_link_socket(const Link *link);
 extern uint32 pointstore_link_events(const Link *link);

@@ -224,7 +224,7 @@ poll_line(LiveSet *set, Peer *peer, Line *line)
 		take_closed(set, peer, line);
 	else if (line->trip != NULL)
 		take_trip(set, peer, line);
-	if (line->is_old && pointstore_link_state(line->link) != LINK_BUSY)
+	if ((line->is_old && pointstore_link_state(line->link) != LINK_BUSY) || pointstore_link_is_in_transaction(line->link))
 	{
 		pointstore_link_close(line->link, NULL);
 		line->is_old = false;
@@ -486,7 +486,9 @@ pointstore_peers_step(const Sender *sender)
 
 		if (!peer->is_known)
 			read_row(peer);
-		if (needs_address(peer) && now >= peer->paused_until)
+		/* where that has failed it is looked up again for what waits, or when the catalogs have changed */
+		if (needs_address(peer) && now >= peer->paused_until &&
+			(peer->queue.n > 0 || peer->generation != pointstore_servers_generation()))
 		{
 			ErrorData  *error = pointstore_attempt(look_up, peer);
 

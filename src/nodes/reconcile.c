@@ -472,6 +472,8 @@ answers_of(Pass *pass, const char *text)
 		fail(pass, ERRCODE_FDW_ERROR, "it does not answer as a store");
 	else if (pass->store != NULL && strcmp(pass->store, store) != 0)
 		fail(pass, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, psprintf("it is store %s now, and was store %s", store, pass->store));
+	else if (strcmp(store, pointstore_store_name(&pass->identity)) == 0)
+		fail(pass, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "it leads to this store itself, or to a copy of it");
 	else
 		return answers;
 	return NULL;

@@ -305,6 +305,10 @@ pointstore_insert_steps(const NewMovement *movement, const StepRows *steps)
 	values[11] = numbers(steps->event_id, steps->n, true);
 	SPI_connect();
 	pointstore_execute(&insert, values, NULL, false);
+	if (SPI_processed != steps->n)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("a trigger on movement_step has left out rows")));
 	values[1] = values[5];
 	values[2] = CStringGetTextDatum(pointstore_role_name(movement->by_role));
 	pointstore_execute(&log, values, NULL, false);

@@ -81,6 +81,7 @@ static bool is_found(const Trip *trip, const Sent *sent);
 static bool counts_as_tried(const LinkStatement *prepared, LiveAnswer *answer);
 static bool is_passing(const char *sqlstate);
 static bool blames_messages(const char *sqlstate);
+static bool cannot_be_said(const char *sqlstate);
 static TimestampTz pause_after(int attempts, long first, long longest);
 
 /* A trip with messages from the front of a queue, so many of them at most. They are sent from now on. */
@@ -356,6 +357,13 @@ take_call(LiveSet *set, Trip *trip, const Call *call, TripCheck check, void *arg
 
 		if (is_there)
 			settle(set, trip, sent, &answers[i]);
+		else if (call->n == 1 && result->error != NULL && cannot_be_said(statement->sqlstate))
+		{
+			LiveAnswer	answer = {.answer = sent->verb == VERB_TRY ? ANSWER_REFUSED : ANSWER_FAILED, .error = result->error};
+
+			strlcpy(answer.sqlstate, statement->sqlstate, sizeof(answer.sqlstate));
+			pointstore_step_answered(set, sent->step, &answer);
+		}
 		else
 			pointstore_step_unanswered(set, sent->step, pause_after(sent->step->attempts, FIRST_PAUSE, LONGEST_PAUSE), result->error);
 	}
@@ -431,6 +439,13 @@ static bool
 blames_messages(const char *sqlstate)
 {
 	return !is_passing(sqlstate) && strncmp(sqlstate, "42", 2) != 0 && strncmp(sqlstate, "0A", 2) != 0 && strncmp(sqlstate, "3F", 2) != 0;
+}
+
+/* Whether a message, or its answer, has characters that the other side's encoding does not have: its transaction has failed, and always will. */
+static bool
+cannot_be_said(const char *sqlstate)
+{
+	return strcmp(sqlstate, "22P05") == 0 || strcmp(sqlstate, "22021") == 0;
 }
 
 /* From now, longer each time, and never quite as long as another. */

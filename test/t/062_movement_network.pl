@@ -90,7 +90,12 @@ is(ask('a', q{SELECT failures, paused_until IS NULL, error IS NULL FROM pointsto
 	ask('a', 'DROP SERVER deaf CASCADE');
 	ok(poll_until($net->{a}, 'postgres', q{SELECT phase = 'stuck' FROM pointstore.movement WHERE movement_id = 'deaf'}), '... which is dropped: stuck');
 	ask('a', q{SELECT pointstore.resolve_movement('deaf', 'accept', 'it never was there')});
+	my $failures = q{SELECT failures FROM pointstore.movement_server WHERE server = 'deaf'};
+	my $before = ask('a', $failures);
 	sound($net, $total, 'deaf');
+	ask('a', 'SELECT ' . movement('after-deaf', 'tcc', '1 min', [ 'a-2', -1 ], [ 'b-2', 1, 'b' ]));
+	sound($net, $total, 'after deaf');
+	is(ask('a', $failures), $before, '... nobody is looked for who has nothing to do');
 }
 
 # Every message comes again, as it was and in any order: nothing is done twice. (A restart of the origin only raises what is finished.)

@@ -143,6 +143,14 @@ $node->safe_psql('here', q{UPDATE pointstore.movement_step SET status = 'tried' 
 is(compared('NULL'), 'away|||unverified||', 'closed');
 is($node->safe_psql('here', 'SELECT count(*) FROM pointstore.finding WHERE resolved_at IS NULL'), 0, 'closed');
 
+# a server that leads to this store itself is not compared with it
+$node->safe_psql('here', qq{CREATE SERVER self FOREIGN DATA WRAPPER pointstore OPTIONS ($where, dbname 'here');
+	CREATE USER MAPPING FOR keeper SERVER self OPTIONS (user 'mover', password_required 'false'); GRANT USAGE ON FOREIGN SERVER self TO keeper});
+is(compared('NULL'), "away|||unverified||\nself|||unverified||", 'a server that is this store');
+is(sqlstate($node, 'here', q{SELECT pointstore.reconcile_movements('self')}), '55000', '... by itself');
+is($node->safe_psql('here', 'SELECT count(*) FROM pointstore.finding WHERE resolved_at IS NULL'), 0, '... is no finding');
+$node->safe_psql('here', 'DROP SERVER self CASCADE');
+
 # many pages
 $node->safe_psql('here', q{INSERT INTO pointstore.movement (movement_id, protocol, phase, started_at, finished_at, by_role, incarnation, balanced)
 	SELECT 'p' || n, 'tcc', 'confirmed', now(), now(), 'x', 1, true FROM generate_series(1, 3000) n});

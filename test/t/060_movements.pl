@@ -198,10 +198,14 @@ sound($net, $total, 'unprepared', stuck => ['torn']);
 ask($b, q{CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0});
 $b->safe_psql('latin', q{CREATE EXTENSION pointstore; SELECT pointstore.create_store(), pointstore.grant_access('of_a', 'participant')});
 ask($a, sprintf q{CREATE SERVER latin FOREIGN DATA WRAPPER pointstore OPTIONS (host '%s', port '%s', dbname 'latin'); CREATE USER MAPPING FOR CURRENT_USER SERVER latin OPTIONS (user 'of_a')}, $b->host, $b->port);
-start("\xed\x95\x9c-$_", $_, '1 min', [ 'a-5', $_ eq 'saga' ? 0 : -1 ], [ 'l-5', $_ eq 'saga' ? 0 : 1, 'latin' ]) foreach sort keys %ended;
-start("beside-$_", $_, '1 min', [ 'a-4', 0 ], [ 'l-4', 0, 'latin' ]) foreach sort keys %ended;
-ends("beside-$_", $ended{$_}->[0], "beside what cannot be said: $_") foreach sort keys %ended;
-ends("\xed\x95\x9c-$_", 'stuck', "what cannot be said: $_") foreach sort keys %ended;
+foreach my $protocol (sort keys %ended)
+{
+	my $amount = $protocol eq 'saga' ? 0 : 1;
+	start("\xed\x95\x9c-$protocol", $protocol, '1 min', [ 'a-5', -$amount ], [ 'l-5', $amount, 'latin' ]);
+	ends("\xed\x95\x9c-$protocol", 'stuck', "what cannot be said: $protocol");
+	start("beside-$protocol", 'tcc', '1 min', [ 'a-4', 0 ], [ 'l-4', 0, 'latin' ]);
+	ends("beside-$protocol", 'confirmed', '... and another beside it');
+}
 is(ask($a, q{SELECT count(*) FROM pointstore.movement_step WHERE status = 'failed' AND error ~ '^22' AND server = 'latin'}), 3, '... which its step says');
 ask($a, "SELECT pointstore.resolve_movement(movement_id, 'accept', 'test') FROM pointstore.movement WHERE phase = 'stuck'");
 ok(poll_until($a, 'postgres', q{SELECT held = 0 FROM pointstore.balance WHERE aggregate_id = 'a-5'}), '... nothing is reserved for it any more');

@@ -218,6 +218,16 @@ ends($long, 'confirmed', 'a long id');
 ends($alike, 'confirmed', 'one like its digest');
 sound($net, $total, 'ids', stuck => ['torn']);
 
+# by several connections at once
+ask($a, "ALTER SYSTEM SET pointstore.movement_connections = 4");
+ask($a, "ALTER SYSTEM SET pointstore.movement_batch = 3; SELECT pg_reload_conf()");
+ask($a, join ";\n", map { 'SELECT ' . movement("wide-$_", (sort keys %ended)[$_ % 3], '1 min', [ 'a-' . (1 + $_ % 5), -1 ], [ 'b-' . (1 + $_ % 5), 1, 'b' ]) } 1 .. 60);
+sound($net, $total, 'several connections', stuck => ['torn']);
+is(ask($a, q{SELECT count(*) FROM pointstore.movement WHERE movement_id ~ '^wide' AND phase IN ('confirmed', 'done')}), 60, '... all went through');
+cmp_ok(ask($b, q{SELECT count(*) FROM pg_stat_activity WHERE usename = 'of_a' AND datname = 'postgres'}), '>', 1, '... by more than one');
+ask($a, "ALTER SYSTEM RESET pointstore.movement_connections");
+ask($a, "ALTER SYSTEM RESET pointstore.movement_batch; SELECT pg_reload_conf()");
+
 # roles: who may start, by which servers; what a participant's role may do
 ask($a, q{CREATE ROLE clerk LOGIN; SELECT pointstore.grant_access('clerk', 'writer')});
 is(sqlstate($a, 'postgres', q{SET ROLE clerk; SELECT pointstore.move('a-5', 'b-5', 1, 'clerk-1', 'b')}), '42501', 'who may not use the server');

@@ -27,9 +27,9 @@
 #include "ground/pointstore.h"
 #include "ground/row.h"
 #include "ground/scan.h"
+#include "ground/shard.h"
 #include "ground/sql.h"
 #include "ground/step.h"
-#include "ground/store.h"
 
 static const char *const status_names[] = {"open", "frozen", "closed"};
 
@@ -77,7 +77,7 @@ pointstore_read_account(Account *account, text *id, Snapshot snapshot, AccountLo
 static bool
 read_balance_row(Account *account, Snapshot snapshot, AccountLock lock)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
+	const AttrNumber *att;
 	TupleTableSlot *row;
 	RowScan		scan;
 	bool		isnull;
@@ -85,6 +85,7 @@ read_balance_row(Account *account, Snapshot snapshot, AccountLock lock)
 	if (!find_row(account, INDEX_BALANCE, &scan, snapshot, lock))
 		return false;
 	row = scan.slot;
+	att = scan.table->att;
 	account->kind_name = pointstore_slot_text(row, att[BAL_KIND]);
 	account->version = DatumGetInt64(slot_getattr(row, att[BAL_VERSION], &isnull));
 	account->balance = DatumGetInt64(slot_getattr(row, att[BAL_BALANCE], &isnull));
@@ -103,11 +104,12 @@ read_balance_row(Account *account, Snapshot snapshot, AccountLock lock)
 static bool
 read_pure_row(Account *account, Snapshot snapshot, AccountLock lock)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_PURE_ACCOUNT].att;
+	const AttrNumber *att;
 	RowScan		scan;
 
 	if (!find_row(account, INDEX_PURE_ACCOUNT, &scan, snapshot, lock))
 		return false;
+	att = scan.table->att;
 	account->kind_name = pointstore_slot_text(scan.slot, att[PURE_KIND]);
 	account->status = pointstore_status(pointstore_slot_text(scan.slot, att[PURE_STATUS]));
 	pointstore_scan_end(&scan);
@@ -135,17 +137,16 @@ static bool
 log_is_past(const Account *account, Snapshot snapshot)
 {
 	static const char *const opening[] = {"open"};
-	AttrNumber	att = pointstore_store()->table[TABLE_ACCOUNT_LOG].att[LOG_ACTION];
 	RowKey		key = {0};
 	RowScan		scan;
 	bool		past;
 
-	if (account->version == 0 || !OidIsValid(pointstore_store()->index[INDEX_ACCOUNT_LOG]))
+	if (account->version == 0 || !OidIsValid(pointstore_shard_of(account->id)->index[INDEX_ACCOUNT_LOG]))
 		return false;
 	pointstore_key_text(&key, account->id);
-	pointstore_scan_begin_reading(&scan, INDEX_ACCOUNT_LOG, snapshot, &key);
+	pointstore_scan_begin_reading(&scan, account->id, INDEX_ACCOUNT_LOG, snapshot, &key);
 	past = !pointstore_scan_next(&scan, BackwardScanDirection) ||
-		pointstore_place(pointstore_slot_text(scan.slot, att), opening, lengthof(opening)) == 0;
+		pointstore_place(pointstore_slot_text(scan.slot, scan.table->att[LOG_ACTION]), opening, lengthof(opening)) == 0;
 	pointstore_scan_end(&scan);
 	return past;
 }
@@ -162,7 +163,7 @@ find_row(Account *account, PointstoreIndexId index, RowScan *scan, Snapshot snap
 	bool		found;
 
 	pointstore_key_text(&key, account->id);
-	pointstore_scan_begin(scan, index, snapshot, &key);
+	pointstore_scan_begin(scan, account->id, index, snapshot, &key);
 	found = pointstore_scan_next(scan, ForwardScanDirection);
 	if (found && index == INDEX_PURE_ACCOUNT && lock == LOCK_BY_HAND)
 		found = pointstore_share_row(scan->heap, scan->slot, snapshot);
@@ -208,7 +209,7 @@ is_being_inserted(PointstoreIndexId index, text *aggregate_id)
 	RowKey		key = {0};
 
 	pointstore_key_text(&key, aggregate_id);
-	return pointstore_is_being_inserted(index, &key);
+	return pointstore_is_being_inserted(aggregate_id, index, &key);
 }
 
 /*
@@ -317,14 +318,15 @@ pointstore_release_account(Account *account)
 bool
 pointstore_last_event(Account *account, Snapshot snapshot)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	const AttrNumber *att;
 	RowKey		key = {0};
 	RowScan		scan;
 	bool		found;
 	bool		isnull;
 
 	pointstore_key_text(&key, account->id);
-	pointstore_scan_begin(&scan, INDEX_EVENT, snapshot, &key);
+	pointstore_scan_begin(&scan, account->id, INDEX_EVENT, snapshot, &key);
+	att = scan.table->att;
 	found = pointstore_scan_next(&scan, BackwardScanDirection);
 	if (found)
 	{
@@ -345,15 +347,14 @@ pointstore_last_event(Account *account, Snapshot snapshot)
 int64
 pointstore_highest_id(void)
 {
-	AttrNumber	att = pointstore_store()->table[TABLE_EVENT_STORE].att[EV_ID];
 	RowKey		key = {0};
 	RowScan		scan;
 	int64		id = 1;
 	bool		isnull;
 
-	pointstore_scan_begin(&scan, INDEX_EVENT_ID, SnapshotAny, &key);
+	pointstore_scan_begin(&scan, NULL, INDEX_EVENT_ID, SnapshotAny, &key);
 	if (pointstore_scan_next(&scan, BackwardScanDirection))
-		id = Max(id, DatumGetInt64(slot_getattr(scan.slot, att, &isnull)));
+		id = Max(id, DatumGetInt64(slot_getattr(scan.slot, scan.table->att[EV_ID], &isnull)));
 	pointstore_scan_end(&scan);
 	return id;
 }
@@ -388,7 +389,7 @@ RowWriter *
 pointstore_begin_change(Account *account, bool *written)
 {
 	PointstoreTableId table = account->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE;
-	RowWriter  *writer = pointstore_writer_begin(1, &table, true);
+	RowWriter  *writer = pointstore_writer_begin(account->id, 1, &table, true);
 
 	*written = pointstore_write_account(writer, account) == ROW_WRITTEN;
 	if (!*written && (account->exists || IsolationUsesXactSnapshot()))
@@ -405,7 +406,7 @@ pointstore_begin_change(Account *account, bool *written)
 RowOutcome
 pointstore_write_account(RowWriter *writer, Account *account)
 {
-	RowTarget  *target = pointstore_writer_target(writer, account->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE);
+	RowTarget  *target = pointstore_writer_target(writer, account->id, account->pure ? TABLE_PURE_ACCOUNT : TABLE_BALANCE);
 
 	fill_row(target, account);
 	return account->exists ? pointstore_row_update(writer, target, &account->row->t_self)

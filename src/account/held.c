@@ -38,25 +38,25 @@
 #include "ground/name.h"
 #include "ground/row.h"
 #include "ground/scan.h"
-#include "ground/store.h"
+#include "ground/shard.h"
 
 const char *const pointstore_hold_status[] = {"open", "confirmed", "cancelled", "expired"};
 
-static void fill_hold(Hold *hold, TupleTableSlot *row);
+static void fill_hold(Hold *hold, TupleTableSlot *row, const AttrNumber *att);
 static bool same_hold(const Hold *a, const Hold *b);
 static HoldStatus hold_status(text *status);
 static RowOutcome update_row(RowWriter *writer, RowTarget *target, Hold *hold);
-static bool renew_row(Relation heap, Hold *hold, Snapshot snapshot, bool *busy);
+static bool renew_row(Relation heap, const PointstoreTable *table, Hold *hold, Snapshot snapshot, bool *busy);
 static void fill_row(RowTarget *target, const Hold *hold);
-static bool is_open(TupleTableSlot *row, List *closing);
+static bool is_open(const RowScan *scan, List *closing);
 
 /*
- * Reads a hold by its name; false when there is none. *again: a transaction that
+ * Reads a hold by its name, where an account's are; false when there is none. *again: a transaction that
  * has just written one of that name was waited for, or has committed after the
  * snapshot, so that all is to be read again in a new one; 40001 where there is none.
  */
 bool
-pointstore_read_hold(Hold *hold, text *id, Snapshot snapshot, bool *again)
+pointstore_read_hold(Hold *hold, text *of, text *id, Snapshot snapshot, bool *again)
 {
 	SnapshotData dirty;
 	RowKey		key = {0};
@@ -64,17 +64,17 @@ pointstore_read_hold(Hold *hold, text *id, Snapshot snapshot, bool *again)
 
 	*again = false;
 	pointstore_key_text(&key, id);
-	pointstore_scan_begin(&scan, INDEX_HOLD, snapshot, &key);
+	pointstore_scan_begin(&scan, of, INDEX_HOLD, snapshot, &key);
 	if (pointstore_scan_next(&scan, ForwardScanDirection))
 	{
-		fill_hold(hold, scan.slot);
+		fill_hold(hold, scan.slot, scan.table->att);
 		hold->durable = pointstore_row_durable(scan.slot);
 		pointstore_scan_end(&scan);
 		return true;
 	}
 	pointstore_scan_end(&scan);
 	InitDirtySnapshot(dirty);
-	pointstore_scan_begin(&scan, INDEX_HOLD, &dirty, &key);
+	pointstore_scan_begin(&scan, of, INDEX_HOLD, &dirty, &key);
 	*again = pointstore_scan_next(&scan, ForwardScanDirection);
 	if (!*again || !pointstore_scan_waits(&scan, &dirty))
 		pointstore_scan_end(&scan);
@@ -87,9 +87,8 @@ pointstore_read_hold(Hold *hold, text *id, Snapshot snapshot, bool *again)
 
 /* Reads a hold's row, and keeps a copy of it. */
 static void
-fill_hold(Hold *hold, TupleTableSlot *row)
+fill_hold(Hold *hold, TupleTableSlot *row, const AttrNumber *att)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_HOLD].att;
 	bool		isnull;
 
 	hold->row = ExecCopySlotHeapTuple(row);
@@ -130,9 +129,10 @@ pointstore_release_hold(Hold *hold)
 bool
 pointstore_lock_hold_if_free(Hold *hold, Snapshot snapshot)
 {
-	Relation	heap = table_open(pointstore_store()->table[TABLE_HOLD].relid, RowExclusiveLock);
+	const PointstoreTable *table = &pointstore_shard_of(hold->aggregate_id)->table[TABLE_HOLD];
+	Relation	heap = table_open(table->relid, RowExclusiveLock);
 	bool		busy = false;
-	bool		locked = renew_row(heap, hold, snapshot, &busy);
+	bool		locked = renew_row(heap, table, hold, snapshot, &busy);
 
 	table_close(heap, NoLock);
 	return locked;
@@ -145,7 +145,7 @@ pointstore_lock_hold_if_free(Hold *hold, Snapshot snapshot)
 RowOutcome
 pointstore_write_hold(RowWriter *writer, Hold *hold, int keys)
 {
-	RowTarget  *target = pointstore_writer_target(writer, TABLE_HOLD);
+	RowTarget  *target = pointstore_writer_target(writer, hold->aggregate_id, TABLE_HOLD);
 
 	if (hold->row != NULL)
 		return update_row(writer, target, hold);
@@ -171,7 +171,7 @@ update_row(RowWriter *writer, RowTarget *target, Hold *hold)
 	}
 	if (outcome == ROW_CONFLICT)
 	{
-		(void) renew_row(heap, hold, writer->estate->es_snapshot, NULL);
+		(void) renew_row(heap, target->table, hold, writer->estate->es_snapshot, NULL);
 		fill_row(target, hold);
 		outcome = pointstore_row_update(writer, target, &hold->row->t_self);
 	}
@@ -183,7 +183,7 @@ update_row(RowWriter *writer, RowTarget *target, Hold *hold)
  * has it, where busy is given. What the hold is about to become stays as it is.
  */
 static bool
-renew_row(Relation heap, Hold *hold, Snapshot snapshot, bool *busy)
+renew_row(Relation heap, const PointstoreTable *table, Hold *hold, Snapshot snapshot, bool *busy)
 {
 	TupleTableSlot *slot = table_slot_create(heap, NULL);
 	Hold		was = {0};
@@ -191,11 +191,11 @@ renew_row(Relation heap, Hold *hold, Snapshot snapshot, bool *busy)
 	bool		locked;
 
 	ExecForceStoreHeapTuple(hold->row, slot, false);
-	fill_hold(&was, slot);
+	fill_hold(&was, slot, table->att);
 	slot->tts_tid = hold->row->t_self;
 	locked = pointstore_lock_row(heap, slot, snapshot, busy);
 	if (locked)
-		fill_hold(&now, slot);
+		fill_hold(&now, slot, table->att);
 	else if (busy == NULL || !*busy)
 		elog(ERROR, "the row of hold \"%s\" is gone", pointstore_cstring(was.id));
 	ExecDropSingleTupleTableSlot(slot);
@@ -257,7 +257,6 @@ pointstore_account_clock(Account *account)
 void
 pointstore_know_expired(Account *account, Snapshot snapshot)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_HOLD].att;
 	RowKey		key = {0};
 	RowScan		scan;
 	bool		isnull;
@@ -269,12 +268,12 @@ pointstore_know_expired(Account *account, Snapshot snapshot)
 		return;
 	pointstore_key_text(&key, account->id);
 	pointstore_key_until(&key, pointstore_account_clock(account));
-	pointstore_scan_begin(&scan, INDEX_HOLD_EXPIRY, snapshot, &key);
+	pointstore_scan_begin(&scan, account->id, INDEX_HOLD_EXPIRY, snapshot, &key);
 	while (pointstore_scan_next(&scan, ForwardScanDirection))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (is_open(scan.slot, NIL))
-			account->expired += DatumGetInt64(slot_getattr(scan.slot, att[HOLD_AMOUNT], &isnull));
+		if (is_open(&scan, NIL))
+			account->expired += DatumGetInt64(slot_getattr(scan.slot, scan.table->att[HOLD_AMOUNT], &isnull));
 	}
 	pointstore_scan_end(&scan);
 }
@@ -283,30 +282,30 @@ pointstore_know_expired(Account *account, Snapshot snapshot)
 void
 pointstore_find_next_expiry(Account *account, List *closing, Snapshot snapshot)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_HOLD].att;
 	RowKey		key = {0};
 	RowScan		scan;
 	bool		isnull;
 
 	account->has_expiry = false;
 	pointstore_key_text(&key, account->id);
-	pointstore_scan_begin(&scan, INDEX_HOLD_EXPIRY, snapshot, &key);
+	pointstore_scan_begin(&scan, account->id, INDEX_HOLD_EXPIRY, snapshot, &key);
 	while (!account->has_expiry && pointstore_scan_next(&scan, ForwardScanDirection))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!is_open(scan.slot, closing))
+		if (!is_open(&scan, closing))
 			continue;
 		account->has_expiry = true;
-		account->next_expiry = DatumGetTimestampTz(slot_getattr(scan.slot, att[HOLD_EXPIRES_AT], &isnull));
+		account->next_expiry = DatumGetTimestampTz(slot_getattr(scan.slot, scan.table->att[HOLD_EXPIRES_AT], &isnull));
 	}
 	pointstore_scan_end(&scan);
 }
 
 /* Whether the hold of a row is open, and not among those about to be closed. */
 static bool
-is_open(TupleTableSlot *row, List *closing)
+is_open(const RowScan *scan, List *closing)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_HOLD].att;
+	const AttrNumber *att = scan->table->att;
+	TupleTableSlot *row = scan->slot;
 	bool		isnull;
 	ListCell   *cell;
 

@@ -40,7 +40,7 @@ typedef struct Hold
 } Hold;
 
 extern const char *const pointstore_hold_status[];
-extern bool pointstore_read_hold(Hold *hold, text *id, Snapshot snapshot, bool *again);
+extern bool pointstore_read_hold(Hold *hold, text *of, text *id, Snapshot snapshot, bool *again);
 extern bool pointstore_lock_hold_if_free(Hold *hold, Snapshot snapshot);
 extern void pointstore_release_hold(Hold *hold);
 extern RowOutcome pointstore_write_hold(RowWriter *writer, Hold *hold, int keys);

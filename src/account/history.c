@@ -27,7 +27,6 @@
 
 #include "account/history.h"
 #include "ground/scan.h"
-#include "ground/store.h"
 
 /*
  * Newest events looked at one after another, which cost a row each; then guesses, as
@@ -54,7 +53,7 @@ pointstore_history_begin(HistoryScan *history, text *id)
 	history->id = id;
 	pointstore_key_text(&key, id);
 	pointstore_key_at_most(&key, PG_INT64_MAX);
-	pointstore_scan_begin_reading(&history->scan, INDEX_EVENT, GetActiveSnapshot(), &key);
+	pointstore_scan_begin_reading(&history->scan, id, INDEX_EVENT, GetActiveSnapshot(), &key);
 }
 
 void
@@ -128,7 +127,7 @@ pointstore_history_next(HistoryScan *history, PastEvent *event)
 static bool
 next_event(HistoryScan *history, ScanDirection direction, PastEvent *event)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	const AttrNumber *att = history->scan.table->att;
 	TupleTableSlot *slot = history->scan.slot;
 	bool		isnull;
 

@@ -47,7 +47,7 @@ static uint64 kept_generation = 0;
 static Kind *find_kind(text *name);
 static bool read_row(text *name, Kind *kind);
 static List *texts_of(Datum array);
-static void fill_kind(Kind *kind, TupleTableSlot *row);
+static void fill_kind(Kind *kind, const RowScan *scan);
 static const Transitions *find_transitions(text *kind);
 static void begin_keeping(void);
 static void read_transitions(text *kind, Transitions *transitions);
@@ -107,10 +107,10 @@ read_row(text *name, Kind *kind)
 	bool		found;
 
 	pointstore_key_text(&key, name);
-	pointstore_scan_begin_reading(&scan, INDEX_ACCOUNT_KIND, snapshot, &key);
+	pointstore_scan_begin_reading(&scan, NULL, INDEX_ACCOUNT_KIND, snapshot, &key);
 	found = pointstore_scan_next(&scan, ForwardScanDirection);
 	if (found && kind != NULL)
-		fill_kind(kind, scan.slot);
+		fill_kind(kind, &scan);
 	pointstore_scan_end(&scan);
 	UnregisterSnapshot(snapshot);
 	return found;
@@ -118,9 +118,10 @@ read_row(text *name, Kind *kind)
 
 /* Reads a kind's row; what is not in it is in the current memory context. */
 static void
-fill_kind(Kind *kind, TupleTableSlot *row)
+fill_kind(Kind *kind, const RowScan *scan)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_ACCOUNT_KIND].att;
+	const AttrNumber *att = scan->table->att;
+	TupleTableSlot *row = scan->slot;
 	Datum		value;
 	bool		isnull;
 
@@ -206,14 +207,13 @@ begin_keeping(void)
 static void
 read_transitions(text *kind, Transitions *transitions)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_TRANSITION].att;
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	int			room = 0;
 	RowKey		key = {0};
 	RowScan		scan;
 
 	pointstore_key_text(&key, kind);
-	pointstore_scan_begin_reading(&scan, INDEX_TRANSITION, snapshot, &key);
+	pointstore_scan_begin_reading(&scan, NULL, INDEX_TRANSITION, snapshot, &key);
 	while (pointstore_scan_next(&scan, ForwardScanDirection))
 	{
 		Transition *row;
@@ -226,9 +226,9 @@ read_transitions(text *kind, Transitions *transitions)
 				: repalloc_huge(transitions->rows, room * sizeof(Transition));
 		}
 		row = &transitions->rows[transitions->n++];
-		row->event_type = pointstore_slot_text(scan.slot, att[TRANSITION_EVENT_TYPE]);
-		row->from_state = pointstore_slot_state(scan.slot, att[TRANSITION_FROM_STATE]);
-		row->to_state = pointstore_slot_state(scan.slot, att[TRANSITION_TO_STATE]);
+		row->event_type = pointstore_slot_text(scan.slot, scan.table->att[TRANSITION_EVENT_TYPE]);
+		row->from_state = pointstore_slot_state(scan.slot, scan.table->att[TRANSITION_FROM_STATE]);
+		row->to_state = pointstore_slot_state(scan.slot, scan.table->att[TRANSITION_TO_STATE]);
 	}
 	pointstore_scan_end(&scan);
 	UnregisterSnapshot(snapshot);

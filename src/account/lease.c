@@ -51,6 +51,7 @@
 #include "ground/plan.h"
 #include "ground/row.h"
 #include "ground/scan.h"
+#include "ground/shard.h"
 #include "ground/sql.h"
 #include "ground/step.h"
 #include "ground/store.h"
@@ -74,7 +75,7 @@ static LeaseOutcome insert_lease(Lease *lease, const LeaseRequest *request);
 static void hand_over(Lease *lease, const LeaseRequest *request);
 static bool lock_to_take(Lease *lease, RowScan *scan, const LeaseRequest *request, bool *busy);
 pg_noreturn static void raise_blockers(text *name, ItemPointer tid);
-static char *blockers_of(ItemPointer tid);
+static char *blockers_of(text *name, ItemPointer tid);
 static void add_blocker(StringInfo blockers, TransactionId xid);
 static bool lock_own(Lease *lease, int64 token);
 static bool find_lease(Lease *lease, RowScan *scan);
@@ -210,7 +211,7 @@ insert_lease(Lease *lease, const LeaseRequest *request)
 	RowKey		key = {0};
 
 	pointstore_key_text(&key, request->name);
-	if (!request->by_force && pointstore_is_being_inserted(INDEX_LEASE, &key))
+	if (!request->by_force && pointstore_is_being_inserted(request->name, INDEX_LEASE, &key))
 		return LEASE_BLOCKED;
 	hand_over(lease, request);
 	if (write_lease(lease) == ROW_WRITTEN)
@@ -266,7 +267,7 @@ lock_to_take(Lease *lease, RowScan *scan, const LeaseRequest *request, bool *bus
 static void
 raise_blockers(text *name, ItemPointer tid)
 {
-	char	   *blockers = blockers_of(tid);
+	char	   *blockers = blockers_of(name, tid);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
@@ -277,9 +278,9 @@ raise_blockers(text *name, ItemPointer tid)
 
 /* Who has locked a row, by the numbers of their processes. */
 static char *
-blockers_of(ItemPointer tid)
+blockers_of(text *name, ItemPointer tid)
 {
-	Relation	heap = table_open(pointstore_store()->table[TABLE_LEASE].relid, RowExclusiveLock);
+	Relation	heap = table_open(pointstore_shard_of(name)->table[TABLE_LEASE].relid, RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(heap, NULL);
 	StringInfoData blockers;
 	MultiXactMember *members;
@@ -476,14 +477,15 @@ lock_own(Lease *lease, int64 token)
 static bool
 find_lease(Lease *lease, RowScan *scan)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_LEASE].att;
+	const AttrNumber *att;
 	RowKey		key = {0};
 	bool		isnull;
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
 	pointstore_key_text(&key, lease->name);
-	pointstore_scan_begin(scan, INDEX_LEASE, GetActiveSnapshot(), &key);
+	pointstore_scan_begin(scan, lease->name, INDEX_LEASE, GetActiveSnapshot(), &key);
+	att = scan->table->att;
 	lease->exists = pointstore_scan_next(scan, ForwardScanDirection);
 	if (!lease->exists)
 	{
@@ -549,8 +551,8 @@ write_lease(const Lease *lease)
 	RowOutcome	outcome;
 
 	PushActiveSnapshot(GetLatestSnapshot());
-	writer = pointstore_writer_begin(1, &table, true);
-	target = pointstore_writer_target(writer, TABLE_LEASE);
+	writer = pointstore_writer_begin(lease->name, 1, &table, true);
+	target = pointstore_writer_target(writer, lease->name, TABLE_LEASE);
 	pointstore_row_begin(target, lease->row);
 #define SET(column, value, null) \
 	(target->slot->tts_values[target->table->att[column] - 1] = (value), target->slot->tts_isnull[target->table->att[column] - 1] = (null))
@@ -705,7 +707,7 @@ prune_some(BlockNumber first)
 static BlockNumber
 number_of_pages(void)
 {
-	Relation	heap = table_open(pointstore_store()->table[TABLE_LEASE].relid, RowExclusiveLock);
+	Relation	heap = table_open(pointstore_store()->shard.table[TABLE_LEASE].relid, RowExclusiveLock);
 	BlockNumber pages = RelationGetNumberOfBlocks(heap);
 
 	table_close(heap, NoLock);

@@ -29,7 +29,6 @@
 #include "ground/row.h"
 #include "ground/scan.h"
 #include "ground/step.h"
-#include "ground/store.h"
 
 PG_FUNCTION_INFO_V1(pointstore_open_account);
 
@@ -153,7 +152,7 @@ pointstore_refuse_other_mode(text *id, bool pure)
 	pointstore_key_text(&key, id);
 	do
 	{
-		pointstore_scan_begin(&scan, pure ? INDEX_BALANCE : INDEX_PURE_ACCOUNT, &dirty, &key);
+		pointstore_scan_begin(&scan, id, pure ? INDEX_BALANCE : INDEX_PURE_ACCOUNT, &dirty, &key);
 		found = pointstore_scan_next(&scan, ForwardScanDirection);
 	} while (found && pointstore_scan_waits(&scan, &dirty));
 	pointstore_scan_end(&scan);

@@ -35,7 +35,6 @@
 #include "ground/row.h"
 #include "ground/scan.h"
 #include "ground/step.h"
-#include "ground/store.h"
 
 PG_FUNCTION_INFO_V1(pointstore_close_account);
 PG_FUNCTION_INFO_V1(pointstore_freeze_account);
@@ -322,7 +321,6 @@ require_account(Account *account, text *id, Snapshot snapshot)
 static void
 await_appends(Account *account, Snapshot snapshot)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
 	SnapshotData dirty;
 	RowKey		key = {0};
 	RowScan		scan;
@@ -335,7 +333,7 @@ await_appends(Account *account, Snapshot snapshot)
 	pointstore_key_text(&key, account->id);
 	do
 	{
-		pointstore_scan_begin(&scan, INDEX_EVENT, &dirty, &key);
+		pointstore_scan_begin(&scan, account->id, INDEX_EVENT, &dirty, &key);
 		found = pointstore_scan_next(&scan, BackwardScanDirection);
 	} while (found && pointstore_scan_waits(&scan, &dirty));
 	if (found && IsolationUsesXactSnapshot() && !table_tuple_satisfies_snapshot(scan.heap, scan.slot, snapshot))
@@ -346,10 +344,10 @@ await_appends(Account *account, Snapshot snapshot)
 	{
 		int64		version = account->version;
 
-		account->version = DatumGetInt64(slot_getattr(scan.slot, att[EV_VERSION], &isnull));
+		account->version = DatumGetInt64(slot_getattr(scan.slot, scan.table->att[EV_VERSION], &isnull));
 		if (account->version != version)
-			account->state = pointstore_slot_state(scan.slot, att[EV_STATE_AFTER]);
-		account->balance = DatumGetInt64(slot_getattr(scan.slot, att[EV_BALANCE_AFTER], &isnull));
+			account->state = pointstore_slot_state(scan.slot, scan.table->att[EV_STATE_AFTER]);
+		account->balance = DatumGetInt64(slot_getattr(scan.slot, scan.table->att[EV_BALANCE_AFTER], &isnull));
 	}
 	pointstore_scan_end(&scan);
 }

@@ -51,8 +51,8 @@
 #include "ground/name.h"
 #include "ground/owner.h"
 #include "ground/scan.h"
+#include "ground/shard.h"
 #include "ground/step.h"
-#include "ground/store.h"
 
 PG_FUNCTION_INFO_V1(pointstore_append_event);
 PG_FUNCTION_INFO_V1(pointstore_try_append_event);
@@ -249,7 +249,7 @@ begin_work(BatchWork *work, Batch *batch)
 static bool
 needs_lock(const BatchWork *work)
 {
-	return work->naccounts > 1 || work->batch->nchecks > 0 || !pointstore_store()->table[TABLE_BALANCE].plain || pointstore_has_notes() ||
+	return work->naccounts > 1 || work->batch->nchecks > 0 || !pointstore_shard_of(work->accounts->id)->table[TABLE_BALANCE].plain || pointstore_has_notes() ||
 		/* a hold may expire while its account is waited for, and so may a lease */
 		(work->batch->nevents > 0 && work->batch->proposals->hold != NULL) || shows_tokens(work->batch);
 }
@@ -398,7 +398,7 @@ judge_request(BatchWork *work, BatchEvent *events, HTAB *requests, Snapshot snap
 		result = judge_events(work, events, snapshot, &refused);
 		if (refused != NULL && request_id != NULL && batch->assume_new)
 		{
-			if (batch->independent && pointstore_is_being_applied(request_id))
+			if (batch->independent && pointstore_is_being_applied(events->proposal))
 				return put_off(events);
 			if (find_request(events, snapshot))
 				refused = find_refused(events);
@@ -434,7 +434,7 @@ is_busy(const Batch *batch, const BatchEvent *events)
 
 	for (i = 0; i <= events->proposal->followers; i++)
 		busy |= events[i].account->busy;
-	return busy || (request_id != NULL && !batch->assume_new && pointstore_is_being_applied(request_id));
+	return busy || (request_id != NULL && !batch->assume_new && pointstore_is_being_applied(events->proposal));
 }
 
 /* Nothing is decided about any event of a busy request. */

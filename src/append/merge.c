@@ -50,7 +50,6 @@
 #include "ground/owner.h"
 #include "ground/scan.h"
 #include "ground/step.h"
-#include "ground/store.h"
 
 #define SINCE_BYTES ((Size) 256 * 1024 * 1024)	/* of events since that a function is given, at most */
 
@@ -78,7 +77,7 @@ static bool ask_function(void *arg);
 static bool events_since(Merging *merging, Datum *since);
 static int	read_stored(const BatchEvent *event, EventColumns *events, int64 n);
 static bool too_long(const EventColumns *events, int n);
-static void copy_columns(EventColumns *event, TupleTableSlot *row, TupleDesc desc);
+static void copy_columns(EventColumns *event, const RowScan *scan, TupleDesc desc);
 static void take_form(Merging *merging, const EventColumns *proposed);
 static void call(Merging *merging, UserFunction *function, Datum since);
 static void tell_function(void *arg);
@@ -181,7 +180,6 @@ earlier_since(const BatchEvent *event, const BatchEvent *other)
 static bool
 commutes(const BatchEvent *event)
 {
-	AttrNumber	att = pointstore_store()->table[TABLE_EVENT_STORE].att[EV_EVENT_TYPE];
 	const Kind *kind = event->account->kind;
 	int64		left = stored_since(event);
 	bool		commuting = is_commuting(kind, event->proposal->event_type);
@@ -195,11 +193,11 @@ commutes(const BatchEvent *event)
 		return false;
 	pointstore_key_text(&key, event->account->id);
 	pointstore_key_at_least(&key, event->proposal->expected_version + 1);
-	pointstore_scan_begin_reading(&scan, INDEX_EVENT, GetActiveSnapshot(), &key);
+	pointstore_scan_begin_reading(&scan, event->account->id, INDEX_EVENT, GetActiveSnapshot(), &key);
 	while (commuting && left > 0 && pointstore_scan_next(&scan, ForwardScanDirection))
 	{
 		CHECK_FOR_INTERRUPTS();
-		commuting = is_commuting(kind, pointstore_slot_text(scan.slot, att));
+		commuting = is_commuting(kind, pointstore_slot_text(scan.slot, scan.table->att[EV_EVENT_TYPE]));
 		left--;
 	}
 	pointstore_scan_end(&scan);
@@ -318,11 +316,11 @@ read_stored(const BatchEvent *event, EventColumns *events, int64 n)
 
 	pointstore_key_text(&key, event->account->id);
 	pointstore_key_at_least(&key, event->proposal->expected_version + 1);
-	pointstore_scan_begin_reading(&scan, INDEX_EVENT, GetActiveSnapshot(), &key);
+	pointstore_scan_begin_reading(&scan, event->account->id, INDEX_EVENT, GetActiveSnapshot(), &key);
 	while (i < n && pointstore_scan_next(&scan, ForwardScanDirection))
 	{
 		CHECK_FOR_INTERRUPTS();
-		copy_columns(&events[i++], scan.slot, desc);
+		copy_columns(&events[i++], &scan, desc);
 	}
 	pointstore_scan_end(&scan);
 	ReleaseTupleDesc(desc);
@@ -345,16 +343,16 @@ too_long(const EventColumns *events, int n)
 }
 
 static void
-copy_columns(EventColumns *event, TupleTableSlot *row, TupleDesc desc)
+copy_columns(EventColumns *event, const RowScan *scan, TupleDesc desc)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	const AttrNumber *att = scan->table->att;
 	int			i;
 
 	for (i = 0; i < N_EVENT_COLUMNS; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(desc, i);
 
-		event->values[i] = slot_getattr(row, att[i], &event->nulls[i]);
+		event->values[i] = slot_getattr(scan->slot, att[i], &event->nulls[i]);
 		if (!event->nulls[i])
 			event->values[i] = datumCopy(event->values[i], column->attbyval, column->attlen);
 	}

@@ -28,7 +28,6 @@
 #include "append/request.h"
 #include "ground/name.h"
 #include "ground/scan.h"
-#include "ground/store.h"
 
 /* A request of the batch. */
 typedef struct SeenRequest
@@ -37,8 +36,8 @@ typedef struct SeenRequest
 	BatchEvent *events;
 } SeenRequest;
 
-static void expect_legs(ProposedEvent *events, Decision *decisions, int nevents, TupleTableSlot *stored);
-static void compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, TupleTableSlot *stored);
+static void expect_legs(ProposedEvent *events, Decision *decisions, int nevents, const RowScan *scan);
+static void compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, const RowScan *scan);
 static void compare(const ProposedEvent *event, Decision *decision, const ProposedEvent *stored);
 static const char *first_difference(const ProposedEvent *a, const ProposedEvent *b);
 static void compare_numbers(Decision *decisions, int nevents, int found);
@@ -68,7 +67,7 @@ pointstore_find_request(ProposedEvent *events, Decision *decisions, int nevents,
 	{
 		found = 0;
 		waited = false;
-		pointstore_scan_begin(&scan, INDEX_EVENT_REQUEST, &dirty, &key);
+		pointstore_scan_begin(&scan, events->aggregate_id, INDEX_EVENT_REQUEST, &dirty, &key);
 		while (pointstore_scan_next(&scan, ForwardScanDirection))
 		{
 			CHECK_FOR_INTERRUPTS();
@@ -81,8 +80,8 @@ pointstore_find_request(ProposedEvent *events, Decision *decisions, int nevents,
 						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 						 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(request_id))));
 			if (found++ == 0)
-				expect_legs(events, decisions, nevents, scan.slot);
-			compare_with_stored(events, decisions, nevents, scan.slot);
+				expect_legs(events, decisions, nevents, &scan);
+			compare_with_stored(events, decisions, nevents, &scan);
 		}
 	} while (waited);
 	pointstore_scan_end(&scan);
@@ -93,9 +92,10 @@ pointstore_find_request(ProposedEvent *events, Decision *decisions, int nevents,
 
 /* Of a request that has written this event, the legs that are not found yet differ in that. */
 static void
-expect_legs(ProposedEvent *events, Decision *decisions, int nevents, TupleTableSlot *stored)
+expect_legs(ProposedEvent *events, Decision *decisions, int nevents, const RowScan *scan)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	const AttrNumber *att = scan->table->att;
+	TupleTableSlot *stored = scan->slot;
 	ProposedEvent first = {0};
 	bool		isnull;
 	int			i;
@@ -114,9 +114,10 @@ expect_legs(ProposedEvent *events, Decision *decisions, int nevents, TupleTableS
 
 /* Whether the event that has a stored one's leg repeats it; then its receipt is that one's. */
 static void
-compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, TupleTableSlot *stored)
+compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, const RowScan *scan)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	const AttrNumber *att = scan->table->att;
+	TupleTableSlot *stored = scan->slot;
 	ProposedEvent first = {0};
 	ProposedEvent *event;
 	Decision   *decision;
@@ -195,9 +196,9 @@ compare_numbers(Decision *decisions, int nevents, int found)
 	last->stored = psprintf("%d", found);
 }
 
-/* Whether a running transaction has written an event of that request. */
+/* Whether a running transaction has written an event of the request of these. */
 bool
-pointstore_is_being_applied(text *request_id)
+pointstore_is_being_applied(const ProposedEvent *events)
 {
 	SnapshotData dirty;
 	RowKey		key = {0};
@@ -205,8 +206,8 @@ pointstore_is_being_applied(text *request_id)
 	bool		running = false;
 
 	InitDirtySnapshot(dirty);
-	pointstore_key_text(&key, request_id);
-	pointstore_scan_begin(&scan, INDEX_EVENT_REQUEST, &dirty, &key);
+	pointstore_key_text(&key, events->request_id);
+	pointstore_scan_begin(&scan, events->aggregate_id, INDEX_EVENT_REQUEST, &dirty, &key);
 	while (!running && pointstore_scan_next(&scan, ForwardScanDirection))
 		running = TransactionIdIsValid(dirty.xmin);
 	pointstore_scan_end(&scan);

@@ -13,7 +13,7 @@
 #include "append/batch.h"
 
 extern bool pointstore_find_request(ProposedEvent *events, Decision *decisions, int nevents, bool one_leg, Snapshot snapshot);
-extern bool pointstore_is_being_applied(text *request_id);
+extern bool pointstore_is_being_applied(const ProposedEvent *events);
 extern HTAB *pointstore_begin_requests(const Batch *batch);
 extern bool pointstore_seen_in_batch(BatchEvent *events, HTAB *requests);
 

@@ -150,7 +150,7 @@ write_rows(BatchWork *work)
 		return ATTEMPT_DONE;	/* nothing but replays */
 	stamp_events(work);
 	draw_ids(work);
-	writer = pointstore_writer_begin(holds ? 3 : hybrid ? 2 : 1, tables, speculative);
+	writer = pointstore_writer_begin(NULL, holds ? 3 : hybrid ? 2 : 1, tables, speculative);
 	writer->gathers = batch->nevents > 1;
 	writer->current = (const void **) &batch->current;
 	if (hybrid)
@@ -652,7 +652,7 @@ void
 pointstore_append_adjustment(Account *account, int64 last_version, int64 amount, Jsonb *payload)
 {
 	static const PointstoreTableId tables[] = {TABLE_EVENT_STORE, TABLE_BALANCE};
-	RowWriter  *writer = pointstore_writer_begin(2, tables, false);
+	RowWriter  *writer = pointstore_writer_begin(account->id, 2, tables, false);
 	ProposedEvent event = {
 		.aggregate_id = account->id, .event_type = cstring_to_text("BalanceAdjusted"),
 		.payload = payload, .amount = amount
@@ -673,7 +673,7 @@ pointstore_append_adjustment(Account *account, int64 last_version, int64 amount,
 static RowOutcome
 write_event(RowWriter *writer, const ProposedEvent *event, const Decision *decision, int keys)
 {
-	RowTarget  *target = &writer->targets[0];
+	RowTarget  *target = pointstore_writer_target(writer, event->aggregate_id, TABLE_EVENT_STORE);
 	TupleTableSlot *slot = target->slot;
 	EventColumns columns;
 	int			i;

@@ -53,7 +53,7 @@ pointstore_event_writers(Writers *writers)
 	int			n;
 	int			i;
 
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, pointstore_store()->table[TABLE_EVENT_STORE].relid);
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, pointstore_store()->shard.table[TABLE_EVENT_STORE].relid);
 	holders = GetLockConflicts(&tag, ShareLock, &n);
 	memset(writers, 0, sizeof(Writers));
 	writers->xid = palloc(sizeof(TransactionId) * (n + 1));

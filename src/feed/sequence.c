@@ -169,7 +169,7 @@ pointstore_sequence(SequenceRun *result)
 	int64		increment;
 
 	lock_sequencing();
-	LockRelationOid(pointstore_store()->table[TABLE_EVENT_STORE].relid, AccessShareLock);
+	LockRelationOid(pointstore_store()->shard.table[TABLE_EVENT_STORE].relid, AccessShareLock);
 	SPI_connect();
 	sequencer.under_way = true;
 	pointstore_read_drawn(&run.drawn);
@@ -264,7 +264,7 @@ cancel_holder(void)
 static bool
 is_up_to_date(const Drawn *drawn)
 {
-	Oid			events = pointstore_store()->table[TABLE_EVENT_STORE].relid;
+	Oid			events = pointstore_store()->shard.table[TABLE_EVENT_STORE].relid;
 	FeedBlock	last;
 	int64		settled_below;
 	bool		result;
@@ -425,7 +425,6 @@ read_new(Run *run)
 static void
 read_ids(Run *run, const IdRange *ranges, int n)
 {
-	AttrNumber	att = pointstore_store()->table[TABLE_EVENT_STORE].att[EV_ID];
 	RowScan		scan;
 	int			i;
 
@@ -436,13 +435,13 @@ read_ids(Run *run, const IdRange *ranges, int n)
 		CHECK_FOR_INTERRUPTS();
 		key_of(&key, &ranges[i]);
 		if (i == 0)
-			pointstore_scan_begin_reading(&scan, INDEX_EVENT_ID, GetActiveSnapshot(), &key);
+			pointstore_scan_begin_reading(&scan, NULL, INDEX_EVENT_ID, GetActiveSnapshot(), &key);
 		else
 			pointstore_scan_again(&scan, &key);
 		while (run->seen.n < run->limit && pointstore_scan_next(&scan, ForwardScanDirection))
 		{
 			bool		isnull;
-			int64		id = DatumGetInt64(slot_getattr(scan.slot, att, &isnull));
+			int64		id = DatumGetInt64(slot_getattr(scan.slot, scan.table->att[EV_ID], &isnull));
 
 			CHECK_FOR_INTERRUPTS();
 			if (!isnull && pointstore_is_of_class(&run->drawn, id))

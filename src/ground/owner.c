@@ -54,7 +54,7 @@ void
 pointstore_act_as_owner_plainly(PointstoreScope *scope)
 {
 	pointstore_lock_tables();
-	pointstore_act_as(pointstore_store()->owner, scope, pointstore_store()->plain);
+	pointstore_act_as(pointstore_store()->owner, scope, pointstore_store()->shard.plain);
 }
 
 /* The same where holds are written too. */
@@ -62,16 +62,16 @@ void
 pointstore_act_as_owner_of_holds(PointstoreScope *scope)
 {
 	pointstore_lock_tables();
-	LockRelationOid(pointstore_store()->table[TABLE_HOLD].relid, RowExclusiveLock);
-	pointstore_act_as(pointstore_store()->owner, scope, pointstore_store()->plain && pointstore_store()->table[TABLE_HOLD].plain);
+	LockRelationOid(pointstore_store()->shard.table[TABLE_HOLD].relid, RowExclusiveLock);
+	pointstore_act_as(pointstore_store()->owner, scope, pointstore_store()->shard.plain && pointstore_store()->shard.table[TABLE_HOLD].plain);
 }
 
 /* The same where leases alone are. */
 void
 pointstore_act_as_owner_of_leases(PointstoreScope *scope)
 {
-	LockRelationOid(pointstore_store()->table[TABLE_LEASE].relid, RowExclusiveLock);
-	pointstore_act_as(pointstore_store()->owner, scope, pointstore_store()->table[TABLE_LEASE].plain);
+	LockRelationOid(pointstore_store()->shard.table[TABLE_LEASE].relid, RowExclusiveLock);
+	pointstore_act_as(pointstore_store()->owner, scope, pointstore_store()->shard.table[TABLE_LEASE].plain);
 }
 
 /* Locks the tables that hold accounts and events for writing, once in a transaction. */
@@ -82,7 +82,7 @@ pointstore_lock_tables(void)
 	int			i;
 
 	for (i = TABLE_EVENT_STORE; locked_store != current->generation && i <= TABLE_PURE_ACCOUNT; i++)
-		LockRelationOid(current->table[i].relid, RowExclusiveLock);
+		LockRelationOid(current->shard.table[i].relid, RowExclusiveLock);
 	locked_store = current->generation;
 }
 

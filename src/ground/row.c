@@ -59,6 +59,7 @@
 #include "ground/pointstore.h"
 #include "ground/row.h"
 #include "ground/scan.h"
+#include "ground/shard.h"
 #include "ground/store.h"
 
 /* rows that are stored together at the most: some pages */
@@ -80,7 +81,7 @@ static void fire_before(RowWriter *writer, RowTarget *target, ItemPointer tid);
 pg_noreturn static void refuse_interference(const PointstoreTable *table, TupleDesc desc, const Datum *values, const char *what);
 static void check_row(RowWriter *writer, RowTarget *target, CmdType command);
 static void refuse_own_keys(RowTarget *target);
-static void refuse_own_row(PointstoreIndexId index, RowKey *key);
+static void refuse_own_row(text *of, PointstoreIndexId index, RowKey *key);
 static bool insert_speculatively(RowWriter *writer, RowTarget *target, int keys, List **recheck);
 static bool is_ours(Relation heap, ItemPointer tid);
 static bool is_changed_by_us(HeapTuple read);
@@ -113,13 +114,13 @@ is_changed_by_us(HeapTuple read)
 }
 
 /*
- * Begins a statement that writes the given tables. Every writer must be ended,
+ * Begins a statement that writes the given tables, where the rows of an account or a lease are; of NULL: of any account. Every writer must be ended,
  * also when it wrote nothing. speculative: rows will be inserted with arbiters.
  */
 RowWriter *
-pointstore_writer_begin(int ntargets, const PointstoreTableId *tables, bool speculative)
+pointstore_writer_begin(text *of, int ntargets, const PointstoreTableId *tables, bool speculative)
 {
-	const PointstoreStore *store;
+	const PointstoreShard *shard;
 	RowWriter  *writer = MemoryContextAllocZero(TopTransactionContext, sizeof(RowWriter));
 	Oid			relids[lengthof(writer->targets)];
 	Bitmapset  *updated[lengthof(writer->targets)];
@@ -127,7 +128,7 @@ pointstore_writer_begin(int ntargets, const PointstoreTableId *tables, bool spec
 
 	Assert(ntargets <= lengthof(writer->targets));
 	pointstore_lock_tables();
-	store = pointstore_store();
+	shard = pointstore_shard_of(of);
 	writer->speculative = speculative;
 	CommandCounterIncrement();
 	writer->cid = GetCurrentCommandId(true);
@@ -138,10 +139,10 @@ pointstore_writer_begin(int ntargets, const PointstoreTableId *tables, bool spec
 	writer->plain = true;
 	for (i = 0; i < ntargets; i++)
 	{
-		writer->targets[i].table = &store->table[tables[i]];
+		writer->targets[i].table = &shard->table[tables[i]];
 		writer->plain &= writer->targets[i].table->plain;
-		relids[i] = store->table[tables[i]].relid;
-		updated[i] = updated_columns(&store->table[tables[i]]);
+		relids[i] = shard->table[tables[i]].relid;
+		updated[i] = updated_columns(&shard->table[tables[i]]);
 	}
 	pointstore_range_table(writer->estate, ntargets, relids, updated);
 	if (!writer->plain)
@@ -212,14 +213,14 @@ end_target(RowWriter *writer, RowTarget *target)
 		ExecASUpdateTriggers(writer->estate, target->rel, target->update_capture);
 }
 
-/* The writer's target for one of its tables. */
+/* The writer's target for one of its tables, where those rows are. */
 RowTarget *
-pointstore_writer_target(RowWriter *writer, PointstoreTableId table)
+pointstore_writer_target(RowWriter *writer, text *of, PointstoreTableId table)
 {
 	int			i;
 
 	for (i = 0; i < writer->ntargets; i++)
-		if (writer->targets[i].table->relid == pointstore_store()->table[table].relid)
+		if (writer->targets[i].table->relid == pointstore_shard_of(of)->table[table].relid)
 			return &writer->targets[i];
 	elog(ERROR, "the writer does not write table %d", table);
 }
@@ -363,18 +364,13 @@ store_gathered(RowWriter *writer, RowTarget *target)
 static void
 open_indices(RowWriter *writer, RowTarget *target)
 {
-	const PointstoreTable *tables = pointstore_store()->table;
 	ResultRelInfo *rel = target->rel;
-	int			table = 0;
 	int			i;
 
-	/* the store may be of another generation than the writer's */
-	while (tables[table].relid != target->table->relid)
-		table++;
 	ExecOpenIndices(rel, writer->speculative);
-	for (i = 0; !indexes_locked[table] && i < rel->ri_NumIndices; i++)
+	for (i = 0; !indexes_locked[target->table->id] && i < rel->ri_NumIndices; i++)
 		LockRelation(rel->ri_IndexRelationDescs[i], RowExclusiveLock);
-	indexes_locked[table] = true;
+	indexes_locked[target->table->id] = true;
 }
 
 static Node *
@@ -507,7 +503,7 @@ arbiters_of(RowWriter *writer, RowTarget *target, int keys)
 		target->arbiters = NIL;
 	for (i = 0; target->keys != keys && i < target->rel->ri_NumIndices; i++)
 		for (key = 0; key < N_STORE_INDEXES; key++)
-			if ((keys & KEY_OF(key)) && pointstore_index_decides(target->rel->ri_IndexRelationDescs[i], key))
+			if ((keys & KEY_OF(key)) && pointstore_index_decides(target->rel->ri_IndexRelationDescs[i], target->table, key))
 				target->arbiters = list_append_unique_oid(target->arbiters,
 														  RelationGetRelid(target->rel->ri_IndexRelationDescs[i]));
 	target->keys = keys;
@@ -523,36 +519,35 @@ arbiters_of(RowWriter *writer, RowTarget *target, int keys)
 static void
 refuse_own_keys(RowTarget *target)
 {
-	const PointstoreStore *store = pointstore_store();
 	TupleTableSlot *slot = target->slot;
 	const AttrNumber *att = target->table->att;
 	RowKey		key = {0};
 	bool		isnull;
 
 	slot_getallattrs(slot);
-	if (target->table->relid == store->table[TABLE_EVENT_STORE].relid && !slot->tts_isnull[att[EV_REQUEST_ID] - 1])
+	if (target->table->id == TABLE_EVENT_STORE && !slot->tts_isnull[att[EV_REQUEST_ID] - 1])
 	{
 		pointstore_key_text(&key, DatumGetTextPP(slot->tts_values[att[EV_REQUEST_ID] - 1]));
 		pointstore_key_smallint(&key, DatumGetInt16(slot_getattr(slot, att[EV_LEG], &isnull)));
-		refuse_own_row(INDEX_EVENT_REQUEST, &key);
+		refuse_own_row(DatumGetTextPP(slot->tts_values[att[EV_AGGREGATE_ID] - 1]), INDEX_EVENT_REQUEST, &key);
 	}
-	if (target->table->relid == store->table[TABLE_HOLD].relid)
+	if (target->table->id == TABLE_HOLD)
 	{
 		pointstore_key_text(&key, DatumGetTextPP(slot->tts_values[att[HOLD_HOLD_ID] - 1]));
-		refuse_own_row(INDEX_HOLD, &key);
+		refuse_own_row(DatumGetTextPP(slot->tts_values[att[HOLD_AGGREGATE_ID] - 1]), INDEX_HOLD, &key);
 	}
 }
 
 /* 27000 when this transaction has written a row with that key. */
 static void
-refuse_own_row(PointstoreIndexId index, RowKey *key)
+refuse_own_row(text *of, PointstoreIndexId index, RowKey *key)
 {
 	SnapshotData dirty;
 	RowScan		scan;
 	bool		ours = false;
 
 	InitDirtySnapshot(dirty);
-	pointstore_scan_begin(&scan, index, &dirty, key);
+	pointstore_scan_begin(&scan, of, index, &dirty, key);
 	while (!ours && pointstore_scan_next(&scan, ForwardScanDirection))
 		ours = pointstore_row_is_ours(ExecFetchSlotHeapTuple(scan.slot, false, NULL));
 	if (ours)
@@ -706,7 +701,7 @@ pointstore_violated_key(const RowWriter *writer, const ErrorData *error)
 	for (i = 0; i < target->rel->ri_NumIndices; i++)
 		for (key = 0; key < N_STORE_INDEXES; key++)
 			if (strcmp(RelationGetRelationName(target->rel->ri_IndexRelationDescs[i]), error->constraint_name) == 0 &&
-				pointstore_index_decides(target->rel->ri_IndexRelationDescs[i], key))
+				pointstore_index_decides(target->rel->ri_IndexRelationDescs[i], target->table, key))
 				return key;
 	return N_STORE_INDEXES;
 }

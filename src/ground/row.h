@@ -67,10 +67,9 @@ typedef enum RowOutcome
 	ROW_CONFLICT				/* insert: its key is there; update: the row has moved on */
 } RowOutcome;
 
-extern RowWriter *pointstore_writer_begin(int ntargets, const PointstoreTableId *tables,
-										  bool speculative);
+extern RowWriter *pointstore_writer_begin(text *of, int ntargets, const PointstoreTableId *tables, bool speculative);
 extern void pointstore_writer_end(RowWriter *writer);
-extern RowTarget *pointstore_writer_target(RowWriter *writer, PointstoreTableId table);
+extern RowTarget *pointstore_writer_target(RowWriter *writer, text *of, PointstoreTableId table);
 extern void pointstore_row_begin(RowTarget *target, HeapTuple read);
 extern RowOutcome pointstore_row_insert(RowWriter *writer, RowTarget *target, int keys);
 extern void pointstore_store_gathered(RowWriter *writer);

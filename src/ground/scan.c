@@ -39,39 +39,40 @@
 
 #include "ground/compat.h"
 #include "ground/scan.h"
-#include "ground/store.h"
+#include "ground/shard.h"
 
 /* a page of balances has room for so many updates, or is pruned */
 #define UPDATES_AT_ONCE 8
 
-static void scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key, LOCKMODE lock);
+static void scan_begin(RowScan *scan, text *of, PointstoreIndexId index, Snapshot snapshot, RowKey *key, LOCKMODE lock);
 static bool next_row_sparing(RowScan *scan, ScanDirection direction);
 static bool is_crowded(Page page);
 static bool lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, LockTupleMode mode, bool *busy);
 
 /*
- * Begins a scan of an index from a key on its first columns. The slot is valid
- * until pointstore_scan_end(). Which index it is, is asked under the table's lock: from
+ * Begins a scan of an index from a key on its first columns, where the rows of an account or a lease
+ * are; of NULL: of rules, or of all that is here. The slot is valid until pointstore_scan_end(). Which index it is, is asked under the table's lock: from
  * then on REINDEX CONCURRENTLY takes none away.
  */
 void
-pointstore_scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key)
+pointstore_scan_begin(RowScan *scan, text *of, PointstoreIndexId index, Snapshot snapshot, RowKey *key)
 {
-	scan_begin(scan, index, snapshot, key, RowExclusiveLock);
+	scan_begin(scan, of, index, snapshot, key, RowExclusiveLock);
 }
 
 /* The same for callers that will not write the table: also on a standby, and beside a CREATE INDEX. */
 void
-pointstore_scan_begin_reading(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key)
+pointstore_scan_begin_reading(RowScan *scan, text *of, PointstoreIndexId index, Snapshot snapshot, RowKey *key)
 {
-	scan_begin(scan, index, snapshot, key, AccessShareLock);
+	scan_begin(scan, of, index, snapshot, key, AccessShareLock);
 }
 
 static void
-scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key, LOCKMODE lock)
+scan_begin(RowScan *scan, text *of, PointstoreIndexId index, Snapshot snapshot, RowKey *key, LOCKMODE lock)
 {
-	scan->heap = table_open(pointstore_store()->table[pointstore_table_of(index)].relid, lock);
-	scan->index = index_open(pointstore_store()->index[index], lock);
+	scan->heap = table_open(pointstore_shard_of(of)->table[pointstore_table_of(index)].relid, lock);
+	scan->index = index_open(pointstore_shard_of(of)->index[index], lock);
+	scan->table = &pointstore_shard_of(of)->table[pointstore_table_of(index)];
 	scan->spares_pages = index == INDEX_BALANCE;
 	scan->slot = table_slot_create(scan->heap, NULL);
 	scan->scan = pointstore_index_beginscan(scan->heap, scan->index, snapshot, key->n);
@@ -346,14 +347,14 @@ pointstore_lock_version(Relation heap, TupleTableSlot *slot, LockTupleMode mode,
 
 /* Whether a running transaction has inserted the last row with a key. */
 bool
-pointstore_is_being_inserted(PointstoreIndexId index, RowKey *key)
+pointstore_is_being_inserted(text *of, PointstoreIndexId index, RowKey *key)
 {
 	SnapshotData dirty;
 	RowScan		scan;
 	bool		running;
 
 	InitDirtySnapshot(dirty);
-	pointstore_scan_begin(&scan, index, &dirty, key);
+	pointstore_scan_begin(&scan, of, index, &dirty, key);
 	running = pointstore_scan_next(&scan, BackwardScanDirection) && TransactionIdIsValid(dirty.xmin);
 	pointstore_scan_end(&scan);
 	return running;

@@ -30,6 +30,7 @@ typedef struct RowKey
 
 typedef struct RowScan
 {
+	const PointstoreTable *table;
 	Relation	heap;
 	Relation	index;
 	IndexScanDesc scan;
@@ -43,8 +44,8 @@ extern void pointstore_key_bigint(RowKey *key, int64 value);
 extern void pointstore_key_at_least(RowKey *key, int64 value);
 extern void pointstore_key_at_most(RowKey *key, int64 value);
 extern void pointstore_key_until(RowKey *key, TimestampTz value);
-extern void pointstore_scan_begin(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key);
-extern void pointstore_scan_begin_reading(RowScan *scan, PointstoreIndexId index, Snapshot snapshot, RowKey *key);
+extern void pointstore_scan_begin(RowScan *scan, text *of, PointstoreIndexId index, Snapshot snapshot, RowKey *key);
+extern void pointstore_scan_begin_reading(RowScan *scan, text *of, PointstoreIndexId index, Snapshot snapshot, RowKey *key);
 extern void pointstore_scan_again(RowScan *scan, RowKey *key);
 extern bool pointstore_scan_next(RowScan *scan, ScanDirection direction);
 extern void pointstore_scan_end(RowScan *scan);
@@ -58,7 +59,7 @@ extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);
 extern bool pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool *busy);
 extern bool pointstore_share_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot);
 extern bool pointstore_lock_version(Relation heap, TupleTableSlot *slot, LockTupleMode mode, bool *busy);
-extern bool pointstore_is_being_inserted(PointstoreIndexId index, RowKey *key);
+extern bool pointstore_is_being_inserted(text *of, PointstoreIndexId index, RowKey *key);
 extern bool pointstore_row_stands(HeapTuple read, TransactionId *changer);
 
 #endif							/* POINTSTORE_SCAN_H */

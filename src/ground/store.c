@@ -172,9 +172,9 @@ forget_store(Datum arg, Oid relid)
 {
 	int			i;
 
-	if (!OidIsValid(relid) || (store != NULL && relid == store->table[TABLE_ACCOUNT_KIND].relid))
+	if (!OidIsValid(relid) || (store != NULL && relid == store->shard.table[TABLE_ACCOUNT_KIND].relid))
 		kinds_generation++;
-	if (!OidIsValid(relid) || (store != NULL && relid == store->table[TABLE_TRANSITION].relid))
+	if (!OidIsValid(relid) || (store != NULL && relid == store->shard.table[TABLE_TRANSITION].relid))
 	{
 		kinds_generation++;
 		transitions_generation++;
@@ -182,7 +182,7 @@ forget_store(Datum arg, Oid relid)
 	if (!OidIsValid(relid))
 		store_valid = false;
 	for (i = 0; store_valid && i < N_STORE_TABLES; i++)
-		if (store->table[i].relid == relid)
+		if (store->shard.table[i].relid == relid)
 			store_valid = false;
 	for (i = 0; store_valid && i < lengthof(watched); i++)
 		if (watched[i] == relid)
@@ -282,7 +282,7 @@ load_store(void)
 	int			i;
 
 	begin_store();
-	events = &store->table[TABLE_EVENT_STORE];
+	events = &store->shard.table[TABLE_EVENT_STORE];
 	if (!pointstore_store_exists())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -293,18 +293,18 @@ load_store(void)
 	check_parts(schema);
 
 	load_table(events, "event_store", event_columns, N_EVENT_COLUMNS);
-	load_table(&store->table[TABLE_BALANCE], "balance", balance_columns, N_BALANCE_COLUMNS);
-	load_table(&store->table[TABLE_PURE_ACCOUNT], "pure_account", pure_columns, N_PURE_COLUMNS);
-	load_table(&store->table[TABLE_ACCOUNT_KIND], "account_kind", kind_columns, N_KIND_COLUMNS);
-	load_table(&store->table[TABLE_HOLD], "hold", hold_columns, N_HOLD_COLUMNS);
-	load_table(&store->table[TABLE_LEASE], "lease", lease_columns, N_LEASE_COLUMNS);
-	load_table(&store->table[TABLE_TRANSITION], "transition", transition_columns, N_TRANSITION_COLUMNS);
-	store->plain = events->plain && store->table[TABLE_BALANCE].plain && store->table[TABLE_PURE_ACCOUNT].plain;
+	load_table(&store->shard.table[TABLE_BALANCE], "balance", balance_columns, N_BALANCE_COLUMNS);
+	load_table(&store->shard.table[TABLE_PURE_ACCOUNT], "pure_account", pure_columns, N_PURE_COLUMNS);
+	load_table(&store->shard.table[TABLE_ACCOUNT_KIND], "account_kind", kind_columns, N_KIND_COLUMNS);
+	load_table(&store->shard.table[TABLE_HOLD], "hold", hold_columns, N_HOLD_COLUMNS);
+	load_table(&store->shard.table[TABLE_LEASE], "lease", lease_columns, N_LEASE_COLUMNS);
+	load_table(&store->shard.table[TABLE_TRANSITION], "transition", transition_columns, N_TRANSITION_COLUMNS);
+	store->shard.plain = events->plain && store->shard.table[TABLE_BALANCE].plain && store->shard.table[TABLE_PURE_ACCOUNT].plain;
 	for (i = 0; i < lengthof(watched); i++)
 		watched[i] = store_relation(schema, watched_names[i]);
 	for (i = 0; i < INDEX_ACCOUNT_LOG; i++)
 		load_index(i);
-	load_log(&store->table[TABLE_ACCOUNT_LOG]);
+	load_log(&store->shard.table[TABLE_ACCOUNT_LOG]);
 	store->id_sequence = store_relation(schema, "event_store_id_seq");
 	check_sequence_settings();
 	store->receipt_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
@@ -343,6 +343,7 @@ load_table(PointstoreTable *table, const char *name, const StoreColumn *columns,
 	Relation	rel;
 	int			i;
 
+	table->id = table - store->shard.table;
 	table->relid = store_relation(get_namespace_oid("pointstore", false), name);
 	table->ncolumns = ncolumns;
 	rel = table_open(table->relid, AccessShareLock);
@@ -469,6 +470,7 @@ load_log(PointstoreTable *log)
 	bool		fits;
 	int			i;
 
+	log->id = TABLE_ACCOUNT_LOG;
 	log->relid = store_relation(get_namespace_oid("pointstore", false), "account_log");
 	rel = table_open(log->relid, AccessShareLock);
 	fits = rel->rd_rel->relkind == RELKIND_RELATION;
@@ -487,28 +489,28 @@ static void
 load_index(PointstoreIndexId id)
 {
 	const StoreIndex *key = &store_indexes[id];
-	Relation	rel = table_open(store->table[key->table].relid, AccessShareLock);
+	Relation	rel = table_open(store->shard.table[key->table].relid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *cell;
 
-	store->index[id] = InvalidOid;
+	store->shard.index[id] = InvalidOid;
 	foreach(cell, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
-		if (!OidIsValid(store->index[id]) &&
+		if (!OidIsValid(store->shard.index[id]) &&
 			(id == INDEX_HOLD_EXPIRY ? is_expiry_index(index, key) : is_key(index, key, id != INDEX_ACCOUNT_LOG)))
-			store->index[id] = lfirst_oid(cell);
+			store->shard.index[id] = lfirst_oid(cell);
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
-	if (OidIsValid(store->index[id]) || id == INDEX_ACCOUNT_LOG)
+	if (OidIsValid(store->shard.index[id]) || id == INDEX_ACCOUNT_LOG)
 		 /* nothing is lacking */ ;
 	else if (id == INDEX_HOLD_EXPIRY)
 		note_lack("index", "hold_open_idx on hold (aggregate_id, expires_at) WHERE status = 'open'");
 	else
 		note_lack("unique index", psprintf("on %s (%s%s)", RelationGetRelationName(rel),
-										   get_attname(RelationGetRelid(rel), store->table[key->table].att[key->columns[0]], false),
+										   get_attname(RelationGetRelid(rel), store->shard.table[key->table].att[key->columns[0]], false),
 										   key->ncolumns > 1 ? ", ..." : ""));
 	table_close(rel, AccessShareLock);
 }
@@ -523,7 +525,7 @@ is_key(Relation index, const StoreIndex *key, bool unique)
 	int			i;
 
 	for (i = 0; matches && i < key->ncolumns; i++)
-		matches = form->indkey.values[i] == store->table[key->table].att[key->columns[i]] &&
+		matches = form->indkey.values[i] == store->shard.table[key->table].att[key->columns[i]] &&
 			index->rd_indoption[i] == 0 &&
 			(!OidIsValid(index->rd_indcollation[i]) || index->rd_indcollation[i] == C_COLLATION_OID);
 	return matches;
@@ -534,7 +536,7 @@ static bool
 is_expiry_index(Relation index, const StoreIndex *key)
 {
 	Form_pg_index form = index->rd_index;
-	const AttrNumber *att = store->table[key->table].att;
+	const AttrNumber *att = store->shard.table[key->table].att;
 
 	return strcmp(RelationGetRelationName(index), "hold_open_idx") == 0 && form->indisvalid &&
 		index->rd_rel->relam == BTREE_AM_OID && index->rd_indcollation[0] == C_COLLATION_OID &&
@@ -556,7 +558,7 @@ pointstore_table_of(PointstoreIndexId index)
  * CONCURRENTLY is building.
  */
 bool
-pointstore_index_decides(Relation index, PointstoreIndexId id)
+pointstore_index_decides(Relation index, const PointstoreTable *table, PointstoreIndexId id)
 {
 	const StoreIndex *key = &store_indexes[id];
 	Form_pg_index form = index->rd_index;
@@ -564,11 +566,11 @@ pointstore_index_decides(Relation index, PointstoreIndexId id)
 	int			i;
 	int			j;
 
-	if (!form->indisunique || !form->indimmediate || form->indrelid != store->table[key->table].relid)
+	if (!form->indisunique || !form->indimmediate || form->indrelid != table->relid || table->id != key->table)
 		return false;
 	for (i = 0; i < form->indnkeyatts; i++)
 		for (j = 0; j < key->ncolumns; j++)
-			if (form->indkey.values[i] == store->table[key->table].att[key->columns[j]] &&
+			if (form->indkey.values[i] == table->att[key->columns[j]] &&
 				(!OidIsValid(index->rd_indcollation[i]) || get_collation_isdeterministic(index->rd_indcollation[i])))
 				found |= 1 << j;
 	return found == (1 << key->ncolumns) - 1;

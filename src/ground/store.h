@@ -110,6 +110,7 @@ typedef enum ColumnMark
 /* One table of the store: att[our column] is its attribute number there. */
 typedef struct PointstoreTable
 {
+	PointstoreTableId id;
 	Oid			relid;
 	int			ncolumns;
 	AttrNumber	att[MAX_STORE_COLUMNS];
@@ -117,14 +118,20 @@ typedef struct PointstoreTable
 	bool		plain;			/* nothing of the users' runs when a row is written */
 } PointstoreTable;
 
+/* The tables that have an account's rows, and its rules, with their indexes. */
+typedef struct PointstoreShard
+{
+	PointstoreTable table[N_STORE_TABLES];
+	Oid			index[N_STORE_INDEXES];
+	bool		plain;			/* all tables that an append writes are */
+} PointstoreShard;
+
 /* What was found of the store; generation changes each time that it is looked up anew. */
 typedef struct PointstoreStore
 {
 	uint64		generation;
-	PointstoreTable table[N_STORE_TABLES];
+	PointstoreShard shard;		/* its only one */
 	Oid			owner;
-	bool		plain;			/* all tables that an append writes are */
-	Oid			index[N_STORE_INDEXES];
 	Oid			id_sequence;
 	Oid			receipt_type;
 	const char *lacks_what;		/* null: it is complete */
@@ -137,7 +144,7 @@ extern bool pointstore_store_is_complete(void);
 extern Oid	pointstore_store_owner(void);
 extern bool pointstore_store_is_whole(void);
 extern PointstoreTableId pointstore_table_of(PointstoreIndexId index);
-extern bool pointstore_index_decides(Relation index, PointstoreIndexId key);
+extern bool pointstore_index_decides(Relation index, const PointstoreTable *table, PointstoreIndexId key);
 extern bool pointstore_is_store_column(const PointstoreTable *table, AttrNumber att);
 extern uint64 pointstore_kinds_generation(void);
 extern uint64 pointstore_transitions_generation(void);

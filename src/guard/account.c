@@ -60,7 +60,7 @@ pointstore_guard_pure_account(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	pointstore_act_as_owner(&scope);
 	if (!is_update)
-		pointstore_check_new_account(trigger, pointstore_store()->table[TABLE_PURE_ACCOUNT].att, true);
+		pointstore_check_new_account(trigger, pointstore_trigger_table(trigger, TABLE_PURE_ACCOUNT)->att, true);
 	else if (pure_columns_differ(trigger))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -73,7 +73,7 @@ pointstore_guard_pure_account(PG_FUNCTION_ARGS)
 static bool
 pure_columns_differ(const TriggerData *trigger)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_PURE_ACCOUNT].att;
+	const AttrNumber *att = pointstore_trigger_table(trigger, TABLE_PURE_ACCOUNT)->att;
 
 	return pointstore_column_differs(trigger, att[PURE_AGGREGATE_ID]) ||
 		pointstore_column_differs(trigger, att[PURE_KIND]) || pointstore_column_differs(trigger, att[PURE_STATUS]);
@@ -146,7 +146,7 @@ Datum
 pointstore_guard_account_kind(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = pointstore_guarded_trigger(fcinfo, TABLE_ACCOUNT_KIND, AFTER(UPDATE) | AFTER(DELETE));
-	const AttrNumber *att = pointstore_store()->table[TABLE_ACCOUNT_KIND].att;
+	const AttrNumber *att = pointstore_trigger_table(trigger, TABLE_ACCOUNT_KIND)->att;
 	PointstoreScope scope;
 
 	CacheInvalidateRelcache(trigger->tg_relation);
@@ -175,8 +175,8 @@ refuse_used_kind(text *kind)
 	};
 	Datum		value = PointerGetDatum(kind);
 
-	LockRelationOid(pointstore_store()->table[TABLE_BALANCE].relid, ShareRowExclusiveLock);
-	LockRelationOid(pointstore_store()->table[TABLE_PURE_ACCOUNT].relid, ShareRowExclusiveLock);
+	LockRelationOid(pointstore_store()->shard.table[TABLE_BALANCE].relid, ShareRowExclusiveLock);
+	LockRelationOid(pointstore_store()->shard.table[TABLE_PURE_ACCOUNT].relid, ShareRowExclusiveLock);
 	SPI_connect();
 	pointstore_prepare(&plan);
 	if (SPI_execute_snapshot(plan.plan, &value, NULL, GetLatestSnapshot(), InvalidSnapshot,
@@ -195,7 +195,7 @@ Datum
 pointstore_guard_hold(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = pointstore_guarded_trigger(fcinfo, TABLE_HOLD, AFTER(INSERT) | AFTER(UPDATE));
-	const AttrNumber *att = pointstore_store()->table[TABLE_HOLD].att;
+	const AttrNumber *att = pointstore_trigger_table(trigger, TABLE_HOLD)->att;
 	bool		is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
 	bool		differs = !is_update;
 	int			i;

@@ -34,7 +34,6 @@
 #include "ground/row.h"
 #include "ground/scan.h"
 #include "ground/step.h"
-#include "ground/store.h"
 #include "guard/account.h"
 #include "guard/trigger.h"
 
@@ -74,7 +73,7 @@ pointstore_guard_balance(PG_FUNCTION_ARGS)
 static HeapTuple
 stamped(const TriggerData *trigger)
 {
-	AttrNumber	att = pointstore_store()->table[TABLE_BALANCE].att[BAL_UPDATED_AT];
+	AttrNumber	att = pointstore_trigger_table(trigger, TABLE_BALANCE)->att[BAL_UPDATED_AT];
 	int			columns[] = {att};
 	bool		nulls[] = {false};
 	Datum		stamp = pointstore_bigint_column(trigger->tg_trigtuple, trigger, att, NULL);
@@ -89,7 +88,7 @@ stamped(const TriggerData *trigger)
 static bool
 balance_columns_differ(const TriggerData *trigger, int from, int to)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
+	const AttrNumber *att = pointstore_trigger_table(trigger, TABLE_BALANCE)->att;
 	int			i;
 
 	for (i = from; i < to; i++)
@@ -102,7 +101,7 @@ balance_columns_differ(const TriggerData *trigger, int from, int to)
 static void
 check_changed_balance(const TriggerData *trigger)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
+	const AttrNumber *att = pointstore_trigger_table(trigger, TABLE_BALANCE)->att;
 	text	   *id = pointstore_known_text_column(trigger->tg_trigtuple, trigger, att[BAL_AGGREGATE_ID]);
 	int64		old_version = pointstore_bigint_column(trigger->tg_trigtuple, trigger, att[BAL_VERSION], NULL);
 	int64		new_version = pointstore_bigint_column(trigger->tg_newtuple, trigger, att[BAL_VERSION], NULL);
@@ -135,7 +134,6 @@ check_changed_balance(const TriggerData *trigger)
 static bool
 meets_event(text *id, int64 version, int64 balance)
 {
-	const PointstoreTable *events = &pointstore_store()->table[TABLE_EVENT_STORE];
 	RowKey		key = {0};
 	RowScan		scan;
 	int64		found = 0;
@@ -146,11 +144,11 @@ meets_event(text *id, int64 version, int64 balance)
 		return false;
 	pointstore_key_text(&key, id);
 	pointstore_key_at_most(&key, version);
-	pointstore_scan_begin(&scan, INDEX_EVENT, pointstore_push_snapshot(), &key);
+	pointstore_scan_begin(&scan, id, INDEX_EVENT, pointstore_push_snapshot(), &key);
 	if (pointstore_scan_next(&scan, BackwardScanDirection))
 	{
-		found = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_VERSION], &isnull));
-		balance_after = DatumGetInt64(slot_getattr(scan.slot, events->att[EV_BALANCE_AFTER], &isnull));
+		found = DatumGetInt64(slot_getattr(scan.slot, scan.table->att[EV_VERSION], &isnull));
+		balance_after = DatumGetInt64(slot_getattr(scan.slot, scan.table->att[EV_BALANCE_AFTER], &isnull));
 	}
 	pointstore_scan_end(&scan);
 	PopActiveSnapshot();
@@ -169,7 +167,7 @@ check_changed_limits(const TriggerData *trigger, text *id)
 	Account		account;
 	ProposedEvent change = {.aggregate_id = id};
 	Decision	decision = {0};
-	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
+	const AttrNumber *att = pointstore_trigger_table(trigger, TABLE_BALANCE)->att;
 	int64		balance = pointstore_bigint_column(trigger->tg_newtuple, trigger, att[BAL_BALANCE], NULL);
 	Snapshot	snapshot = pointstore_push_snapshot();
 
@@ -194,7 +192,7 @@ check_changed_limits(const TriggerData *trigger, text *id)
 static void
 read_old_row(Account *account, const TriggerData *trigger, text *id)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
+	const AttrNumber *att = pointstore_trigger_table(trigger, TABLE_BALANCE)->att;
 	HeapTuple	row = trigger->tg_trigtuple;
 	bool		has_expiry;
 
@@ -218,7 +216,7 @@ read_old_row(Account *account, const TriggerData *trigger, text *id)
 static void
 check_new_balance(const TriggerData *trigger)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_BALANCE].att;
+	const AttrNumber *att = pointstore_trigger_table(trigger, TABLE_BALANCE)->att;
 	HeapTuple	row = trigger->tg_trigtuple;
 	text	   *id = pointstore_known_text_column(row, trigger, att[BAL_AGGREGATE_ID]);
 	int64		version = pointstore_bigint_column(row, trigger, att[BAL_VERSION], NULL);

@@ -59,7 +59,6 @@
 #include "ground/scan.h"
 #include "ground/stat.h"
 #include "ground/step.h"
-#include "ground/store.h"
 #include "guard/trigger.h"
 
 PG_FUNCTION_INFO_V1(pointstore_guard_event_store);
@@ -133,7 +132,7 @@ pointstore_guard_event_store(PG_FUNCTION_ARGS)
 static void
 read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	const AttrNumber *att = pointstore_trigger_table(trigger, TABLE_EVENT_STORE)->att;
 	ProposedEvent *event = &raw->event;
 	bool		isnull;
 	Datum		value;
@@ -496,7 +495,7 @@ stamp_event(RawEvent *raw, const Account *account, const Account *last)
 static HeapTuple
 filled_in(const RawEvent *raw, const TriggerData *trigger)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	const AttrNumber *att = pointstore_trigger_table(trigger, TABLE_EVENT_STORE)->att;
 	const ProposedEvent *event = &raw->event;
 	const Decision *decision = &raw->decision;
 	int			columns[] = {

@@ -22,7 +22,6 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
-#include "ground/store.h"
 #include "guard/trigger.h"
 
 PG_FUNCTION_INFO_V1(pointstore_guard_transition);
@@ -34,7 +33,7 @@ Datum
 pointstore_guard_transition(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = pointstore_guarded_trigger(fcinfo, TABLE_TRANSITION, AFTER(INSERT) | AFTER(UPDATE) | AFTER(DELETE));
-	const AttrNumber *att = pointstore_store()->table[TABLE_TRANSITION].att;
+	const AttrNumber *att = pointstore_trigger_table(trigger, TABLE_TRANSITION)->att;
 	HeapTuple	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	text	   *kind = pointstore_known_text_column(row, trigger, att[TRANSITION_KIND]);
 	text	   *type = pointstore_known_text_column(row, trigger, att[TRANSITION_EVENT_TYPE]);

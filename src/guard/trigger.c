@@ -12,9 +12,12 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
+#include "ground/compat.h"
 #include "ground/name.h"
-#include "ground/store.h"
+#include "ground/shard.h"
 #include "guard/trigger.h"
+
+pg_noreturn static void refuse_trigger(void);
 
 /*
  * The trigger's data; 39P01 when it is not a row trigger of the given table of the store,
@@ -28,12 +31,29 @@ pointstore_guarded_trigger(FunctionCallInfo fcinfo, PointstoreTableId table, int
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
 		!(firings & (TRIGGER_FIRED_BEFORE(trigger->tg_event) ? 1 : TRIGGER_FIRED_AFTER(trigger->tg_event) ? 16 : 0) <<
 		  (trigger->tg_event & TRIGGER_EVENT_OPMASK)) ||
-		trigger->tg_trigger->tgdeferrable ||
-		RelationGetRelid(trigger->tg_relation) != pointstore_store()->table[table].relid)
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("the guards of pointstore serve as row triggers of its own tables alone")));
+		trigger->tg_trigger->tgdeferrable)
+		refuse_trigger();
+	(void) pointstore_trigger_table(trigger, table);
 	return trigger;
+}
+
+/* The table of the store that a row trigger fires for; 39P01 where it is another. */
+const PointstoreTable *
+pointstore_trigger_table(const TriggerData *trigger, PointstoreTableId id)
+{
+	const PointstoreTable *table = pointstore_table_of_relation(RelationGetRelid(trigger->tg_relation), id);
+
+	if (table == NULL)
+		refuse_trigger();
+	return table;
+}
+
+static void
+refuse_trigger(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("the guards of pointstore serve as row triggers of its own tables alone")));
 }
 
 /* NULL where it is null. */

@@ -19,6 +19,7 @@
 #define AFTER(event) (16 << TRIGGER_EVENT_##event)
 
 extern TriggerData *pointstore_guarded_trigger(FunctionCallInfo fcinfo, PointstoreTableId table, int firings);
+extern const PointstoreTable *pointstore_trigger_table(const TriggerData *trigger, PointstoreTableId table);
 extern text *pointstore_text_column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att);
 extern text *pointstore_known_text_column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att);
 extern int64 pointstore_bigint_column(HeapTuple tuple, const TriggerData *trigger, AttrNumber att, bool *given);

@@ -220,7 +220,7 @@ read_committed_hold(Hold *hold, text *id)
 	while (again)
 	{
 		CHECK_FOR_INTERRUPTS();
-		found = pointstore_read_hold(hold, id, pointstore_push_snapshot(), &again);
+		found = pointstore_read_hold(hold, NULL, id, pointstore_push_snapshot(), &again);
 		PopActiveSnapshot();
 	}
 	return found;
@@ -240,7 +240,7 @@ leave_tombstone(const HoldStep *step, Hold *hold)
 	hold->status = HOLD_CANCELLED;
 	hold->created_at = hold->closed_at = GetCurrentTimestamp();
 	(void) pointstore_push_snapshot();
-	writer = pointstore_writer_begin(1, &table, true);
+	writer = pointstore_writer_begin(hold->aggregate_id, 1, &table, true);
 	outcome = pointstore_write_hold(writer, hold, KEY_OF(INDEX_HOLD));
 	pointstore_writer_end(writer);
 	PopActiveSnapshot();

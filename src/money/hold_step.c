@@ -31,7 +31,6 @@
 #include "ground/plan.h"
 #include "ground/scan.h"
 #include "ground/sql.h"
-#include "ground/store.h"
 #include "money/hold_step.h"
 
 static const char *const step_types[] = {"HoldPlaced", "HoldConfirmed", "HoldCancelled", "HoldExpired"};
@@ -96,7 +95,7 @@ propose_placing(BatchEvent *event, Snapshot snapshot)
 
 	pointstore_release_hold(hold);
 	memset(hold, 0, sizeof(Hold));
-	if (pointstore_read_hold(hold, step->hold_id, snapshot, &again))
+	if (pointstore_read_hold(hold, step->aggregate_id, step->hold_id, snapshot, &again))
 		return repeat_placing(event, step);
 	if (again)
 		return PROPOSING_AGAIN;
@@ -144,7 +143,7 @@ propose_closing(BatchEvent *event, Snapshot snapshot)
 
 	pointstore_release_hold(hold);
 	memset(hold, 0, sizeof(Hold));
-	if (!pointstore_read_hold(hold, step->hold_id, snapshot, &again))
+	if (!pointstore_read_hold(hold, step->aggregate_id, step->hold_id, snapshot, &again))
 		elog(ERROR, "hold \"%s\" is gone", pointstore_cstring(step->hold_id));
 	if (pointstore_hold_mismatch(event->decision, hold, step))
 		return PROPOSING_DECIDED;
@@ -318,7 +317,7 @@ replay(BatchEvent *event, PointstorePlan *plan)
 {
 	const Hold *hold = event->proposal->hold;
 	Decision   *decision = event->decision;
-	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	const AttrNumber *att;
 	RowKey		key = {0};
 	RowScan		scan;
 	Jsonb	   *payload;
@@ -327,7 +326,8 @@ replay(BatchEvent *event, PointstorePlan *plan)
 	decision->applied_version = find_version(hold, plan);
 	pointstore_key_text(&key, hold->aggregate_id);
 	pointstore_key_at_most(&key, decision->applied_version);
-	pointstore_scan_begin(&scan, INDEX_EVENT, GetActiveSnapshot(), &key);
+	pointstore_scan_begin(&scan, hold->aggregate_id, INDEX_EVENT, GetActiveSnapshot(), &key);
+	att = scan.table->att;
 	if (!pointstore_scan_next(&scan, BackwardScanDirection))
 		elog(ERROR, "version %lld is gone", (long long) decision->applied_version);
 	decision->version = decision->applied_version;

@@ -23,7 +23,6 @@
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
-#include "ground/store.h"
 
 PG_FUNCTION_INFO_V1(pointstore_get_balance);
 PG_FUNCTION_INFO_V1(pointstore_balance_at);
@@ -32,7 +31,7 @@ PG_FUNCTION_INFO_V1(pointstore_statement);
 
 static void refuse_other_columns(TupleDesc found, TupleDesc wanted);
 static void read_statement(ReturnSetInfo *rsinfo, text *id, TimestampTz since, TimestampTz until);
-static void put_event(ReturnSetInfo *rsinfo, TupleTableSlot *row);
+static void put_event(ReturnSetInfo *rsinfo, const RowScan *scan);
 static void put_entry(ReturnSetInfo *rsinfo, const char *entry, int64 version, int64 balance, Datum at);
 
 /* get_balance(aggregate_id): the account view's row, or none. */
@@ -149,7 +148,6 @@ pointstore_statement(PG_FUNCTION_ARGS)
 static void
 read_statement(ReturnSetInfo *rsinfo, text *id, TimestampTz since, TimestampTz until)
 {
-	AttrNumber	amount = pointstore_store()->table[TABLE_EVENT_STORE].att[EV_AMOUNT];
 	HistoryScan history;
 	PastEvent	last = {0};
 	PastEvent	event;
@@ -168,9 +166,9 @@ read_statement(ReturnSetInfo *rsinfo, text *id, TimestampTz since, TimestampTz u
 			continue;
 		if (!opened)
 			put_entry(rsinfo, "opening", event.version - 1,
-					  event.balance - DatumGetInt64(slot_getattr(history.scan.slot, amount, &isnull)), TimestampTzGetDatum(since));
+					  event.balance - DatumGetInt64(slot_getattr(history.scan.slot, history.scan.table->att[EV_AMOUNT], &isnull)), TimestampTzGetDatum(since));
 		opened = true;
-		put_event(rsinfo, history.scan.slot);
+		put_event(rsinfo, &history.scan);
 		last = event;
 	}
 	pointstore_history_end(&history);
@@ -181,18 +179,17 @@ read_statement(ReturnSetInfo *rsinfo, text *id, TimestampTz since, TimestampTz u
 
 /* A row of a statement that is an event. */
 static void
-put_event(ReturnSetInfo *rsinfo, TupleTableSlot *row)
+put_event(ReturnSetInfo *rsinfo, const RowScan *scan)
 {
 	static const EventColumn columns[] = {EV_VERSION, EV_EVENT_TYPE, EV_AMOUNT, EV_BALANCE_AFTER, EV_PAYLOAD,
 	EV_ID, EV_CAUSE_ID, EV_OCCURRED_AT, EV_CREATED_AT};
-	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
 	Datum		values[1 + lengthof(columns)];
 	bool		nulls[1 + lengthof(columns)] = {false};
 	int			i;
 
 	values[0] = CStringGetTextDatum("event");
 	for (i = 0; i < lengthof(columns); i++)
-		values[1 + i] = slot_getattr(row, att[columns[i]], &nulls[1 + i]);
+		values[1 + i] = slot_getattr(scan->slot, scan->table->att[columns[i]], &nulls[1 + i]);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	pfree(DatumGetPointer(values[0]));
 }

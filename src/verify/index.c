@@ -33,7 +33,6 @@
 #include "ground/pointstore.h"
 #include "ground/scan.h"
 #include "ground/sql.h"
-#include "ground/store.h"
 #include "verify/index.h"
 
 static int64 count_rows(PointstoreIndexId key, text *id, Snapshot snapshot);
@@ -127,7 +126,7 @@ count_rows(PointstoreIndexId index, text *id, Snapshot snapshot)
 	int64		rows = 0;
 
 	pointstore_key_text(&key, id);
-	pointstore_scan_begin(&scan, index, snapshot, &key);
+	pointstore_scan_begin(&scan, id, index, snapshot, &key);
 	while (pointstore_scan_next(&scan, ForwardScanDirection))
 		rows++;
 	pointstore_scan_end(&scan);
@@ -138,7 +137,7 @@ count_rows(PointstoreIndexId index, text *id, Snapshot snapshot)
 static bool
 same_events(text *id, const HeapView *heap, Snapshot snapshot)
 {
-	const AttrNumber *att = pointstore_store()->table[TABLE_EVENT_STORE].att;
+	const AttrNumber *att;
 	RowKey		key = {0};
 	RowScan		scan;
 	int64		n = 0;
@@ -146,7 +145,8 @@ same_events(text *id, const HeapView *heap, Snapshot snapshot)
 
 	pointstore_key_text(&key, id);
 	pointstore_key_at_most(&key, heap->last);
-	pointstore_scan_begin(&scan, INDEX_EVENT, snapshot, &key);
+	pointstore_scan_begin(&scan, id, INDEX_EVENT, snapshot, &key);
+	att = scan.table->att;
 	while (pointstore_scan_next(&scan, ForwardScanDirection))
 	{
 		bool		no_id;

@@ -66,8 +66,8 @@ BEGIN
     END LOOP;
 END$$;
 VACUUM pointstore.event_store;
-VACUUM pointstore.balance;
-VACUUM pointstore.account_kind, pointstore.pure_account;
+VACUUM (FULL) pointstore.balance;
+VACUUM (FULL) pointstore.account_kind, pointstore.pure_account;
 CREATE FUNCTION pg_temp.pages(query text) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE plan jsonb;
 BEGIN

@@ -23,13 +23,10 @@
 
 #include "append/propose.h"
 #include "append/proposed.h"
+#include "ground/json.h"
 #include "ground/name.h"
 
 static void push_event(JsonbParseState **state, const ProposedEvent *event);
-static void push_key(JsonbParseState **state, const char *key);
-static void push_text(JsonbParseState **state, const char *key, text *value);
-static void push_number(JsonbParseState **state, const char *key, int64 value);
-static void push_json(JsonbParseState **state, const char *key, Jsonb *value);
 static bool same_json(Jsonb *a, Jsonb *b);
 static bool read_number(Jsonb *object, const char *key, int64 *number);
 
@@ -41,7 +38,7 @@ pointstore_tell_proposed(const ProposedEvent *event)
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_event(&state, event);
-	push_json(&state, "metadata", event->metadata);
+	pointstore_push_document(&state, "metadata", event->metadata);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
@@ -74,12 +71,12 @@ pointstore_keep_proposed(ProposedEvent *event, const ProposedEvent *proposed)
 	Jsonb	   *kept;
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_key(&state, PROPOSED_KEY);
+	pointstore_push_key(&state, PROPOSED_KEY);
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_event(&state, proposed);
-	push_number(&state, "expected_version", proposed->expected_version);
+	pointstore_push_number(&state, "expected_version", proposed->expected_version);
 	if (!same_json(proposed->metadata, event->metadata))
-		push_json(&state, "metadata", proposed->metadata);
+		pointstore_push_document(&state, "metadata", proposed->metadata);
 	(void) pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	kept = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	if (event->metadata != NULL)
@@ -91,60 +88,11 @@ pointstore_keep_proposed(ProposedEvent *event, const ProposedEvent *proposed)
 static void
 push_event(JsonbParseState **state, const ProposedEvent *event)
 {
-	push_text(state, "event_type", event->event_type);
-	push_number(state, "amount", event->amount);
-	push_json(state, "payload", event->payload);
+	pointstore_push_text(state, "event_type", event->event_type);
+	pointstore_push_number(state, "amount", event->amount);
+	pointstore_push_document(state, "payload", event->payload);
 	if (event->has_payload_version)
-		push_number(state, "payload_version", event->payload_version);
-}
-
-static void
-push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	name = {.type = jbvString};
-
-	name.val.string.val = unconstify(char *, key);
-	name.val.string.len = strlen(key);
-	(void) pushJsonbValue(state, WJB_KEY, &name);
-}
-
-static void
-push_text(JsonbParseState **state, const char *key, text *value)
-{
-	JsonbValue	string = {.type = jbvString};
-
-	push_key(state, key);
-	string.val.string.val = VARDATA_ANY(value);
-	string.val.string.len = VARSIZE_ANY_EXHDR(value);
-	(void) pushJsonbValue(state, WJB_VALUE, &string);
-}
-
-static void
-push_number(JsonbParseState **state, const char *key, int64 value)
-{
-	JsonbValue	number = {.type = jbvNumeric};
-
-	push_key(state, key);
-	number.val.numeric = int64_to_numeric(value);
-	(void) pushJsonbValue(state, WJB_VALUE, &number);
-}
-
-/* No value is null. */
-static void
-push_json(JsonbParseState **state, const char *key, Jsonb *value)
-{
-	JsonbValue	member = {.type = jbvNull};
-
-	push_key(state, key);
-	if (value != NULL && JB_ROOT_IS_SCALAR(value))
-		(void) JsonbExtractScalar(&value->root, &member);
-	else if (value != NULL)
-	{
-		member.type = jbvBinary;
-		member.val.binary.data = &value->root;
-		member.val.binary.len = VARSIZE(value) - VARHDRSZ;
-	}
-	(void) pushJsonbValue(state, WJB_VALUE, &member);
+		pointstore_push_number(state, "payload_version", event->payload_version);
 }
 
 static bool

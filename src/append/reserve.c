@@ -17,14 +17,12 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
-#include "utils/numeric.h"
 
 #include "append/reserve.h"
+#include "ground/json.h"
 #include "ground/name.h"
 
 static Jsonb *step_metadata(const ReservedStep *step);
-static void push_text(JsonbParseState **state, const char *key, const char *value, int length);
-static void push_number(JsonbParseState **state, const char *key, int64 value);
 
 /*
  * The event of a step. What the store makes of it, its id among that, is in the
@@ -67,36 +65,13 @@ step_metadata(const ReservedStep *step)
 	Jsonb	   *ours;
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_text(&state, "movement_id", VARDATA_ANY(step->movement_id), VARSIZE_ANY_EXHDR(step->movement_id));
-	push_number(&state, "step", step->step);
-	push_text(&state, "origin", step->origin, strlen(step->origin));
-	push_number(&state, "amount", step->amount);
-	push_text(&state, "event_type", VARDATA_ANY(step->event_type), VARSIZE_ANY_EXHDR(step->event_type));
+	pointstore_push_text(&state, "movement_id", step->movement_id);
+	pointstore_push_number(&state, "step", step->step);
+	pointstore_push_string(&state, "origin", step->origin);
+	pointstore_push_number(&state, "amount", step->amount);
+	pointstore_push_text(&state, "event_type", step->event_type);
 	ours = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	if (step->metadata == NULL || !JB_ROOT_IS_OBJECT(step->metadata))
 		return ours;
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(step->metadata), JsonbPGetDatum(ours)));
-}
-
-/* A member of an object that is being made. */
-static void
-push_text(JsonbParseState **state, const char *key, const char *value, int length)
-{
-	JsonbValue	text = {.type = jbvString};
-
-	pointstore_push_key(state, key);
-	text.val.string.val = unconstify(char *, value);
-	text.val.string.len = length;
-	(void) pushJsonbValue(state, WJB_VALUE, &text);
-}
-
-/* The same of a number. */
-static void
-push_number(JsonbParseState **state, const char *key, int64 value)
-{
-	JsonbValue	number = {.type = jbvNumeric};
-
-	pointstore_push_key(state, key);
-	number.val.numeric = int64_to_numeric(value);
-	(void) pushJsonbValue(state, WJB_VALUE, &number);
 }

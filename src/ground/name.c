@@ -104,17 +104,6 @@ pointstore_member(Jsonb *object, const char *key, JsonbValue *value)
 	return JB_ROOT_IS_OBJECT(object) && getKeyJsonValueFromContainer(&object->root, key, strlen(key), value) != NULL;
 }
 
-/* The key of a member of an object that is being made: its value comes next. */
-void
-pointstore_push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	name = {.type = jbvString};
-
-	name.val.string.val = unconstify(char *, key);
-	name.val.string.len = strlen(key);
-	(void) pushJsonbValue(state, WJB_KEY, &name);
-}
-
 /* Whether two texts are the same bytes. */
 bool
 pointstore_same_text(text *a, text *b)

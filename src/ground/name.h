@@ -22,7 +22,6 @@ extern char *pointstore_cstring(text *name);
 extern Jsonb *pointstore_payload(FunctionCallInfo fcinfo, int argno);
 extern Jsonb *pointstore_empty_payload(void);
 extern bool pointstore_member(Jsonb *object, const char *key, JsonbValue *value);
-extern void pointstore_push_key(JsonbParseState **state, const char *key);
 extern bool pointstore_same_text(text *a, text *b);
 extern HTAB *pointstore_text_table(const char *what, Size entry, MemoryContext context);
 

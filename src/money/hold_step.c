@@ -27,6 +27,7 @@
 #include "account/held.h"
 #include "append/batch.h"
 #include "append/refusal.h"
+#include "ground/json.h"
 #include "ground/name.h"
 #include "ground/plan.h"
 #include "ground/scan.h"
@@ -50,7 +51,6 @@ static Proposing end_repeat(BatchEvent *event, Jsonb *stored);
 static Jsonb *replay(BatchEvent *event, PointstorePlan *plan);
 static int64 find_version(const Hold *hold, PointstorePlan *plan);
 static Jsonb *hold_metadata(const HoldStep *step, const Hold *hold);
-static void push_member(JsonbParseState **state, const char *key, const char *value, int length);
 
 /* An event of a step, but for what depends on the store. */
 ProposedEvent
@@ -379,28 +379,14 @@ hold_metadata(const HoldStep *step, const Hold *hold)
 	Jsonb	   *ours;
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_member(&state, "hold_id", VARDATA_ANY(step->hold_id), VARSIZE_ANY_EXHDR(step->hold_id));
+	pointstore_push_text(&state, "hold_id", step->hold_id);
 	if (step->to == HOLD_OPEN)
 	{
 		JsonEncodeDateTime(expiry, TimestampTzGetDatum(hold->expires_at), TIMESTAMPTZOID, &utc);
-		push_member(&state, "expires_at", expiry, strlen(expiry));
+		pointstore_push_string(&state, "expires_at", expiry);
 	}
 	ours = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	if (step->metadata == NULL)
 		return ours;
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(step->metadata), JsonbPGetDatum(ours)));
-}
-
-/* Adds a member to an object that is being made. */
-static void
-push_member(JsonbParseState **state, const char *key, const char *value, int length)
-{
-	JsonbValue	text = {.type = jbvString};
-
-	text.val.string.val = unconstify(char *, key);
-	text.val.string.len = strlen(key);
-	(void) pushJsonbValue(state, WJB_KEY, &text);
-	text.val.string.val = unconstify(char *, value);
-	text.val.string.len = length;
-	(void) pushJsonbValue(state, WJB_VALUE, &text);
 }

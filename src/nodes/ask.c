@@ -18,8 +18,8 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
-#include "utils/numeric.h"
 
+#include "ground/json.h"
 #include "ground/name.h"
 #include "nodes/ask.h"
 
@@ -32,7 +32,6 @@ static void check_step(AskedMovement *movement, int i);
 static void read_undo(AskedMovement *movement, int i);
 static void read_undo_key(ProposedEvent *undo, const char *key, JsonbValue *value);
 static Jsonb *tell_undo(const ProposedEvent *undo);
-static void put_member(JsonbParseState **state, const char *key, JsonbValue value);
 static void check_sum(const AskedMovement *movement);
 static void check_locks(const AskedMovement *movement);
 static bytea *digest_of(const AskedMovement *movement);
@@ -286,21 +285,12 @@ static Jsonb *
 tell_undo(const ProposedEvent *undo)
 {
 	JsonbParseState *state = NULL;
-	Numeric		amount = DatumGetNumeric(DirectFunctionCall1(int8_numeric, Int64GetDatum(undo->amount)));
-	char	   *type = text_to_cstring(undo->event_type);
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_member(&state, "event_type", (JsonbValue) {.type = jbvString, .val.string = {.len = strlen(type), .val = type}});
-	put_member(&state, "amount", (JsonbValue) {.type = jbvNumeric, .val.numeric = amount});
-	put_member(&state, "payload", (JsonbValue) {.type = jbvBinary, .val.binary = {.len = VARSIZE(undo->payload) - VARHDRSZ, .data = &undo->payload->root}});
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	pointstore_push_text(&state, "event_type", undo->event_type);
+	pointstore_push_number(&state, "amount", undo->amount);
+	pointstore_push_document(&state, "payload", undo->payload);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-static void
-put_member(JsonbParseState **state, const char *key, JsonbValue value)
-{
-	pointstore_push_key(state, key);
-	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
 /* Of accounts that count different things each sum is zero, and so is that of all: more is known when they have answered. */

@@ -22,9 +22,9 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
-#include "utils/numeric.h"
 
 #include "append/propose.h"
+#include "ground/json.h"
 #include "ground/name.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
@@ -43,7 +43,6 @@ static const char *read_name(Jsonb *object, const char *key, bool may_lack, text
 static const char *read_number(Jsonb *object, const char *key, int64 least, int64 most, int64 *value);
 static Jsonb *list_rows(const pg_uuid_t *origin, const Asked *asked);
 static void push_answer(JsonbParseState **state, const StepMessage *message);
-static void push_text(JsonbParseState **state, const char *key, const char *value);
 
 /* The messages of a call: 22023 where they are no array, or too many. */
 Asked *
@@ -234,18 +233,11 @@ pointstore_answers(const pg_uuid_t *origin, const Asked *asked, int n)
 	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (i = 0; i < n; i++)
 	{
-		JsonbValue	rows = {.type = jbvBinary};
-		Jsonb	   *list;
-
 		(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 		if (asked[i].kind == ASKED_LIST)
 		{
-			list = list_rows(origin, &asked[i]);
-			rows.val.binary.data = &list->root;
-			rows.val.binary.len = VARSIZE_ANY_EXHDR(list);
-			push_text(&state, "answer", "list");
-			pointstore_push_key(&state, "rows");
-			(void) pushJsonbValue(&state, WJB_VALUE, &rows);
+			pointstore_push_string(&state, "answer", "list");
+			pointstore_push_document(&state, "rows", list_rows(origin, &asked[i]));
 		}
 		else
 			push_answer(&state, &asked[i].message);
@@ -298,30 +290,13 @@ list_rows(const pg_uuid_t *origin, const Asked *asked)
 static void
 push_answer(JsonbParseState **state, const StepMessage *message)
 {
-	push_text(state, "answer", pointstore_answer_names[message->answer]);
+	pointstore_push_string(state, "answer", pointstore_answer_names[message->answer]);
 	if (message->unit != NULL)
-		push_text(state, "unit", message->unit);
+		pointstore_push_string(state, "unit", message->unit);
 	if (message->event_id != 0)
-	{
-		JsonbValue	id = {.type = jbvNumeric};
-
-		pointstore_push_key(state, "event_id");
-		id.val.numeric = int64_to_numeric(message->event_id);
-		(void) pushJsonbValue(state, WJB_VALUE, &id);
-	}
+		pointstore_push_number(state, "event_id", message->event_id);
 	if (message->sqlerrcode != 0)
-		push_text(state, "sqlstate", pstrdup(unpack_sql_state(message->sqlerrcode)));
+		pointstore_push_string(state, "sqlstate", pstrdup(unpack_sql_state(message->sqlerrcode)));
 	if (message->error != NULL)
-		push_text(state, "error", message->error);
-}
-
-static void
-push_text(JsonbParseState **state, const char *key, const char *value)
-{
-	JsonbValue	text = {.type = jbvString};
-
-	pointstore_push_key(state, key);
-	text.val.string.val = unconstify(char *, value);
-	text.val.string.len = strlen(value);
-	(void) pushJsonbValue(state, WJB_VALUE, &text);
+		pointstore_push_string(state, "error", message->error);
 }

@@ -19,6 +19,7 @@
 
 #include "append/propose.h"
 #include "append/reserve.h"
+#include "ground/json.h"
 #include "ground/name.h"
 #include "ground/pointstore.h"
 #include "money/reversal.h"
@@ -298,16 +299,8 @@ with_word(Jsonb *metadata, const StepWork *work)
 		return metadata;
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (i = 0; i < lengthof(pairs); i++)
-	{
-		JsonbValue	member = {.type = jbvString};
-
-		if (pairs[i][1] == NULL)
-			continue;
-		pointstore_push_key(&state, pairs[i][0]);
-		member.val.string.val = unconstify(char *, pairs[i][1]);
-		member.val.string.len = strlen(pairs[i][1]);
-		(void) pushJsonbValue(&state, WJB_VALUE, &member);
-	}
+		if (pairs[i][1] != NULL)
+			pointstore_push_string(&state, pairs[i][0], pairs[i][1]);
 	word = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	if (metadata == NULL || !JB_ROOT_IS_OBJECT(metadata))
 		return word;

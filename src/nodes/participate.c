@@ -32,12 +32,12 @@
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
-#include "utils/numeric.h"
 #include "utils/pg_lsn.h"
 
 #include "append/propose.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
+#include "ground/json.h"
 #include "ground/name.h"
 #include "ground/owner.h"
 #include "ground/pointstore.h"
@@ -80,7 +80,6 @@ static void check_prepared(Call *call);
 static void take(Call *call);
 static bool can_be_prepared(Asked *asked);
 static Jsonb *answer_call(const Call *call);
-static void push_member(JsonbParseState **state, const char *key, JsonbValue *value);
 static MovementVerb read_decision(text *decision);
 static void check_word(const StepMessage *message, MovementVerb verb);
 
@@ -241,7 +240,7 @@ read_below(Jsonb *messages, PartOrigin *origin)
 				 errmsg("finished_below must be an incarnation and a number")));
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (i = 0; i < 2; i++)
-		push_member(&state, i == 0 ? "incarnation" : "number", getIthJsonbValueFromContainer(member.val.binary.data, i));
+		pointstore_push_value(&state, i == 0 ? "incarnation" : "number", getIthJsonbValueFromContainer(member.val.binary.data, i));
 	pair = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	origin->below_incarnation = read_number(pair, "incarnation");
 	origin->below = read_number(pair, "number");
@@ -319,35 +318,15 @@ answer_call(const Call *call)
 {
 	Jsonb	   *answers = pointstore_answers(&call->store, call->asked, call->n);
 	JsonbParseState *state = NULL;
-	JsonbValue	number = {.type = jbvNumeric};
-	JsonbValue	string = {.type = jbvString};
-	JsonbValue	array = {.type = jbvBinary};
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	number.val.numeric = int64_to_numeric(MESSAGE_VERSION);
-	push_member(&state, "version", &number);
-	string.val.string.val = pointstore_store_name(&call->here);
-	string.val.string.len = strlen(string.val.string.val);
-	push_member(&state, "store", &string);
-	string.val.string.val = psprintf(UINT64_FORMAT, GetSystemIdentifier());
-	string.val.string.len = strlen(string.val.string.val);
-	push_member(&state, "system_identifier", &string);
-	number.val.numeric = int64_to_numeric(pointstore_timeline());
-	push_member(&state, "timeline", &number);
-	string.val.string.val = DatumGetCString(DirectFunctionCall1(pg_lsn_out, LSNGetDatum(GetXLogInsertRecPtr())));
-	string.val.string.len = strlen(string.val.string.val);
-	push_member(&state, "lsn", &string);
-	array.val.binary.data = &answers->root;
-	array.val.binary.len = VARSIZE_ANY_EXHDR(answers);
-	push_member(&state, "answers", &array);
+	pointstore_push_number(&state, "version", MESSAGE_VERSION);
+	pointstore_push_string(&state, "store", pointstore_store_name(&call->here));
+	pointstore_push_string(&state, "system_identifier", psprintf(UINT64_FORMAT, GetSystemIdentifier()));
+	pointstore_push_number(&state, "timeline", pointstore_timeline());
+	pointstore_push_string(&state, "lsn", DatumGetCString(DirectFunctionCall1(pg_lsn_out, LSNGetDatum(GetXLogInsertRecPtr()))));
+	pointstore_push_document(&state, "answers", answers);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-static void
-push_member(JsonbParseState **state, const char *key, JsonbValue *value)
-{
-	pointstore_push_key(state, key);
-	(void) pushJsonbValue(state, WJB_VALUE, value);
 }
 
 /* resolve_step(origin, movement_id, step, decision, reason) */

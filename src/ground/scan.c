@@ -45,6 +45,7 @@
 #define UPDATES_AT_ONCE 8
 
 static void scan_begin(RowScan *scan, text *of, PointstoreIndexId index, Snapshot snapshot, RowKey *key, LOCKMODE lock);
+static Relation open_table(text *of, PointstoreTableId table, LOCKMODE lock);
 static bool next_row_sparing(RowScan *scan, ScanDirection direction);
 static bool is_crowded(Page page);
 static bool lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, LockTupleMode mode, bool *busy);
@@ -70,13 +71,28 @@ pointstore_scan_begin_reading(RowScan *scan, text *of, PointstoreIndexId index, 
 static void
 scan_begin(RowScan *scan, text *of, PointstoreIndexId index, Snapshot snapshot, RowKey *key, LOCKMODE lock)
 {
-	scan->heap = table_open(pointstore_shard_of(of)->table[pointstore_table_of(index)].relid, lock);
+	scan->heap = open_table(of, pointstore_table_of(index), lock);
 	scan->index = index_open(pointstore_shard_of(of)->index[index], lock);
 	scan->table = &pointstore_shard_of(of)->table[pointstore_table_of(index)];
 	scan->spares_pages = index == INDEX_BALANCE;
 	scan->slot = table_slot_create(scan->heap, NULL);
 	scan->scan = pointstore_index_beginscan(scan->heap, scan->index, snapshot, key->n);
 	index_rescan(scan->scan, key->columns, key->n, NULL, 0);
+}
+
+/* A table of the store. Where another has got its name while its lock was waited for, that one: it is the one whose columns are known. */
+static Relation
+open_table(text *of, PointstoreTableId table, LOCKMODE lock)
+{
+	for (;;)
+	{
+		Relation	heap = table_open(pointstore_shard_of(of)->table[table].relid, lock);
+
+		if (RelationGetRelid(heap) == pointstore_shard_of(of)->table[table].relid)
+			return heap;
+		table_close(heap, lock);
+		CHECK_FOR_INTERRUPTS();
+	}
 }
 
 /* Begins a scan anew from another key, on as many columns. */

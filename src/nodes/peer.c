@@ -19,7 +19,8 @@
  *
  * Prepared transactions of ours there are listed when a peer is first connected, and from time to time where there are
  * some. Those of movements under way are ended by these. Those of movements that have finished hold nothing and
- * are rolled back. Others are of movements that this store does not have: they are not touched, a WARNING tells of each.
+ * are rolled back. Others are of movements that this store does not have: they are not touched, a WARNING tells of each. What
+ * was told of is not judged again.
  *
  * Addresses are looked up in a step, since that reads the catalogs; passwords stay in the memory of their peer.
  *
@@ -40,6 +41,7 @@
 #include "utils/uuid.h"
 
 #include "ground/identity.h"
+#include "ground/name.h"
 #include "ground/owner.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
@@ -101,7 +103,7 @@ typedef struct Peer
 	TimestampTz swept_at;
 	List	   *swept;			/* names that are to be looked at */
 	List	   *rollbacks;		/* those of nothing */
-	List	   *reported;
+	HTAB	   *reported;		/* those that were told of, as texts */
 } Peer;
 
 /* What a check of an answer is about. */
@@ -135,7 +137,8 @@ static bool try_to_write(void *arg);
 static void write_row(Peer *peer);
 static void take_swept(Peer *peer, const char *names);
 static void judge_swept(Peer *peer, const Sender *sender);
-static void report_stranger(Peer *peer, char *gid);
+static bool is_reported(const Peer *peer, const char *gid);
+static void report_stranger(Peer *peer, const char *gid);
 
 void
 pointstore_peers_begin(void)
@@ -182,6 +185,7 @@ pointstore_peer_queue(const char *server)
 	pointstore_steps_begin(&peer->queue);
 	peer->name = pstrdup(server);
 	peer->context = AllocSetContextCreate(peers_context, "pointstore peer", ALLOCSET_SMALL_SIZES);
+	peer->reported = pointstore_text_table("pointstore reported transactions", sizeof(text *), peer->context);
 	peers = lappend(peers, peer);
 	MemoryContextSwitchTo(old);
 	return &peer->queue;
@@ -659,18 +663,22 @@ take_swept(Peer *peer, const char *names)
 	MemoryContextSwitchTo(old);
 }
 
-/* Those of movements that have finished are rolled back, those of none that is known are told. */
+/* Those of movements that have finished are rolled back, those of none that is known are told; what was told of is passed over. */
 static void
 judge_swept(Peer *peer, const Sender *sender)
 {
 	List	   *swept = peer->swept;
+	List	   *unjudged = NIL;
 	List	   *strangers = NIL;
 	List	   *finished = NIL;
 	MemoryContext old;
 	ListCell   *cell;
 
 	peer->swept = NIL;
-	pointstore_judge_prepared(swept, sender, &strangers, &finished);
+	foreach(cell, swept)
+		if (!is_reported(peer, lfirst(cell)))
+			unjudged = lappend(unjudged, lfirst(cell));
+	pointstore_judge_prepared(unjudged, sender, &strangers, &finished);
 	foreach(cell, strangers)
 		report_stranger(peer, lfirst(cell));
 	old = MemoryContextSwitchTo(peer->context);
@@ -680,23 +688,32 @@ judge_swept(Peer *peer, const Sender *sender)
 	list_free_deep(swept);
 }
 
+/* Whether a WARNING has told of it. */
+static bool
+is_reported(const Peer *peer, const char *gid)
+{
+	text	   *name = cstring_to_text(gid);
+
+	return hash_search(peer->reported, &name, HASH_FIND, NULL) != NULL;
+}
+
 /* Once each: of a movement that this store does not have. */
 static void
-report_stranger(Peer *peer, char *gid)
+report_stranger(Peer *peer, const char *gid)
 {
 	MemoryContext old;
-	ListCell   *cell;
+	text	   *name;
 
-	foreach(cell, peer->reported)
-		if (strcmp(lfirst(cell), gid) == 0)
-			return;
+	if (is_reported(peer, gid))
+		return;
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("server \"%s\" has a prepared transaction of a movement that this store does not have: %s", peer->name, gid),
 			 errdetail("It is not touched. This store was restored, or the movement's row is gone."),
 			 errhint("SELECT * FROM pointstore.reconcile_movements('%s');", peer->name)));
 	old = MemoryContextSwitchTo(peer->context);
-	peer->reported = lappend(peer->reported, pstrdup(gid));
+	name = cstring_to_text(gid);
+	(void) hash_search(peer->reported, &name, HASH_ENTER, NULL);
 	MemoryContextSwitchTo(old);
 }
 

@@ -218,6 +218,34 @@ ends($long, 'confirmed', 'a long id');
 ends($alike, 'confirmed', 'one like its digest');
 sound($net, $total, 'ids', stuck => ['torn']);
 
+# left behind in a prepared transaction: what is of a movement that has finished is rolled back when its store comes back, what only looks like it is not
+{
+	my $neither = ask($a, q{SELECT '#' || encode(sha256('neither'), 'hex')});
+	start($neither, '2pc', '1 min', [ 'a-5', -1 ], [ 'b-5', 1, 'b' ]);
+	ends($neither, 'confirmed', 'one like the digest of none');
+	my ($store, $incarnation) = split /\|/, ask($a, q{SELECT s.store, m.incarnation FROM pointstore.movement_store s, pointstore.movement m WHERE m.movement_id = 'prepared'});
+	# $alike stands for the long id there
+	my @left = map { "pointstore:$store:$incarnation:$_" } 'prepared:9', "$alike:9";
+	my @strange = map { "pointstore:$store:$incarnation$_" } ':prepared', ';prepared:9', ":$neither:9";
+	my $among = sub { return sprintf 'SELECT count(*) FROM pg_prepared_xacts WHERE gid IN (%s)', join ', ', map { "'$_'" } @_ };
+	$b->safe_psql('postgres', "BEGIN; PREPARE TRANSACTION '$_'", extra_params => [ '-U', 'of_a' ]) foreach @left, @strange;
+	my $from = -s $a->logfile;
+	$a->restart;
+	# the first lists them, the second brings what is to be rolled back
+	foreach my $n (1, 2)
+	{
+		start("back-$n", 'tcc', '1 min', [ 'a-5', -1 ], [ 'b-5', 1, 'b' ]);
+		ends("back-$n", 'confirmed');
+	}
+	ok(poll_until($b, 'postgres', 'SELECT (' . $among->(@left) . ') = 0'), 'what was left behind is rolled back');
+	start('back-3', 'tcc', '1 min', [ 'a-5', -1 ], [ 'b-5', 1, 'b' ]);
+	ends('back-3', 'confirmed');
+	is(ask($b, $among->(@strange)), 3, '... what is strange is not touched');
+	is(join(' ', slurp_file($a->logfile, $from) =~ /prepared transaction of a movement that this store does not have: (\S+)/g), $strange[2], '... and what is of no movement is told of');
+	$b->safe_psql('postgres', "ROLLBACK PREPARED '$_'") foreach @strange;
+	sound($net, $total, 'left behind', stuck => ['torn']);
+}
+
 # by several connections at once
 ask($a, "ALTER SYSTEM SET pointstore.movement_connections = 4");
 ask($a, "ALTER SYSTEM SET pointstore.movement_batch = 3; SELECT pg_reload_conf()");

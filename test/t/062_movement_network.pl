@@ -98,6 +98,24 @@ is(ask('a', q{SELECT failures, paused_until IS NULL, error IS NULL FROM pointsto
 	is(ask('a', $failures), $before, '... nobody is looked for who has nothing to do');
 }
 
+# One that is dropped before it was looked for has failed once: had it to be looked for again, that would soon be twice, and be written.
+{
+	ask('a', q{BEGIN; CREATE SERVER gone FOREIGN DATA WRAPPER pointstore OPTIONS (host '127.0.0.1', dbname 'postgres'); CREATE USER MAPPING FOR CURRENT_USER SERVER gone;
+		SELECT } . movement('gone', 'tcc', '1 min', [ 'a-1', -1 ], [ 'gone-1', 1, 'gone' ]) . q{; DROP SERVER gone CASCADE; COMMIT});
+	ok(poll_until($net->{a}, 'postgres', q{SELECT phase = 'stuck' FROM pointstore.movement WHERE movement_id = 'gone'}), 'a server that was dropped at once: stuck');
+	ask('a', q{SELECT pointstore.resolve_movement('gone', 'accept', 'it never was there')});
+	my $failures = q{SELECT failures FROM pointstore.movement_server WHERE server = 'gone'};
+	my $before = ask('a', $failures);
+	foreach my $n (1 .. 30)
+	{
+		ask('a', 'SELECT ' . movement("beside-gone-$n", 'tcc', '1 min', [ 'a-2', -1 ], [ 'b-2', 1, 'b' ]));
+		ask('a', "SELECT phase FROM pointstore.wait_for_movement('beside-gone-$n', '60 s')");
+	}
+	cmp_ok($before, '>', 0, '... it was looked for');
+	is(ask('a', $failures), $before, '... and is not any more');
+	sound($net, $total, 'gone');
+}
+
 # Every message comes again, as it was and in any order: nothing is done twice. (A restart of the origin only raises what is finished.)
 {
 	my $b = $net->{b};

@@ -22,7 +22,7 @@
 #include "account/pair.h"
 #include "append/leased.h"
 #include "append/merge.h"
-#include "append/write.h"
+#include "append/id.h"
 #include "feed/blame.h"
 #include "feed/check.h"
 #include "feed/decision.h"
@@ -37,6 +37,7 @@
 #include "ground/identity.h"
 #include "ground/inject.h"
 #include "ground/owner.h"
+#include "ground/delegation.h"
 #include "ground/row.h"
 #include "ground/stat.h"
 #include "ground/step.h"
@@ -91,6 +92,7 @@ _PG_init(void)
 	RegisterSubXactCallback(at_subtransaction, NULL);
 	if (process_shared_preload_libraries_in_progress)
 	{
+		pointstore_delegation_init();
 		pointstore_on_shmem_request(request_memory, &earlier_request_hook);
 		earlier_startup_hook = shmem_startup_hook;
 		shmem_startup_hook = set_up_memory;
@@ -102,6 +104,7 @@ request_memory(void)
 {
 	if (earlier_request_hook != NULL)
 		earlier_request_hook();
+	pointstore_ids_request();
 	RequestAddinShmemSpace(add_size(add_size(pointstore_stat_memory(), pointstore_queue_memory()),
 									add_size(add_size(pointstore_feed_memory(), pointstore_wake_memory()),
 											 add_size(pointstore_lease_memory(), pointstore_notice_memory()))));
@@ -113,6 +116,7 @@ set_up_memory(void)
 	if (earlier_startup_hook != NULL)
 		earlier_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	pointstore_ids_set_up();
 	pointstore_stat_set_up();
 	pointstore_queue_set_up();
 	pointstore_feed_set_up();

@@ -63,7 +63,7 @@ pointstore_read_hold(Hold *hold, text *of, text *id, Snapshot snapshot, bool *ag
 	RowScan		scan;
 
 	*again = false;
-	pointstore_key_text(&key, id);
+	pointstore_key_hold(&key, id, of);
 	pointstore_scan_begin(&scan, of, INDEX_HOLD, snapshot, &key);
 	if (pointstore_scan_next(&scan, ForwardScanDirection))
 	{

@@ -28,6 +28,7 @@
 #include "append/request.h"
 #include "ground/name.h"
 #include "ground/scan.h"
+#include "ground/store.h"
 
 /* A request of the batch. */
 typedef struct SeenRequest
@@ -36,6 +37,8 @@ typedef struct SeenRequest
 	BatchEvent *events;
 } SeenRequest;
 
+static bool is_account_of_earlier(const ProposedEvent *events, int n);
+static void find_legs(ProposedEvent *events, Decision *decisions, int nevents, text *account, bool one_leg, Snapshot snapshot, int *found);
 static void expect_legs(ProposedEvent *events, Decision *decisions, int nevents, const RowScan *scan);
 static void compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, const RowScan *scan);
 static void compare(const ProposedEvent *event, Decision *decision, const ProposedEvent *stored);
@@ -52,22 +55,48 @@ static void compare_numbers(Decision *decisions, int nevents, int found);
 bool
 pointstore_find_request(ProposedEvent *events, Decision *decisions, int nevents, bool one_leg, Snapshot snapshot)
 {
-	text	   *request_id = events->request_id;
+	int			found = 0;
+	int			i;
+
+	for (i = 0; i < nevents; i++)
+		if (i == 0 || (pointstore_is_distributed() && !is_account_of_earlier(events, i)))
+			find_legs(events, decisions, nevents, events[i].aggregate_id, one_leg, snapshot, &found);
+	if (found > 0)
+		compare_numbers(decisions, nevents, found);
+	return found > 0;
+}
+
+/* Whether an event's account is one of an event before it. */
+static bool
+is_account_of_earlier(const ProposedEvent *events, int n)
+{
+	int			i;
+
+	for (i = 0; i < n; i++)
+		if (pointstore_same_text(events[i].aggregate_id, events[n].aggregate_id))
+			return true;
+	return false;
+}
+
+/* Compares the legs that are stored: of a plain store all, of a distributed one those on an account. */
+static void
+find_legs(ProposedEvent *events, Decision *decisions, int nevents, text *account, bool one_leg, Snapshot snapshot, int *found)
+{
 	SnapshotData dirty;
 	RowKey		key = {0};
 	RowScan		scan;
-	int			found;
+	int			before = *found;
 	bool		waited;
 
 	InitDirtySnapshot(dirty);
-	pointstore_key_text(&key, request_id);
+	pointstore_key_request(&key, account, events->request_id);
 	if (one_leg)
 		pointstore_key_smallint(&key, events->leg);
 	do
 	{
-		found = 0;
+		*found = before;
 		waited = false;
-		pointstore_scan_begin(&scan, events->aggregate_id, INDEX_EVENT_REQUEST, &dirty, &key);
+		pointstore_scan_begin(&scan, account, INDEX_EVENT_REQUEST, &dirty, &key);
 		while (pointstore_scan_next(&scan, ForwardScanDirection))
 		{
 			CHECK_FOR_INTERRUPTS();
@@ -78,16 +107,13 @@ pointstore_find_request(ProposedEvent *events, Decision *decisions, int nevents,
 				!table_tuple_satisfies_snapshot(scan.heap, scan.slot, snapshot))
 				ereport(ERROR,
 						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(request_id))));
-			if (found++ == 0)
+						 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(events->request_id))));
+			if ((*found)++ == 0)
 				expect_legs(events, decisions, nevents, &scan);
 			compare_with_stored(events, decisions, nevents, &scan);
 		}
 	} while (waited);
 	pointstore_scan_end(&scan);
-	if (found > 0)
-		compare_numbers(decisions, nevents, found);
-	return found > 0;
 }
 
 /* Of a request that has written this event, the legs that are not found yet differ in that. */
@@ -206,7 +232,7 @@ pointstore_is_being_applied(const ProposedEvent *events)
 	bool		running = false;
 
 	InitDirtySnapshot(dirty);
-	pointstore_key_text(&key, events->request_id);
+	pointstore_key_request(&key, events->aggregate_id, events->request_id);
 	pointstore_scan_begin(&scan, events->aggregate_id, INDEX_EVENT_REQUEST, &dirty, &key);
 	while (!running && pointstore_scan_next(&scan, ForwardScanDirection))
 		running = TransactionIdIsValid(dirty.xmin);

@@ -17,7 +17,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "commands/sequence.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -31,6 +30,7 @@
 #include "append/batch.h"
 #include "append/columns.h"
 #include "append/decide.h"
+#include "append/id.h"
 #include "append/judge.h"
 #include "append/merge.h"
 #include "append/receipt.h"
@@ -44,8 +44,6 @@
 #include "ground/stat.h"
 #include "ground/step.h"
 #include "ground/store.h"
-
-static bool has_drawn = false;	/* ids, in this transaction */
 
 static Attempt write_or_take_back(BatchWork *work);
 static bool write_whole(void *arg);
@@ -67,8 +65,6 @@ static void judge_event_again(BatchEvent *event, Snapshot snapshot);
 static void refuse_triggered_change(const Account *account);
 static void write_hold(RowWriter *writer, const BatchEvent *event);
 pg_noreturn static void refuse_overtaken(const ProposedEvent *event);
-static int64 settled_ids(void);
-pg_noreturn static void refuse_sequence(const char *why, int64 above);
 static RowOutcome write_event(RowWriter *writer, const ProposedEvent *event, const Decision *decision, int keys);
 
 /*
@@ -358,7 +354,7 @@ translate_duplicate(const Batch *batch, const RowWriter *writer)
 				 errdetail("%s", error->detail ? error->detail : error->message),
 				 errhint("SELECT * FROM pointstore.rebuild_balance(...); sets the row to what the events say.")));
 	if (key == INDEX_EVENT_ID)
-		refuse_sequence(error->detail ? error->detail : error->message, 0);
+		pointstore_refuse_sequence(error->detail ? error->detail : error->message, 0);
 	if (key < N_STORE_INDEXES)
 		ReThrowError(error);
 	PG_RE_THROW();
@@ -556,92 +552,6 @@ refuse_overtaken(const ProposedEvent *event)
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 			 errmsg("account \"%s\" changed concurrently", pointstore_cstring(event->aggregate_id))));
-}
-
-/*
- * The next id of the store, above that of the account's last event: 55000. The transaction has
- * its own id before: so whoever sees an event's id drawn sees its transaction running (passes.c).
- * An id above all that this server knew of before it was drawn is above the
- * account's; where that is not so, or nothing is known, the account's last event is asked. One that the feed
- * has come past before it was drawn would have no position ever: 55000 as well. How far the feed is we ask when we
- * have a transaction id: it waits for those that have one, after it has told how far it reads.
- */
-int64
-pointstore_draw_id(Account *account)
-{
-	int64		highest = pointstore_stat_highest_id();
-	int64		settled;
-	int64		id;
-
-	(void) GetCurrentTransactionId();
-	settled = settled_ids();
-	has_drawn = true;
-	if (highest == 0)
-		pointstore_stat_raise_id(pointstore_highest_id());
-	id = nextval_internal(pointstore_store()->id_sequence, false);
-	if (highest == 0 || id <= highest)
-	{
-		Account		last = {.id = account->id};
-
-		if (account->last_id == 0 && pointstore_last_event(&last, GetActiveSnapshot()))
-			account->last_id = last.last_id;
-		if (account->last_id != 0 && id <= account->last_id)
-			refuse_sequence(psprintf("id %lld is not above %lld, that of the last event of account \"%s\"", (long long) id,
-									 (long long) account->last_id, pointstore_cstring(account->id)), 0);
-	}
-	if (id <= settled)
-		refuse_sequence(psprintf("id %lld is not above %lld, up to which the feed has been read", (long long) id, (long long) settled), settled);
-	pointstore_stat_raise_id(id);
-	account->last_id = id;
-	return id;
-}
-
-/*
- * The id up to which the feed has been read, or below which it is settled. Where none is kept it is read once in each
- * transaction that draws.
- */
-static int64
-settled_ids(void)
-{
-	static PointstorePlan plan = {
-		.sql = "SELECT coalesce(CAST(settled_below AS pg_catalog.int8), 1) FROM pointstore.feed_block ORDER BY first_position DESC LIMIT 1"
-	};
-	static int64 settled = 0;
-	Oid			sequence = pointstore_store()->id_sequence;
-	int64		known = pointstore_stat_settled(sequence);
-	bool		isnull;
-
-	if (known >= 0)
-		return known;
-	if (has_drawn)
-		return settled;
-	SPI_connect();
-	pointstore_execute(&plan, NULL, NULL, true);
-	settled = SPI_processed == 0 ? 0 : DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) - 1;
-	SPI_finish();
-	pointstore_stat_settle(sequence, settled);
-	return settled;
-}
-
-/* Whether events have been written since this was asked: at the end of a transaction, whether in that. */
-bool
-pointstore_has_drawn(void)
-{
-	bool		result = has_drawn;
-
-	has_drawn = false;
-	return result;
-}
-
-/* The sequence does not give what it should; above: it has to come past that, besides all events. */
-static void
-refuse_sequence(const char *why, int64 above)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the ids of events do not rise: %s", why),
-			 errdetail("The sequence pointstore.event_store_id_seq was set back, or behind what was restored or replicated, or has other settings than it was created with."),
-			 errhint("SELECT setval('pointstore.event_store_id_seq', greatest(max(id), %lld)) FROM pointstore.event_store;", (long long) above)));
 }
 
 /*

@@ -32,8 +32,6 @@ typedef struct BatchWork
 } BatchWork;
 
 extern Attempt pointstore_write_batch(BatchWork *work);
-extern int64 pointstore_draw_id(Account *account);
-extern bool pointstore_has_drawn(void);
 extern void pointstore_append_adjustment(Account *account, int64 last_version, int64 amount, Jsonb *payload);
 
 #endif							/* POINTSTORE_WRITE_H */

@@ -281,45 +281,40 @@ pointstore_after_row_update(EState *estate, ResultRelInfo *rel, ItemPointer tid,
 }
 
 /*
- * A range table of plain tables, each locked already in RowExclusiveLock, so
- * that the executor's helpers can name their columns. updated: for each table
- * the columns an UPDATE sets, or NULL. Permissions are not asked for: the
- * store acts as the tables' owner.
+ * Adds a plain table, which is locked already in RowExclusiveLock, to a range table, so
+ * that the executor's helpers can name its columns; its place there, from 1. updated: the columns
+ * that an UPDATE sets, or NULL. Permissions are not asked for: the store acts as the tables' owner.
  */
-static inline void
-pointstore_range_table(EState *estate, int n, const Oid *relids, Bitmapset *const *updated)
+static inline int
+pointstore_add_to_range_table(EState *estate, Oid relid, Bitmapset *updated)
 {
-	List	   *rtable = NIL;
-	int			i;
-#if PG_VERSION_NUM >= 160000
-	List	   *perminfos = NIL;
-	Bitmapset  *unpruned = NULL;
-#endif
+	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	int			n = estate->es_range_table_size++;
+	Relation   *relations = palloc0(sizeof(Relation) * (n + 1));
+	ResultRelInfo **results = palloc0(sizeof(ResultRelInfo *) * (n + 1));
 
-	for (i = 0; i < n; i++)
-	{
-		RangeTblEntry *rte = makeNode(RangeTblEntry);
-
-		rte->rtekind = RTE_RELATION;
-		rte->relid = relids[i];
-		rte->relkind = RELKIND_RELATION;
-		rte->rellockmode = RowExclusiveLock;
-		rtable = lappend(rtable, rte);
+	rte->rtekind = RTE_RELATION;
+	rte->relid = relid;
+	rte->relkind = RELKIND_RELATION;
+	rte->rellockmode = RowExclusiveLock;
+	estate->es_range_table = lappend(estate->es_range_table, rte);
 #if PG_VERSION_NUM >= 160000
-		addRTEPermissionInfo(&perminfos, rte)->updatedCols = updated[i];
-		unpruned = bms_add_member(unpruned, i + 1);
+	addRTEPermissionInfo(&estate->es_rteperminfos, rte)->updatedCols = updated;
 #else
-		rte->updatedCols = updated[i];
+	rte->updatedCols = updated;
 #endif
-	}
 #if PG_VERSION_NUM >= 180000
-	ExecInitRangeTable(estate, rtable, perminfos, unpruned);
-#elif PG_VERSION_NUM >= 160000
-	(void) unpruned;
-	ExecInitRangeTable(estate, rtable, perminfos);
-#else
-	ExecInitRangeTable(estate, rtable);
+	estate->es_unpruned_relids = bms_add_member(estate->es_unpruned_relids, n + 1);
 #endif
+	if (n > 0)
+		memcpy(relations, estate->es_relations, sizeof(Relation) * n);
+	if (n > 0 && estate->es_result_relations != NULL)
+		memcpy(results, estate->es_result_relations, sizeof(ResultRelInfo *) * n);
+	estate->es_relations = relations;
+	estate->es_result_relations = results;
+	MemoryContextSwitchTo(old);
+	return n + 1;
 }
 
 /* Sets up a function's materialized result: rsinfo->setResult and setDesc. */

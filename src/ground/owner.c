@@ -16,9 +16,13 @@
 
 #include "ground/identity.h"
 #include "ground/owner.h"
+#include "ground/shard.h"
 #include "ground/store.h"
 
 static uint64 locked_store = 0;	/* generation of the store whose tables this transaction has locked */
+
+static bool is_plain(void);
+static void lock_table(PointstoreTableId table);
 
 /* Takes on the owner's identity and a pinned search_path. */
 void
@@ -48,13 +52,14 @@ pointstore_act_as_verifier(PointstoreScope *scope)
 /*
  * Takes on the owner's identity to write rows of the tables. Where these are
  * plain no name is looked up, and the caller's search_path may stay. The locks,
- * which writing takes anyway, keep the tables so until the transaction ends.
+ * which writing takes anyway, keep the tables so until the transaction ends. Of a distributed store
+ * nothing is known before it is known of which shards: those are locked as they are written.
  */
 void
 pointstore_act_as_owner_plainly(PointstoreScope *scope)
 {
 	pointstore_lock_tables();
-	pointstore_act_as(pointstore_store()->owner, scope, pointstore_store()->shard.plain);
+	pointstore_act_as(pointstore_store()->owner, scope, is_plain());
 }
 
 /* The same where holds are written too. */
@@ -62,16 +67,31 @@ void
 pointstore_act_as_owner_of_holds(PointstoreScope *scope)
 {
 	pointstore_lock_tables();
-	LockRelationOid(pointstore_store()->shard.table[TABLE_HOLD].relid, RowExclusiveLock);
-	pointstore_act_as(pointstore_store()->owner, scope, pointstore_store()->shard.plain && pointstore_store()->shard.table[TABLE_HOLD].plain);
+	lock_table(TABLE_HOLD);
+	pointstore_act_as(pointstore_store()->owner, scope, is_plain() && pointstore_store()->shard.table[TABLE_HOLD].plain);
 }
 
 /* The same where leases alone are. */
 void
 pointstore_act_as_owner_of_leases(PointstoreScope *scope)
 {
-	LockRelationOid(pointstore_store()->shard.table[TABLE_LEASE].relid, RowExclusiveLock);
-	pointstore_act_as(pointstore_store()->owner, scope, pointstore_store()->shard.table[TABLE_LEASE].plain);
+	lock_table(TABLE_LEASE);
+	pointstore_act_as(pointstore_store()->owner, scope, !pointstore_is_distributed() && pointstore_store()->shard.table[TABLE_LEASE].plain);
+}
+
+/* Whether an append runs nothing of the users'. */
+static bool
+is_plain(void)
+{
+	return !pointstore_is_distributed() && pointstore_store()->shard.plain;
+}
+
+/* Locks one table for writing, where there is but one of it. */
+static void
+lock_table(PointstoreTableId table)
+{
+	if (!pointstore_is_distributed())
+		LockRelationOid(pointstore_store()->shard.table[table].relid, RowExclusiveLock);
 }
 
 /* Locks the tables that hold accounts and events for writing, once in a transaction. */
@@ -81,6 +101,8 @@ pointstore_lock_tables(void)
 	const PointstoreStore *current = pointstore_store();
 	int			i;
 
+	if (current->placements != NULL)
+		return;
 	for (i = TABLE_EVENT_STORE; locked_store != current->generation && i <= TABLE_PURE_ACCOUNT; i++)
 		LockRelationOid(current->shard.table[i].relid, RowExclusiveLock);
 	locked_store = current->generation;
@@ -91,4 +113,5 @@ void
 pointstore_forget_locks(void)
 {
 	locked_store = 0;
+	pointstore_forget_shard_locks();
 }

@@ -67,12 +67,11 @@
 #define BYTES_GATHERED 131072
 
 static RowWriter *own_writers = NULL;	/* the innermost; the rest by ->outer */
-static bool indexes_locked[N_STORE_TABLES]; /* by open_indices(), in this transaction */
 
 static List *arbiters_of(RowWriter *writer, RowTarget *target, int keys);
 static bool gather(RowWriter *writer, RowTarget *target);
 static void store_gathered(RowWriter *writer, RowTarget *target);
-static void open_target(RowWriter *writer, RowTarget *target, int rtindex);
+static RowTarget *open_target(RowWriter *writer, const PointstoreTable *table);
 static Bitmapset *updated_columns(const PointstoreTable *table);
 static void open_indices(RowWriter *writer, RowTarget *target);
 static Node *null_of_domain(Form_pg_attribute att);
@@ -115,59 +114,60 @@ is_changed_by_us(HeapTuple read)
 
 /*
  * Begins a statement that writes the given tables, where the rows of an account or a lease are; of NULL: of any account. Every writer must be ended,
- * also when it wrote nothing. speculative: rows will be inserted with arbiters.
+ * also when it wrote nothing. speculative: rows will be inserted with arbiters. The shards of a distributed store are opened as
+ * they are asked for.
  */
 RowWriter *
 pointstore_writer_begin(text *of, int ntargets, const PointstoreTableId *tables, bool speculative)
 {
-	const PointstoreShard *shard;
 	RowWriter  *writer = MemoryContextAllocZero(TopTransactionContext, sizeof(RowWriter));
-	Oid			relids[lengthof(writer->targets)];
-	Bitmapset  *updated[lengthof(writer->targets)];
+	bool		distributed;
 	int			i;
 
-	Assert(ntargets <= lengthof(writer->targets));
 	pointstore_lock_tables();
-	shard = pointstore_shard_of(of);
+	distributed = pointstore_is_distributed();
 	writer->speculative = speculative;
 	CommandCounterIncrement();
 	writer->cid = GetCurrentCommandId(true);
 	writer->estate = CreateExecutorState();
 	writer->estate->es_output_cid = writer->cid;
 	writer->estate->es_snapshot = GetActiveSnapshot();
-	writer->ntargets = ntargets;
 	writer->plain = true;
-	for (i = 0; i < ntargets; i++)
-	{
-		writer->targets[i].table = &shard->table[tables[i]];
-		writer->plain &= writer->targets[i].table->plain;
-		relids[i] = shard->table[tables[i]].relid;
-		updated[i] = updated_columns(&shard->table[tables[i]]);
-	}
-	pointstore_range_table(writer->estate, ntargets, relids, updated);
-	if (!writer->plain)
+	for (i = 0; !distributed && i < ntargets; i++)
+		(void) open_target(writer, &pointstore_shard_of(of)->table[tables[i]]);
+	writer->fires = distributed || !writer->plain;
+	if (writer->fires)
 		AfterTriggerBeginQuery();
-	for (i = 0; i < ntargets; i++)
-		open_target(writer, &writer->targets[i], i + 1);
 
 	writer->nest_level = GetCurrentTransactionNestLevel();
 	writer->outer = own_writers;
 	return own_writers = writer;
 }
 
-static void
-open_target(RowWriter *writer, RowTarget *target, int rtindex)
+/* Opens a table, which is locked. What was gathered for others is stored before users' code may look for it. */
+static RowTarget *
+open_target(RowWriter *writer, const PointstoreTable *table)
 {
-	MemoryContext old = MemoryContextSwitchTo(writer->estate->es_query_cxt);
+	int			rtindex = pointstore_add_to_range_table(writer->estate, table->relid, updated_columns(table));
+	MemoryContext old;
+	RowTarget  *target;
 	TupleDesc	desc;
 
+	if (writer->plain && !table->plain)
+		pointstore_store_gathered(writer);
+	writer->plain &= table->plain;
+	old = MemoryContextSwitchTo(writer->estate->es_query_cxt);
+	target = palloc0(sizeof(RowTarget));
+	target->table = table;
 	target->rel = makeNode(ResultRelInfo);
 	ExecInitResultRelation(writer->estate, target->rel, rtindex);
 	target->slot = table_slot_create(target->rel->ri_RelationDesc, &writer->estate->es_tupleTable);
 	desc = RelationGetDescr(target->rel->ri_RelationDesc);
-	if (!target->table->plain && desc->natts > target->table->ncolumns)
+	if (!table->plain && desc->natts > table->ncolumns)
 		target->defaults = palloc0(sizeof(ExprState *) * desc->natts);
+	writer->targets = lappend(writer->targets, target);
 	MemoryContextSwitchTo(old);
+	return target;
 }
 
 /* The columns that an update of ours may set: all of ours but those of unique indexes. */
@@ -187,12 +187,12 @@ updated_columns(const PointstoreTable *table)
 void
 pointstore_writer_end(RowWriter *writer)
 {
-	int			i;
+	ListCell   *cell;
 
 	pointstore_store_gathered(writer);
-	for (i = 0; i < writer->ntargets; i++)
-		end_target(writer, &writer->targets[i]);
-	if (!writer->plain)
+	foreach(cell, writer->targets)
+		end_target(writer, lfirst(cell));
+	if (writer->fires)
 		AfterTriggerEndQuery(writer->estate);
 	own_writers = writer->outer;
 
@@ -217,12 +217,17 @@ end_target(RowWriter *writer, RowTarget *target)
 RowTarget *
 pointstore_writer_target(RowWriter *writer, text *of, PointstoreTableId table)
 {
-	int			i;
+	const PointstoreTable *found = &pointstore_shard_of(of)->table[table];
+	ListCell   *cell;
 
-	for (i = 0; i < writer->ntargets; i++)
-		if (writer->targets[i].table->relid == pointstore_shard_of(of)->table[table].relid)
-			return &writer->targets[i];
-	elog(ERROR, "the writer does not write table %d", table);
+	foreach(cell, writer->targets)
+		if (((RowTarget *) lfirst(cell))->table->relid == found->relid)
+			return lfirst(cell);
+	if (!found->is_distributed)
+		elog(ERROR, "the writer does not write table %d", table);
+	LockRelationOid(found->relid, RowExclusiveLock);
+	/* as it is now that it stays so */
+	return open_target(writer, &pointstore_shard_of(of)->table[table]);
 }
 
 /* A row to be written begins as the row that was read, with the user's columns; without one, as nulls. */
@@ -324,10 +329,10 @@ gather(RowWriter *writer, RowTarget *target)
 void
 pointstore_store_gathered(RowWriter *writer)
 {
-	int			i;
+	ListCell   *cell;
 
-	for (i = 0; i < writer->ntargets; i++)
-		store_gathered(writer, &writer->targets[i]);
+	foreach(cell, writer->targets)
+		store_gathered(writer, lfirst(cell));
 }
 
 static void
@@ -364,13 +369,14 @@ store_gathered(RowWriter *writer, RowTarget *target)
 static void
 open_indices(RowWriter *writer, RowTarget *target)
 {
+	PointstoreTable *table = unconstify(PointstoreTable *, target->table);
 	ResultRelInfo *rel = target->rel;
 	int			i;
 
 	ExecOpenIndices(rel, writer->speculative);
-	for (i = 0; !indexes_locked[target->table->id] && i < rel->ri_NumIndices; i++)
+	for (i = 0; table->indexes_locked != pointstore_lock_generation() && i < rel->ri_NumIndices; i++)
 		LockRelation(rel->ri_IndexRelationDescs[i], RowExclusiveLock);
-	indexes_locked[target->table->id] = true;
+	table->indexes_locked = pointstore_lock_generation();
 }
 
 static Node *
@@ -527,13 +533,15 @@ refuse_own_keys(RowTarget *target)
 	slot_getallattrs(slot);
 	if (target->table->id == TABLE_EVENT_STORE && !slot->tts_isnull[att[EV_REQUEST_ID] - 1])
 	{
-		pointstore_key_text(&key, DatumGetTextPP(slot->tts_values[att[EV_REQUEST_ID] - 1]));
+		pointstore_key_request(&key, DatumGetTextPP(slot->tts_values[att[EV_AGGREGATE_ID] - 1]),
+							   DatumGetTextPP(slot->tts_values[att[EV_REQUEST_ID] - 1]));
 		pointstore_key_smallint(&key, DatumGetInt16(slot_getattr(slot, att[EV_LEG], &isnull)));
 		refuse_own_row(DatumGetTextPP(slot->tts_values[att[EV_AGGREGATE_ID] - 1]), INDEX_EVENT_REQUEST, &key);
 	}
 	if (target->table->id == TABLE_HOLD)
 	{
-		pointstore_key_text(&key, DatumGetTextPP(slot->tts_values[att[HOLD_HOLD_ID] - 1]));
+		pointstore_key_hold(&key, DatumGetTextPP(slot->tts_values[att[HOLD_HOLD_ID] - 1]),
+							DatumGetTextPP(slot->tts_values[att[HOLD_AGGREGATE_ID] - 1]));
 		refuse_own_row(DatumGetTextPP(slot->tts_values[att[HOLD_AGGREGATE_ID] - 1]), INDEX_HOLD, &key);
 	}
 }
@@ -736,11 +744,10 @@ pointstore_is_being_written(HeapTuple row)
 	return own_writers != NULL && pointstore_row_is_ours(row) && pointstore_is_own_row(row);
 }
 
-/* Forgets the writers that a failed (sub)transaction left behind, and its locks. */
+/* Forgets the writers that a failed (sub)transaction left behind. */
 void
 pointstore_forget_writers(int nest_level)
 {
-	memset(indexes_locked, 0, sizeof(indexes_locked));
 	while (own_writers != NULL && own_writers->nest_level >= nest_level)
 		own_writers = own_writers->outer;
 }

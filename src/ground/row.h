@@ -51,11 +51,11 @@ typedef struct RowWriter
 	EState	   *estate;
 	CommandId	cid;
 	bool		speculative;	/* indexes are opened for inserts that may meet a key */
-	bool		plain;			/* no table has triggers to fire */
+	bool		fires;			/* triggers of its tables may have to be fired at its end */
+	bool		plain;			/* no table so far has any */
 	bool		gathers;		/* rows without keys are stored together, where nobody can tell */
 	const void **current;		/* of one that gathers: what the caller writes a row for, as its error context tells it */
-	int			ntargets;
-	RowTarget	targets[3];
+	List	   *targets;		/* RowTarget */
 	TupleTableSlot *firing;		/* the row whose BEFORE triggers are firing */
 	HeapTuple	fence;		/* null, or a row, as read, that must stand when a row with keys is in */
 	RowTarget  *storing;		/* where a row is being stored, while it is */

@@ -281,6 +281,24 @@ pointstore_key_text(RowKey *key, text *value)
 	ScanKeyInit(&key->columns[key->n - 1], key->n, BTEqualStrategyNumber, F_TEXTEQ, PointerGetDatum(value));
 }
 
+/* A request of an account: in a distributed store its name is the account's. */
+void
+pointstore_key_request(RowKey *key, text *aggregate_id, text *request_id)
+{
+	if (pointstore_is_distributed())
+		pointstore_key_text(key, aggregate_id);
+	pointstore_key_text(key, request_id);
+}
+
+/* A hold, whose name in a distributed store is the account's, too. */
+void
+pointstore_key_hold(RowKey *key, text *hold_id, text *aggregate_id)
+{
+	pointstore_key_text(key, hold_id);
+	if (pointstore_is_distributed())
+		pointstore_key_text(key, aggregate_id);
+}
+
 /* Equality with a smallint on the next column. */
 void
 pointstore_key_smallint(RowKey *key, int16 value)

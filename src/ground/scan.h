@@ -25,7 +25,7 @@
 typedef struct RowKey
 {
 	int			n;
-	ScanKeyData columns[2];
+	ScanKeyData columns[3];
 } RowKey;
 
 typedef struct RowScan
@@ -39,6 +39,8 @@ typedef struct RowScan
 } RowScan;
 
 extern void pointstore_key_text(RowKey *key, text *value);
+extern void pointstore_key_request(RowKey *key, text *aggregate_id, text *request_id);
+extern void pointstore_key_hold(RowKey *key, text *hold_id, text *aggregate_id);
 extern void pointstore_key_smallint(RowKey *key, int16 value);
 extern void pointstore_key_bigint(RowKey *key, int64 value);
 extern void pointstore_key_at_least(RowKey *key, int64 value);

@@ -4,26 +4,193 @@
  *		Which tables an access means.
  *
  * Whoever reads or writes rows says whose they are: of which account, or which lease. Nobody but this room and
- * that which looks the tables up (store.c) knows how many of each there are.
+ * those which look the tables up (store.c, placement.c) knows how many of each there are.
+ *
+ * A shard that is written while Citus moves or splits it loses what is written. Citus holds off its own writers by
+ * a lock for each range of hashes, which it takes in ExclusiveLock on every node before it cuts over; so do we hold it,
+ * in ShareLock, from the first access to a range to the end of the transaction. Once it is granted
+ * the placements are looked up anew where they have changed: then, and not before, we know
+ * whether the range is here.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/pointstore.h"
 #include "ground/shard.h"
 
-/* Where the rows of an account are, or those of a lease; of NULL: the rules, and where there is but one shard that. */
+/* by which Citus tells its lock on the metadata of colocated shards from its others */
+#define LOCK_OF_COLOCATED_SHARDS 8
+
+static uint64 lock_generation = 1;
+
+static PointstorePlacement *range_of(PointstorePlacements *map, text *of);
+static const PointstoreShard *locked_shard(text *of);
+static void lock_range(const PointstorePlacements *map, const PointstorePlacement *range);
+static void look_up(const PointstoreStore *store, PointstorePlacement *range);
+pg_noreturn static void refuse_elsewhere(const PointstorePlacement *range, text *of);
+
+/*
+ * Where the rows of an account are, or those of a lease; of NULL: the rules, and where there is but one shard that.
+ * Of a distributed store PS013 where that is another node.
+ */
 const PointstoreShard *
 pointstore_shard_of(text *of)
 {
-	return &pointstore_store()->shard;
+	const PointstoreStore *store = pointstore_store();
+	PointstorePlacement *range;
+
+	if (store->placements == NULL || of == NULL)
+		return &store->shard;
+	range = range_of(store->placements, of);
+	return range->locked == lock_generation && range->shard != NULL ? range->shard : locked_shard(of);
+}
+
+/* The range of an account: Citus hashes as hashtext() does in collation "C". */
+static PointstorePlacement *
+range_of(PointstorePlacements *map, text *of)
+{
+	return pointstore_placement_of_hash(map, (int32) DatumGetUInt32(hash_any((unsigned char *) VARDATA_ANY(of), VARSIZE_ANY_EXHDR(of))));
+}
+
+/* Locks the range, and looks it up, until nothing has changed meanwhile. */
+static const PointstoreShard *
+locked_shard(text *of)
+{
+	for (;;)
+	{
+		const PointstoreStore *store = pointstore_store();
+		PointstorePlacement *range = range_of(store->placements, of);
+
+		if (range->locked != lock_generation)
+			lock_range(store->placements, range);
+		if (pointstore_store() != store)
+			continue;
+		range->locked = lock_generation;
+		if (range->node != store->placements->node)
+			refuse_elsewhere(range, of);
+		if (range->shard == NULL)
+			look_up(store, range);
+		if (pointstore_store() == store && range->shard != NULL)
+			return range->shard;
+	}
+}
+
+/* Holds off moves and splits of a range to the end of the transaction; what they have changed before is known afterwards. */
+static void
+lock_range(const PointstorePlacements *map, const PointstorePlacement *range)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, range->index, map->colocation, LOCK_OF_COLOCATED_SHARDS);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+	AcceptInvalidationMessages();
+}
+
+/* Looks a shard's tables up, as the owner: see pointstore_load_shard(). Its memory is its own: what was looked up before lives as long as this transaction. */
+static void
+look_up(const PointstoreStore *store, PointstorePlacement *range)
+{
+	StoreLack	lack = {0};
+	PointstoreScope scope;
+	PointstoreShard *shard;
+
+	if (range->context != NULL)
+		MemoryContextSetParent(range->context, TopTransactionContext);
+	range->context = AllocSetContextCreate(GetMemoryChunkContext((void *) store), "pointstore shard", ALLOCSET_SMALL_SIZES);
+	shard = MemoryContextAllocZero(range->context, sizeof(PointstoreShard));
+	range->shard = shard;		/* forgotten, where one of its relations changes meanwhile */
+	PG_TRY();
+	{
+		pointstore_act_as_restricted(store->owner, &scope);
+		pointstore_load_shard(shard, range->relids, true, &lack);
+		pointstore_act_as_caller(&scope);
+	}
+	PG_CATCH();
+	{
+		range->shard = NULL;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (lack.what != NULL)
+	{
+		range->shard = NULL;
+		pointstore_refuse_lack(lack.what, lack.name);
+	}
+}
+
+static void
+refuse_elsewhere(const PointstorePlacement *range, text *of)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_POINTSTORE_OTHER_NODE),
+			 errmsg("account \"%s\" is not on this node", pointstore_cstring(of)),
+			 errdetail("It is on %s.", pointstore_node_name(range->node)),
+			 errhint("Repeat the call, as the only one of its statement: SELECT * FROM pointstore.f(...). Clients that go to the nodes themselves ask pointstore.node_of().")));
+}
+
+/* The range of an account of a distributed store, which is here and locked; else PS013. */
+PointstorePlacement *
+pointstore_placement_of(text *of)
+{
+	(void) pointstore_shard_of(of);
+	return range_of(pointstore_store()->placements, of);
+}
+
+/* Whether the rows of an account are on this node; locked, where they are, as by pointstore_shard_of(). */
+bool
+pointstore_is_here(text *of)
+{
+	const PointstoreStore *store;
+	PointstorePlacement *range;
+
+	do
+	{
+		store = pointstore_store();
+		if (store->placements == NULL)
+			return true;
+		range = range_of(store->placements, of);
+		if (range->locked != lock_generation)
+			lock_range(store->placements, range);
+	} while (pointstore_store() != store);
+	range->locked = lock_generation;
+	return range->node == store->placements->node;
 }
 
 /* A relation as that table of the store; NULL: it is none of these. */
 const PointstoreTable *
 pointstore_table_of_relation(Oid relid, PointstoreTableId table)
 {
-	const PointstoreTable *found = &pointstore_store()->shard.table[table];
+	const PointstoreStore *store = pointstore_store();
+	PointstorePlacement *range;
 
-	return found->relid == relid ? found : NULL;
+	if (store->shard.table[table].relid == relid)
+		return &store->shard.table[table];
+	range = store->placements == NULL ? NULL : pointstore_placement_of_relation(store->placements, relid, table);
+	if (range == NULL)
+		return NULL;
+	if (range->shard == NULL)
+		look_up(store, range);
+	return &range->shard->table[table];
+}
+
+/* Changes when locks may have been released: at the end of each transaction, and where a subtransaction is rolled back. */
+uint64
+pointstore_lock_generation(void)
+{
+	return lock_generation;
+}
+
+void
+pointstore_forget_shard_locks(void)
+{
+	lock_generation++;
 }

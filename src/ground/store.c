@@ -43,9 +43,11 @@ static const char *const watched_names[] = {"account", "store_version", "event_s
 
 PG_FUNCTION_INFO_V1(pointstore_found_version);
 PG_FUNCTION_INFO_V1(pointstore_check_store);
+PG_FUNCTION_INFO_V1(pointstore_is_distributed_sql);
 PG_FUNCTION_INFO_V1(pointstore_check_sequence);
 
 static PointstoreStore *store = NULL;
+static MemoryContext store_context = NULL;
 static Oid	watched[lengthof(watched_names)];
 static bool store_valid = false;
 static uint64 kinds_generation = 0;
@@ -99,6 +101,8 @@ forget_store(Datum arg, Oid relid)
 	for (i = 0; store_valid && i < lengthof(watched); i++)
 		if (watched[i] == relid)
 			store_valid = false;
+	if (store_valid && store->placements != NULL)
+		pointstore_forget_placed(store->placements, relid);
 }
 
 /* Changes with each change of the kinds that has become known to this session. */
@@ -140,6 +144,20 @@ pointstore_store_is_complete(void)
 {
 	find_store();
 	return store->lack.what == NULL;
+}
+
+/* Whether the rows of its accounts are in the shards of distributed tables. */
+bool
+pointstore_is_distributed(void)
+{
+	return pointstore_store()->placements != NULL;
+}
+
+/* is_distributed() */
+Datum
+pointstore_is_distributed_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(pointstore_is_distributed());
 }
 
 /* Its owner; 55000 as above. */
@@ -201,13 +219,17 @@ load_store(void)
 				 errhint("SELECT pointstore.create_store();")));
 	store->owner = owner_of_store();
 	pointstore_act_as_restricted(store->owner, &scope);
+	if (pointstore_have_placements(get_relname_relid("event_store", schema)))
+		store->placements = pointstore_load_placements(store_context, schema);
 	check_parts(schema);
 
 	for (i = 0; i < N_STORE_TABLES; i++)
 		relids[i] = store_relation(schema, pointstore_table_names[i]);
 	for (i = 0; i < lengthof(watched); i++)
 		watched[i] = store_relation(schema, watched_names[i]);
-	pointstore_load_shard(&store->shard, relids, &store->lack);
+	if (store->placements != NULL)
+		pointstore_rules_here(store->placements, relids);
+	pointstore_load_shard(&store->shard, relids, store->placements != NULL, &store->lack);
 	store->id_sequence = store_relation(schema, "event_store_id_seq");
 	check_sequence_settings();
 	store->receipt_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
@@ -220,12 +242,11 @@ static void
 begin_store(void)
 {
 	static uint64 generation = 0;
-	static MemoryContext context = NULL;
 
-	if (context != NULL)
-		MemoryContextSetParent(context, TopTransactionContext);
-	context = AllocSetContextCreate(TopMemoryContext, "pointstore store", ALLOCSET_SMALL_SIZES);
-	store = MemoryContextAllocZero(context, sizeof(PointstoreStore));
+	if (store_context != NULL)
+		MemoryContextSetParent(store_context, TopTransactionContext);
+	store_context = AllocSetContextCreate(TopMemoryContext, "pointstore store", ALLOCSET_SMALL_SIZES);
+	store = MemoryContextAllocZero(store_context, sizeof(PointstoreStore));
 	store->generation = ++generation;
 }
 
@@ -356,13 +377,15 @@ owner_of_store(void)
 static void
 check_parts(Oid schema)
 {
-	static PointstorePlan lost_trigger = {
-		.sql = "SELECT t.tab OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) t.trigger_name"
-		"  FROM pointstore.store_triggers() t"
-		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g"
-		"                   WHERE g.tgname" EQ "CAST(t.trigger_name AS pg_catalog.name)"
-		"                     AND g.tgrelid" EQ "pg_catalog.to_regclass("
-		"                         'pointstore.' OPERATOR(pg_catalog.||) t.tab)) LIMIT 1"
+#define LOST_TRIGGER "SELECT t.tab OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) t.trigger_name" \
+		"  FROM pointstore.store_triggers() t" \
+		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g" \
+		"                   WHERE g.tgname" EQ "CAST(t.trigger_name AS pg_catalog.name)" \
+		"                     AND g.tgrelid" EQ "pg_catalog.to_regclass('pointstore.' OPERATOR(pg_catalog.||) t.tab))"
+	static PointstorePlan lost_trigger = {.sql = LOST_TRIGGER " LIMIT 1"};
+	/* of a distributed store each node has the tables that accounts need */
+	static PointstorePlan lost_trigger_here = {
+		.sql = LOST_TRIGGER " AND EXISTS (SELECT FROM pointstore.distributed_tables() d WHERE d.tab" EQ "t.tab) LIMIT 1"
 	};
 	char	   *found;
 
@@ -378,7 +401,7 @@ check_parts(Oid schema)
 						found ? found : "(none)", POINTSTORE_VERSION),
 				 errhint("ALTER EXTENSION pointstore UPDATE; SELECT pointstore.upgrade_store();")));
 	/* the owner may lack the right, after DROP EXTENSION for one */
-	found = read_one_as(maker_of_triggers(schema), &lost_trigger);
+	found = read_one_as(maker_of_triggers(schema), store->placements != NULL ? &lost_trigger_here : &lost_trigger);
 	if (found != NULL)
 		pointstore_note_lack(&store->lack, "trigger", found);
 }

@@ -8,13 +8,15 @@
 #ifndef POINTSTORE_STORE_H
 #define POINTSTORE_STORE_H
 
+#include "ground/placement.h"
 #include "ground/table.h"
 
 /* What was found of the store; generation changes each time that it is looked up anew. */
 typedef struct PointstoreStore
 {
 	uint64		generation;
-	PointstoreShard shard;		/* its only one */
+	PointstoreShard shard;		/* its only one; of a distributed store the rules, and the others as they are made, without rows */
+	PointstorePlacements *placements;	/* NULL: it is not distributed */
 	Oid			owner;
 	Oid			id_sequence;
 	Oid			receipt_type;
@@ -24,6 +26,7 @@ typedef struct PointstoreStore
 extern const PointstoreStore *pointstore_store(void);
 extern bool pointstore_store_exists(void);
 extern bool pointstore_store_is_complete(void);
+extern bool pointstore_is_distributed(void);
 extern Oid	pointstore_store_owner(void);
 extern bool pointstore_store_is_whole(void);
 extern uint64 pointstore_kinds_generation(void);

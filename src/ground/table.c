@@ -47,7 +47,7 @@ typedef struct StoreIndex
 	int			columns[3];
 } StoreIndex;
 
-static void load_table(PointstoreTable *table, PointstoreTableId id, Oid relid, StoreLack *lack);
+static void load_table(PointstoreTable *table, Oid relid, StoreLack *lack);
 static AttrNumber store_column(Relation rel, const StoreColumn *column, StoreLack *lack);
 static bool is_plain(Relation rel, const PointstoreTable *table);
 static bool is_guard(Oid function);
@@ -56,7 +56,9 @@ static bool runs_code(Node *node, void *context);
 static bool is_users_function(Oid function, void *context);
 static void load_log(PointstoreShard *shard, Oid relid);
 static void load_index(PointstoreShard *shard, PointstoreIndexId id, StoreLack *lack);
+static const StoreIndex *index_of(bool is_distributed, PointstoreIndexId id);
 static bool is_key(Relation index, const PointstoreShard *shard, const StoreIndex *key, bool unique);
+static bool is_named(Relation index, const char *name, bool is_distributed);
 static bool is_expiry_index(Relation index, const PointstoreShard *shard, const StoreIndex *key);
 
 static const StoreColumn event_columns[N_EVENT_COLUMNS] = {
@@ -119,15 +121,24 @@ static const StoreIndex store_indexes[N_STORE_INDEXES] = {
 	{TABLE_HOLD, 2, {HOLD_HOLD_ID, HOLD_AGGREGATE_ID}}, {TABLE_HOLD, 2, {HOLD_AGGREGATE_ID, HOLD_EXPIRES_AT}},
 	{TABLE_LEASE, 1, {LEASE_NAME}}, {TABLE_ACCOUNT_LOG, 2, {LOG_AGGREGATE_ID, LOG_ID}}
 };
+static const StoreIndex distributed_request = {TABLE_EVENT_STORE, 3, {EV_AGGREGATE_ID, EV_REQUEST_ID, EV_LEG}};
+static const StoreIndex distributed_hold = {TABLE_HOLD, 2, {HOLD_HOLD_ID, HOLD_AGGREGATE_ID}};
 
 /* Looks up the tables that these relations are, each in its place, and their indexes. As the owner: the mere look at an index may evaluate its functions. */
 void
-pointstore_load_shard(PointstoreShard *shard, const Oid *relids, StoreLack *lack)
+pointstore_load_shard(PointstoreShard *shard, const Oid *relids, bool is_distributed, StoreLack *lack)
 {
 	int			i;
 
+	for (i = 0; i < N_STORE_TABLES; i++)
+	{
+		shard->table[i].id = i;
+		shard->table[i].is_distributed = is_distributed;
+		if (!OidIsValid(relids[i]))
+			pointstore_refuse_lack("table", pointstore_table_names[i]);
+	}
 	for (i = 0; i < TABLE_ACCOUNT_LOG; i++)
-		load_table(&shard->table[i], i, relids[i], lack);
+		load_table(&shard->table[i], relids[i], lack);
 	shard->plain = shard->table[TABLE_EVENT_STORE].plain && shard->table[TABLE_BALANCE].plain && shard->table[TABLE_PURE_ACCOUNT].plain;
 	for (i = 0; i < INDEX_ACCOUNT_LOG; i++)
 		load_index(shard, i, lack);
@@ -136,20 +147,20 @@ pointstore_load_shard(PointstoreShard *shard, const Oid *relids, StoreLack *lack
 
 /* Fills in one table: attribute numbers by name. */
 static void
-load_table(PointstoreTable *table, PointstoreTableId id, Oid relid, StoreLack *lack)
+load_table(PointstoreTable *table, Oid relid, StoreLack *lack)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
+	const StoreColumn *columns = store_columns[table->id].columns;
 	int			i;
 
-	table->id = id;
 	table->relid = relid;
-	table->ncolumns = store_columns[id].n;
+	table->ncolumns = store_columns[table->id].n;
 	if (rel->rd_rel->relkind != RELKIND_RELATION)
 		pointstore_refuse_lack("ordinary table", RelationGetRelationName(rel));
 	for (i = 0; i < table->ncolumns; i++)
 	{
-		table->att[i] = store_column(rel, &store_columns[id].columns[i], lack);
-		table->mark[i] = store_columns[id].columns[i].mark;
+		table->att[i] = store_column(rel, &columns[i], lack);
+		table->mark[i] = columns[i].mark;
 	}
 	table->plain = is_plain(rel, table);
 	table_close(rel, AccessShareLock);
@@ -268,7 +279,6 @@ load_log(PointstoreShard *shard, Oid relid)
 	bool		fits;
 	int			i;
 
-	log->id = TABLE_ACCOUNT_LOG;
 	log->relid = relid;
 	rel = table_open(log->relid, AccessShareLock);
 	fits = rel->rd_rel->relkind == RELKIND_RELATION;
@@ -286,7 +296,8 @@ load_log(PointstoreShard *shard, Oid relid)
 static void
 load_index(PointstoreShard *shard, PointstoreIndexId id, StoreLack *lack)
 {
-	const StoreIndex *key = &store_indexes[id];
+	const StoreIndex *key = index_of(shard->table[0].is_distributed, id);
+	bool		unique = id != INDEX_ACCOUNT_LOG && !(id == INDEX_EVENT_ID && shard->table[0].is_distributed);
 	Relation	rel = table_open(shard->table[key->table].relid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *cell;
@@ -297,7 +308,7 @@ load_index(PointstoreShard *shard, PointstoreIndexId id, StoreLack *lack)
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
 		if (!OidIsValid(shard->index[id]) &&
-			(id == INDEX_HOLD_EXPIRY ? is_expiry_index(index, shard, key) : is_key(index, shard, key, id != INDEX_ACCOUNT_LOG)))
+			(id == INDEX_HOLD_EXPIRY ? is_expiry_index(index, shard, key) : is_key(index, shard, key, unique)))
 			shard->index[id] = lfirst_oid(cell);
 		index_close(index, AccessShareLock);
 	}
@@ -311,6 +322,17 @@ load_index(PointstoreShard *shard, PointstoreIndexId id, StoreLack *lack)
 										   get_attname(RelationGetRelid(rel), shard->table[key->table].att[key->columns[0]], false),
 										   key->ncolumns > 1 ? ", ..." : ""));
 	table_close(rel, AccessShareLock);
+}
+
+/* In a distributed store unique keys have the account in them. */
+static const StoreIndex *
+index_of(bool is_distributed, PointstoreIndexId id)
+{
+	if (is_distributed && id == INDEX_EVENT_REQUEST)
+		return &distributed_request;
+	if (is_distributed && id == INDEX_HOLD)
+		return &distributed_hold;
+	return &store_indexes[id];
 }
 
 /* A plain index on exactly these columns, ascending, texts by their bytes; unique where that is asked for. */
@@ -329,6 +351,15 @@ is_key(Relation index, const PointstoreShard *shard, const StoreIndex *key, bool
 	return matches;
 }
 
+/* A shard's index has its shard's number behind its name. */
+static bool
+is_named(Relation index, const char *name, bool is_distributed)
+{
+	const char *found = RelationGetRelationName(index);
+
+	return strcmp(found, name) == 0 || (is_distributed && strncmp(found, name, strlen(name)) == 0 && found[strlen(name)] == '_');
+}
+
 /* The index of the open holds has its name: which rows are in it its columns do not say. */
 static bool
 is_expiry_index(Relation index, const PointstoreShard *shard, const StoreIndex *key)
@@ -336,7 +367,7 @@ is_expiry_index(Relation index, const PointstoreShard *shard, const StoreIndex *
 	Form_pg_index form = index->rd_index;
 	const AttrNumber *att = shard->table[key->table].att;
 
-	return strcmp(RelationGetRelationName(index), "hold_open_idx") == 0 && form->indisvalid &&
+	return is_named(index, "hold_open_idx", shard->table[key->table].is_distributed) && form->indisvalid &&
 		index->rd_rel->relam == BTREE_AM_OID && index->rd_indcollation[0] == C_COLLATION_OID &&
 		index->rd_indoption[0] == 0 && index->rd_indoption[1] == 0 &&
 		form->indnkeyatts == 2 && form->indkey.values[0] == att[key->columns[0]] &&
@@ -358,7 +389,7 @@ pointstore_table_of(PointstoreIndexId index)
 bool
 pointstore_index_decides(Relation index, const PointstoreTable *table, PointstoreIndexId id)
 {
-	const StoreIndex *key = &store_indexes[id];
+	const StoreIndex *key = index_of(table->is_distributed, id);
 	Form_pg_index form = index->rd_index;
 	int			found = 0;
 	int			i;

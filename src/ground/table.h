@@ -85,13 +85,13 @@ typedef enum LogColumn
 typedef enum PointstoreIndexId
 {
 	INDEX_EVENT,				/* event_store (aggregate_id, version) */
-	INDEX_EVENT_REQUEST,		/* (request_id, leg) */
-	INDEX_EVENT_ID,
+	INDEX_EVENT_REQUEST,		/* (request_id, leg); of a distributed store (aggregate_id, request_id, leg) */
+	INDEX_EVENT_ID,				/* of a distributed store no key: ids are unique by how they are drawn */
 	INDEX_BALANCE,
 	INDEX_PURE_ACCOUNT,
 	INDEX_ACCOUNT_KIND,
 	INDEX_TRANSITION,			/* (kind, from_state, event_type) */
-	INDEX_HOLD,
+	INDEX_HOLD,					/* (hold_id); of a distributed store (hold_id, aggregate_id) */
 	INDEX_HOLD_IDENTITY,		/* (hold_id, aggregate_id) */
 	INDEX_HOLD_EXPIRY,			/* (aggregate_id, expires_at), of open ones */
 	INDEX_LEASE,
@@ -118,6 +118,8 @@ typedef struct PointstoreTable
 	AttrNumber	att[MAX_STORE_COLUMNS];
 	ColumnMark	mark[MAX_STORE_COLUMNS];
 	bool		plain;			/* nothing of the users' runs when a row is written */
+	bool		is_distributed; /* one of the shards of a table: its keys have the account in them */
+	uint64		indexes_locked; /* in which generation of locks (row.c) */
 } PointstoreTable;
 
 /* The tables that have an account's rows, and its rules, with their indexes. */
@@ -136,7 +138,7 @@ typedef struct StoreLack
 } StoreLack;
 
 extern const char *const pointstore_table_names[N_STORE_TABLES];
-extern void pointstore_load_shard(PointstoreShard *shard, const Oid *relids, StoreLack *lack);
+extern void pointstore_load_shard(PointstoreShard *shard, const Oid *relids, bool is_distributed, StoreLack *lack);
 extern void pointstore_note_lack(StoreLack *lack, const char *what, const char *name);
 pg_noreturn extern void pointstore_refuse_lack(const char *what, const char *name);
 extern PointstoreTableId pointstore_table_of(PointstoreIndexId index);

@@ -56,7 +56,8 @@ static text *draw_hold_id(void);
 static Datum read_confirm(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static Datum read_cancel(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static Datum close_hold(HoldStep *step, bool refusals_are_outcomes);
-static bool read_committed_hold(Hold *hold, text *id);
+pg_noreturn static void refuse_without_account(text *id);
+static bool read_committed_hold(Hold *hold, const HoldStep *step);
 static bool leave_tombstone(const HoldStep *step, Hold *hold);
 static Datum append_closing(HoldStep *step, Hold *hold, bool refusals_are_outcomes);
 static Datum answer_unplaced(HoldStep *step, Hold *hold, bool refusals_are_outcomes);
@@ -199,7 +200,9 @@ close_hold(HoldStep *step, bool refusals_are_outcomes)
 	Datum		result;
 
 	pointstore_act_as_owner_of_holds(&scope);
-	while (!read_committed_hold(&hold, step->hold_id) && step->to == HOLD_CANCELLED && !leave_tombstone(step, &hold))
+	if (pointstore_is_distributed() && step->aggregate_id == NULL)
+		refuse_without_account(step->hold_id);
+	while (!read_committed_hold(&hold, step) && step->to == HOLD_CANCELLED && !leave_tombstone(step, &hold))
 		 /* there is one by now */ ;
 	if (hold.has_event)
 		result = append_closing(step, &hold, refusals_are_outcomes);
@@ -210,9 +213,19 @@ close_hold(HoldStep *step, bool refusals_are_outcomes)
 	return result;
 }
 
+/* Where a hold is, its account alone tells. */
+static void
+refuse_without_account(text *id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("aggregate_id of hold \"%s\" must not be null", pointstore_cstring(id)),
+			 errdetail("In a distributed store a hold's name is unique in its account alone.")));
+}
+
 /* Reads a hold as it is now, after waiting for a backend that is about to place or cancel it. */
 static bool
-read_committed_hold(Hold *hold, text *id)
+read_committed_hold(Hold *hold, const HoldStep *step)
 {
 	bool		again = true;
 	bool		found = false;
@@ -220,7 +233,7 @@ read_committed_hold(Hold *hold, text *id)
 	while (again)
 	{
 		CHECK_FOR_INTERRUPTS();
-		found = pointstore_read_hold(hold, NULL, id, pointstore_push_snapshot(), &again);
+		found = pointstore_read_hold(hold, pointstore_is_distributed() ? step->aggregate_id : NULL, step->hold_id, pointstore_push_snapshot(), &again);
 		PopActiveSnapshot();
 	}
 	return found;

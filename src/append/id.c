@@ -1,0 +1,253 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/append/id.c
+ *		The ids of events.
+ *
+ * They are drawn from a sequence: of a distributed store from that of the node, whose steps of NODES are so that no two
+ * nodes draw the same. Where a shard has come from another node, its ids may be above what the sequence here has come to;
+ * before the first one is drawn for it the sequence is raised above them, so ids rise within an account wherever it moves.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_sequence.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "executor/spi.h"
+#include "storage/lmgr.h"
+#include "storage/lwlock.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "account/account.h"
+#include "append/id.h"
+#include "ground/identity.h"
+#include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
+#include "ground/shard.h"
+#include "ground/stat.h"
+#include "ground/store.h"
+
+/* as many nodes draw ids that are not each other's: their group ids are below it */
+#define NODES 1024
+
+static bool has_drawn = false;	/* ids, in this transaction */
+static LWLock *raising = NULL;	/* shared by who draws for a node, exclusive for who raises its sequence; null: not preloaded */
+
+static int64 draw_for_node(text *account);
+static int64 settled_ids(void);
+static void take_sequence_over(Oid sequence, int32 node);
+static int64 increment_of(Oid sequence);
+static int64 highest_of_shard(const PointstorePlacement *range);
+static void raise_sequence(Oid sequence, int32 node, int64 above);
+
+/* Asks for its shared memory. */
+void
+pointstore_ids_request(void)
+{
+	RequestNamedLWLockTranche("pointstore_ids", 1);
+}
+
+void
+pointstore_ids_set_up(void)
+{
+	raising = &GetNamedLWLockTranche("pointstore_ids")->lock;
+}
+
+/*
+ * The next id of the store, or of this node, above that of the account's last event: 55000. The transaction has
+ * its own id before: so whoever sees an event's id drawn sees its transaction running (passes.c).
+ * An id above all that this server knew of before it was drawn is above the
+ * account's; where that is not so, or nothing is known, the account's last event is asked. One that the feed
+ * has come past before it was drawn would have no position ever: 55000 as well. How far the feed is we ask when we
+ * have a transaction id: it waits for those that have one, after it has told how far it reads.
+ */
+int64
+pointstore_draw_id(Account *account)
+{
+	int64		highest;
+	int64		settled;
+	int64		id;
+
+	(void) GetCurrentTransactionId();
+	if (pointstore_is_distributed())
+	{
+		has_drawn = true;
+		return account->last_id = draw_for_node(account->id);
+	}
+	highest = pointstore_stat_highest_id();
+	settled = settled_ids();
+	has_drawn = true;
+	if (highest == 0)
+		pointstore_stat_raise_id(pointstore_highest_id());
+	id = nextval_internal(pointstore_store()->id_sequence, false);
+	if (highest == 0 || id <= highest)
+	{
+		Account		last = {.id = account->id};
+
+		if (account->last_id == 0 && pointstore_last_event(&last, GetActiveSnapshot()))
+			account->last_id = last.last_id;
+		if (account->last_id != 0 && id <= account->last_id)
+			pointstore_refuse_sequence(psprintf("id %lld is not above %lld, that of the last event of account \"%s\"", (long long) id,
+									 (long long) account->last_id, pointstore_cstring(account->id)), 0);
+	}
+	if (id <= settled)
+		pointstore_refuse_sequence(psprintf("id %lld is not above %lld, up to which the feed has been read", (long long) id, (long long) settled), settled);
+	pointstore_stat_raise_id(id);
+	account->last_id = id;
+	return id;
+}
+
+/* The next id of this node, for an account that is here. */
+static int64
+draw_for_node(text *account)
+{
+	Oid			sequence = pointstore_store()->id_sequence;
+	PointstorePlacement *range = pointstore_placement_of(account);
+	int32		node = pointstore_store()->placements->node;
+	int64		id;
+
+	if (raising == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pointstore is not preloaded on this node"),
+				 errhint("shared_preload_libraries = 'citus, pointstore'")));
+	if (node >= NODES)
+		pointstore_refuse_sequence(psprintf("node %d is not below %d", node, NODES), 0);
+	LockRelationOid(sequence, RowExclusiveLock);	/* before the lock that nobody waits long for */
+	if (increment_of(sequence) != NODES)
+		take_sequence_over(sequence, node);
+	if (!range->has_ids)
+		raise_sequence(sequence, node, highest_of_shard(range));
+	range->has_ids = true;
+	LWLockAcquire(raising, LW_SHARED);
+	id = nextval_internal(sequence, false);
+	LWLockRelease(raising);
+	return id;
+}
+
+/* The steps of a sequence. */
+static int64
+increment_of(Oid sequence)
+{
+	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(sequence));
+	int64		increment = 0;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		increment = ((Form_pg_sequence) GETSTRUCT(tuple))->seqincrement;
+		ReleaseSysCache(tuple);
+	}
+	return increment;
+}
+
+/* The sequence of a node that draws its first id: as Citus has made it, or as it was before the store was distributed. */
+static void
+take_sequence_over(Oid sequence, int32 node)
+{
+	int64		first = node == 0 ? NODES : node;
+	PointstoreScope scope;
+
+	LockRelationOid(sequence, ShareRowExclusiveLock);
+	if (increment_of(sequence) == NODES)
+		return;
+	pointstore_act_as_owner(&scope);
+	pointstore_set_option("citus.enable_ddl_propagation", "off");
+	SPI_connect();
+	if (SPI_execute(psprintf("ALTER SEQUENCE pointstore.event_store_id_seq INCREMENT %d MINVALUE 1 NO MAXVALUE START %lld RESTART %lld",
+							 NODES, (long long) first, (long long) first), false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not alter the sequence of ids");
+	SPI_finish();
+	pointstore_act_as_caller(&scope);
+	CommandCounterIncrement();
+}
+
+/* The highest id that a shard's events and its log have, by what is committed; another node may have drawn it. */
+static int64
+highest_of_shard(const PointstorePlacement *range)
+{
+	PointstoreScope scope;
+	int64		highest;
+	bool		isnull;
+
+	pointstore_act_as_owner(&scope);
+	SPI_connect();
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (SPI_execute(psprintf("SELECT greatest((SELECT pg_catalog.max(id) FROM pointstore.%s), (SELECT pg_catalog.max(id) FROM pointstore.%s))",
+							 quote_identifier(get_rel_name(range->relids[TABLE_EVENT_STORE])), quote_identifier(get_rel_name(range->relids[TABLE_ACCOUNT_LOG]))),
+					true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the highest id of a shard");
+	highest = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	PopActiveSnapshot();
+	SPI_finish();
+	pointstore_act_as_caller(&scope);
+	return isnull ? 0 : highest;
+}
+
+/* Has the sequence draw above an id, which costs one of those between; nobody draws meanwhile. */
+static void
+raise_sequence(Oid sequence, int32 node, int64 above)
+{
+	int64		last = above - above % NODES + node;
+
+	if (above == 0)
+		return;
+	LWLockAcquire(raising, LW_EXCLUSIVE);
+	if (nextval_internal(sequence, false) < above)
+		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), Int64GetDatum(last < above ? last + NODES : last));
+	LWLockRelease(raising);
+}
+
+/*
+ * The id up to which the feed has been read, or below which it is settled. Where none is kept it is read once in each
+ * transaction that draws.
+ */
+static int64
+settled_ids(void)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT coalesce(CAST(settled_below AS pg_catalog.int8), 1) FROM pointstore.feed_block ORDER BY first_position DESC LIMIT 1"
+	};
+	static int64 settled = 0;
+	Oid			sequence = pointstore_store()->id_sequence;
+	int64		known = pointstore_stat_settled(sequence);
+	bool		isnull;
+
+	if (known >= 0)
+		return known;
+	if (has_drawn)
+		return settled;
+	SPI_connect();
+	pointstore_execute(&plan, NULL, NULL, true);
+	settled = SPI_processed == 0 ? 0 : DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) - 1;
+	SPI_finish();
+	pointstore_stat_settle(sequence, settled);
+	return settled;
+}
+
+/* Whether events have been written since this was asked: at the end of a transaction, whether in that. */
+bool
+pointstore_has_drawn(void)
+{
+	bool		result = has_drawn;
+
+	has_drawn = false;
+	return result;
+}
+
+/* The sequence does not give what it should; above: it has to come past that, besides all events. */
+void
+pointstore_refuse_sequence(const char *why, int64 above)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the ids of events do not rise: %s", why),
+			 errdetail("The sequence pointstore.event_store_id_seq was set back, or behind what was restored or replicated, or has other settings than it was created with."),
+			 errhint("SELECT setval('pointstore.event_store_id_seq', greatest(max(id), %lld)) FROM pointstore.event_store;", (long long) above)));
+}

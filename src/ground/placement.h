@@ -1,0 +1,44 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/ground/placement.h
+ *		Where Citus has placed the shards of a distributed store.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_PLACEMENT_H
+#define POINTSTORE_PLACEMENT_H
+
+#include "ground/table.h"
+
+/* The shards of all tables that have the rows of one range of hashes. */
+typedef struct PointstorePlacement
+{
+	int32		min;
+	int32		max;
+	uint32		index;			/* its place among the ranges, by which Citus locks them */
+	int64		shard_id;		/* of event_store's */
+	int32		node;			/* group id of the node that has it */
+	Oid			relids[N_STORE_TABLES]; /* here; invalid where they are elsewhere */
+	bool		has_ids;		/* of which ids drawn here are above (append/id.c) */
+	uint64		locked;			/* in which generation of locks it was locked (shard.c) */
+	MemoryContext context;		/* of the next */
+	PointstoreShard *shard;		/* as looked up; NULL: not yet, or not since one of these relations has changed */
+} PointstorePlacement;
+
+typedef struct PointstorePlacements
+{
+	uint32		colocation;
+	int32		node;			/* this one's group id */
+	int			n;
+	PointstorePlacement ranges[FLEXIBLE_ARRAY_MEMBER];	/* by their hashes */
+} PointstorePlacements;
+
+extern bool pointstore_have_placements(Oid events);
+extern PointstorePlacements *pointstore_load_placements(MemoryContext context, Oid schema);
+extern void pointstore_rules_here(const PointstorePlacements *map, Oid *relids);
+extern PointstorePlacement *pointstore_placement_of_hash(PointstorePlacements *map, int32 hash);
+extern PointstorePlacement *pointstore_placement_of_relation(PointstorePlacements *map, Oid relid, PointstoreTableId table);
+extern void pointstore_forget_placed(PointstorePlacements *map, Oid relid);
+extern char *pointstore_node_name(int32 node);
+
+#endif							/* POINTSTORE_PLACEMENT_H */

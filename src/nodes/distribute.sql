@@ -1,0 +1,221 @@
+-- src/nodes/distribute.sql
+-- A store on many nodes: distributed by Citus.
+
+-- What is distributed, by which column, and after what it is placed; without a column every node has it all.
+CREATE FUNCTION pointstore.distributed_tables(OUT tab text, OUT by_column text)
+RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    VALUES ('account_kind', NULL), ('transition', NULL), ('upcaster', NULL),
+           ('event_store', 'aggregate_id'), ('balance', 'aggregate_id'), ('pure_account', 'aggregate_id'),
+           ('hold', 'aggregate_id'), ('account_log', 'aggregate_id'), ('account_proof', 'aggregate_id'),
+           ('snapshot', 'aggregate_id'), ('lease', 'name')
+$$;
+COMMENT ON FUNCTION pointstore.distributed_tables() IS
+'The tables of a store that distribute_store() distributes, and by which column; null: every node has all of it.';
+
+-- Everything that distribute_store() must not meet.
+CREATE FUNCTION pointstore.check_distributable(shard_count integer)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    citus   text := (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'citus');
+    in_way  text;
+BEGIN
+    IF shard_count IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'shard_count must not be null';
+    END IF;
+    IF shard_count NOT BETWEEN 1 AND 32000 THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('shard_count must be from 1 to 32000, is %s', shard_count);
+    END IF;
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'only superusers distribute a store';
+    END IF;
+    PERFORM pointstore.check_store();
+    IF citus IS NULL OR split_part(citus, '.', 1) NOT IN ('12', '13') THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = CASE WHEN citus IS NULL THEN 'Citus is not installed in this database' ELSE format('Citus is of version %s', citus) END,
+                  HINT = 'A store is distributed by Citus 12 or 13: CREATE EXTENSION citus, and citus_add_node() for each node.';
+    END IF;
+    IF current_setting('shared_preload_libraries') !~ '\mpointstore\M' THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = 'pointstore is not preloaded', HINT = 'On every node: shared_preload_libraries = ''citus, pointstore''.';
+    END IF;
+    IF (SELECT groupid FROM pg_dist_local_group) <> 0 THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = 'a store is distributed from the coordinator of Citus';
+    END IF;
+    SELECT string_agg(what, ', ') INTO in_way
+      FROM (SELECT format('subscription %s', s.name) AS what FROM pointstore.subscription s
+            UNION ALL SELECT format('projection %s', p.name) FROM pointstore.projection p
+            UNION ALL SELECT format('movement %s', m.movement_id) FROM pointstore.movement m WHERE m.finished_at IS NULL
+            UNION ALL SELECT format('step %s of movement %s', s.step, s.movement_id) FROM pointstore.participant_step s WHERE s.status = 'tried'
+            UNION ALL SELECT format('trigger %s of %s, which is not in its usual state', g.tgname, g.tgrelid::regclass)
+                        FROM pg_trigger g JOIN pointstore.distributed_tables() t ON g.tgrelid = ('pointstore.' || t.tab)::regclass
+                       WHERE NOT g.tgisinternal AND g.tgenabled <> 'O') w;
+    IF in_way IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format('the store has what is not distributed yet: %s', left(in_way, 500));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pointstore.check_distributable(integer) IS
+'Raises what stands against the distribution of the store. Called by distribute_store(); superusers only.';
+
+-- Unique keys have the account in them, and ids are drawn by each node.
+CREATE FUNCTION pointstore.alter_keys_for_nodes()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    lost record;
+BEGIN
+    FOR lost IN
+        SELECT c.conrelid::regclass AS tab, c.conname
+          FROM pg_constraint c
+         WHERE c.contype IN ('p', 'u')
+           AND (c.conrelid, (SELECT array_agg(a.attname ORDER BY k.place)::text[]
+                               FROM unnest(c.conkey) WITH ORDINALITY k (attnum, place)
+                               JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum))
+               IN (('pointstore.event_store'::regclass, ARRAY['request_id', 'leg']), ('pointstore.event_store'::regclass, ARRAY['id']),
+                   ('pointstore.hold'::regclass, ARRAY['hold_id']), ('pointstore.account_log'::regclass, ARRAY['id']))
+    LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', lost.tab, lost.conname);
+    END LOOP;
+    ALTER TABLE pointstore.event_store ADD CONSTRAINT event_store_request_key UNIQUE (aggregate_id, request_id, leg);
+    CREATE INDEX event_store_id_idx ON pointstore.event_store (id);
+    -- from the sequence of events, which each node draws from in steps of its own
+    ALTER TABLE pointstore.account_log ALTER COLUMN id DROP IDENTITY IF EXISTS,
+        ALTER COLUMN id SET DEFAULT nextval('pointstore.event_store_id_seq');
+    ALTER SEQUENCE pointstore.event_store_id_seq OWNED BY NONE;
+END
+$$;
+COMMENT ON FUNCTION pointstore.alter_keys_for_nodes() IS
+'Gives the tables of a store the keys that they have on many nodes. Called by distribute_store(); superusers only.';
+
+-- Triggers fire for no row that is only put into its shard.
+CREATE FUNCTION pointstore.distribute_tables(shard_count integer)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    part     record;
+    trigger  record;
+    triggers text[] := '{}';
+BEGIN
+    FOR trigger IN
+        SELECT g.tgname, g.tgrelid::regclass AS tab, pg_get_triggerdef(g.oid) AS definition
+          FROM pg_trigger g JOIN pointstore.distributed_tables() t ON g.tgrelid = ('pointstore.' || t.tab)::regclass
+         WHERE NOT g.tgisinternal
+    LOOP
+        triggers := triggers || trigger.definition;
+        EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.tab);
+    END LOOP;
+    FOR part IN SELECT t.tab, t.by_column FROM pointstore.distributed_tables() t LOOP
+        IF part.by_column IS NULL THEN
+            PERFORM create_reference_table(('pointstore.' || part.tab)::regclass);
+        ELSIF part.tab = 'event_store' THEN
+            PERFORM create_distributed_table('pointstore.event_store'::regclass, part.by_column, shard_count => distribute_tables.shard_count, colocate_with => 'none');
+        ELSE
+            PERFORM create_distributed_table(('pointstore.' || part.tab)::regclass, part.by_column, colocate_with => 'pointstore.event_store');
+        END IF;
+        RAISE NOTICE 'table % is distributed', part.tab;
+    END LOOP;
+    FOR trigger IN SELECT u.definition FROM unnest(triggers) u (definition) LOOP
+        EXECUTE trigger.definition;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pointstore.distribute_tables(integer) IS
+'Distributes the tables of a store, their triggers put back afterwards. Called by distribute_store(); superusers only.';
+
+-- A call goes to the node that has its account: by the argument aggregate_id, or the name of a lease.
+CREATE FUNCTION pointstore.delegate_functions()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    delegated record;
+BEGIN
+    FOR delegated IN
+        SELECT p.oid::regprocedure AS function, a.name
+          FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid AND p.prokind = 'f'
+          JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pointstore'
+         CROSS JOIN LATERAL (SELECT n.name FROM unnest(p.proargnames[:p.pronargs]) n (name)
+                              WHERE n.name = 'aggregate_id' OR (n.name = 'name' AND p.proname LIKE '%\_lease')) a
+         WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+           AND p.proname NOT IN ('node_of', 'replay_parked', 'skip_parked', 'drop_snapshots')
+    LOOP
+        PERFORM create_distributed_function(delegated.function, delegated.name, colocate_with => 'pointstore.event_store', force_delegation => true);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pointstore.delegate_functions() IS
+'Has Citus delegate the functions of one account to the node that has it. Called by distribute_store() and upgrade_store(); superusers only.';
+
+CREATE FUNCTION pointstore.create_shard_map()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CREATE OR REPLACE VIEW pointstore.shard_map AS
+    SELECT s.shardminvalue::integer AS min_hash, s.shardmaxvalue::integer AS max_hash, s.shardid AS shard,
+           p.groupid AS node, n.nodename AS host, n.nodeport AS port
+      FROM pg_dist_shard s
+      JOIN pg_dist_placement p ON p.shardid = s.shardid
+      JOIN pg_dist_node n ON n.groupid = p.groupid AND n.noderole = 'primary'
+     WHERE s.logicalrelid = 'pointstore.event_store'::regclass;
+    COMMENT ON VIEW pointstore.shard_map IS
+    'Which node has which accounts: those whose hashtext() is from min_hash to max_hash. For clients that go to the node themselves, and look again after a PS013';
+    COMMENT ON COLUMN pointstore.shard_map.min_hash IS 'lowest hash of the shard, by hashtext()';
+    COMMENT ON COLUMN pointstore.shard_map.max_hash IS 'highest hash of the shard';
+    COMMENT ON COLUMN pointstore.shard_map.shard IS 'number of the shard of event_store, in Citus';
+    COMMENT ON COLUMN pointstore.shard_map.node IS 'group id of the node that has it';
+    COMMENT ON COLUMN pointstore.shard_map.host IS 'its host, as Citus knows it';
+    COMMENT ON COLUMN pointstore.shard_map.port IS 'its port';
+    GRANT SELECT ON pointstore.shard_map TO PUBLIC;
+END
+$$;
+COMMENT ON FUNCTION pointstore.create_shard_map() IS
+'Makes or remakes the view of shards. Called by distribute_store() and upgrade_store(); superusers only.';
+
+CREATE FUNCTION pointstore.distribute_store(shard_count integer = 64)
+RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pointstore.check_distributable(shard_count);
+    IF pointstore.is_distributed() THEN
+        RAISE NOTICE 'the store is distributed already, nothing was changed';
+        RETURN 'exists';
+    END IF;
+    -- triggers of a distributed table are made by nothing but this, of tables whose accounts are in one shard each
+    SET LOCAL citus.enable_unsafe_triggers = on;
+    SET LOCAL citus.multi_shard_modify_mode = 'sequential';
+    LOCK TABLE pointstore.event_store, pointstore.balance, pointstore.pure_account, pointstore.hold, pointstore.account_log IN ACCESS EXCLUSIVE MODE;
+    PERFORM pointstore.alter_keys_for_nodes();
+    PERFORM pointstore.distribute_tables(shard_count);
+    PERFORM pointstore.create_account_view();
+    PERFORM pointstore.create_shard_map();
+    PERFORM pointstore.delegate_functions();
+    PERFORM pointstore.wake_workers();
+    RETURN 'distributed';
+END
+$$;
+
+CREATE FUNCTION pointstore.is_distributed()
+RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'pointstore_is_distributed_sql';
+COMMENT ON FUNCTION pointstore.is_distributed() IS 'Whether the store is distributed over the nodes of Citus. 55000: there is no store.';
+
+CREATE FUNCTION pointstore.node_of(aggregate_id text, OUT node integer, OUT host text, OUT port integer, OUT shard bigint)
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF to_regclass('pointstore.shard_map') IS NULL THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = 'the store is not distributed';
+    END IF;
+    SELECT m.node, m.host, m.port, m.shard INTO node, host, port, shard
+      FROM pointstore.shard_map m WHERE hashtext(aggregate_id COLLATE "C") BETWEEN m.min_hash AND m.max_hash;
+END
+$$;

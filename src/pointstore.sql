@@ -444,6 +444,7 @@ BEGIN
             pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint),
             pointstore.try_append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint),
             pointstore.append_events(jsonb, text, boolean),
+            pointstore.append_part(text, jsonb), pointstore.lock_part(text, text[]),
             pointstore.try_append_events(jsonb, text, boolean),
             pointstore.submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint),
             pointstore.try_submit_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint),

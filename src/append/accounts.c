@@ -105,14 +105,7 @@ pointstore_read_accounts(BatchWork *work, bool lock)
 static int
 compare_events(const void *a, const void *b)
 {
-	text	   *x = (*(BatchEvent *const *) a)->proposal->aggregate_id;
-	text	   *y = (*(BatchEvent *const *) b)->proposal->aggregate_id;
-	Size		shorter = Min(VARSIZE_ANY_EXHDR(x), VARSIZE_ANY_EXHDR(y));
-	int			order = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), shorter);
-
-	if (order != 0)
-		return order;
-	return (VARSIZE_ANY_EXHDR(x) > shorter) - (VARSIZE_ANY_EXHDR(y) > shorter);
+	return pointstore_compare_text((*(BatchEvent *const *) a)->proposal->aggregate_id, (*(BatchEvent *const *) b)->proposal->aggregate_id);
 }
 
 /*

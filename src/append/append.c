@@ -46,6 +46,7 @@
 #include "append/receipt.h"
 #include "append/refusal.h"
 #include "append/request.h"
+#include "append/spread.h"
 #include "append/write.h"
 #include "ground/identity.h"
 #include "ground/name.h"
@@ -64,6 +65,7 @@ PG_FUNCTION_INFO_V1(pointstore_try_append_events);
 
 static Datum append_one(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static Datum append_all(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static void append_anywhere(Batch *batch);
 static bool append_or_leave(void *arg);
 static void begin_work(BatchWork *work, Batch *batch);
 static bool needs_lock(const BatchWork *work);
@@ -77,7 +79,7 @@ static Attempt judge_request(BatchWork *work, BatchEvent *events, HTAB *requests
 static Attempt judge_as_new(BatchWork *work, BatchEvent *events, Snapshot snapshot, BatchEvent **refused);
 static bool is_busy(const Batch *batch, const BatchEvent *events);
 static Attempt put_off(BatchEvent *events);
-static bool find_request(BatchEvent *events, Snapshot snapshot);
+static bool find_request(const Batch *batch, BatchEvent *events, Snapshot snapshot);
 static Attempt judge_events(BatchWork *work, BatchEvent *events, Snapshot snapshot, BatchEvent **refused);
 static Attempt judge_event(BatchWork *work, BatchEvent *event, Snapshot snapshot);
 static bool may_merge(const BatchWork *work, const BatchEvent *event);
@@ -138,7 +140,7 @@ pointstore_try_append_events(PG_FUNCTION_ARGS)
 static Datum
 append_all(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 {
-	Batch		batch = {.refusals_are_outcomes = refusals_are_outcomes};
+	Batch		batch = {.refusals_are_outcomes = refusals_are_outcomes, .may_spread = true};
 	text	   *request_id;
 
 	pointstore_check_arguments(fcinfo, 3);
@@ -166,12 +168,22 @@ pointstore_append_or_leave(Batch *batch)
 
 	if (!batch->refusals_are_outcomes)
 	{
-		pointstore_append(batch);
+		append_anywhere(batch);
 		return;
 	}
 	error = pointstore_attempt(append_or_leave, batch);
 	if (error != NULL)
 		ReThrowError(error);
+}
+
+/* A batch is appended where its accounts are. */
+static void
+append_anywhere(Batch *batch)
+{
+	if (batch->may_spread && pointstore_is_spread(batch))
+		pointstore_append_spread(batch);
+	else
+		pointstore_append(batch);
 }
 
 static bool
@@ -180,7 +192,7 @@ append_or_leave(void *arg)
 	Batch	   *batch = arg;
 	int			i;
 
-	pointstore_append(batch);
+	append_anywhere(batch);
 	for (i = 0; i < batch->nevents; i++)
 		if (batch->proposals[i].hold != NULL)
 			pointstore_release_hold(batch->proposals[i].hold);
@@ -391,7 +403,7 @@ judge_request(BatchWork *work, BatchEvent *events, HTAB *requests, Snapshot snap
 		return put_off(events);
 	if (request_id != NULL &&
 		((requests != NULL && pointstore_seen_in_batch(events, requests)) ||
-		 (!batch->assume_new && find_request(events, snapshot))))
+		 (!batch->assume_new && find_request(batch, events, snapshot))))
 		refused = find_refused(events);
 	else
 	{
@@ -400,7 +412,7 @@ judge_request(BatchWork *work, BatchEvent *events, HTAB *requests, Snapshot snap
 		{
 			if (batch->independent && pointstore_is_being_applied(events->proposal))
 				return put_off(events);
-			if (find_request(events, snapshot))
+			if (find_request(batch, events, snapshot))
 				refused = find_refused(events);
 			else if (batch->independent && refused->decision->outcome == OUTCOME_VERSION_CONFLICT)
 				result = judge_as_new(work, events, snapshot, &refused);
@@ -453,9 +465,9 @@ put_off(BatchEvent *events)
 
 /* Whether the request of these events was applied before; then each is decided. */
 static bool
-find_request(BatchEvent *events, Snapshot snapshot)
+find_request(const Batch *batch, BatchEvent *events, Snapshot snapshot)
 {
-	return pointstore_find_request(events->proposal, events->decision, 1 + events->proposal->followers, false, snapshot);
+	return pointstore_find_request(events->proposal, events->decision, 1 + events->proposal->followers, batch->is_part, snapshot);
 }
 
 /* The first event that differs from what its request has written; NULL: none. */
@@ -619,6 +631,8 @@ settle_replays(BatchWork *work)
 		Decision   *decision = work->events[i].decision;
 
 		decision->by_this_batch = decision->outcome == OUTCOME_APPENDED;
+		if (work->batch->is_part && work->events[i].account->kind != NULL)
+			decision->unit = work->events[i].account->kind->unit;
 		if (work->events[i].same_as != NULL)
 		{
 			const Decision *first = work->events[i].same_as->decision;

@@ -21,6 +21,8 @@ typedef struct Batch
 	int			nevents;
 	int			nchecks;		/* conditions, which come after them */
 	bool		balanced;
+	bool		may_spread;		/* accounts may be on other nodes (spread.c) */
+	bool		is_part;		/* its requests have other events on other nodes: each is looked up by its leg alone */
 	bool		same_unit;		/* all accounts of a request count the same */
 	bool		refusals_are_outcomes;
 	bool		independent;	/* the requests are; what would have to be waited for is OUTCOME_BUSY */

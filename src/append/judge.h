@@ -84,6 +84,7 @@ typedef struct Decision
 	const char *mismatch;		/* first differing field of a request used otherwise: a literal */
 	const char *asked;			/* its value here; of units: the other account's; of transitions: the types that are allowed */
 	const char *stored;			/* and as applied; the refused account's; the state; the kind that there is not */
+	text	   *unit;			/* of the account, in a part; null: not known */
 	text	   *state;			/* of the account with it, as it is to be stored; null: none */
 	const char *opening;		/* of units: the kind that would open the refused account, which is missing */
 } Decision;

@@ -31,6 +31,7 @@ static void read_element(ProposedEvent *event, JsonbValue *element);
 static bool is_key_of_check(const char *key);
 static void check_condition(const ProposedEvent *check, const char *other);
 static void read_key(ProposedEvent *event, const char *key, JsonbValue *value);
+static bool read_told_key(ProposedEvent *event, const char *key, JsonbValue *value);
 static int64 parse_bigint(const char *key, const char *digits);
 static void check_sum(const ProposedEvent *events, int n);
 
@@ -362,6 +363,74 @@ read_key(ProposedEvent *event, const char *key, JsonbValue *value)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown key \"%s\" in an element of events", key)));
+}
+
+/*
+ * An event of a part as another node tells it (spread.c): the keys of an element, and what functions of ours say besides.
+ * Of a part alone it has no followers here. 22004, 22023.
+ */
+void
+pointstore_read_told(ProposedEvent *event, JsonbValue *told, bool is_part)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	key;
+	JsonbValue	value;
+
+	if (told->type != jbvBinary || !JsonContainerIsObject(told->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an element of events is not an object")));
+	iterator = JsonbIteratorInit(told->val.binary.data);
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+		if (token == WJB_KEY)
+		{
+			(void) JsonbIteratorNext(&iterator, &value, true);
+			if (!read_told_key(event, pnstrdup(key.val.string.val, key.val.string.len), &value))
+				read_key(event, pnstrdup(key.val.string.val, key.val.string.len), &value);
+		}
+	if (event->aggregate_id == NULL || (event->is_check ? !event->has_expected : event->event_type == NULL || event->payload == NULL) ||
+		event->followers < 0 || event->followers > PG_INT16_MAX || event->leg < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an element of a part lacks something")));
+	if (is_part)
+		event->followers = 0;
+	pointstore_check_name("aggregate_id", event->aggregate_id);
+	if (!event->is_check)
+		pointstore_check_event(event);
+}
+
+/* A key that is no element's; false: it is another. */
+static bool
+read_told_key(ProposedEvent *event, const char *key, JsonbValue *value)
+{
+	int64		number;
+
+	if (strcmp(key, "occurred") != 0 && strcmp(key, "leg") != 0 && strcmp(key, "followers") != 0 && strcmp(key, "is_check") != 0 &&
+		strcmp(key, "is_linked") != 0 && strcmp(key, "kind_opens") != 0 && strcmp(key, "lease_if_asked") != 0 && strcmp(key, "may_merge") != 0)
+		return false;
+	number = pointstore_json_bigint(key, value);
+	if (strcmp(key, "occurred") == 0)
+	{
+		event->has_occurred = true;
+		event->occurred_at = number;
+	}
+	else if (strcmp(key, "leg") == 0)
+		event->leg = DatumGetInt16(DirectFunctionCall1(int82, Int64GetDatum(number)));
+	else if (strcmp(key, "followers") == 0)
+		event->followers = DatumGetInt16(DirectFunctionCall1(int82, Int64GetDatum(number)));
+	else if (strcmp(key, "is_check") == 0)
+		event->is_check = number != 0;
+	else if (strcmp(key, "is_linked") == 0)
+		event->is_linked = number != 0;
+	else if (strcmp(key, "kind_opens") == 0)
+		event->kind_opens = number != 0;
+	else if (strcmp(key, "lease_if_asked") == 0)
+		event->lease_if_asked = number != 0;
+	else
+		event->may_merge = number != 0;
+	return true;
 }
 
 /* Changes an event by what a merge function has returned: 22004, 22023, 22003. */

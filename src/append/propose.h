@@ -89,6 +89,7 @@ extern void pointstore_check_event(const ProposedEvent *event);
 extern void pointstore_make_request(ProposedEvent *events, int n, text *request_id);
 extern void pointstore_link_legs(ProposedEvent *events, int n);
 extern ProposedEvent *pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced, int *nchecks);
+extern void pointstore_read_told(ProposedEvent *event, JsonbValue *told, bool is_part);
 extern void pointstore_read_changes(ProposedEvent *event, Jsonb *changes, const char *function);
 extern bool pointstore_json_boolean(const char *key, JsonbValue *value);
 extern text *pointstore_json_text(const char *key, JsonbValue *value);

@@ -247,7 +247,7 @@ pointstore_begin_requests(const Batch *batch)
 	int			n = 0;
 	int			i;
 
-	for (i = 0; i < batch->nevents && n < 2; i += 1 + batch->proposals[i].followers)
+	for (i = 0; !batch->is_part && i < batch->nevents && n < 2; i += 1 + batch->proposals[i].followers)
 		n += batch->proposals[i].request_id != NULL;
 	if (n < 2)
 		return NULL;

@@ -112,6 +112,18 @@ pointstore_same_text(text *a, text *b)
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
+/* The order of texts by their bytes, which is that of accounts. */
+int
+pointstore_compare_text(text *a, text *b)
+{
+	Size		shorter = Min(VARSIZE_ANY_EXHDR(a), VARSIZE_ANY_EXHDR(b));
+	int			order = memcmp(VARDATA_ANY(a), VARDATA_ANY(b), shorter);
+
+	if (order != 0)
+		return order;
+	return (VARSIZE_ANY_EXHDR(a) > shorter) - (VARSIZE_ANY_EXHDR(b) > shorter);
+}
+
 /* A hash table whose entries begin with their key, a pointer to a text: hashed and compared by the bytes of that. */
 HTAB *
 pointstore_text_table(const char *what, Size entry, MemoryContext context)

@@ -23,6 +23,7 @@ extern Jsonb *pointstore_payload(FunctionCallInfo fcinfo, int argno);
 extern Jsonb *pointstore_empty_payload(void);
 extern bool pointstore_member(Jsonb *object, const char *key, JsonbValue *value);
 extern bool pointstore_same_text(text *a, text *b);
+extern int	pointstore_compare_text(text *a, text *b);
 extern HTAB *pointstore_text_table(const char *what, Size entry, MemoryContext context);
 
 #endif							/* POINTSTORE_NAME_H */

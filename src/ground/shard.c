@@ -145,24 +145,18 @@ pointstore_placement_of(text *of)
 	return range_of(pointstore_store()->placements, of);
 }
 
-/* Whether the rows of an account are on this node; locked, where they are, as by pointstore_shard_of(). */
+/* The group id of the node that has an account of a distributed store, by what is known here. */
+int32
+pointstore_node_of(text *of)
+{
+	return range_of(pointstore_store()->placements, of)->node;
+}
+
+/* Whether an account is on this node, by what is known here. */
 bool
 pointstore_is_here(text *of)
 {
-	const PointstoreStore *store;
-	PointstorePlacement *range;
-
-	do
-	{
-		store = pointstore_store();
-		if (store->placements == NULL)
-			return true;
-		range = range_of(store->placements, of);
-		if (range->locked != lock_generation)
-			lock_range(store->placements, range);
-	} while (pointstore_store() != store);
-	range->locked = lock_generation;
-	return range->node == store->placements->node;
+	return !pointstore_is_distributed() || pointstore_node_of(of) == pointstore_store()->placements->node;
 }
 
 /* A relation as that table of the store; NULL: it is none of these. */

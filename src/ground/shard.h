@@ -13,6 +13,7 @@
 extern const PointstoreShard *pointstore_shard_of(text *of);
 extern const PointstoreTable *pointstore_table_of_relation(Oid relid, PointstoreTableId table);
 extern PointstorePlacement *pointstore_placement_of(text *of);
+extern int32 pointstore_node_of(text *of);
 extern bool pointstore_is_here(text *of);
 extern uint64 pointstore_lock_generation(void);
 extern void pointstore_forget_shard_locks(void);

@@ -23,6 +23,7 @@
 
 #include "ground/function.h"
 #include "ground/name.h"
+#include "ground/shard.h"
 #include "ground/store.h"
 #include "ground/wake.h"
 #include "guard/trigger.h"
@@ -46,7 +47,7 @@ pointstore_guard_function(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("guard_function() serves as a BEFORE INSERT OR UPDATE row trigger of the store")));
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
-	if (strcmp(RelationGetRelationName(trigger->tg_relation), "account_kind") != 0)
+	if (pointstore_table_of_relation(RelationGetRelid(trigger->tg_relation), TABLE_ACCOUNT_KIND) == NULL)
 		return PointerGetDatum(guard_name(row, trigger, "function", FUNCTION_UPCASTER));
 	pointstore_wake_at_commit();	/* it may have snapshots from now on */
 	row = guard_name(row, trigger, "reducer", FUNCTION_REDUCER);

@@ -101,7 +101,7 @@ pointstore_append_transfer(FunctionCallInfo fcinfo, ProposedEvent *legs, bool re
 {
 	Batch		batch = {
 		.proposals = legs, .nevents = POINTSTORE_TRANSFER_LEGS, .same_unit = true,
-		.refusals_are_outcomes = refusals_are_outcomes
+		.refusals_are_outcomes = refusals_are_outcomes, .may_spread = true
 	};
 
 	pointstore_append_or_leave(&batch);

@@ -9,7 +9,7 @@ AS $$
     VALUES ('account_kind', NULL), ('transition', NULL), ('upcaster', NULL),
            ('event_store', 'aggregate_id'), ('balance', 'aggregate_id'), ('pure_account', 'aggregate_id'),
            ('hold', 'aggregate_id'), ('account_log', 'aggregate_id'), ('account_proof', 'aggregate_id'),
-           ('snapshot', 'aggregate_id'), ('lease', 'name')
+           ('snapshot', 'aggregate_id'), ('participant_step', 'aggregate_id'), ('lease', 'name')
 $$;
 COMMENT ON FUNCTION pointstore.distributed_tables() IS
 'The tables of a store that distribute_store() distributes, and by which column; null: every node has all of it.';
@@ -77,12 +77,13 @@ BEGIN
                                FROM unnest(c.conkey) WITH ORDINALITY k (attnum, place)
                                JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum))
                IN (('pointstore.event_store'::regclass, ARRAY['request_id', 'leg']), ('pointstore.event_store'::regclass, ARRAY['id']),
-                   ('pointstore.hold'::regclass, ARRAY['hold_id']), ('pointstore.account_log'::regclass, ARRAY['id']))
+                   ('pointstore.hold'::regclass, ARRAY['hold_id']), ('pointstore.participant_step'::regclass, ARRAY['origin', 'movement_id', 'step']), ('pointstore.account_log'::regclass, ARRAY['id']))
     LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', lost.tab, lost.conname);
     END LOOP;
     ALTER TABLE pointstore.event_store ADD CONSTRAINT event_store_request_key UNIQUE (aggregate_id, request_id, leg);
     CREATE INDEX event_store_id_idx ON pointstore.event_store (id);
+    ALTER TABLE pointstore.participant_step ADD CONSTRAINT participant_step_key UNIQUE (origin, movement_id, step, aggregate_id);
     -- from the sequence of events, which each node draws from in steps of its own
     ALTER TABLE pointstore.account_log ALTER COLUMN id DROP IDENTITY IF EXISTS,
         ALTER COLUMN id SET DEFAULT nextval('pointstore.event_store_id_seq');
@@ -118,6 +119,8 @@ BEGIN
         ELSE
             PERFORM create_distributed_table(('pointstore.' || part.tab)::regclass, part.by_column, colocate_with => 'pointstore.event_store');
         END IF;
+        -- what is in its shards by now
+        PERFORM truncate_local_data_after_distributing_table(('pointstore.' || part.tab)::regclass);
         RAISE NOTICE 'table % is distributed', part.tab;
     END LOOP;
     FOR trigger IN SELECT u.definition FROM unnest(triggers) u (definition) LOOP

@@ -22,7 +22,7 @@
 #include "account/pair.h"
 #include "append/leased.h"
 #include "append/merge.h"
-#include "append/id.h"
+#include "account/id.h"
 #include "feed/blame.h"
 #include "feed/check.h"
 #include "feed/decision.h"
@@ -38,6 +38,7 @@
 #include "ground/inject.h"
 #include "ground/owner.h"
 #include "ground/delegation.h"
+#include "ground/placed.h"
 #include "ground/row.h"
 #include "ground/stat.h"
 #include "ground/step.h"
@@ -69,6 +70,7 @@ static void at_subtransaction(SubXactEvent event, SubTransactionId mine, SubTran
 void
 _PG_init(void)
 {
+	pointstore_placed_init();
 	pointstore_by_hand_init();
 	pointstore_inject_init();
 	pointstore_identity_init();

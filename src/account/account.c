@@ -23,6 +23,7 @@
 #include "account/by_hand.h"
 #include "account/kind.h"
 #include "ground/name.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/row.h"
@@ -228,11 +229,13 @@ pointstore_read_set_state(Account *account, Snapshot snapshot)
 		.argtypes = {TEXTOID, INT8OID}
 	};
 	Datum		values[2] = {PointerGetDatum(account->id), Int64GetDatum(account->version)};
+	PointstorePlan *here;
 	MemoryContext context = CurrentMemoryContext;
 
 	SPI_connect();
-	pointstore_prepare(&plan);
-	if (SPI_execute_snapshot(plan.plan, values, NULL, snapshot, InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
+	here = pointstore_plan_of(&plan, account->id);
+	pointstore_prepare(here);
+	if (SPI_execute_snapshot(here->plan, values, NULL, snapshot, InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the state of an account");
 	if (SPI_processed > 0)
 	{

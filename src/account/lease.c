@@ -48,6 +48,7 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/row.h"
 #include "ground/scan.h"
@@ -88,8 +89,9 @@ static text *lease_name(FunctionCallInfo fcinfo);
 static int64 own_arguments(FunctionCallInfo fcinfo, int n, const char *function, Lease *lease);
 static Interval *ttl_argument(FunctionCallInfo fcinfo, int argno);
 pg_noreturn static void raise_lost(const Lease *lease, int64 token);
-static uint64 prune_some(BlockNumber first);
-static BlockNumber number_of_pages(void);
+static void prune_range(int64 hash);
+static uint64 prune_some(int64 hash, BlockNumber first);
+static BlockNumber number_of_pages(int64 hash);
 
 /* acquire_lease(name, holder, ttl): see the install script. */
 Datum
@@ -651,14 +653,30 @@ raise_lost(const Lease *lease, int64 token)
 void
 pointstore_prune_leases(void)
 {
-	BlockNumber parts = number_of_pages() / PAGES_LOOKED_AT + 1;
+	int64		hash = POINTSTORE_FIRST_HASH;
+	PointstorePlacement *range;
+
+	while (pointstore_range_from(hash, &range))
+	{
+		int64		next = pointstore_next_hash(range);
+
+		prune_range(hash);
+		hash = next;
+	}
+}
+
+/* Those of the range that has a hash. */
+static void
+prune_range(int64 hash)
+{
+	BlockNumber parts = number_of_pages(hash) / PAGES_LOOKED_AT + 1;
 	BlockNumber part = (uint64) GetCurrentTimestamp() % parts;
 	uint64		pruned = 0;
 	int			i;
 
 	for (i = 0; i < MOST_PRUNINGS; i++)
 	{
-		uint64		n = prune_some(part * PAGES_LOOKED_AT);
+		uint64		n = prune_some(hash, part * PAGES_LOOKED_AT);
 
 		pointstore_next_step();
 		pruned += n;
@@ -673,7 +691,7 @@ pointstore_prune_leases(void)
 
 /* Those in pages from the first on, up to a number of them. */
 static uint64
-prune_some(BlockNumber first)
+prune_some(int64 hash, BlockNumber first)
 {
 	static PointstorePlan plan = {
 		.sql = "DELETE FROM pointstore.lease AS l WHERE l.ctid" EQ "ANY (ARRAY(SELECT o.ctid FROM pointstore.lease o"
@@ -689,6 +707,7 @@ prune_some(BlockNumber first)
 	ItemPointerData end;
 	Datum		values[6] = {PointerGetDatum(&begin), PointerGetDatum(&end), TimestampTzGetDatum(before),
 		Int64GetDatum(pointstore_lease_clock(before)), Int16GetDatum(SESSION_LEASE_LOCK), Int64GetDatum(PRUNED_AT_ONCE)};
+	PointstorePlacement *range;
 	PointstoreScope scope;
 	uint64		n;
 
@@ -696,8 +715,12 @@ prune_some(BlockNumber first)
 	ItemPointerSet(&begin, first, 0);
 	ItemPointerSet(&end, first + PAGES_LOOKED_AT, 0);
 	SPI_connect();
-	pointstore_execute(&plan, values, NULL, false);
-	n = SPI_processed;
+	n = 0;
+	if (pointstore_range_from(hash, &range))
+	{
+		pointstore_execute_in(&plan, range, values, NULL, false);
+		n = SPI_processed;
+	}
 	SPI_finish();
 	pointstore_act_as_caller(&scope);
 	return n;
@@ -705,10 +728,16 @@ prune_some(BlockNumber first)
 
 /* Of the table. */
 static BlockNumber
-number_of_pages(void)
+number_of_pages(int64 hash)
 {
-	Relation	heap = table_open(pointstore_store()->shard.table[TABLE_LEASE].relid, RowExclusiveLock);
-	BlockNumber pages = RelationGetNumberOfBlocks(heap);
+	PointstorePlacement *range;
+	Relation	heap;
+	BlockNumber pages;
+
+	if (!pointstore_range_from(hash, &range))
+		return 0;
+	heap = table_open(range != NULL ? range->relids[TABLE_LEASE] : pointstore_store()->shard.table[TABLE_LEASE].relid, RowExclusiveLock);
+	pages = RelationGetNumberOfBlocks(heap);
 
 	table_close(heap, NoLock);
 	return pages;

@@ -13,12 +13,15 @@
 #include "utils/builtins.h"
 
 #include "account/account.h"
+#include "account/id.h"
 #include "account/kind.h"
 #include "account/log.h"
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
+#include "ground/store.h"
 
 /* what is logged of an account */
 #define LOGGED_COLUMNS 8
@@ -29,23 +32,30 @@ static void log_side(Datum *values, char *nulls, const Account *account);
 void
 pointstore_log(const char *action, text *reason, const Account *before, const Account *after)
 {
+#define INSERT_INTO_LOG(column, value) \
+		"INSERT INTO pointstore.account_log (aggregate_id, action, reason, by_role, before, after" column ")" \
+		" VALUES ($1, $2, $3, $4," \
+		" CASE WHEN $5 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $5, 'status', $6," \
+		" 'version', $7, 'balance', $8, 'held', $9, 'incoming', $10, 'unit', $11, 'state', $12) END," \
+		" CASE WHEN $13 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $13, 'status', $14," \
+		" 'version', $15, 'balance', $16, 'held', $17, 'incoming', $18, 'unit', $19, 'state', $20) END" value ")"
+#define LOGGED_TYPES TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, \
+		TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID
 	static PointstorePlan plan = {
-		.sql = "INSERT INTO pointstore.account_log (aggregate_id, action, reason, by_role, before, after)"
-		" VALUES ($1, $2, $3, $4,"
-		" CASE WHEN $5 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $5, 'status', $6,"
-		" 'version', $7, 'balance', $8, 'held', $9, 'incoming', $10, 'unit', $11, 'state', $12) END,"
-		" CASE WHEN $13 IS NOT NULL THEN pg_catalog.jsonb_build_object('kind', $13, 'status', $14,"
-		" 'version', $15, 'balance', $16, 'held', $17, 'incoming', $18, 'unit', $19, 'state', $20) END)",
-		.nargs = 20,
-		.argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID,
-		TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID}
+		.sql = INSERT_INTO_LOG("", ""), .nargs = 20, .argtypes = {LOGGED_TYPES}
 	};
+	/* there is no identity that all nodes draw from */
+	static PointstorePlan plan_with_id = {
+		.sql = INSERT_INTO_LOG(", id", ", $21"), .nargs = 21, .argtypes = {LOGGED_TYPES, INT8OID}
+	};
+	text	   *account = after != NULL ? after->id : before->id;
+	bool		draws = pointstore_is_distributed();
 	PointstoreScope scope;
 	Oid			role = GetOuterUserId();
-	Datum		values[4 + 2 * LOGGED_COLUMNS];
-	char		nulls[21] = "                    ";
+	Datum		values[5 + 2 * LOGGED_COLUMNS];
+	char		nulls[22] = "                     ";
 
-	values[0] = PointerGetDatum(after != NULL ? after->id : before->id);
+	values[0] = PointerGetDatum(account);
 	values[1] = CStringGetTextDatum(action);
 	values[2] = PointerGetDatum(reason);
 	nulls[2] = reason == NULL ? 'n' : ' ';
@@ -56,7 +66,9 @@ pointstore_log(const char *action, text *reason, const Account *before, const Ac
 	log_side(&values[4 + LOGGED_COLUMNS], &nulls[4 + LOGGED_COLUMNS], after);
 	pointstore_act_as_owner(&scope);
 	SPI_connect();
-	pointstore_execute(&plan, values, nulls, false);
+	if (draws)
+		values[20] = Int64GetDatum(pointstore_draw_for_node(account));
+	pointstore_execute_of(draws ? &plan_with_id : &plan, account, values, nulls, false);
 	SPI_finish();
 	pointstore_act_as_caller(&scope);
 }

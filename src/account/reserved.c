@@ -16,6 +16,7 @@
 #include "executor/spi.h"
 
 #include "account/reserved.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 
@@ -33,7 +34,7 @@ pointstore_open_steps(text *aggregate_id)
 	bool		isnull;
 
 	SPI_connect();
-	pointstore_execute(&plan, &value, NULL, false);
+	pointstore_execute_of(&plan, aggregate_id, &value, NULL, false);
 	steps = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	return steps;

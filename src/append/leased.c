@@ -23,6 +23,7 @@
 #include "append/leased.h"
 #include "ground/identity.h"
 #include "ground/name.h"
+#include "ground/shard.h"
 #include "ground/owner.h"
 
 static char *lease_token = NULL;
@@ -116,6 +117,10 @@ pointstore_know_lease(const ProposedEvent *event, Account *account, const Kind *
 		if (tokens[i] == account->lease_token)
 			return true;
 	lease.name = name_of_lease(account->id);
+	if (!pointstore_is_here(lease.name))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a distributed store does not ask for the leases of accounts yet")));
 	pointstore_act_as_owner_of_leases(&scope);
 	account->lease_kept = pointstore_keep_lease(&lease, tokens, n, busy);
 	pointstore_act_as_caller(&scope);

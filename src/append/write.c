@@ -30,7 +30,7 @@
 #include "append/batch.h"
 #include "append/columns.h"
 #include "append/decide.h"
-#include "append/id.h"
+#include "account/id.h"
 #include "append/judge.h"
 #include "append/merge.h"
 #include "append/receipt.h"

@@ -27,6 +27,7 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
@@ -122,9 +123,9 @@ keep(const StateAccount *account, const Fold *fold, const char *stamp)
 		PointerGetDatum(account->aggregate_id), Int64GetDatum(fold->version), fold->state, CStringGetTextDatum(stamp)
 	};
 
-	pointstore_execute(&insert, values, NULL, false);
+	pointstore_execute_of(&insert, account->aggregate_id, values, NULL, false);
 	values[1] = values[3];
-	pointstore_execute(&delete, values, NULL, false);
+	pointstore_execute_of(&delete, account->aggregate_id, values, NULL, false);
 }
 
 /*
@@ -184,7 +185,7 @@ prune(const StateAccount *account)
 	};
 	Datum		value = PointerGetDatum(account->aggregate_id);
 
-	pointstore_execute(&plan, &value, NULL, false);
+	pointstore_execute_of(&plan, account->aggregate_id, &value, NULL, false);
 }
 
 /* drop_snapshots(kind, aggregate_id): how many. */

@@ -34,6 +34,7 @@
 #include "ground/name.h"
 #include "ground/owner.h"
 #include "ground/identity.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/store.h"
@@ -165,7 +166,7 @@ pointstore_read_state_account(StateAccount *account, text *aggregate_id)
 	Datum		value = PointerGetDatum(aggregate_id);
 	bool		isnull;
 
-	pointstore_execute(&plan, &value, NULL, true);
+	pointstore_execute_of(&plan, aggregate_id, &value, NULL, true);
 	memset(account, 0, sizeof(StateAccount));
 	account->aggregate_id = aggregate_id;
 	account->kind = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
@@ -242,7 +243,7 @@ pointstore_find_snapshot(Fold *fold, text *aggregate_id, int64 upto, const char 
 	MemoryContext old;
 	bool		isnull;
 
-	pointstore_execute(&plan, values, NULL, true);
+	pointstore_execute_of(&plan, aggregate_id, values, NULL, true);
 	if (SPI_processed == 0)
 		return false;
 	pfree(DatumGetPointer(fold->state));
@@ -347,7 +348,9 @@ open_events(const EventRange *range)
 	Datum		values[4] = {
 		PointerGetDatum(range->aggregate_id), Int64GetDatum(range->after), Int64GetDatum(range->upto), Int64GetDatum(range->most)
 	};
+	PointstorePlan *here;
 
-	pointstore_prepare(&plan);
-	return SPI_cursor_open(NULL, plan.plan, values, NULL, true);
+	here = pointstore_plan_of(&plan, range->aggregate_id);
+	pointstore_prepare(here);
+	return SPI_cursor_open(NULL, here->plan, values, NULL, true);
 }

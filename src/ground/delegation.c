@@ -3,9 +3,10 @@
  * src/ground/delegation.c
  *		Calls that Citus delegates to other nodes.
  *
- * Citus looks for the node of a call by its argument aggregate_id, also where that is null, and a server does
- * not survive that look. So calls for no account are kept from its planner: they are planned as PostgreSQL does it, and
- * refused where they are executed, here. Nothing happens where no other planner is loaded before ours.
+ * Citus looks for the node of a call by its argument aggregate_id, once that is a constant, also where that is null, and a
+ * server does not survive that look. So calls whose account is not a constant yet, and may become null while the query
+ * is planned, are kept from its planner: they are planned as PostgreSQL does it, and executed here, where they are refused if
+ * need be. An account that is a column of a table stays one. Nothing happens where no other planner is loaded before ours.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,29 +25,34 @@
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/planner.h"
+#include "parser/parsetree.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "ground/compat.h"
 #include "ground/delegation.h"
+#include "ground/placement.h"
 
 /* What is looked for in a query. */
 typedef struct Search
 {
 	ParamListInfo params;
-	bool		calls_for_nobody;
-	bool		has_tables;
+	Query	   *query;			/* the innermost at hand */
+	bool		may_be_null;	/* the account of one of our functions */
+	List	   *tables;			/* oids */
 } Search;
 
 static planner_hook_type earlier_planner = NULL;
 
 static PlannedStmt *plan_query(Query *query, const char *text, int options, ParamListInfo params);
 static bool look(Node *node, void *context);
-static bool is_for_nobody(FuncExpr *call, ParamListInfo params);
+static bool may_be_for_nobody(FuncExpr *call, const Search *search);
 static int	place_of_account(HeapTuple function);
-static bool is_null(Node *argument, ParamListInfo params);
+static bool is_given(Node *argument, const Search *search);
+static bool has_parameters(Node *node, void *context);
 static Node *with_parameters(Node *node, void *context);
 
 void
@@ -61,19 +67,21 @@ static PlannedStmt *
 plan_query(Query *query, const char *text, int options, ParamListInfo params)
 {
 	Search		search = {.params = params};
+	ListCell   *cell;
 
 	if (query->commandType == CMD_SELECT)
 		(void) look((Node *) query, &search);
-	if (!search.calls_for_nobody)
+	if (!search.may_be_null)
 		return earlier_planner(query, text, options, params);
-	if (search.has_tables)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("aggregate_id must not be null")));
+	foreach(cell, search.tables)
+		if (pointstore_have_placements(lfirst_oid(cell)))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("the account of a call beside distributed tables must be a constant that is not null, or a column of a table")));
 	return standard_planner(query, text, options, params);
 }
 
-/* Looks through all of a query; true, as soon as nothing else matters. */
+/* Looks through all of a query. */
 static bool
 look(Node *node, void *context)
 {
@@ -83,19 +91,27 @@ look(Node *node, void *context)
 		return false;
 	if (IsA(node, RangeTblEntry))
 	{
-		search->has_tables |= ((RangeTblEntry *) node)->rtekind == RTE_RELATION;
+		if (((RangeTblEntry *) node)->rtekind == RTE_RELATION)
+			search->tables = lappend_oid(search->tables, ((RangeTblEntry *) node)->relid);
 		return false;
 	}
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, look, context, QTW_EXAMINE_RTES_BEFORE);
+	{
+		Query	   *outer = search->query;
+
+		search->query = (Query *) node;
+		(void) query_tree_walker((Query *) node, look, context, QTW_EXAMINE_RTES_BEFORE);
+		search->query = outer;
+		return false;
+	}
 	if (IsA(node, FuncExpr))
-		search->calls_for_nobody |= is_for_nobody((FuncExpr *) node, search->params);
-	return (search->calls_for_nobody && search->has_tables) || expression_tree_walker(node, look, context);
+		search->may_be_null |= may_be_for_nobody((FuncExpr *) node, search);
+	return expression_tree_walker(node, look, context);
 }
 
-/* Whether a call is one of ours that goes by an account, of which there is none. */
+/* Whether a call is one of ours that goes by an account, which may be null. */
 static bool
-is_for_nobody(FuncExpr *call, ParamListInfo params)
+may_be_for_nobody(FuncExpr *call, const Search *search)
 {
 	HeapTuple	function;
 	List	   *arguments;
@@ -110,7 +126,7 @@ is_for_nobody(FuncExpr *call, ParamListInfo params)
 		return false;
 	place = place_of_account(function);
 	arguments = expand_function_arguments(call->args, false, call->funcresulttype, function);
-	result = place >= 0 && place < list_length(arguments) && is_null(list_nth(arguments, place), params);
+	result = place >= 0 && place < list_length(arguments) && !is_given(list_nth(arguments, place), search);
 	ReleaseSysCache(function);
 	return result;
 }
@@ -132,19 +148,31 @@ place_of_account(HeapTuple function)
 	return -1;
 }
 
-/* Whether an argument is null already, as far as planning can tell. */
+/* Whether an argument is a constant that is not null, as far as planning can tell, or a column of a table. */
 static bool
-is_null(Node *argument, ParamListInfo params)
+is_given(Node *argument, const Search *search)
 {
 	PlannerInfo *root = makeNode(PlannerInfo);
 
 	root->glob = makeNode(PlannerGlobal);
 	root->parse = makeNode(Query);
-	argument = eval_const_expressions(root, with_parameters(argument, params));
-	return IsA(argument, Const) && ((Const *) argument)->constisnull;
+	argument = strip_implicit_coercions(eval_const_expressions(root, with_parameters(argument, search->params)));
+	if (IsA(argument, Var))
+		return ((Var *) argument)->varlevelsup == 0 &&
+			rt_fetch(((Var *) argument)->varno, search->query->rtable)->rtekind == RTE_RELATION;
+	/* a plan for any parameters is never made by Citus: it comes back with their values */
+	return has_parameters(argument, NULL) || (IsA(argument, Const) && !((Const *) argument)->constisnull);
 }
 
-/* An expression with the values of its parameters, where they are known to be null. */
+static bool
+has_parameters(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	return (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXTERN) || expression_tree_walker(node, has_parameters, context);
+}
+
+/* An expression with the values of its parameters, where they are known. */
 static Node *
 with_parameters(Node *node, void *context)
 {
@@ -152,6 +180,8 @@ with_parameters(Node *node, void *context)
 	Param	   *param = (Param *) node;
 	ParamExternData room;
 	ParamExternData *value;
+	int16		length;
+	bool		by_value;
 
 	if (node == NULL)
 		return NULL;
@@ -160,7 +190,9 @@ with_parameters(Node *node, void *context)
 	if (params == NULL || param->paramkind != PARAM_EXTERN || param->paramid < 1 || param->paramid > params->numParams)
 		return copyObject(node);
 	value = params->paramFetch != NULL ? params->paramFetch(params, param->paramid, true, &room) : &params->params[param->paramid - 1];
-	if (!OidIsValid(value->ptype) || !value->isnull)
+	if (!OidIsValid(value->ptype))
 		return copyObject(node);
-	return (Node *) makeNullConst(param->paramtype, param->paramtypmod, param->paramcollid);
+	get_typlenbyval(param->paramtype, &length, &by_value);
+	return (Node *) makeConst(param->paramtype, param->paramtypmod, param->paramcollid, length,
+							  value->isnull ? (Datum) 0 : datumCopy(value->value, by_value, length), value->isnull, by_value);
 }

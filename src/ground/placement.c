@@ -37,7 +37,8 @@ pointstore_have_placements(Oid events)
 	static PointstorePlan plan = {
 		.sql = "SELECT FROM pg_catalog.pg_dist_partition p WHERE p.logicalrelid" EQ "CAST($1 AS pg_catalog.regclass)",
 		.nargs = 1,
-		.argtypes = {OIDOID}
+		.argtypes = {OIDOID},
+		.spans_nodes = true
 	};
 	Datum		value = ObjectIdGetDatum(events);
 	bool		found;
@@ -70,7 +71,8 @@ pointstore_load_placements(MemoryContext context, Oid schema)
 		" FROM pg_catalog.pg_dist_partition t JOIN pg_catalog.pg_dist_shard s ON s.logicalrelid" EQ "t.logicalrelid"
 		"  JOIN pg_catalog.pg_dist_placement p ON p.shardid" EQ "s.shardid, pg_catalog.pg_dist_local_group l"
 		" WHERE t.logicalrelid" EQ "CAST('pointstore.event_store' AS pg_catalog.regclass) AND p.shardstate" EQ "1"
-		" ORDER BY 1"
+		" ORDER BY 1",
+		.spans_nodes = true
 	};
 	PointstorePlacements *map;
 	int			i;
@@ -111,16 +113,17 @@ fill_placements(PointstorePlacements *map, Oid schema)
 		" FROM ROWS FROM (pg_catalog.unnest($1)) WITH ORDINALITY t (name, place)"
 		"  JOIN pg_catalog.pg_dist_shard s ON s.logicalrelid" EQ "pg_catalog.to_regclass('pointstore.' OPERATOR(pg_catalog.||) t.name)",
 		.nargs = 1,
-		.argtypes = {TEXTARRAYOID}
+		.argtypes = {TEXTARRAYOID},
+		.spans_nodes = true
 	};
-	Datum		names[N_STORE_TABLES];
+	Datum		names[N_PLACED_TABLES];
 	Datum		value;
 	uint64		row;
 	int			i;
 
-	for (i = 0; i < N_STORE_TABLES; i++)
+	for (i = 0; i < N_PLACED_TABLES; i++)
 		names[i] = CStringGetTextDatum(pointstore_table_names[i]);
-	value = PointerGetDatum(construct_array(names, N_STORE_TABLES, TEXTOID, -1, false, TYPALIGN_INT));
+	value = PointerGetDatum(construct_array(names, N_PLACED_TABLES, TEXTOID, -1, false, TYPALIGN_INT));
 	execute_now(&plan, &value);
 	for (row = 0; row < SPI_processed; row++)
 	{
@@ -217,7 +220,8 @@ pointstore_node_name(int32 node)
 		.sql = "SELECT pg_catalog.format('%s:%s', n.nodename, n.nodeport) FROM pg_catalog.pg_dist_node n"
 		" WHERE n.groupid" EQ "$1 AND n.noderole" EQ "'primary'",
 		.nargs = 1,
-		.argtypes = {INT4OID}
+		.argtypes = {INT4OID},
+		.spans_nodes = true
 	};
 	MemoryContext context = CurrentMemoryContext;
 	Datum		value = Int32GetDatum(node);

@@ -18,8 +18,8 @@ typedef struct PointstorePlacement
 	uint32		index;			/* its place among the ranges, by which Citus locks them */
 	int64		shard_id;		/* of event_store's */
 	int32		node;			/* group id of the node that has it */
-	Oid			relids[N_STORE_TABLES]; /* here; invalid where they are elsewhere */
-	bool		has_ids;		/* of which ids drawn here are above (append/id.c) */
+	Oid			relids[N_PLACED_TABLES]; /* here; invalid where they are elsewhere */
+	bool		has_ids;		/* of which ids drawn here are above (account/id.c) */
 	uint64		locked;			/* in which generation of locks it was locked (shard.c) */
 	MemoryContext context;		/* of the next */
 	PointstoreShard *shard;		/* as looked up; NULL: not yet, or not since one of these relations has changed */

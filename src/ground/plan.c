@@ -12,12 +12,17 @@
 
 #include "ground/plan.h"
 
+/* What a statement is asked before it is executed; null: nothing. */
+void		(*pointstore_check_plan) (const PointstorePlan *plan) = NULL;
+
 /* Prepares a statement, if that is not done, for those who execute it themselves. */
 void
 pointstore_prepare(PointstorePlan *plan)
 {
 	SPIPlanPtr	prepared;
 
+	if (pointstore_check_plan != NULL && !plan->spans_nodes)
+		pointstore_check_plan(plan);
 	if (plan->plan != NULL)
 		return;
 	prepared = SPI_prepare_cursor(plan->sql, plan->nargs, plan->argtypes, plan->generic ? CURSOR_OPT_GENERIC_PLAN : 0);

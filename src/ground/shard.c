@@ -145,6 +145,43 @@ pointstore_placement_of(text *of)
 	return range_of(pointstore_store()->placements, of);
 }
 
+/*
+ * The first range here that has hashes from one on, locked as for an access; of a plain store NULL, which has them all.
+ * False: there is none.
+ */
+bool
+pointstore_range_from(int64 hash, PointstorePlacement **range)
+{
+	*range = NULL;
+	while (hash <= PG_INT32_MAX)
+	{
+		const PointstoreStore *store = pointstore_store();
+		PointstorePlacements *map = store->placements;
+
+		if (map == NULL)
+			return true;
+		*range = pointstore_placement_of_hash(map, hash);
+		if ((*range)->node == map->node && (*range)->locked != lock_generation)
+			lock_range(map, *range);
+		if (pointstore_store() != store)
+			continue;
+		if ((*range)->node == map->node)
+		{
+			(*range)->locked = lock_generation;
+			return true;
+		}
+		hash = pointstore_next_hash(*range);
+	}
+	return false;
+}
+
+/* Where the range after one begins. */
+int64
+pointstore_next_hash(const PointstorePlacement *range)
+{
+	return (range == NULL ? (int64) PG_INT32_MAX : range->max) + 1;
+}
+
 /* The group id of the node that has an account of a distributed store, by what is known here. */
 int32
 pointstore_node_of(text *of)

@@ -10,9 +10,14 @@
 
 #include "ground/store.h"
 
+/* where a round of the ranges that are here begins */
+#define POINTSTORE_FIRST_HASH ((int64) PG_INT32_MIN)
+
 extern const PointstoreShard *pointstore_shard_of(text *of);
 extern const PointstoreTable *pointstore_table_of_relation(Oid relid, PointstoreTableId table);
 extern PointstorePlacement *pointstore_placement_of(text *of);
+extern bool pointstore_range_from(int64 hash, PointstorePlacement **range);
+extern int64 pointstore_next_hash(const PointstorePlacement *range);
 extern int32 pointstore_node_of(text *of);
 extern bool pointstore_is_here(text *of);
 extern uint64 pointstore_lock_generation(void);

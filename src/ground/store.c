@@ -298,7 +298,8 @@ pointstore_sequence_fault(int64 *expected, int64 *found)
 		"  ('next id', e.id" PLUS "1, q.last_value" PLUS "CASE WHEN q.is_called THEN 1 ELSE 0 END,"
 		"   e.id IS NULL OR q.last_value" GT "e.id OR (q.is_called AND q.last_value" EQ "e.id)))"
 		"  AS f(setting, expected, found, is_right)"
-		" WHERE s.seqrelid" EQ "CAST('pointstore.event_store_id_seq' AS pg_catalog.regclass) AND NOT f.is_right LIMIT 1"
+		" WHERE s.seqrelid" EQ "CAST('pointstore.event_store_id_seq' AS pg_catalog.regclass) AND NOT f.is_right LIMIT 1",
+		.spans_nodes = true
 	};
 	MemoryContext context = CurrentMemoryContext;
 	char	   *setting = NULL;
@@ -382,10 +383,11 @@ check_parts(Oid schema)
 		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g" \
 		"                   WHERE g.tgname" EQ "CAST(t.trigger_name AS pg_catalog.name)" \
 		"                     AND g.tgrelid" EQ "pg_catalog.to_regclass('pointstore.' OPERATOR(pg_catalog.||) t.tab))"
-	static PointstorePlan lost_trigger = {.sql = LOST_TRIGGER " LIMIT 1"};
+	static PointstorePlan lost_trigger = {.sql = LOST_TRIGGER " LIMIT 1", .spans_nodes = true};
 	/* of a distributed store each node has the tables that accounts need */
 	static PointstorePlan lost_trigger_here = {
-		.sql = LOST_TRIGGER " AND EXISTS (SELECT FROM pointstore.distributed_tables() d WHERE d.tab" EQ "t.tab) LIMIT 1"
+		.sql = LOST_TRIGGER " AND EXISTS (SELECT FROM pointstore.distributed_tables() d WHERE d.tab" EQ "t.tab) LIMIT 1",
+		.spans_nodes = true
 	};
 	char	   *found;
 
@@ -426,7 +428,8 @@ static char *
 read_version(void)
 {
 	static PointstorePlan version = {
-		.sql = "SELECT version FROM pointstore.store_version"
+		.sql = "SELECT version FROM pointstore.store_version",
+		.spans_nodes = true
 	};
 
 	if (!OidIsValid(get_relname_relid("store_version", get_namespace_oid("pointstore", false))))

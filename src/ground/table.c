@@ -109,8 +109,9 @@ static const struct
 	{hold_columns, N_HOLD_COLUMNS}, {lease_columns, N_LEASE_COLUMNS}, {transition_columns, N_TRANSITION_COLUMNS}, {log_columns, N_LOG_COLUMNS}
 };
 
-const char *const pointstore_table_names[N_STORE_TABLES] = {
-	"event_store", "balance", "pure_account", "account_kind", "hold", "lease", "transition", "account_log"
+const char *const pointstore_table_names[N_PLACED_TABLES] = {
+	"event_store", "balance", "pure_account", "account_kind", "hold", "lease", "transition", "account_log",
+	"account_proof", "snapshot", "participant_step", "upcaster"
 };
 
 static const StoreIndex store_indexes[N_STORE_INDEXES] = {

@@ -22,7 +22,13 @@ typedef enum PointstoreTableId
 	TABLE_LEASE,
 	TABLE_TRANSITION,
 	TABLE_ACCOUNT_LOG,
-	N_STORE_TABLES
+	N_STORE_TABLES,
+	/* read and written by SQL alone */
+	TABLE_ACCOUNT_PROOF = N_STORE_TABLES,
+	TABLE_SNAPSHOT,
+	TABLE_PARTICIPANT_STEP,
+	TABLE_UPCASTER,
+	N_PLACED_TABLES				/* those that a distributed store has shards of */
 } PointstoreTableId;
 
 typedef enum EventColumn
@@ -137,7 +143,7 @@ typedef struct StoreLack
 	char		name[3 * NAMEDATALEN];
 } StoreLack;
 
-extern const char *const pointstore_table_names[N_STORE_TABLES];
+extern const char *const pointstore_table_names[N_PLACED_TABLES];
 extern void pointstore_load_shard(PointstoreShard *shard, const Oid *relids, bool is_distributed, StoreLack *lack);
 extern void pointstore_note_lack(StoreLack *lack, const char *what, const char *name);
 pg_noreturn extern void pointstore_refuse_lack(const char *what, const char *name);

@@ -29,6 +29,7 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/row.h"
@@ -173,21 +174,29 @@ refuse_used_kind(text *kind)
 		.nargs = 1,
 		.argtypes = {TEXTOID}
 	};
-	Datum		value = PointerGetDatum(kind);
+	int64		hash = POINTSTORE_FIRST_HASH;
+	PointstorePlacement *range;
 
-	LockRelationOid(pointstore_store()->shard.table[TABLE_BALANCE].relid, ShareRowExclusiveLock);
-	LockRelationOid(pointstore_store()->shard.table[TABLE_PURE_ACCOUNT].relid, ShareRowExclusiveLock);
-	SPI_connect();
-	pointstore_prepare(&plan);
-	if (SPI_execute_snapshot(plan.plan, &value, NULL, GetLatestSnapshot(), InvalidSnapshot,
-							 true, false, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not look for accounts of a kind");
-	if (SPI_processed > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
-				 errmsg("kind \"%s\" is used", pointstore_cstring(kind)),
-				 errhint("A used kind keeps its name, mode and unit and is not deleted.")));
-	SPI_finish();
+	for (; pointstore_range_from(hash, &range); hash = pointstore_next_hash(range))
+	{
+		const Oid  *relids = range != NULL ? range->relids : NULL;
+		PointstorePlan *here = pointstore_plan_in(&plan, range);
+		Datum		value = PointerGetDatum(kind);
+
+		LockRelationOid(relids ? relids[TABLE_BALANCE] : pointstore_store()->shard.table[TABLE_BALANCE].relid, ShareRowExclusiveLock);
+		LockRelationOid(relids ? relids[TABLE_PURE_ACCOUNT] : pointstore_store()->shard.table[TABLE_PURE_ACCOUNT].relid, ShareRowExclusiveLock);
+		SPI_connect();
+		pointstore_prepare(here);
+		if (SPI_execute_snapshot(here->plan, &value, NULL, GetLatestSnapshot(), InvalidSnapshot,
+								 true, false, 1) != SPI_OK_SELECT)
+			elog(ERROR, "could not look for accounts of a kind");
+		if (SPI_processed > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_POINTSTORE_NOT_ALLOWED),
+					 errmsg("kind \"%s\" is used", pointstore_cstring(kind)),
+					 errhint("A used kind keeps its name, mode and unit and is not deleted.")));
+		SPI_finish();
+	}
 }
 
 /* Trigger of hold: AFTER INSERT OR UPDATE. */

@@ -41,7 +41,7 @@
 #include "account/kind.h"
 #include "account/opening.h"
 #include "account/transition.h"
-#include "append/id.h"
+#include "account/id.h"
 #include "append/decide.h"
 #include "append/judge.h"
 #include "append/leased.h"

@@ -29,6 +29,7 @@
 #include "append/refusal.h"
 #include "ground/json.h"
 #include "ground/name.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/scan.h"
 #include "ground/sql.h"
@@ -352,7 +353,7 @@ find_version(const Hold *hold, PointstorePlan *plan)
 	values[0] = Int64GetDatum(hold->event_id);
 	values[1] = PointerGetDatum(hold->aggregate_id);
 	SPI_connect();
-	pointstore_execute(plan, values, NULL, true);
+	pointstore_execute_of(plan, hold->aggregate_id, values, NULL, true);
 	found = SPI_processed > 0;
 	if (found)
 		version = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));

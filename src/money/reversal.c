@@ -30,13 +30,16 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
+#include "ground/store.h"
 #include "ground/step.h"
 #include "money/reversal.h"
 
 PG_FUNCTION_INFO_V1(pointstore_reverse_event);
 PG_FUNCTION_INFO_V1(pointstore_try_reverse_event);
+PG_FUNCTION_INFO_V1(pointstore_reverse_part);
 
 /* What is to be taken back of one event. */
 typedef struct Reversal
@@ -51,6 +54,8 @@ typedef struct Reversal
 } Reversal;
 
 static Datum reverse(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static Datum reverse_there(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static void refuse_other_legs(text *id, int64 version);
 static void check_arguments(FunctionCallInfo fcinfo);
 static int	find_legs(text *id, int64 version, ProposedEvent **events);
 static Reversal *read_leg(HeapTuple row, TupleDesc desc, Reason *refusal);
@@ -59,7 +64,7 @@ static ProposedEvent reversal_event(text *id, Reversal *reversal);
 static void share_out(ProposedEvent *events, int n, int64 amount);
 static Proposing propose_reversal(BatchEvent *event, Snapshot snapshot);
 static Proposing refuse(BatchEvent *event, Reason reason);
-static int128 left_of(const Reversal *reversal, int64 version);
+static int128 left_of(text *id, const Reversal *reversal, int64 version);
 static void refuse_partial_replay(Batch *batch);
 static void reverse_order(Batch *batch);
 
@@ -67,14 +72,87 @@ static void reverse_order(Batch *batch);
 Datum
 pointstore_reverse_event(PG_FUNCTION_ARGS)
 {
-	return reverse(fcinfo, false);
+	return pointstore_is_distributed() ? reverse_there(fcinfo, false) : reverse(fcinfo, false);
 }
 
 /* try_reverse_event(...): the same, a refusal as the outcome of one receipt. */
 Datum
 pointstore_try_reverse_event(PG_FUNCTION_ARGS)
 {
-	return reverse(fcinfo, true);
+	return pointstore_is_distributed() ? reverse_there(fcinfo, true) : reverse(fcinfo, true);
+}
+
+/* reverse_part(..., outcomes): what these do, on the node that has the account. */
+Datum
+pointstore_reverse_part(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(5))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("outcomes must not be null")));
+	return reverse(fcinfo, PG_GETARG_BOOL(5));
+}
+
+/* In a distributed store an event is taken back on its node, as the caller; one with other legs, which may be anywhere, is 0A000. */
+static Datum
+reverse_there(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
+	char	   *sql;
+	uint64		i;
+
+	check_arguments(fcinfo);
+	pointstore_materialize(fcinfo);
+	sql = psprintf("SELECT * FROM pointstore.reverse_part(%s, %lld, %s, %s, %s, %s)", quote_literal_cstr(pointstore_cstring(id)),
+				   (long long) PG_GETARG_INT64(1), PG_ARGISNULL(2) ? "NULL" : psprintf("%lld", (long long) PG_GETARG_INT64(2)),
+				   PG_ARGISNULL(3) ? "NULL" : quote_literal_cstr(text_to_cstring(PG_GETARG_TEXT_PP(3))),
+				   PG_GETARG_BOOL(4) ? "true" : "false", refusals_are_outcomes ? "true" : "false");
+	SPI_connect();
+	refuse_other_legs(id, PG_GETARG_INT64(1));
+	if (SPI_execute(sql, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not reverse an event on its node");
+	for (i = 0; i < SPI_processed; i++)
+		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[i]);
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/* Whether an event is a leg of several, on whatever node. */
+static void
+refuse_other_legs(text *id, int64 version)
+{
+	static PointstorePlan asked = {
+		.sql = "SELECT e.id, e.leg, e.cause_id FROM pointstore.event_store e WHERE e.aggregate_id" EQ "$1 AND e.version" EQ "$2",
+		.nargs = 2, .argtypes = {TEXTOID, INT8OID}, .spans_nodes = true
+	};
+	static PointstorePlan others = {
+		.sql = "SELECT pg_catalog.count(*) FROM pointstore.event_store e WHERE e.cause_id" EQ "$1 AND e.leg" GE "1 AND e.event_type" NE "'EventReversed'",
+		.nargs = 1, .argtypes = {INT8OID}, .spans_nodes = true
+	};
+	Datum		values[2] = {PointerGetDatum(id), Int64GetDatum(version)};
+	HeapTuple	row;
+	bool		no_leg;
+	bool		no_cause;
+	bool		isnull;
+	int16		leg;
+
+	pointstore_execute(&asked, values, NULL, true);
+	if (SPI_processed == 0)
+		return;
+	row = SPI_tuptable->vals[0];
+	leg = DatumGetInt16(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &no_leg));
+	(void) SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &no_cause);
+	if (no_leg)
+		return;
+	values[0] = SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull);
+	if (leg == 0)
+		pointstore_execute(&others, values, NULL, true);
+	if (leg == 0 ? DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) > 0 : !no_cause)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a distributed store does not reverse transfers yet"),
+				 errhint("A transfer in the other direction gives the amount back.")));
 }
 
 /* An event, with the other legs of its movement, taken back in the caller's transaction. */
@@ -87,7 +165,8 @@ reverse(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	text	   *request_id;
 	int			i;
 
-	pointstore_check_arguments(fcinfo, 5);
+	if (!pointstore_is_distributed())
+		pointstore_check_arguments(fcinfo, 5);
 	id = pointstore_name(fcinfo, 0, "aggregate_id");
 	check_arguments(fcinfo);
 	request_id = PG_ARGISNULL(3) ? NULL : pointstore_name(fcinfo, 3, "request_id");
@@ -157,7 +236,7 @@ find_legs(text *id, int64 version, ProposedEvent **events)
 	values[0] = PointerGetDatum(id);
 	values[1] = Int64GetDatum(version);
 	SPI_connect();
-	pointstore_execute(&plan, values, NULL, false);
+	pointstore_execute_of(&plan, id, values, NULL, false);
 	MemoryContextSwitchTo(context);
 	*events = palloc0(sizeof(ProposedEvent) * Max(SPI_processed, 1));
 	refusal = SPI_processed == 0 ? REASON_NO_EVENT : REASON_PLAIN;
@@ -211,7 +290,7 @@ pointstore_undoing_event(text *aggregate_id, int64 id)
 	values[0] = Int64GetDatum(id);
 	values[1] = PointerGetDatum(aggregate_id);
 	SPI_connect();
-	pointstore_execute(&plan, values, NULL, false);
+	pointstore_execute_of(&plan, aggregate_id, values, NULL, false);
 	if (SPI_processed > 0)
 	{
 		reversal->id = id;
@@ -290,7 +369,7 @@ propose_reversal(BatchEvent *event, Snapshot snapshot)
 	event->decision->requested = reversal->requested;
 	if (reversal->refusal != REASON_PLAIN)
 		return refuse(event, reversal->refusal);
-	left = left_of(reversal, PG_INT64_MAX);
+	left = left_of(event->proposal->aggregate_id, reversal, PG_INT64_MAX);
 	part = reversal->part > 0 ? reversal->part : left;
 	if (left <= 0)
 		return refuse(event, REASON_NOTHING_LEFT);
@@ -325,7 +404,7 @@ refuse(BatchEvent *event, Reason reason)
  * have taken back what they did, in the active snapshot.
  */
 static int128
-left_of(const Reversal *reversal, int64 version)
+left_of(text *id, const Reversal *reversal, int64 version)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT CAST($3" PLUS "coalesce(pg_catalog.sum(amount), 0) AS pg_catalog.int8) FROM pointstore.event_store"
@@ -340,7 +419,7 @@ left_of(const Reversal *reversal, int64 version)
 	values[1] = Int64GetDatum(version);
 	values[2] = Int64GetDatum(reversal->amount);
 	SPI_connect();
-	pointstore_execute(&plan, values, NULL, true);
+	pointstore_execute_of(&plan, id, values, NULL, true);
 	left = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	return reversal->amount < 0 ? -left : left;
@@ -357,7 +436,7 @@ refuse_partial_replay(Batch *batch)
 	Decision   *decision = &batch->decisions[0];
 
 	(void) pointstore_push_snapshot();
-	if (left_of(event->propose_arg, decision->version) != 0)
+	if (left_of(event->aggregate_id, event->propose_arg, decision->version) != 0)
 	{
 		decision->outcome = OUTCOME_REQUEST_MISMATCH;
 		decision->mismatch = "amount";

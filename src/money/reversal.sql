@@ -22,3 +22,9 @@ RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
 AS 'MODULE_PATHNAME', 'pointstore_try_reverse_event';
 COMMENT ON FUNCTION pointstore.try_reverse_event(text, bigint, bigint, text, boolean) IS
 'reverse_event() that answers a refusal with one receipt instead of an error, that of the leg which is refused, and leaves nothing behind: account_missing where there is no such event. Amount in minor units. Malformed input and overflow are errors still (22003, 22004, 22023).';
+
+CREATE FUNCTION pointstore.reverse_part(aggregate_id text, version bigint, amount bigint, request_id text, allow_debt boolean, outcomes boolean)
+RETURNS SETOF pointstore.receipt LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 2
+AS 'MODULE_PATHNAME', 'pointstore_reverse_part';
+COMMENT ON FUNCTION pointstore.reverse_part(text, bigint, bigint, text, boolean, boolean) IS
+'reverse_event(), or where outcomes are asked for try_reverse_event(), on the node of a distributed store that has the account, of an event without other legs. Called by these.';

@@ -20,6 +20,7 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
@@ -52,7 +53,7 @@ pointstore_get_balance(PG_FUNCTION_ARGS)
 	pointstore_materialize(fcinfo);
 	pointstore_act_as_reader(&scope);
 	SPI_connect();
-	pointstore_execute(&plan, &id, NULL, true);
+	pointstore_execute_of(&plan, DatumGetTextPP(id), &id, NULL, true);
 	refuse_other_columns(SPI_tuptable->tupdesc, rsinfo->setDesc);
 	for (i = 0; i < SPI_processed; i++)
 		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[i]);

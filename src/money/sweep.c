@@ -27,6 +27,7 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/stat.h"
@@ -44,11 +45,12 @@ typedef struct SweepPosition
 {
 	text	   *account;
 	bool		may_stay;		/* further holds of that account are tried */
+	int64		hash;			/* of the accounts that are swept now, from this on */
 	TimestampTz expires_at;
 	text	   *hold;
 } SweepPosition;
 
-static int	find_expired(SweepPosition *position, ProposedEvent **events);
+static int	find_expired(SweepPosition *position, PointstorePlacement *range, ProposedEvent **events);
 static Outcome close_expired(ProposedEvent *events, int n);
 static bool close_batch(ProposedEvent *events, int n, Outcome *last);
 static bool is_news(const ProposedEvent *event, const ErrorData *error);
@@ -71,8 +73,9 @@ void
 pointstore_sweep(void)
 {
 	MemoryContext context;
-	SweepPosition position = {.may_stay = false};
-	int			n = SWEEP_BATCH;
+	SweepPosition position = {.may_stay = false, .hash = POINTSTORE_FIRST_HASH};
+	PointstorePlacement *range;
+	int			n;
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	/* a child of SPI's, which outlives transactions */
@@ -80,19 +83,25 @@ pointstore_sweep(void)
 	position.account = cstring_to_text("");
 	position.hold = cstring_to_text("");
 	pointstore_next_step();
-	while (n == SWEEP_BATCH)
+	while (pointstore_range_from(position.hash, &range))
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
 		PointstoreScope scope;
 		ProposedEvent *events;
 
 		pointstore_act_as_owner_of_holds(&scope);
-		n = find_expired(&position, &events);
+		n = find_expired(&position, range, &events);
 		if (n > 0)
 			/* the other holds of an account that is locked are locked too */
 			position.may_stay = close_expired(events, n) != OUTCOME_BUSY;
 		pointstore_act_as_caller(&scope);
 		MemoryContextSwitchTo(old);
+		if (n < SWEEP_BATCH)
+		{
+			position.hash = pointstore_next_hash(range);
+			position.account = position.hold = cstring_to_text("");
+			position.may_stay = false;
+		}
 		position.account = DatumGetTextPCopy(PointerGetDatum(position.account));
 		position.hold = DatumGetTextPCopy(PointerGetDatum(position.hold));
 		MemoryContextReset(context);
@@ -105,7 +114,7 @@ pointstore_sweep(void)
 
 /* The next expired holds as events to be appended; *position becomes that of the last one. */
 static int
-find_expired(SweepPosition *position, ProposedEvent **events)
+find_expired(SweepPosition *position, PointstorePlacement *range, ProposedEvent **events)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT hold_id, aggregate_id, expires_at FROM pointstore.hold"
@@ -127,7 +136,7 @@ find_expired(SweepPosition *position, ProposedEvent **events)
 	values[3] = PointerGetDatum(position->hold);
 	values[4] = Int64GetDatum(SWEEP_BATCH);
 	SPI_connect();
-	pointstore_execute(&plan, values, NULL, true);
+	pointstore_execute_in(&plan, range, values, NULL, true);
 	n = SPI_processed;
 	MemoryContextSwitchTo(context);
 	*events = palloc0(sizeof(ProposedEvent) * Max(n, 1));

@@ -146,7 +146,7 @@ BEGIN
          CROSS JOIN LATERAL (SELECT n.name FROM unnest(p.proargnames[:p.pronargs]) n (name)
                               WHERE n.name = 'aggregate_id' OR (n.name = 'name' AND p.proname LIKE '%\_lease')) a
          WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-           AND p.proname NOT IN ('node_of', 'replay_parked', 'skip_parked', 'drop_snapshots')
+           AND p.proname NOT IN ('node_of', 'replay_parked', 'skip_parked', 'drop_snapshots', 'reverse_event', 'try_reverse_event')
     LOOP
         PERFORM create_distributed_function(delegated.function, delegated.name, colocate_with => 'pointstore.event_store', force_delegation => true);
     END LOOP;

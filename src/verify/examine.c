@@ -21,6 +21,7 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
@@ -248,7 +249,7 @@ pointstore_reconcile_account(PG_FUNCTION_ARGS)
 	pointstore_act_as_verifier(&owner);
 	look_up_by_keys();
 	SPI_connect();
-	pointstore_execute(&known, &value, NULL, true);
+	pointstore_execute_of(&known, id, &value, NULL, true);
 	if (SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
@@ -256,7 +257,7 @@ pointstore_reconcile_account(PG_FUNCTION_ARGS)
 				 pointstore_detail_account(id)));
 	/* what the caller has yet to pair is not accused */
 	if (!pointstore_is_unpaired(id))
-		pointstore_execute(&examine_plan, &value, NULL, true);
+		pointstore_execute_of(&examine_plan, id, &value, NULL, true);
 	else
 		SPI_processed = 0;
 	for (i = 0; i < SPI_processed; i++)

@@ -42,6 +42,7 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
@@ -237,7 +238,7 @@ sum_events(Account *account, TimestampTz *last, bool *sound)
 	values[0] = PointerGetDatum(account->id);
 	values[1] = Int64GetDatum(key);
 	SPI_connect();
-	pointstore_execute(&plan, values, NULL, false);
+	pointstore_execute_of(&plan, account->id, values, NULL, false);
 	row = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
 	account->version = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
@@ -272,7 +273,7 @@ restore_rules(Account *account)
 	char	   *status = NULL;
 
 	SPI_connect();
-	pointstore_execute(&plan, &id, NULL, false);
+	pointstore_execute_of(&plan, account->id, &id, NULL, false);
 	if (SPI_processed > 0)
 	{
 		kind = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);

@@ -38,6 +38,7 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
+#include "catalog/namespace.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -48,6 +49,7 @@
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -148,6 +150,7 @@ static void do_order(const Order *order);
 static void start_projectors(int n);
 static void run_guarded(char order, bool full);
 static void do_work(void *arg);
+static bool is_distributed(void);
 static bool choose_scope(char order, bool *full);
 static bool is_due(bool full);
 static void mark_ended(int64 id, const ErrorData *error);
@@ -476,7 +479,9 @@ do_order(const Order *order)
 {
 	bool		full;
 
-	if (order->task == 'q')
+	if (order->task != 's' && is_distributed())
+		 /* that is not there yet */ ;
+	else if (order->task == 'q')
 		pointstore_run_sequencer();
 	else if (order->task == 'p')
 		pointstore_run_projector(order->number, start_projectors);
@@ -486,6 +491,22 @@ do_order(const Order *order)
 		pointstore_run_coordinator();
 	else if (choose_scope(order->task, &full))
 		run_guarded(order->task, full);
+}
+
+/* Whether there is a store, and it is distributed. */
+static bool
+is_distributed(void)
+{
+	bool		result = false;
+
+	StartTransactionCommand();
+	if (OidIsValid(get_extension_oid("pointstore", true)) && pointstore_store_exists())
+	{
+		pointstore_begin_step();
+		result = pointstore_have_placements(get_relname_relid("event_store", get_namespace_oid("pointstore", false)));
+	}
+	CommitTransactionCommand();
+	return result;
 }
 
 /* What to do, by the order and by the runs that are recorded; false: nothing. */

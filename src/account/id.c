@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * src/append/id.c
+ * src/account/id.c
  *		The ids of events.
  *
  * They are drawn from a sequence: of a distributed store from that of the node, whose steps of NODES are so that no two
@@ -25,7 +25,7 @@
 #include "utils/syscache.h"
 
 #include "account/account.h"
-#include "append/id.h"
+#include "account/id.h"
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
@@ -40,7 +40,6 @@
 static bool has_drawn = false;	/* ids, in this transaction */
 static LWLock *raising = NULL;	/* shared by who draws for a node, exclusive for who raises its sequence; null: not preloaded */
 
-static int64 draw_for_node(text *account);
 static int64 settled_ids(void);
 static void take_sequence_over(Oid sequence, int32 node);
 static int64 increment_of(Oid sequence);
@@ -79,7 +78,7 @@ pointstore_draw_id(Account *account)
 	if (pointstore_is_distributed())
 	{
 		has_drawn = true;
-		return account->last_id = draw_for_node(account->id);
+		return account->last_id = pointstore_draw_for_node(account->id);
 	}
 	highest = pointstore_stat_highest_id();
 	settled = settled_ids();
@@ -104,9 +103,9 @@ pointstore_draw_id(Account *account)
 	return id;
 }
 
-/* The next id of this node, for an account that is here. */
-static int64
-draw_for_node(text *account)
+/* The next id of this node, of an event or for the log of an account that is here. */
+int64
+pointstore_draw_for_node(text *account)
 {
 	Oid			sequence = pointstore_store()->id_sequence;
 	PointstorePlacement *range = pointstore_placement_of(account);

@@ -131,7 +131,7 @@ lock_in_order(const Batch *batch)
 		for (next = first + 1; next < n && pointstore_node_of(DatumGetTextPP(accounts[next])) == pointstore_node_of(DatumGetTextPP(accounts[first]));)
 			next++;
 		part = PointerGetDatum(construct_array(&accounts[first], next - first, TEXTOID, -1, false, TYPALIGN_INT));
-		sql = psprintf("SELECT pointstore.lock_part(%s, CAST(%s AS pg_catalog.text[]))",
+		sql = psprintf("SELECT * FROM pointstore.lock_part(%s, CAST(%s AS pg_catalog.text[]))",
 					   quote_literal_cstr(TextDatumGetCString(accounts[first])), quote_literal_cstr(OidOutputFunctionCall(F_ARRAY_OUT, part)));
 		SPI_connect();
 		if (SPI_execute(sql, false, 0) != SPI_OK_SELECT)

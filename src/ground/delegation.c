@@ -3,10 +3,11 @@
  * src/ground/delegation.c
  *		Calls that Citus delegates to other nodes.
  *
- * Citus looks for the node of a call by its argument aggregate_id, once that is a constant, also where that is null, and a
- * server does not survive that look. So calls whose account is not a constant yet, and may become null while the query
- * is planned, are kept from its planner: they are planned as PostgreSQL does it, and executed here, where they are refused if
- * need be. An account that is a column of a table stays one. Nothing happens where no other planner is loaded before ours.
+ * Citus delegates a call that stands by itself: SELECT f(...) or SELECT ... FROM f(...). It decides that when the planner has
+ * simplified a query in place, and a server survives neither a query that has only become one by that, nor an account that is null.
+ * So it may take those alone for such that are so from the first, for an account that is there. Others that call a function of one account
+ * get a condition, which is always true, and which it takes none with: the call is executed here, and refused if need be. Beside distributed tables
+ * the account is a column of a table. Nothing happens where no other planner is loaded before ours.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +30,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -41,7 +43,9 @@ typedef struct Search
 {
 	ParamListInfo params;
 	Query	   *query;			/* the innermost at hand */
-	bool		may_be_null;	/* the account of one of our functions */
+	int			calls;			/* of functions that go by an account */
+	int			of_columns;		/* of these: for an account that is a column of a table */
+	int			of_known;		/* for one that is there, or comes with the parameters */
 	List	   *tables;			/* oids */
 } Search;
 
@@ -49,9 +53,11 @@ static planner_hook_type earlier_planner = NULL;
 
 static PlannedStmt *plan_query(Query *query, const char *text, int options, ParamListInfo params);
 static bool look(Node *node, void *context);
-static bool may_be_for_nobody(FuncExpr *call, const Search *search);
+static Node *always_true(void);
+static bool stands_by_itself(const Query *query);
+static void count_call(FuncExpr *call, Search *search);
 static int	place_of_account(HeapTuple function);
-static bool is_given(Node *argument, const Search *search);
+static void count_account(Node *argument, Search *search);
 static bool has_parameters(Node *node, void *context);
 static Node *with_parameters(Node *node, void *context);
 
@@ -71,14 +77,44 @@ plan_query(Query *query, const char *text, int options, ParamListInfo params)
 
 	if (query->commandType == CMD_SELECT)
 		(void) look((Node *) query, &search);
-	if (!search.may_be_null)
+	if (search.calls == search.of_columns || (search.calls == 1 && search.of_known == 1 && stands_by_itself(query)))
 		return earlier_planner(query, text, options, params);
 	foreach(cell, search.tables)
 		if (pointstore_have_placements(lfirst_oid(cell)))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("the account of a call beside distributed tables must be a constant that is not null, or a column of a table")));
-	return standard_planner(query, text, options, params);
+					 errmsg("a function of one account is not called beside distributed tables, but for a column of these"),
+					 errhint("Call it by itself: SELECT * FROM pointstore.f(...).")));
+	if (query->setOperations == NULL)
+		query->jointree->quals = make_and_qual(query->jointree->quals, always_true());
+	return earlier_planner(query, text, options, params);
+}
+
+/* What no planner finds out. */
+static Node *
+always_true(void)
+{
+	NullTest   *test = makeNode(NullTest);
+
+	test->arg = (Expr *) makeFuncExpr(F_CLOCK_TIMESTAMP, TIMESTAMPTZOID, NIL, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	test->nulltesttype = IS_NOT_NULL;
+	test->location = -1;
+	return (Node *) test;
+}
+
+/* Whether a query is a call and nothing else. */
+static bool
+stands_by_itself(const Query *query)
+{
+	Node	   *from = query->jointree->fromlist == NIL ? NULL : linitial(query->jointree->fromlist);
+	TargetEntry *target = query->targetList == NIL ? NULL : linitial(query->targetList);
+
+	if (query->cteList != NIL || query->hasSubLinks || query->setOperations != NULL || query->jointree->quals != NULL ||
+		list_length(query->rtable) != (from == NULL ? 0 : 1) || target == NULL)
+		return false;
+	if (from == NULL)
+		return list_length(query->targetList) == 1 && IsA(target->expr, FuncExpr);
+	return IsA(from, RangeTblRef) && rt_fetch(((RangeTblRef *) from)->rtindex, query->rtable)->rtekind == RTE_FUNCTION;
 }
 
 /* Looks through all of a query. */
@@ -105,30 +141,32 @@ look(Node *node, void *context)
 		return false;
 	}
 	if (IsA(node, FuncExpr))
-		search->may_be_null |= may_be_for_nobody((FuncExpr *) node, search);
+		count_call((FuncExpr *) node, search);
 	return expression_tree_walker(node, look, context);
 }
 
-/* Whether a call is one of ours that goes by an account, which may be null. */
-static bool
-may_be_for_nobody(FuncExpr *call, const Search *search)
+/* Counts a call that is one of ours that goes by an account. */
+static void
+count_call(FuncExpr *call, Search *search)
 {
 	HeapTuple	function;
 	List	   *arguments;
 	int			place;
-	bool		result;
 
 	if (get_func_namespace(call->funcid) != get_namespace_oid("pointstore", true) ||
 		getExtensionOfObject(ProcedureRelationId, call->funcid) != get_extension_oid("pointstore", true))
-		return false;
+		return;
 	function = SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
 	if (!HeapTupleIsValid(function))
-		return false;
+		return;
 	place = place_of_account(function);
 	arguments = expand_function_arguments(call->args, false, call->funcresulttype, function);
-	result = place >= 0 && place < list_length(arguments) && !is_given(list_nth(arguments, place), search);
+	if (place >= 0 && place < list_length(arguments))
+	{
+		search->calls++;
+		count_account(list_nth(arguments, place), search);
+	}
 	ReleaseSysCache(function);
-	return result;
 }
 
 /* Which argument of a function Citus may go by, from 0; -1: none. */
@@ -142,15 +180,18 @@ place_of_account(HeapTuple function)
 	int			i;
 
 	n = Min(n, ((Form_pg_proc) GETSTRUCT(function))->pronargs);
+	/* which every node answers */
+	if (strcmp(NameStr(((Form_pg_proc) GETSTRUCT(function))->proname), "node_of") == 0)
+		return -1;
 	for (i = 0; names != NULL && i < n; i++)
 		if (strcmp(names[i], "aggregate_id") == 0 || strcmp(names[i], "name") == 0)
 			return i;
 	return -1;
 }
 
-/* Whether an argument is a constant that is not null, as far as planning can tell, or a column of a table. */
-static bool
-is_given(Node *argument, const Search *search)
+/* Counts an account that is a column of a table, or that is known, as far as planning can tell, not to be null. */
+static void
+count_account(Node *argument, Search *search)
 {
 	PlannerInfo *root = makeNode(PlannerInfo);
 
@@ -158,10 +199,11 @@ is_given(Node *argument, const Search *search)
 	root->parse = makeNode(Query);
 	argument = strip_implicit_coercions(eval_const_expressions(root, with_parameters(argument, search->params)));
 	if (IsA(argument, Var))
-		return ((Var *) argument)->varlevelsup == 0 &&
+		search->of_columns += ((Var *) argument)->varlevelsup == 0 &&
 			rt_fetch(((Var *) argument)->varno, search->query->rtable)->rtekind == RTE_RELATION;
-	/* a plan for any parameters is never made by Citus: it comes back with their values */
-	return has_parameters(argument, NULL) || (IsA(argument, Const) && !((Const *) argument)->constisnull);
+	else
+		/* a plan for any parameters is never made by Citus: it comes back with their values */
+		search->of_known += has_parameters(argument, NULL) || (IsA(argument, Const) && !((Const *) argument)->constisnull);
 }
 
 static bool

@@ -16,12 +16,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
+#include "ground/detail.h"
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/pointstore.h"
@@ -130,10 +132,16 @@ look_up(const PointstoreStore *store, PointstorePlacement *range)
 static void
 refuse_elsewhere(const PointstorePlacement *range, text *of)
 {
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	pointstore_detail(&detail, "aggregate_id", pointstore_cstring(of));
+	pointstore_detail_number(&detail, "node", range->node);
+	pointstore_detail(&detail, "server", pointstore_node_name(range->node));
 	ereport(ERROR,
 			(errcode(ERRCODE_POINTSTORE_OTHER_NODE),
 			 errmsg("account \"%s\" is not on this node", pointstore_cstring(of)),
-			 errdetail("It is on %s.", pointstore_node_name(range->node)),
+			 errdetail_internal("%s", detail.data),
 			 errhint("Repeat the call, as the only one of its statement: SELECT * FROM pointstore.f(...). Clients that go to the nodes themselves ask pointstore.node_of().")));
 }
 
@@ -211,6 +219,21 @@ pointstore_table_of_relation(Oid relid, PointstoreTableId table)
 	if (range->shard == NULL)
 		look_up(store, range);
 	return &range->shard->table[table];
+}
+
+/* PS013 for a relation that was a shard of that table before Citus moved or split it; else nothing. */
+void
+pointstore_refuse_left_shard(Relation relation, PointstoreTableId table)
+{
+	const char *name = pointstore_table_names[table];
+	const char *found = RelationGetRelationName(relation);
+
+	if (pointstore_is_distributed() && RelationGetNamespace(relation) == get_namespace_oid("pointstore", true) &&
+		strncmp(found, name, strlen(name)) == 0 && found[strlen(name)] == '_')
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_OTHER_NODE),
+				 errmsg("\"%s\" is not a shard of the store on this node any more", found),
+				 errhint("Repeat the statement.")));
 }
 
 /* Changes when locks may have been released: at the end of each transaction, and where a subtransaction is rolled back. */

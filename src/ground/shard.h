@@ -8,6 +8,8 @@
 #ifndef POINTSTORE_SHARD_H
 #define POINTSTORE_SHARD_H
 
+#include "utils/rel.h"
+
 #include "ground/store.h"
 
 /* where a round of the ranges that are here begins */
@@ -16,6 +18,7 @@
 extern const PointstoreShard *pointstore_shard_of(text *of);
 extern const PointstoreTable *pointstore_table_of_relation(Oid relid, PointstoreTableId table);
 extern PointstorePlacement *pointstore_placement_of(text *of);
+extern void pointstore_refuse_left_shard(Relation relation, PointstoreTableId table);
 extern bool pointstore_range_from(int64 hash, PointstorePlacement **range);
 extern int64 pointstore_next_hash(const PointstorePlacement *range);
 extern int32 pointstore_node_of(text *of);

@@ -44,7 +44,10 @@ pointstore_trigger_table(const TriggerData *trigger, PointstoreTableId id)
 	const PointstoreTable *table = pointstore_table_of_relation(RelationGetRelid(trigger->tg_relation), id);
 
 	if (table == NULL)
+	{
+		pointstore_refuse_left_shard(trigger->tg_relation, id);
 		refuse_trigger();
+	}
 	return table;
 }
 

@@ -34,6 +34,7 @@
 #include "append/merge.h"
 #include "append/propose.h"
 #include "append/receipt.h"
+#include "append/spread.h"
 #include "ground/compat.h"
 #include "ground/scan.h"
 #include "ground/stat.h"
@@ -158,6 +159,7 @@ static bool
 submit(ProposedEvent *events, Decision *decisions, int n)
 {
 	text	   *tokens = pointstore_lease_setting();
+	Batch		batch = {.proposals = events, .nevents = n};
 	int			i;
 
 	for (i = 0; i < n; i++)
@@ -167,7 +169,7 @@ submit(ProposedEvent *events, Decision *decisions, int n)
 		events[i].has_merge_limit = true;
 		events[i].merge_limit = pointstore_merge_limit();
 	}
-	if (!appended_plainly && combine(events, decisions, n))
+	if (!appended_plainly && !pointstore_is_spread(&batch) && combine(events, decisions, n))
 		return true;
 	appended_plainly = true;
 	ForceSyncCommit();

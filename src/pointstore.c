@@ -42,6 +42,7 @@
 #include "ground/row.h"
 #include "ground/stat.h"
 #include "ground/step.h"
+#include "ground/twophase.h"
 #include "ground/wake.h"
 #include "nodes/coordinator.h"
 #include "nodes/notice.h"
@@ -133,7 +134,10 @@ static void
 at_transaction(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+	{
 		pointstore_check_pairs();
+		pointstore_tell_written();
+	}
 	if (event == XACT_EVENT_PRE_PREPARE)
 		pointstore_refuse_session_leases();
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
@@ -152,6 +156,7 @@ at_transaction(XactEvent event, void *arg)
 		pointstore_forget_notes();
 		pointstore_forget_kinds();
 		pointstore_forget_locks();
+		pointstore_forget_written();
 		pointstore_forget_writers(0);
 		pointstore_forget_plain_submits();
 	}

@@ -10,8 +10,7 @@
  * was done or none, is compared here, and the first leg of a movement comes first, for its id is the cause of the others.
  *
  * Locks are taken in the one order of accounts: where the events are in another the accounts are locked
- * before, part by part. Several nodes commit in two phases by Citus. It does not see what C
- * writes into shards, so a statement without effect tells it of those here.
+ * before, part by part. Several nodes commit in two phases, by Citus.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,10 +31,7 @@
 #include "ground/compat.h"
 #include "ground/json.h"
 #include "ground/name.h"
-#include "ground/owner.h"
-#include "ground/plan.h"
 #include "ground/shard.h"
-#include "ground/sql.h"
 
 static bool is_whole(const Batch *batch);
 static void lock_in_order(const Batch *batch);
@@ -46,7 +42,6 @@ static text *copy_text(text *value);
 static Jsonb *tell_part(const Batch *batch, int first, int n, bool whole);
 static void tell_event(JsonbParseState **state, const ProposedEvent *event);
 static void tell_cause(Batch *batch);
-static void tell_citus(text *account);
 static void refuse_halves(Batch *batch);
 static void refuse_units(Batch *batch);
 static int128 sum_of_unit(const Batch *batch, text *unit);
@@ -160,8 +155,6 @@ append_from(Batch *batch, int first, int n, bool whole)
 		elog(ERROR, "could not append a part of a batch");
 	read_answer(batch, first);
 	SPI_finish();
-	if (!whole && pointstore_is_here(account))
-		tell_citus(account);
 }
 
 /* What has become of the events from one on. */
@@ -273,25 +266,6 @@ tell_cause(Batch *batch)
 		batch->proposals[i].has_cause = true;
 		batch->proposals[i].cause_id = batch->decisions->id;
 	}
-}
-
-/* Citus counts this node among those that are written: a statement of its own, as the owner, that finds nothing to change. */
-static void
-tell_citus(text *account)
-{
-	static PointstorePlan plan = {
-		.sql = "UPDATE pointstore.account_proof SET version = version WHERE aggregate_id" EQ "$1 AND version" LT "0",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
-	};
-	Datum		value = PointerGetDatum(account);
-	PointstoreScope scope;
-
-	pointstore_act_as_owner(&scope);
-	SPI_connect();
-	pointstore_execute(&plan, &value, NULL, false);
-	SPI_finish();
-	pointstore_act_as_caller(&scope);
 }
 
 /* A request of which one node knows a part and another does not is another one: PS002. */

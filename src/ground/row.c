@@ -61,6 +61,7 @@
 #include "ground/scan.h"
 #include "ground/shard.h"
 #include "ground/store.h"
+#include "ground/twophase.h"
 
 /* rows that are stored together at the most: some pages */
 #define ROWS_GATHERED 256
@@ -226,6 +227,7 @@ pointstore_writer_target(RowWriter *writer, text *of, PointstoreTableId table)
 	if (!found->is_distributed)
 		elog(ERROR, "the writer does not write table %d", table);
 	LockRelationOid(found->relid, RowExclusiveLock);
+	pointstore_note_written(of);
 	/* as it is now that it stays so */
 	return open_target(writer, &pointstore_shard_of(of)->table[table]);
 }

@@ -146,11 +146,12 @@ pointstore_store_is_complete(void)
 	return store->lack.what == NULL;
 }
 
-/* Whether the rows of its accounts are in the shards of distributed tables. */
+/* Whether the rows of its accounts are in the shards of distributed tables, whatever it may lack. */
 bool
 pointstore_is_distributed(void)
 {
-	return pointstore_store()->placements != NULL;
+	find_store();
+	return store->placements != NULL;
 }
 
 /* is_distributed() */

@@ -1,0 +1,97 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/ground/twophase.c
+ *		Commits of several nodes.
+ *
+ * Citus commits a transaction in two phases where it has had it write more than one node. What C has written into a shard here
+ * it does not see: with one other node it would commit that first and in one phase, and what fails here
+ * afterwards would be lost alone. So before it decides, a transaction that has begun here, and on other nodes, has Citus
+ * execute a statement without effect on such a shard.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "ground/identity.h"
+#include "ground/owner.h"
+#include "ground/plan.h"
+#include "ground/sql.h"
+#include "ground/twophase.h"
+
+/* Citus' attribute of a distributed transaction; and how it names the sessions that one has on other nodes */
+#define TRANSACTION_NUMBER 4
+#define INTERNAL_SESSION "citus_internal"
+
+static text *written = NULL;	/* an account whose shard this transaction has written */
+
+static bool is_distributed_from_here(void);
+
+/* A shard of a distributed store is about to be written, that of an account or a lease. */
+void
+pointstore_note_written(text *of)
+{
+	MemoryContext old;
+
+	if (written != NULL)
+		return;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	written = DatumGetTextPCopy(PointerGetDatum(of));
+	MemoryContextSwitchTo(old);
+}
+
+/* Before a transaction commits, and before Citus decides how. */
+void
+pointstore_tell_written(void)
+{
+	static PointstorePlan plan = {
+		.sql = "UPDATE pointstore.account_proof SET version = version WHERE aggregate_id" EQ "$1 AND version" LT "0",
+		.nargs = 1,
+		.argtypes = {TEXTOID},
+		.spans_nodes = true
+	};
+	Datum		value = PointerGetDatum(written);
+	PointstoreScope scope;
+
+	if (written == NULL || !is_distributed_from_here())
+		return;
+	pointstore_act_as_owner(&scope);
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pointstore_execute(&plan, &value, NULL, false);
+	PopActiveSnapshot();
+	SPI_finish();
+	pointstore_act_as_caller(&scope);
+}
+
+/* Whether Citus has begun this transaction on other nodes, and it is not itself the part of one that began elsewhere. */
+static bool
+is_distributed_from_here(void)
+{
+	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("get_current_transaction_id"),
+										   PointerGetDatum(buildoidvector(NULL, 0)), ObjectIdGetDatum(PG_CATALOG_NAMESPACE));
+	bool		isnull;
+	int64		number;
+
+	if (!OidIsValid(function) || strncmp(application_name, INTERNAL_SESSION, strlen(INTERNAL_SESSION)) == 0)
+		return false;
+	number = DatumGetInt64(GetAttributeByNum(DatumGetHeapTupleHeader(OidFunctionCall0(function)), TRANSACTION_NUMBER, &isnull));
+	return !isnull && number != 0;
+}
+
+/* At the end of each transaction. */
+void
+pointstore_forget_written(void)
+{
+	written = NULL;
+}

@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/ground/twophase.h
+ *		Commits of several nodes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_TWOPHASE_H
+#define POINTSTORE_TWOPHASE_H
+
+extern void pointstore_note_written(text *of);
+extern void pointstore_tell_written(void);
+extern void pointstore_forget_written(void);
+
+#endif							/* POINTSTORE_TWOPHASE_H */

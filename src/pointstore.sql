@@ -356,6 +356,12 @@ BEGIN
     END IF;
     owner := (SELECT c.relowner FROM pg_class c WHERE c.oid = 'pointstore.event_store'::regclass);
     found := coalesce(pointstore.found_version(), 'unknown');
+    PERFORM pointstore.check_coordinator();
+    IF pointstore.is_distributed() THEN
+        -- as distribute_store() has made them
+        SET LOCAL citus.enable_unsafe_triggers = on;
+        SET LOCAL citus.multi_shard_modify_mode = 'sequential';
+    END IF;
     IF found NOT IN ('0.9', '1.0', '1.1', '1.2', '1.3', '1.4', installed, 'unknown') THEN
         RAISE object_not_in_prerequisite_state
             USING MESSAGE = format('store of version %s cannot be brought to version %s', found, installed);
@@ -380,7 +386,12 @@ BEGIN
     IF NOT granted OR tables > 0 OR views > 0 OR found <> installed THEN
         PERFORM pointstore.grant_owner(owner);
     END IF;
-    PERFORM pointstore.check_sequence();
+    IF NOT pointstore.is_distributed() THEN
+        PERFORM pointstore.check_sequence();
+    ELSIF found <> installed THEN
+        PERFORM pointstore.create_shard_map();
+        PERFORM pointstore.delegate_functions();
+    END IF;
     PERFORM pointstore.check_store();
     PERFORM pointstore.wake_workers();
 
@@ -417,6 +428,8 @@ BEGIN
             HINT = 'SELECT pointstore.create_store();';
     END IF;
 
+    PERFORM pointstore.check_coordinator();
+
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', role);
     IF level = 'participant' THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.participate(jsonb) TO %s', role);
@@ -436,7 +449,7 @@ BEGIN
         pointstore.ack(text, smallint, bigint, bigint), pointstore.nack(text, smallint, bigint, bigint, text, text, interval),
         pointstore.renew(text, smallint, bigint), pointstore.release(text, smallint, bigint, interval),
         pointstore.replay_parked(text, text), pointstore.skip_parked(text, text, bigint, text), pointstore.subscription_lag(text),
-        pointstore.trace(text), pointstore.coordinator_alive(),
+        pointstore.trace(text), pointstore.coordinator_alive(), pointstore.node_of(text),
         pointstore.stat(), pointstore.stat_rules() TO %s', role);
     EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint), pointstore.wait_for_work(text, interval, boolean) TO %s', role);
     IF level IN ('writer', 'operator') THEN

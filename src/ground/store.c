@@ -43,7 +43,6 @@ static const char *const watched_names[] = {"account", "store_version", "event_s
 
 PG_FUNCTION_INFO_V1(pointstore_found_version);
 PG_FUNCTION_INFO_V1(pointstore_check_store);
-PG_FUNCTION_INFO_V1(pointstore_is_distributed_sql);
 PG_FUNCTION_INFO_V1(pointstore_check_sequence);
 
 static PointstoreStore *store = NULL;
@@ -152,13 +151,6 @@ pointstore_is_distributed(void)
 {
 	find_store();
 	return store->placements != NULL;
-}
-
-/* is_distributed() */
-Datum
-pointstore_is_distributed_sql(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(pointstore_is_distributed());
 }
 
 /* Its owner; 55000 as above. */

@@ -14,6 +14,38 @@ $$;
 COMMENT ON FUNCTION pointstore.distributed_tables() IS
 'The tables of a store that distribute_store() distributes, and by which column; null: every node has all of it.';
 
+-- Of a store of whatever version.
+CREATE FUNCTION pointstore.is_distributed()
+RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF to_regclass('pg_catalog.pg_dist_partition') IS NULL THEN
+        RETURN false;
+    END IF;
+    RETURN EXISTS (SELECT FROM pg_dist_partition p WHERE p.logicalrelid = to_regclass('pointstore.event_store'));
+END
+$$;
+COMMENT ON FUNCTION pointstore.is_distributed() IS
+'Whether the store of this database is distributed by Citus. Called by distribute_store() and upgrade_store(); superusers only.';
+
+-- What is done to all of a distributed store is done from the coordinator of Citus.
+CREATE FUNCTION pointstore.check_coordinator()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF pointstore.is_distributed() THEN
+        IF (SELECT l.groupid FROM pg_dist_local_group l) <> 0 THEN
+            RAISE object_not_in_prerequisite_state USING MESSAGE = 'this is not the coordinator of the distributed store',
+                HINT = 'SELECT nodename, nodeport FROM pg_dist_node WHERE groupid = 0;';
+        END IF;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pointstore.check_coordinator() IS
+'55000 on a node of a distributed store that is not its coordinator. Called by upgrade_store() and grant_access(); superusers only.';
+
 -- Everything that distribute_store() must not meet.
 CREATE FUNCTION pointstore.check_distributable(shard_count integer)
 RETURNS void LANGUAGE plpgsql
@@ -42,7 +74,7 @@ BEGIN
         RAISE object_not_in_prerequisite_state
             USING MESSAGE = 'pointstore is not preloaded', HINT = 'On every node: shared_preload_libraries = ''citus, pointstore''.';
     END IF;
-    IF (SELECT groupid FROM pg_dist_local_group) <> 0 THEN
+    IF (SELECT l.groupid FROM pg_dist_local_group l) <> 0 THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = 'a store is distributed from the coordinator of Citus';
     END IF;
     SELECT string_agg(what, ', ') INTO in_way
@@ -204,11 +236,6 @@ BEGIN
     RETURN 'distributed';
 END
 $$;
-
-CREATE FUNCTION pointstore.is_distributed()
-RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'pointstore_is_distributed_sql';
-COMMENT ON FUNCTION pointstore.is_distributed() IS 'Whether the store is distributed over the nodes of Citus. 55000: there is no store.';
 
 CREATE FUNCTION pointstore.node_of(aggregate_id text, OUT node integer, OUT host text, OUT port integer, OUT shard bigint)
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE

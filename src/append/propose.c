@@ -397,8 +397,11 @@ pointstore_read_told(ProposedEvent *event, JsonbValue *told, bool is_part)
 	if (is_part)
 		event->followers = 0;
 	pointstore_check_name("aggregate_id", event->aggregate_id);
-	if (!event->is_check)
-		pointstore_check_event(event);
+	if (event->is_check)
+		return;
+	pointstore_check_event(event);
+	if (!event->is_linked)
+		check_cause(event);
 }
 
 /* A key that is no element's; false: it is another. */

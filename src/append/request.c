@@ -37,8 +37,19 @@ typedef struct SeenRequest
 	BatchEvent *events;
 } SeenRequest;
 
+/* A request that is looked up. */
+typedef struct Lookup
+{
+	ProposedEvent *events;
+	Decision   *decisions;
+	int			nevents;
+	bool		one_leg;		/* that of the only event */
+	Snapshot	snapshot;
+	int			found;			/* legs */
+} Lookup;
+
 static bool is_account_of_earlier(const ProposedEvent *events, int n);
-static void find_legs(ProposedEvent *events, Decision *decisions, int nevents, text *account, bool one_leg, Snapshot snapshot, int *found);
+static void find_legs(Lookup *lookup, text *account);
 static void expect_legs(ProposedEvent *events, Decision *decisions, int nevents, const RowScan *scan);
 static void compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, const RowScan *scan);
 static void compare(const ProposedEvent *event, Decision *decision, const ProposedEvent *stored);
@@ -55,15 +66,15 @@ static void compare_numbers(Decision *decisions, int nevents, int found);
 bool
 pointstore_find_request(ProposedEvent *events, Decision *decisions, int nevents, bool one_leg, Snapshot snapshot)
 {
-	int			found = 0;
+	Lookup		lookup = {events, decisions, nevents, one_leg, snapshot, 0};
 	int			i;
 
 	for (i = 0; i < nevents; i++)
 		if (i == 0 || (pointstore_is_distributed() && !is_account_of_earlier(events, i)))
-			find_legs(events, decisions, nevents, events[i].aggregate_id, one_leg, snapshot, &found);
-	if (found > 0)
-		compare_numbers(decisions, nevents, found);
-	return found > 0;
+			find_legs(&lookup, events[i].aggregate_id);
+	if (lookup.found > 0)
+		compare_numbers(decisions, nevents, lookup.found);
+	return lookup.found > 0;
 }
 
 /* Whether an event's account is one of an event before it. */
@@ -80,21 +91,22 @@ is_account_of_earlier(const ProposedEvent *events, int n)
 
 /* Compares the legs that are stored: of a plain store all, of a distributed one those on an account. */
 static void
-find_legs(ProposedEvent *events, Decision *decisions, int nevents, text *account, bool one_leg, Snapshot snapshot, int *found)
+find_legs(Lookup *lookup, text *account)
 {
+	text	   *request_id = lookup->events->request_id;
 	SnapshotData dirty;
 	RowKey		key = {0};
 	RowScan		scan;
-	int			before = *found;
+	int			before = lookup->found;
 	bool		waited;
 
 	InitDirtySnapshot(dirty);
-	pointstore_key_request(&key, account, events->request_id);
-	if (one_leg)
-		pointstore_key_smallint(&key, events->leg);
+	pointstore_key_request(&key, account, request_id);
+	if (lookup->one_leg)
+		pointstore_key_smallint(&key, lookup->events->leg);
 	do
 	{
-		*found = before;
+		lookup->found = before;
 		waited = false;
 		pointstore_scan_begin(&scan, account, INDEX_EVENT_REQUEST, &dirty, &key);
 		while (pointstore_scan_next(&scan, ForwardScanDirection))
@@ -104,13 +116,13 @@ find_legs(ProposedEvent *events, Decision *decisions, int nevents, text *account
 			if (waited)
 				break;
 			if (IsolationUsesXactSnapshot() &&
-				!table_tuple_satisfies_snapshot(scan.heap, scan.slot, snapshot))
+				!table_tuple_satisfies_snapshot(scan.heap, scan.slot, lookup->snapshot))
 				ereport(ERROR,
 						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(events->request_id))));
-			if ((*found)++ == 0)
-				expect_legs(events, decisions, nevents, &scan);
-			compare_with_stored(events, decisions, nevents, &scan);
+						 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(request_id))));
+			if (lookup->found++ == 0)
+				expect_legs(lookup->events, lookup->decisions, lookup->nevents, &scan);
+			compare_with_stored(lookup->events, lookup->decisions, lookup->nevents, &scan);
 		}
 	} while (waited);
 	pointstore_scan_end(&scan);

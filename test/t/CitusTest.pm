@@ -162,8 +162,8 @@ END
 	  q{SELECT format('id %s: %s times', id, count(*)) FROM pointstore.event_store GROUP BY id HAVING count(*) > 1},
 	  # where rows lie
 	  q{SELECT format('shard %s: %s', shardid, result)
-		FROM run_command_on_shards('pointstore.event_store', $$SELECT count(*) FROM %s s, pg_dist_shard d
-			WHERE d.shardid = regexp_replace('%s', '^.*_', '')::bigint AND hashtext(s.aggregate_id) NOT BETWEEN d.shardminvalue::int AND d.shardmaxvalue::int$$)
+		FROM run_command_on_shards('pointstore.event_store', $$SELECT count(*) FROM %1$s s, pg_dist_shard d
+			WHERE d.shardid = regexp_replace('%1$s', '^.*_', '')::bigint AND hashtext(s.aggregate_id) NOT BETWEEN d.shardminvalue::int AND d.shardmaxvalue::int$$)
 		WHERE NOT success OR result <> '0'};
 
 	# whether the other nodes say what the coordinator says
@@ -231,7 +231,9 @@ sub take
 	my ($self, $n) = @_;
 	while (length $self->{buffer} < $n)
 	{
-		IO::Select->new($self->{socket})->can_read($PostgreSQL::Test::Utils::timeout_default) or die "no answer\n";
+		my $finish = time + $PostgreSQL::Test::Utils::timeout_default;
+		# a signal ends the wait early
+		until (IO::Select->new($self->{socket})->can_read(1)) { die "no answer\n" if time > $finish; }
 		$self->{socket}->sysread($self->{buffer}, 65536, length $self->{buffer}) or die "connection lost\n";
 	}
 	return substr $self->{buffer}, 0, $n, '';

@@ -501,6 +501,9 @@ BEGIN
             pointstore.pg_stat_pointstore_reset() TO %s', role);
         EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.sweep_holds(), pointstore.verify_replay(text, regprocedure, double precision, bigint), pointstore.reconcile(text, bigint), pointstore.run_projection(text), pointstore.drive_movements() TO %s', role);
     END IF;
+    IF pointstore.is_distributed() THEN
+        PERFORM pointstore.grant_on_nodes(role);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pointstore.grant_access(regrole, text) IS

@@ -28,6 +28,7 @@
 #include "ground/detail.h"
 #include "ground/function.h"
 #include "ground/name.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/store.h"
@@ -76,7 +77,7 @@ pointstore_read_upcasters(void)
 	uint64		i;
 
 	SPI_connect();
-	pointstore_execute(&plan, NULL, NULL, true);
+	pointstore_execute_rules(&plan, NULL, NULL, true);
 	MemoryContextSwitchTo(context);
 	if (SPI_processed > 0)
 	{

@@ -63,6 +63,15 @@ pointstore_execute_of(PointstorePlan *plan, text *of, Datum *values, const char 
 	pointstore_execute(pointstore_plan_of(plan, of), values, nulls, read_only);
 }
 
+/* Runs a statement about rules alone, which every node has. */
+void
+pointstore_execute_rules(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only)
+{
+	PointstorePlacements *map = pointstore_is_distributed() ? pointstore_store()->placements : NULL;
+
+	pointstore_execute(map != NULL ? plan_in(plan, map->ranges) : plan, values, nulls, read_only);
+}
+
 /* Runs a statement about the accounts of a range that is here; of NULL, in a plain store, about all. */
 void
 pointstore_execute_in(PointstorePlan *plan, PointstorePlacement *range, Datum *values, const char *nulls, bool read_only)

@@ -40,6 +40,7 @@
 #include "ground/row.h"
 #include "ground/scan.h"
 #include "ground/step.h"
+#include "ground/shard.h"
 #include "ground/store.h"
 #include "money/hold_step.h"
 #include "money/transfer.h"
@@ -284,6 +285,11 @@ append_closing(HoldStep *step, Hold *hold, bool refusals_are_outcomes)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("account \"%s\" does not transfer to itself", pointstore_cstring(id))));
+	if (!pointstore_is_here(step->to_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("what a hold reserves on account \"%s\" does not go to an account on another node", pointstore_cstring(id)),
+				 errhint("Confirm the hold, and transfer the amount in the same transaction.")));
 	events[1] = pointstore_hold_credit(step);
 	pointstore_make_request(events, POINTSTORE_TRANSFER_LEGS, NULL);
 	pointstore_link_legs(events, POINTSTORE_TRANSFER_LEGS);

@@ -43,7 +43,7 @@ static Proposing propose_closing(BatchEvent *event, Snapshot snapshot);
 static Proposing refuse_excess(Decision *decision, const Hold *hold);
 static Proposing repeat_closing(BatchEvent *event, const HoldStep *step);
 static Proposing repeat_credit(BatchEvent *event, const HoldStep *step);
-static text *find_credited(int64 confirmed);
+static text *find_credited(text *where, int64 confirmed);
 static Proposing propose_credit(BatchEvent *event, Snapshot snapshot);
 static Proposing decide(Decision *decision, Outcome outcome);
 static Proposing mismatch(Decision *decision, const char *field, const char *asked, const char *stored);
@@ -209,7 +209,7 @@ repeat_closing(BatchEvent *event, const HoldStep *step)
 static Proposing
 repeat_credit(BatchEvent *event, const HoldStep *step)
 {
-	text	   *credited = find_credited(event->decision->id);
+	text	   *credited = find_credited(step->to_id != NULL ? step->to_id : event->account->id, event->decision->id);
 
 	if (credited == NULL && step->to_id == NULL)
 		return PROPOSING_DONE;
@@ -219,9 +219,9 @@ repeat_credit(BatchEvent *event, const HoldStep *step)
 					credited ? pointstore_cstring(credited) : "null");
 }
 
-/* The account that got what the event of a confirmed hold has taken, or NULL. */
+/* The account that got what the event of a confirmed hold has taken, or NULL; of a distributed store one that is where an account is. */
 static text *
-find_credited(int64 confirmed)
+find_credited(text *where, int64 confirmed)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT aggregate_id FROM pointstore.event_store WHERE cause_id" EQ "$1 AND leg" EQ "1"
@@ -233,7 +233,7 @@ find_credited(int64 confirmed)
 	text	   *credited = NULL;
 
 	SPI_connect();
-	pointstore_execute(&plan, &id, NULL, true);
+	pointstore_execute_of(&plan, where, &id, NULL, true);
 	if (SPI_processed > 0)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);

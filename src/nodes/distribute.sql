@@ -116,6 +116,10 @@ BEGIN
     ALTER TABLE pointstore.event_store ADD CONSTRAINT event_store_request_key UNIQUE (aggregate_id, request_id, leg);
     CREATE INDEX event_store_id_idx ON pointstore.event_store (id);
     ALTER TABLE pointstore.participant_step ADD CONSTRAINT participant_step_key UNIQUE (origin, movement_id, step, aggregate_id);
+    -- Citus moves by logical replication what has one
+    ALTER TABLE pointstore.participant_step REPLICA IDENTITY FULL;
+    DROP INDEX IF EXISTS pointstore.account_log_aggregate_id_id_idx;
+    ALTER TABLE pointstore.account_log ADD CONSTRAINT account_log_pkey PRIMARY KEY (aggregate_id, id);
     -- from the sequence of events, which each node draws from in steps of its own
     ALTER TABLE pointstore.account_log ALTER COLUMN id DROP IDENTITY IF EXISTS,
         ALTER COLUMN id SET DEFAULT nextval('pointstore.event_store_id_seq');
@@ -187,6 +191,32 @@ $$;
 COMMENT ON FUNCTION pointstore.delegate_functions() IS
 'Has Citus delegate the functions of one account to the node that has it. Called by distribute_store() and upgrade_store(); superusers only.';
 
+-- Citus carries what is granted on the functions that it delegates to every node, and of an extension's on no others.
+CREATE FUNCTION pointstore.grant_on_nodes(role regrole)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    routines text;
+    failed   text;
+BEGIN
+    SELECT string_agg(p.oid::regprocedure::text, ', ') INTO routines
+      FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
+      JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pointstore'
+     WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+       AND EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee = role)
+       AND NOT EXISTS (SELECT FROM pg_dist_object o WHERE o.classid = 'pg_proc'::regclass AND o.objid = p.oid);
+    SELECT string_agg(format('%s:%s: %s', r.nodename, r.nodeport, r.result), '; ') INTO failed
+      FROM run_command_on_workers(format('GRANT EXECUTE ON ROUTINE %s TO %s', routines, role)) r WHERE NOT r.success;
+    IF failed IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format('access was not granted on every node: %s', failed),
+            HINT = 'A role is created in a transaction before. Call grant_access() again when the node is there.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pointstore.grant_on_nodes(regrole) IS
+'Grants a role on the other nodes what it has been granted here. Called by grant_access(); superusers only.';
+
 CREATE FUNCTION pointstore.create_shard_map()
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -233,6 +263,7 @@ BEGIN
     PERFORM pointstore.create_shard_map();
     PERFORM pointstore.delegate_functions();
     PERFORM pointstore.wake_workers();
+    RAISE NOTICE 'what roles may do on the other nodes grant_access() grants, to be called again for each';
     RETURN 'distributed';
 END
 $$;

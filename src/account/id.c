@@ -41,9 +41,11 @@ static bool has_drawn = false;	/* ids, in this transaction */
 static LWLock *raising = NULL;	/* shared by who draws for a node, exclusive for who raises its sequence; null: not preloaded */
 
 static int64 settled_ids(void);
+static int64 raise_above_all(Oid sequence, int32 node);
 static void take_sequence_over(Oid sequence, int32 node);
 static int64 increment_of(Oid sequence);
 static int64 highest_of_shard(const PointstorePlacement *range);
+static int64 next_of_node(int64 above);
 static void raise_sequence(Oid sequence, int32 node, int64 above);
 
 /* Asks for its shared memory. */
@@ -110,6 +112,7 @@ pointstore_draw_for_node(text *account)
 	Oid			sequence = pointstore_store()->id_sequence;
 	PointstorePlacement *range = pointstore_placement_of(account);
 	int32		node = pointstore_store()->placements->node;
+	int64		highest;
 	int64		id;
 
 	if (raising == NULL)
@@ -125,10 +128,33 @@ pointstore_draw_for_node(text *account)
 	if (!range->has_ids)
 		raise_sequence(sequence, node, highest_of_shard(range));
 	range->has_ids = true;
+	highest = pointstore_stat_highest_id();
+	if (highest == 0)
+		highest = raise_above_all(sequence, node);
 	LWLockAcquire(raising, LW_SHARED);
 	id = nextval_internal(sequence, false);
 	LWLockRelease(raising);
+	/* all that this server knew of was drawn before, or is below what the sequence was raised to */
+	if (id <= highest)
+		pointstore_refuse_sequence(psprintf("id %lld is not above %lld", (long long) id, (long long) highest), highest);
+	if ((id - node) % NODES != 0)
+		pointstore_refuse_sequence(psprintf("id %lld is not one of node %d", (long long) id, node), highest);
+	pointstore_stat_raise_id(id);
 	return id;
+}
+
+/* The first id that a server draws after its start is above all that its shards have; the highest of these, at least 1. */
+static int64
+raise_above_all(Oid sequence, int32 node)
+{
+	int64		highest = 1;
+	int64		hash = POINTSTORE_FIRST_HASH;
+	PointstorePlacement *range;
+
+	for (; pointstore_range_from(hash, &range); hash = pointstore_next_hash(range))
+		highest = Max(highest, highest_of_shard(range));
+	raise_sequence(sequence, node, highest);
+	return highest;
 }
 
 /* The steps of a sequence. */
@@ -150,7 +176,7 @@ increment_of(Oid sequence)
 static void
 take_sequence_over(Oid sequence, int32 node)
 {
-	int64		first = node == 0 ? NODES : node;
+	int64		first = next_of_node(pointstore_stat_highest_id());
 	PointstoreScope scope;
 
 	LockRelationOid(sequence, ShareRowExclusiveLock);
@@ -240,6 +266,17 @@ pointstore_has_drawn(void)
 	return result;
 }
 
+/* An id of this node that is above another. */
+static int64
+next_of_node(int64 above)
+{
+	int32		node = pointstore_store()->placements->node;
+
+	int64		id = above - above % NODES + node;
+
+	return id > above ? id : id + NODES;
+}
+
 /* The sequence does not give what it should; above: it has to come past that, besides all events. */
 void
 pointstore_refuse_sequence(const char *why, int64 above)
@@ -248,5 +285,7 @@ pointstore_refuse_sequence(const char *why, int64 above)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the ids of events do not rise: %s", why),
 			 errdetail("The sequence pointstore.event_store_id_seq was set back, or behind what was restored or replicated, or has other settings than it was created with."),
+			 pointstore_is_distributed() ?
+			 errhint("SELECT setval('pointstore.event_store_id_seq', %lld); on this node.", (long long) next_of_node(above)) :
 			 errhint("SELECT setval('pointstore.event_store_id_seq', greatest(max(id), %lld)) FROM pointstore.event_store;", (long long) above)));
 }

@@ -411,18 +411,24 @@ read_told_key(ProposedEvent *event, const char *key, JsonbValue *value)
 	int64		number;
 
 	if (strcmp(key, "occurred") != 0 && strcmp(key, "leg") != 0 && strcmp(key, "followers") != 0 && strcmp(key, "is_check") != 0 &&
-		strcmp(key, "is_linked") != 0 && strcmp(key, "kind_opens") != 0 && strcmp(key, "lease_if_asked") != 0 && strcmp(key, "may_merge") != 0)
+		strcmp(key, "is_linked") != 0 && strcmp(key, "legs_here") != 0 && strcmp(key, "kind_opens") != 0 && strcmp(key, "lease_if_asked") != 0 && strcmp(key, "may_merge") != 0)
 		return false;
 	number = pointstore_json_bigint(key, value);
 	if (strcmp(key, "occurred") == 0)
 	{
 		event->has_occurred = true;
 		event->occurred_at = number;
+		if (!IS_VALID_TIMESTAMP(number))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+					 errmsg("timestamp out of range")));
 	}
 	else if (strcmp(key, "leg") == 0)
 		event->leg = DatumGetInt16(DirectFunctionCall1(int82, Int64GetDatum(number)));
 	else if (strcmp(key, "followers") == 0)
 		event->followers = DatumGetInt16(DirectFunctionCall1(int82, Int64GetDatum(number)));
+	else if (strcmp(key, "legs_here") == 0)
+		event->legs_here = DatumGetInt16(DirectFunctionCall1(int82, Int64GetDatum(number)));
 	else if (strcmp(key, "is_check") == 0)
 		event->is_check = number != 0;
 	else if (strcmp(key, "is_linked") == 0)

@@ -71,6 +71,7 @@ typedef struct ProposedEvent
 	bool		is_check;		/* no event: a condition (condition.c) */
 	bool		is_linked;		/* has its leg also without a request_id, and the first leg as its cause */
 	int16		leg;
+	int16		legs_here;		/* of an event of a part: those that its request has on its account */
 	int16		payload_version;
 	int			followers;		/* events of its request that come after it, and next to it */
 	int			element;		/* of append_events(), from 1; 0: none */

@@ -43,13 +43,15 @@ typedef struct Lookup
 	ProposedEvent *events;
 	Decision   *decisions;
 	int			nevents;
-	bool		one_leg;		/* that of the only event */
+	bool		one_leg;		/* that of the only event; of a part its account's others as well */
 	Snapshot	snapshot;
 	int			found;			/* legs */
+	int			others;			/* of a part: legs of its account that are not the one looked up, nor of this transaction */
 } Lookup;
 
-static bool is_account_of_earlier(const ProposedEvent *events, int n);
+static void refuse_other_legs(const Lookup *lookup);
 static void find_legs(Lookup *lookup, text *account);
+static bool is_leg(const RowScan *scan, int16 leg);
 static void expect_legs(ProposedEvent *events, Decision *decisions, int nevents, const RowScan *scan);
 static void compare_with_stored(ProposedEvent *events, Decision *decisions, int nevents, const RowScan *scan);
 static void compare(const ProposedEvent *event, Decision *decision, const ProposedEvent *stored);
@@ -66,27 +68,41 @@ static void compare_numbers(Decision *decisions, int nevents, int found);
 bool
 pointstore_find_request(ProposedEvent *events, Decision *decisions, int nevents, bool one_leg, Snapshot snapshot)
 {
-	Lookup		lookup = {events, decisions, nevents, one_leg, snapshot, 0};
+	Lookup		lookup = {.events = events, .decisions = decisions, .nevents = nevents, .one_leg = one_leg, .snapshot = snapshot};
+	HTAB	   *accounts = nevents > 1 && pointstore_is_distributed() ?
+		pointstore_text_table("pointstore accounts of a request", sizeof(text *), CurrentMemoryContext) : NULL;
+	bool		found = false;
 	int			i;
 
-	for (i = 0; i < nevents; i++)
-		if (i == 0 || (pointstore_is_distributed() && !is_account_of_earlier(events, i)))
+	/* of a plain store all are found at once */
+	for (i = 0; i < (accounts != NULL ? nevents : 1); i++)
+	{
+		if (accounts != NULL)
+			(void) hash_search(accounts, &events[i].aggregate_id, HASH_ENTER, &found);
+		if (!found)
 			find_legs(&lookup, events[i].aggregate_id);
+	}
+	if (accounts != NULL)
+		hash_destroy(accounts);
 	if (lookup.found > 0)
 		compare_numbers(decisions, nevents, lookup.found);
-	return lookup.found > 0;
+	if (lookup.others > (lookup.found > 0 ? events->legs_here - 1 : 0))
+		refuse_other_legs(&lookup);
+	return lookup.found + lookup.others > 0;
 }
 
-/* Whether an event's account is one of an event before it. */
-static bool
-is_account_of_earlier(const ProposedEvent *events, int n)
+/* A leg of a part whose account has legs of its request that are not of this call: PS002. */
+static void
+refuse_other_legs(const Lookup *lookup)
 {
-	int			i;
+	Decision   *decision = lookup->decisions;
 
-	for (i = 0; i < n; i++)
-		if (pointstore_same_text(events[i].aggregate_id, events[n].aggregate_id))
-			return true;
-	return false;
+	if (decision->outcome == OUTCOME_REQUEST_MISMATCH)
+		return;
+	decision->outcome = OUTCOME_REQUEST_MISMATCH;
+	decision->mismatch = "events";
+	decision->asked = psprintf("%d", lookup->events->legs_here);
+	decision->stored = psprintf("%d", lookup->found + lookup->others);
 }
 
 /* Compares the legs that are stored: of a plain store all, of a distributed one those on an account. */
@@ -98,15 +114,17 @@ find_legs(Lookup *lookup, text *account)
 	RowKey		key = {0};
 	RowScan		scan;
 	int			before = lookup->found;
+	bool		is_part = lookup->events->legs_here > 0;
 	bool		waited;
 
 	InitDirtySnapshot(dirty);
 	pointstore_key_request(&key, account, request_id);
-	if (lookup->one_leg)
+	if (lookup->one_leg && !is_part)
 		pointstore_key_smallint(&key, lookup->events->leg);
 	do
 	{
 		lookup->found = before;
+		lookup->others = 0;
 		waited = false;
 		pointstore_scan_begin(&scan, account, INDEX_EVENT_REQUEST, &dirty, &key);
 		while (pointstore_scan_next(&scan, ForwardScanDirection))
@@ -120,12 +138,25 @@ find_legs(Lookup *lookup, text *account)
 				ereport(ERROR,
 						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 						 errmsg("request \"%s\" was applied concurrently", pointstore_cstring(request_id))));
+			if (is_part && !is_leg(&scan, lookup->events->leg))
+			{
+				lookup->others += !pointstore_row_is_ours(ExecFetchSlotHeapTuple(scan.slot, false, NULL));
+				continue;
+			}
 			if (lookup->found++ == 0)
 				expect_legs(lookup->events, lookup->decisions, lookup->nevents, &scan);
 			compare_with_stored(lookup->events, lookup->decisions, lookup->nevents, &scan);
 		}
 	} while (waited);
 	pointstore_scan_end(&scan);
+}
+
+static bool
+is_leg(const RowScan *scan, int16 leg)
+{
+	bool		isnull;
+
+	return DatumGetInt16(slot_getattr(scan->slot, scan->table->att[EV_LEG], &isnull)) == leg && !isnull;
 }
 
 /* Of a request that has written this event, the legs that are not found yet differ in that. */

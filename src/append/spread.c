@@ -21,6 +21,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/hsearch.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
@@ -34,6 +35,7 @@
 #include "ground/shard.h"
 
 static bool is_whole(const Batch *batch);
+static void count_legs(Batch *batch);
 static void lock_in_order(const Batch *batch);
 static int	compare_accounts(const void *a, const void *b);
 static void append_from(Batch *batch, int first, int n, bool whole);
@@ -69,7 +71,10 @@ pointstore_append_spread(Batch *batch)
 
 	batch->decisions = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(Decision) * Max(n, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	if (!whole)
+	{
+		count_legs(batch);
 		lock_in_order(batch);
+	}
 	for (first = 0; first < n && batch->refused == NULL; first = next)
 	{
 		int32		node = pointstore_node_of(batch->proposals[first].aggregate_id);
@@ -97,6 +102,34 @@ is_whole(const Batch *batch)
 		if (pointstore_node_of(batch->proposals[i].aggregate_id) != pointstore_node_of(batch->proposals->aggregate_id))
 			return false;
 	return true;
+}
+
+/* How many legs a request has on each account: so a node knows whether what is stored there is of another. */
+static void
+count_legs(Batch *batch)
+{
+	typedef struct Legs
+	{
+		text	   *account;	/* the key */
+		int			n;
+	} Legs;
+	HTAB	   *legs = NULL;
+	bool		found;
+	int			i;
+
+	if (batch->nevents > 0 && batch->proposals->followers > 0)
+		legs = pointstore_text_table("pointstore legs", sizeof(Legs), CurrentMemoryContext);
+	for (i = 0; legs != NULL && i < batch->nevents; i++)
+	{
+		Legs	   *entry = hash_search(legs, &batch->proposals[i].aggregate_id, HASH_ENTER, &found);
+
+		entry->n = found ? entry->n + 1 : 1;
+	}
+	for (i = 0; i < batch->nevents; i++)
+		batch->proposals[i].legs_here = legs == NULL ? 1 :
+			((Legs *) hash_search(legs, &batch->proposals[i].aggregate_id, HASH_FIND, &found))->n;
+	if (legs != NULL)
+		hash_destroy(legs);
 }
 
 /* Locks the accounts in their order, where the events have another. */
@@ -246,6 +279,7 @@ tell_event(JsonbParseState **state, const ProposedEvent *event)
 		if (event->has_occurred)
 			pointstore_push_number(state, "occurred", event->occurred_at);
 		pointstore_push_number(state, "leg", event->leg);
+		pointstore_push_number(state, "legs_here", event->legs_here);
 		pointstore_push_number(state, "followers", event->followers);
 		pointstore_push_number(state, "is_linked", event->is_linked);
 		pointstore_push_number(state, "kind_opens", event->kind_opens);

@@ -41,19 +41,29 @@ pointstore_placed_init(void)
 	pointstore_check_plan = refuse_unplaced;
 }
 
-/* A statement that names no shard, and is not meant for all nodes, is of what a distributed store does not do yet: 0A000. */
+/* A statement that names a table of the store, but no shard, and is not meant for all nodes, is of what a distributed store does not do yet: 0A000. */
 static void
 refuse_unplaced(const PointstorePlan *plan)
 {
+	static const char *const elsewhere[] = {
+		"feed_block", "feed_start", "subscription", "subscription_slot", "subscription_account", "projection", "replay_run",
+		"movement", "movement_step", "movement_store", "participant_origin", "reconciliation", "finding"
+	};
 	const char *sql;
+	bool		is_refused = false;
 	int			table;
 
 	for (sql = strstr(plan->sql, "pointstore."); sql != NULL; sql = strstr(sql + 1, "pointstore."))
+	{
 		for (table = 0; table < N_PLACED_TABLES; table++)
-			if (behind_name(sql, pointstore_table_names[table]) != NULL && pointstore_store_exists() && pointstore_is_distributed())
-				ereport(ERROR,
-						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("a distributed store does not do this yet")));
+			is_refused |= behind_name(sql, pointstore_table_names[table]) != NULL;
+		for (table = 0; table < lengthof(elsewhere); table++)
+			is_refused |= behind_name(sql, elsewhere[table]) != NULL;
+	}
+	if (is_refused && pointstore_store_exists() && pointstore_is_distributed())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a distributed store does not do this yet")));
 }
 
 /* Runs a statement about one account, as pointstore_execute(), where that account is: PS013. */

@@ -16,6 +16,7 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -210,6 +211,15 @@ pointstore_forget_placed(PointstorePlacements *map, Oid relid)
 		for (table = 0; map->ranges[i].shard != NULL && table < N_STORE_TABLES; table++)
 			if (map->ranges[i].relids[table] == relid)
 				map->ranges[i].shard = NULL;
+}
+
+/* Whether this session is one that Citus has from another node, or from this one, for a part of what was asked there. */
+bool
+pointstore_is_sent_by_citus(void)
+{
+	static const char internal[] = "citus_internal";
+
+	return strncmp(application_name, internal, strlen(internal)) == 0;
 }
 
 /* A node as its clients call it. */

@@ -40,5 +40,6 @@ extern PointstorePlacement *pointstore_placement_of_hash(PointstorePlacements *m
 extern PointstorePlacement *pointstore_placement_of_relation(PointstorePlacements *map, Oid relid, PointstoreTableId table);
 extern void pointstore_forget_placed(PointstorePlacements *map, Oid relid);
 extern char *pointstore_node_name(int32 node);
+extern bool pointstore_is_sent_by_citus(void);
 
 #endif							/* POINTSTORE_PLACEMENT_H */

@@ -204,7 +204,11 @@ pointstore_is_here(text *of)
 	return !pointstore_is_distributed() || pointstore_node_of(of) == pointstore_store()->placements->node;
 }
 
-/* A relation as that table of the store; NULL: it is none of these. */
+/*
+ * A relation as that table of the store; NULL: it is none of these. Where Citus has sent the statement that fires for it, it holds the range
+ * at the node that the statement began on; to wait for that lock here as well would be a deadlock with a move that has it here and
+ * waits for it there, which nobody finds.
+ */
 const PointstoreTable *
 pointstore_table_of_relation(Oid relid, PointstoreTableId table)
 {
@@ -216,6 +220,8 @@ pointstore_table_of_relation(Oid relid, PointstoreTableId table)
 	range = store->placements == NULL ? NULL : pointstore_placement_of_relation(store->placements, relid, table);
 	if (range == NULL)
 		return NULL;
+	if (pointstore_is_sent_by_citus())
+		range->locked = lock_generation;
 	if (range->shard == NULL)
 		look_up(store, range);
 	return &range->shard->table[table];

@@ -18,20 +18,19 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "ground/identity.h"
 #include "ground/owner.h"
+#include "ground/placement.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/twophase.h"
 
-/* Citus' attribute of a distributed transaction; and how it names the sessions that one has on other nodes */
+/* Citus' attribute of a distributed transaction */
 #define TRANSACTION_NUMBER 4
-#define INTERNAL_SESSION "citus_internal"
 
 static text *written = NULL;	/* an account whose shard this transaction has written */
 
@@ -83,7 +82,7 @@ is_distributed_from_here(void)
 	bool		isnull;
 	int64		number;
 
-	if (!OidIsValid(function) || strncmp(application_name, INTERNAL_SESSION, strlen(INTERNAL_SESSION)) == 0)
+	if (!OidIsValid(function) || pointstore_is_sent_by_citus())
 		return false;
 	number = DatumGetInt64(GetAttributeByNum(DatumGetHeapTupleHeader(OidFunctionCall0(function)), TRANSACTION_NUMBER, &isnull));
 	return !isnull && number != 0;

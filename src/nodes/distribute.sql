@@ -120,6 +120,7 @@ BEGIN
     ALTER TABLE pointstore.participant_step REPLICA IDENTITY FULL;
     DROP INDEX IF EXISTS pointstore.account_log_aggregate_id_id_idx;
     ALTER TABLE pointstore.account_log ADD CONSTRAINT account_log_pkey PRIMARY KEY (aggregate_id, id);
+    CREATE INDEX account_log_id_idx ON pointstore.account_log (id);
     -- from the sequence of events, which each node draws from in steps of its own
     ALTER TABLE pointstore.account_log ALTER COLUMN id DROP IDENTITY IF EXISTS,
         ALTER COLUMN id SET DEFAULT nextval('pointstore.event_store_id_seq');

@@ -41,9 +41,9 @@ static bool has_drawn = false;	/* ids, in this transaction */
 static LWLock *raising = NULL;	/* shared by who draws for a node, exclusive for who raises its sequence; null: not preloaded */
 
 static int64 settled_ids(void);
-static int64 raise_above_all(Oid sequence, int32 node);
+static int64 highest_here(void);
 static void take_sequence_over(Oid sequence, int32 node);
-static int64 increment_of(Oid sequence);
+static bool is_of_node(Oid sequence);
 static int64 highest_of_shard(const PointstorePlacement *range);
 static int64 next_of_node(int64 above);
 static void raise_sequence(Oid sequence, int32 node, int64 above);
@@ -123,14 +123,18 @@ pointstore_draw_for_node(text *account)
 	if (node >= NODES)
 		pointstore_refuse_sequence(psprintf("node %d is not below %d", node, NODES), 0);
 	LockRelationOid(sequence, RowExclusiveLock);	/* before the lock that nobody waits long for */
-	if (increment_of(sequence) != NODES)
+	if (!is_of_node(sequence))
 		take_sequence_over(sequence, node);
 	if (!range->has_ids)
 		raise_sequence(sequence, node, highest_of_shard(range));
 	range->has_ids = true;
 	highest = pointstore_stat_highest_id();
 	if (highest == 0)
-		highest = raise_above_all(sequence, node);
+	{
+		/* the first since the server's start */
+		highest = highest_here();
+		raise_sequence(sequence, node, highest);
+	}
 	LWLockAcquire(raising, LW_SHARED);
 	id = nextval_internal(sequence, false);
 	LWLockRelease(raising);
@@ -143,9 +147,9 @@ pointstore_draw_for_node(text *account)
 	return id;
 }
 
-/* The first id that a server draws after its start is above all that its shards have; the highest of these, at least 1. */
+/* The highest id of all shards that are here; at least 1. */
 static int64
-raise_above_all(Oid sequence, int32 node)
+highest_here(void)
 {
 	int64		highest = 1;
 	int64		hash = POINTSTORE_FIRST_HASH;
@@ -153,35 +157,37 @@ raise_above_all(Oid sequence, int32 node)
 
 	for (; pointstore_range_from(hash, &range); hash = pointstore_next_hash(range))
 		highest = Max(highest, highest_of_shard(range));
-	raise_sequence(sequence, node, highest);
 	return highest;
 }
 
-/* The steps of a sequence. */
-static int64
-increment_of(Oid sequence)
+/* Whether a sequence is as this node draws from it, and not as Citus makes it, at first and whenever it makes the node's metadata anew. */
+static bool
+is_of_node(Oid sequence)
 {
 	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(sequence));
-	int64		increment = 0;
+	bool		result = false;
 
 	if (HeapTupleIsValid(tuple))
 	{
-		increment = ((Form_pg_sequence) GETSTRUCT(tuple))->seqincrement;
+		Form_pg_sequence form = (Form_pg_sequence) GETSTRUCT(tuple);
+
+		result = form->seqincrement == NODES && form->seqmin == 1 && form->seqmax == PG_INT64_MAX;
 		ReleaseSysCache(tuple);
 	}
-	return increment;
+	return result;
 }
 
 /* The sequence of a node that draws its first id: as Citus has made it, or as it was before the store was distributed. */
 static void
 take_sequence_over(Oid sequence, int32 node)
 {
-	int64		first = next_of_node(pointstore_stat_highest_id());
+	int64		first;
 	PointstoreScope scope;
 
 	LockRelationOid(sequence, ShareRowExclusiveLock);
-	if (increment_of(sequence) == NODES)
+	if (is_of_node(sequence))
 		return;
+	first = next_of_node(Max(pointstore_stat_highest_id(), highest_here()));
 	pointstore_act_as_owner(&scope);
 	pointstore_set_option("citus.enable_ddl_propagation", "off");
 	SPI_connect();

@@ -21,6 +21,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
@@ -33,6 +34,7 @@
 #include "ground/json.h"
 #include "ground/name.h"
 #include "ground/shard.h"
+#include "ground/twophase.h"
 
 static bool is_whole(const Batch *batch);
 static void count_legs(Batch *batch);
@@ -66,6 +68,7 @@ pointstore_append_spread(Batch *batch)
 {
 	int			n = batch->nevents + batch->nchecks;
 	bool		whole = is_whole(batch);
+	int			level = pointstore_pin_transaction();
 	int			first;
 	int			next;
 
@@ -90,6 +93,7 @@ pointstore_append_spread(Batch *batch)
 		refuse_halves(batch);
 		refuse_units(batch);
 	}
+	AtEOXact_GUC(true, level);
 }
 
 /* Whether all accounts are on one node. */
@@ -188,6 +192,8 @@ append_from(Batch *batch, int first, int n, bool whole)
 		elog(ERROR, "could not append a part of a batch");
 	read_answer(batch, first);
 	SPI_finish();
+	if (!whole && pointstore_is_here(account))
+		pointstore_tell_now();
 }
 
 /* What has become of the events from one on. */

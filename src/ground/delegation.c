@@ -5,9 +5,9 @@
  *
  * Citus delegates a call that stands by itself: SELECT f(...) or SELECT ... FROM f(...). It decides that when the planner has
  * simplified a query in place, and a server survives neither a query that has only become one by that, nor an account that is null.
- * So it may take those alone for such that are so from the first, for an account that is there. Others that call a function of one account
- * get a condition, which is always true, and which it takes none with: the call is executed here, and refused if need be. Beside distributed tables
- * the account is a column of a table. Nothing happens where no other planner is loaded before ours.
+ * So it may take for such those alone that are so from the first, for an account that is there. Others that call a function of one account,
+ * or one in SQL, which may be put in its place, get a condition that is always true and that no planner finds out: with that it takes
+ * none, the call is executed here, and refused if need be. Nothing happens where no other planner is loaded before ours.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +15,8 @@
 
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "access/transam.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
@@ -36,17 +38,13 @@
 
 #include "ground/compat.h"
 #include "ground/delegation.h"
-#include "ground/placement.h"
 
 /* What is looked for in a query. */
 typedef struct Search
 {
 	ParamListInfo params;
-	Query	   *query;			/* the innermost at hand */
-	int			calls;			/* of functions that go by an account */
-	int			of_columns;		/* of these: for an account that is a column of a table */
+	int			calls;			/* of functions that go by an account, and of what may become one */
 	int			of_known;		/* for one that is there, or comes with the parameters */
-	List	   *tables;			/* oids */
 } Search;
 
 static planner_hook_type earlier_planner = NULL;
@@ -73,30 +71,22 @@ static PlannedStmt *
 plan_query(Query *query, const char *text, int options, ParamListInfo params)
 {
 	Search		search = {.params = params};
-	ListCell   *cell;
 
 	if (query->commandType == CMD_SELECT)
 		(void) look((Node *) query, &search);
-	if (search.calls == search.of_columns || (search.calls == 1 && search.of_known == 1 && stands_by_itself(query)))
-		return earlier_planner(query, text, options, params);
-	foreach(cell, search.tables)
-		if (pointstore_have_placements(lfirst_oid(cell)))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("a function of one account is not called beside distributed tables, but for a column of these"),
-					 errhint("Call it by itself: SELECT * FROM pointstore.f(...).")));
-	if (query->setOperations == NULL)
+	if (search.calls > 0 && query->setOperations == NULL &&
+		!(search.calls == 1 && search.of_known == 1 && stands_by_itself(query)))
 		query->jointree->quals = make_and_qual(query->jointree->quals, always_true());
 	return earlier_planner(query, text, options, params);
 }
 
-/* What no planner finds out. */
+/* What no planner finds out, and Citus executes wherever it is. */
 static Node *
 always_true(void)
 {
 	NullTest   *test = makeNode(NullTest);
 
-	test->arg = (Expr *) makeFuncExpr(F_CLOCK_TIMESTAMP, TIMESTAMPTZOID, NIL, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	test->arg = (Expr *) makeFuncExpr(F_NOW, TIMESTAMPTZOID, NIL, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
 	test->nulltesttype = IS_NOT_NULL;
 	test->location = -1;
 	return (Node *) test;
@@ -110,7 +100,9 @@ stands_by_itself(const Query *query)
 	TargetEntry *target = query->targetList == NIL ? NULL : linitial(query->targetList);
 
 	if (query->cteList != NIL || query->hasSubLinks || query->setOperations != NULL || query->jointree->quals != NULL ||
-		list_length(query->rtable) != (from == NULL ? 0 : 1) || target == NULL)
+		list_length(query->rtable) != (from == NULL ? 0 : 1) || target == NULL || query->groupClause != NIL || query->groupingSets != NIL ||
+		query->havingQual != NULL || query->distinctClause != NIL || query->windowClause != NIL || query->sortClause != NIL ||
+		query->limitCount != NULL || query->limitOffset != NULL || query->rowMarks != NIL)
 		return false;
 	if (from == NULL)
 		return list_length(query->targetList) == 1 && IsA(target->expr, FuncExpr);
@@ -121,31 +113,16 @@ stands_by_itself(const Query *query)
 static bool
 look(Node *node, void *context)
 {
-	Search	   *search = context;
-
 	if (node == NULL)
 		return false;
-	if (IsA(node, RangeTblEntry))
-	{
-		if (((RangeTblEntry *) node)->rtekind == RTE_RELATION)
-			search->tables = lappend_oid(search->tables, ((RangeTblEntry *) node)->relid);
-		return false;
-	}
 	if (IsA(node, Query))
-	{
-		Query	   *outer = search->query;
-
-		search->query = (Query *) node;
-		(void) query_tree_walker((Query *) node, look, context, QTW_EXAMINE_RTES_BEFORE);
-		search->query = outer;
-		return false;
-	}
+		return query_tree_walker((Query *) node, look, context, 0);
 	if (IsA(node, FuncExpr))
-		count_call((FuncExpr *) node, search);
+		count_call((FuncExpr *) node, context);
 	return expression_tree_walker(node, look, context);
 }
 
-/* Counts a call that is one of ours that goes by an account. */
+/* Counts a call that is one of ours that goes by an account, or of a function that the planner may replace by what it does. */
 static void
 count_call(FuncExpr *call, Search *search)
 {
@@ -153,12 +130,18 @@ count_call(FuncExpr *call, Search *search)
 	List	   *arguments;
 	int			place;
 
-	if (get_func_namespace(call->funcid) != get_namespace_oid("pointstore", true) ||
-		getExtensionOfObject(ProcedureRelationId, call->funcid) != get_extension_oid("pointstore", true))
+	if (call->funcid < FirstNormalObjectId)
 		return;
 	function = SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
 	if (!HeapTupleIsValid(function))
 		return;
+	search->calls += ((Form_pg_proc) GETSTRUCT(function))->prolang == SQLlanguageId;
+	if (((Form_pg_proc) GETSTRUCT(function))->pronamespace != get_namespace_oid("pointstore", true) ||
+		getExtensionOfObject(ProcedureRelationId, call->funcid) != get_extension_oid("pointstore", true))
+	{
+		ReleaseSysCache(function);
+		return;
+	}
 	place = place_of_account(function);
 	arguments = expand_function_arguments(call->args, false, call->funcresulttype, function);
 	if (place >= 0 && place < list_length(arguments))
@@ -189,7 +172,7 @@ place_of_account(HeapTuple function)
 	return -1;
 }
 
-/* Counts an account that is a column of a table, or that is known, as far as planning can tell, not to be null. */
+/* Counts an account that is known, as far as planning can tell, not to be null. */
 static void
 count_account(Node *argument, Search *search)
 {
@@ -198,12 +181,8 @@ count_account(Node *argument, Search *search)
 	root->glob = makeNode(PlannerGlobal);
 	root->parse = makeNode(Query);
 	argument = strip_implicit_coercions(eval_const_expressions(root, with_parameters(argument, search->params)));
-	if (IsA(argument, Var))
-		search->of_columns += ((Var *) argument)->varlevelsup == 0 &&
-			rt_fetch(((Var *) argument)->varno, search->query->rtable)->rtekind == RTE_RELATION;
-	else
-		/* a plan for any parameters is never made by Citus: it comes back with their values */
-		search->of_known += has_parameters(argument, NULL) || (IsA(argument, Const) && !((Const *) argument)->constisnull);
+	/* a plan for any parameters is never made by Citus: it comes back with their values */
+	search->of_known += has_parameters(argument, NULL) || (IsA(argument, Const) && !((Const *) argument)->constisnull);
 }
 
 static bool

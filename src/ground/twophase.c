@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -53,6 +54,14 @@ pointstore_note_written(text *of)
 void
 pointstore_tell_written(void)
 {
+	if (written != NULL && is_distributed_from_here())
+		pointstore_tell_now();
+}
+
+/* A transaction that begins here, and has written a shard, goes on on other nodes, whatever its session calls itself by its end. */
+void
+pointstore_tell_now(void)
+{
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.account_proof SET version = version WHERE aggregate_id" EQ "$1 AND version" LT "0",
 		.nargs = 1,
@@ -62,7 +71,7 @@ pointstore_tell_written(void)
 	Datum		value = PointerGetDatum(written);
 	PointstoreScope scope;
 
-	if (written == NULL || !is_distributed_from_here())
+	if (written == NULL)
 		return;
 	pointstore_act_as_owner(&scope);
 	SPI_connect();
@@ -71,6 +80,20 @@ pointstore_tell_written(void)
 	PopActiveSnapshot();
 	SPI_finish();
 	pointstore_act_as_caller(&scope);
+}
+
+/*
+ * Has Citus take what is asked of other nodes into this transaction, whatever settings the caller has made: to be ended
+ * by AtEOXact_GUC(true, ...), or with the (sub)transaction.
+ */
+int
+pointstore_pin_transaction(void)
+{
+	int			level = NewGUCNestLevel();
+
+	pointstore_set_option("citus.function_opens_transaction_block", "on");
+	pointstore_set_option("citus.select_opens_transaction_block", "on");
+	return level;
 }
 
 /* Whether Citus has begun this transaction on other nodes, and it is not itself the part of one that began elsewhere. */

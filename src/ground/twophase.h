@@ -10,6 +10,8 @@
 
 extern void pointstore_note_written(text *of);
 extern void pointstore_tell_written(void);
+extern void pointstore_tell_now(void);
+extern int	pointstore_pin_transaction(void);
 extern void pointstore_forget_written(void);
 
 #endif							/* POINTSTORE_TWOPHASE_H */

@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/snapmgr.h"
 
@@ -34,6 +35,7 @@
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/store.h"
+#include "ground/twophase.h"
 #include "ground/step.h"
 #include "money/reversal.h"
 
@@ -100,6 +102,7 @@ reverse_there(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
 	char	   *sql;
+	int			level;
 	uint64		i;
 
 	check_arguments(fcinfo);
@@ -108,6 +111,7 @@ reverse_there(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 				   (long long) PG_GETARG_INT64(1), PG_ARGISNULL(2) ? "NULL" : psprintf("%lld", (long long) PG_GETARG_INT64(2)),
 				   PG_ARGISNULL(3) ? "NULL" : quote_literal_cstr(text_to_cstring(PG_GETARG_TEXT_PP(3))),
 				   PG_GETARG_BOOL(4) ? "true" : "false", refusals_are_outcomes ? "true" : "false");
+	level = pointstore_pin_transaction();
 	SPI_connect();
 	refuse_other_legs(id, PG_GETARG_INT64(1));
 	if (SPI_execute(sql, false, 0) != SPI_OK_SELECT)
@@ -115,6 +119,7 @@ reverse_there(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	for (i = 0; i < SPI_processed; i++)
 		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[i]);
 	SPI_finish();
+	AtEOXact_GUC(true, level);
 	return (Datum) 0;
 }
 

@@ -88,6 +88,21 @@ BEGIN
     IF in_way IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = format('the store has what is not distributed yet: %s', left(in_way, 500));
     END IF;
+    -- rows are copied into shards as the caller, and what is checked of them then would run so
+    SELECT string_agg(what, ', ') INTO in_way
+      FROM (SELECT format('constraint %s of %s', c.conname, c.conrelid::regclass) AS what, c.conrelid AS tab
+              FROM pg_constraint c WHERE c.contype = 'c'
+            UNION ALL
+            SELECT format('column %s of %s', a.attname, a.attrelid::regclass), a.attrelid
+              FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
+             WHERE a.attnum > 0 AND NOT a.attisdropped AND (a.attgenerated <> '' OR y.typtype = 'd')
+            UNION ALL
+            SELECT format('index %s', i.indexrelid::regclass), i.indrelid FROM pg_index i WHERE i.indexprs IS NOT NULL) w
+      JOIN pointstore.distributed_tables() t ON w.tab = ('pointstore.' || t.tab)::regclass AND t.by_column IS NOT NULL;
+    IF in_way IS NOT NULL AND NOT (SELECT r.rolsuper FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = 'pointstore.event_store'::regclass) THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format('the tables have what runs for rows that are copied: %s', left(in_way, 500)),
+            HINT = 'Drop it, and add it again when the store is distributed.';
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pointstore.check_distributable(integer) IS
@@ -264,7 +279,9 @@ BEGIN
     PERFORM pointstore.create_shard_map();
     PERFORM pointstore.delegate_functions();
     PERFORM pointstore.wake_workers();
-    RAISE NOTICE 'what roles may do on the other nodes grant_access() grants, to be called again for each';
+    RAISE NOTICE 'what roles may do on the other nodes grant_access() grants, to be called again for each, the owner''s among them (operator)';
+    RAISE WARNING 'a distributed store is a preview: nothing reconciles it, and it has no feed'
+        USING HINT = 'doc/operations.md, Many nodes, says what is there.';
     RETURN 'distributed';
 END
 $$;

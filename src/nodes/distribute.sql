@@ -285,6 +285,8 @@ BEGIN
     RETURN 'distributed';
 END
 $$;
+COMMENT ON FUNCTION pointstore.distribute_store(integer) IS
+'Distributes the store of this database over the nodes of Citus 12 or 13, and returns distributed: its tables in shards by aggregate_id, the rules of kinds on every node, calls about one account delegated to the node that has it. Called on the coordinator, in one transaction; whoever uses the store waits until it commits. What the store holds is copied into its shards. shard_count: into how many ranges of hashes, 1 to 32000; a range is what moves from node to node. Where the store is distributed already: a NOTICE, exists, and nothing changes. Followed by grant_access() for each role. Superusers only (42501); 22004: null; 22023: shard_count out of its range; 55000: no store, no Citus of these versions, the library is not preloaded, this is not the coordinator, or the store has what is not distributed yet (subscriptions, projections, open movements, triggers that are disabled), which the message names. Nothing undoes it but a dump.';
 
 CREATE FUNCTION pointstore.node_of(aggregate_id text, OUT node integer, OUT host text, OUT port integer, OUT shard bigint)
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
@@ -298,3 +300,5 @@ BEGIN
       FROM pointstore.shard_map m WHERE hashtext(aggregate_id COLLATE "C") BETWEEN m.min_hash AND m.max_hash;
 END
 $$;
+COMMENT ON FUNCTION pointstore.node_of(text) IS
+'Which node has an account, whether the account is there or not: its group id, host and port, as Citus knows them, and the number of its shard of event_store. For clients that go to the node themselves; where the account has moved since, the node answers PS013. Null of null. 55000: the store is not distributed.';

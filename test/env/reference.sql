@@ -25,7 +25,7 @@ WITH routine AS (
            || coalesce(' returns ' || replace(lower(pg_get_function_result(oid)), 'record', coalesce(
                   (SELECT '(' || string_agg(column_of[1], ', ' ORDER BY n) || ')'
                      FROM regexp_matches(all_arguments, '\mOUT ([^,]+)', 'g') WITH ORDINALITY m (column_of, n)), 'record')), '') AS signature
-      FROM routine WHERE level IS NOT NULL OR proname IN ('create_store', 'upgrade_store', 'grant_access')
+      FROM routine WHERE level IS NOT NULL OR proname IN ('create_store', 'upgrade_store', 'distribute_store', 'grant_access')
 ), attribute AS (
     SELECT attrelid, string_agg(format('| `%s` | %s | %s |', attname, format_type(atttypid, NULL),
                                        replace(col_description(attrelid, attnum), '|', '\|')), E'\n' ORDER BY attnum) AS rows,

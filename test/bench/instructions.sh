@@ -77,14 +77,16 @@ server_bin()
 	"${PG_CONFIG:-pg_config}" --bindir
 }
 
+# start_under_callgrind [FOLDER]: the cluster there instead of the bench's own
 start_under_callgrind()
 {
-	stop_cluster
-	as_server_user mkdir "$scratch/callgrind"
+	local folder=${1:-data}
+	as_server_user "$(server_bin)/pg_ctl" -D "$scratch/$folder" -m fast stop >/dev/null 2>&1 || true
+	as_server_user mkdir -p "$scratch/callgrind"
 	printf '%s\n' '#!/bin/sh' "exec valgrind --tool=callgrind --trace-children=yes --callgrind-out-file=$scratch/callgrind/%p --log-file=/dev/null $(server_bin)/postgres \"\$@\"" |
 		as_server_user tee "$scratch/callgrind.sh" >/dev/null
 	as_server_user chmod +x "$scratch/callgrind.sh"
-	as_server_user "$(server_bin)/pg_ctl" -D "$scratch/data" -l "$scratch/server.log" -p "$scratch/callgrind.sh" -t 300 -w start >/dev/null ||
+	as_server_user "$(server_bin)/pg_ctl" -D "$scratch/$folder" -l "$scratch/server.log" -p "$scratch/callgrind.sh" -t 300 -w start >/dev/null ||
 		{ cat "$scratch/server.log" >&2; fail 'the cluster does not start under valgrind'; }
 }
 

@@ -44,7 +44,7 @@ SELECT substring(s.workload FROM 10) AS "accounts, clients", s.contender,
 SELECT s.workload, s.contender, s.unit, s.runs,
        to_char(s.median, f.format) AS median, to_char(s.min, f.format) AS min, to_char(s.max, f.format) AS max,
        (SELECT string_agg(to_char(r.ratio, 'FM990.00') || ' x ' || r.against, ', ' ORDER BY y.n)
-          FROM unnest(ARRAY['update', 'lock', 'floor', 'append_event', 'copy_update', 'many', 'ten', 'ten_thousand', 'G', 'G + W', 'full', 'undisturbed', 'double_entry', 'two_appends', 'append_unheld', 'unsequenced', 'nobody', 'claim', 'queue', 'notify', 'replayed', 'beginning', 'range scan, 1,000 at the end', 'append_plain', 'append_own', 'advisory_lock', 'like_append', 'like_update', 'redis']) WITH ORDINALITY y(contender, n)
+          FROM unnest(ARRAY['update', 'lock', 'floor', 'append_event', 'copy_update', 'many', 'ten', 'ten_thousand', 'G', 'G + W', 'full', 'undisturbed', 'double_entry', 'two_appends', 'append_unheld', 'unsequenced', 'nobody', 'claim', 'queue', 'notify', 'replayed', 'beginning', 'range scan, 1,000 at the end', 'append_plain', 'append_own', 'advisory_lock', 'like_append', 'like_update', 'redis', 'plain', 'one_worker']) WITH ORDINALITY y(contender, n)
           JOIN ratio r ON (r.workload, r.contender, r.unit, r.against) = (s.workload, s.contender, s.unit, y.contender)) AS ratios
   FROM summary s, LATERAL (SELECT CASE WHEN s.median >= 1000 THEN 'FM99,999,990' WHEN s.median < 10 THEN 'FM990.000' ELSE 'FM999,990.0' END) f(format)
  WHERE s.workload NOT LIKE 'clients: %' OR s.unit IN ('WAL bytes/event', 'updates of the row/event')
@@ -55,7 +55,7 @@ SELECT s.workload, s.contender, s.unit, s.runs,
                                'sequenced', 'unsequenced', 'nobody', 'claim', 'wait_for_feed', 'claim_16_slots', 'read_feed', 'read_feed_1000', 'projection', 'queue', 'notify', 'poll_by_xmin',
                                'trigger', 'trigger_spread', 'snapshot', 'snapshot_99', 'replayed', 'beginning', 'end',
                                'append_ten', 'append_plain', 'append_leased', 'append_own', 'acquire_release', 'two_appends', 'wait_for_lease', 'advisory_lock',
-                               'like_submit', 'like_append', 'like_update', 'redis'], s.contender);
+                               'like_submit', 'like_append', 'like_update', 'redis', 'plain', 'owner', 'coordinator', 'one_worker', 'two_workers', 'three_workers'], s.contender);
 
 \echo 'contenders: append_event, submit_event, append_events, COPY = pointstore; update = hand-written PL/pgSQL, conditional UPDATE; lock = the same with SELECT FOR UPDATE;'
 \echo '            optimistic = the same with versions and a retry loop; double_entry = a transfer in hand-written PL/pgSQL, SELECT FOR UPDATE of both accounts;'
@@ -77,6 +77,8 @@ SELECT '              ' || substring(pg_get_indexdef(indexrelid) FROM 'btree (.*
 \echo '            acquire_release = a lease of its own acquired and released, two transactions, as two_appends; advisory_lock = pg_advisory_lock and unlock, which no crash would leave a trace of;'
 \echo '            like_submit, like_append = an event for each like; like_update = UPDATE … SET v = v + 1 of one row; redis = INCR, appendfsync always, redis-benchmark, no pipelining'
 \echo '            tcc, saga, 2pc = move() to another server and wait_for_movement(); transfer = within one store; by_hand = dblink and PREPARE TRANSACTION in a client, a row as the decision'
+\echo '            nodes: plain = a store that is not distributed; owner = the node with the accounts is called, coordinator = the coordinator, which has none; of plain = in that of the plain'
+\echo '            store in the same round; one, two, three workers = that there are'
 \echo 'CPU:        user and system time of the postmaster and its children, workers among them, ended ones too, from /proc before and after a run; pgbench is not of them;'
 \echo '            for each 1,000 transactions of clients: one event each, of transfers and holds two'
 \echo 'bytes:      WAL = how far pg_current_wal_insert_lsn() moved; table and indexes = pg_total_relation_size over the rows, opening events included'
@@ -156,7 +158,17 @@ SELECT t.target || coalesce(substring(s.workload FROM ', [0-9]+ accounts$'), '')
         (65, 'movements beside a server that answers after 1 s', 'movements to b, c answers after 1 s', 'disturbed', 'tps', 'undisturbed', true, 0.9),
         (66, 'appends on accounts in movements, tcc', 'appends beside 200 movements/s, tcc', 'same_accounts', 'tps', 'other_accounts', true, 0.95),
         (67, 'all settled after the return, s', 'recovery, 16 callers', 'move', 's', null, false, 2),
-        (68, 'movements at the end, row versions kept', 'movements, row versions kept % s', 'end', 'movements/s', 'beginning', true, 0.8)
+        (68, 'movements at the end, row versions kept', 'movements, row versions kept % s', 'end', 'movements/s', 'beginning', true, 0.8),
+        (69, 'append_event on the owning node, 1 client', 'nodes, append_event, 1 client', 'owner', 'tps', 'plain', true, 0.92),
+        (70, 'append_event on the owning node, 16 clients', 'nodes, append_event, 16 clients', 'owner', 'tps', 'plain', true, 0.88),
+        (71, 'submit_event on the owning node, 16 clients', 'nodes, submit_event, 16 clients', 'owner', 'tps', 'plain', true, 0.9),
+        (72, 'transfer in a node', 'nodes, transfer in a node, %', 'owner', 'tps', 'plain', true, 0.85),
+        (73, 'append_event through the coordinator, 1 client', 'nodes, append_event, 1 client', 'coordinator', 'tps', 'plain', true, 0.5),
+        (74, 'append_event through the coordinator, 16 clients', 'nodes, append_event, 16 clients', 'coordinator', 'tps', 'plain', true, 0.4),
+        (75, 'get_balance through the coordinator, latency', 'nodes, get_balance, 1 client', 'coordinator', 'ms, median', 'plain', false, 2),
+        (76, 'transfer across nodes', 'nodes, transfer across, %', 'owner', 'tps', 'plain', true, 0.25),
+        (77, 'CPU of an append on each of two nodes', 'nodes, CPU of an append, on the owning node', 'two_workers', 'of plain', 'one_worker', false, 1.05),
+        (78, 'CPU of an append on each of three nodes', 'nodes, CPU of an append, on the owning node', 'three_workers', 'of plain', 'one_worker', false, 1.05)
        ) t(n, target, workload, contender, unit, against, at_least, bound)
   JOIN summary s ON s.workload LIKE t.workload AND (s.contender, s.unit) = (t.contender, t.unit)
   LEFT JOIN ratio r ON (r.workload, r.contender, r.unit, r.against) = (s.workload, s.contender, s.unit, t.against),

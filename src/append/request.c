@@ -100,9 +100,9 @@ refuse_other_legs(const Lookup *lookup)
 	if (decision->outcome == OUTCOME_REQUEST_MISMATCH)
 		return;
 	decision->outcome = OUTCOME_REQUEST_MISMATCH;
-	decision->mismatch = "events";
-	decision->asked = psprintf("%d", lookup->events->legs_here);
-	decision->stored = psprintf("%d", lookup->found + lookup->others);
+	decision->mismatch = lookup->found > 0 ? "events" : "leg";
+	decision->asked = psprintf("%d", lookup->found > 0 ? lookup->events->legs_here : lookup->events->leg);
+	decision->stored = lookup->found > 0 ? psprintf("%d", lookup->found + lookup->others) : "another";
 }
 
 /* Compares the legs that are stored: of a plain store all, of a distributed one those on an account. */

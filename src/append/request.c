@@ -86,7 +86,7 @@ pointstore_find_request(ProposedEvent *events, Decision *decisions, int nevents,
 		hash_destroy(accounts);
 	if (lookup.found > 0)
 		compare_numbers(decisions, nevents, lookup.found);
-	if (lookup.others > (lookup.found > 0 ? events->legs_here - 1 : 0))
+	if (lookup.others > (lookup.found > 0 ? Max(events->legs_here - 1, 0) : 0))
 		refuse_other_legs(&lookup);
 	return lookup.found + lookup.others > 0;
 }

@@ -199,7 +199,9 @@ node_cpu()
 }
 
 # measure_nodes_cpu CONTENDER WORKER...: the processor's time of an append at the workers, in that of the plain store in the same round: as each is called
-# for accounts of its own, and as all are called through the coordinator, where its own time is told too
+# for accounts of its own, and as all are called through the coordinator, where its own time is told too. The mean
+# over the workers, with what a session does first on each shard, and with what runs on a node that is idle: in short runs, or beside another load, these are
+# much of it, and one worker has the most shards. A ratio far from one, to either side, says that the runs were too short, not that an append costs less.
 measure_nodes_cpu()
 {
 	local contender=$1 round node plain_cpu cpu own done

@@ -167,8 +167,10 @@ SELECT t.target || coalesce(substring(s.workload FROM ', [0-9]+ accounts$'), '')
         (74, 'append_event through the coordinator, 16 clients', 'nodes, append_event, 16 clients', 'coordinator', 'tps', 'plain', true, 0.4),
         (75, 'get_balance through the coordinator, latency', 'nodes, get_balance, 1 client', 'coordinator', 'ms, median', 'plain', false, 2),
         (76, 'transfer across nodes', 'nodes, transfer across, %', 'owner', 'tps', 'plain', true, 0.25),
-        (77, 'CPU of an append on each of two nodes', 'nodes, CPU of an append, on the owning node', 'two_workers', 'of plain', 'one_worker', false, 1.05),
-        (78, 'CPU of an append on each of three nodes', 'nodes, CPU of an append, on the owning node', 'three_workers', 'of plain', 'one_worker', false, 1.05)
+        (77, 'CPU of an append, two nodes called for their own', 'nodes, CPU of an append, on the owning node', 'two_workers', 'of plain', 'one_worker', false, 1.05),
+        (78, 'CPU of an append, three nodes called for their own', 'nodes, CPU of an append, on the owning node', 'three_workers', 'of plain', 'one_worker', false, 1.05),
+        (79, 'CPU of an append, two nodes called by the coordinator', 'nodes, CPU of an append, workers called by the coordinator', 'two_workers', 'of plain', 'one_worker', false, 1.05),
+        (80, 'CPU of an append, three nodes called by the coordinator', 'nodes, CPU of an append, workers called by the coordinator', 'three_workers', 'of plain', 'one_worker', false, 1.05)
        ) t(n, target, workload, contender, unit, against, at_least, bound)
   JOIN summary s ON s.workload LIKE t.workload AND (s.contender, s.unit) = (t.contender, t.unit)
   LEFT JOIN ratio r ON (r.workload, r.contender, r.unit, r.against) = (s.workload, s.contender, s.unit, t.against),

@@ -3,8 +3,8 @@
  * src/account/id.c
  *		The ids of events.
  *
- * They are drawn from a sequence: of a distributed store from that of the node, whose steps of NODES are so that no two
- * nodes draw the same. Where a shard has come from another node, its ids may be above what the sequence here has come to;
+ * They are drawn from a sequence: of a distributed store from that of the node, whose numbers, counted from its first one, stand for ids that are NODES
+ * apart, so that no two nodes draw the same. Where a shard has come from another node, its ids may be above what the sequence here has come to;
  * before the first one is drawn for it the sequence is raised above them, so ids rise within an account wherever it moves.
  *
  *-------------------------------------------------------------------------
@@ -42,11 +42,10 @@ static LWLock *raising = NULL;	/* shared by who draws for a node, exclusive for 
 
 static int64 settled_ids(void);
 static int64 highest_here(void);
-static void take_sequence_over(Oid sequence, int32 node);
-static bool is_of_node(Oid sequence);
+static int64 first_of(Oid sequence);
+static int64 next_of_node(Oid sequence, int32 node);
 static int64 highest_of_shard(const PointstorePlacement *range);
-static int64 next_of_node(int64 above);
-static void raise_sequence(Oid sequence, int32 node, int64 above);
+static void raise_sequence(Oid sequence, int64 above);
 
 /* Asks for its shared memory. */
 void
@@ -123,26 +122,25 @@ pointstore_draw_for_node(text *account)
 	if (node >= NODES)
 		pointstore_refuse_sequence(psprintf("node %d is not below %d", node, NODES), 0);
 	LockRelationOid(sequence, RowExclusiveLock);	/* before the lock that nobody waits long for */
-	if (!is_of_node(sequence))
-		take_sequence_over(sequence, node);
 	if (!range->has_ids)
-		raise_sequence(sequence, node, highest_of_shard(range));
+		raise_sequence(sequence, highest_of_shard(range));
 	range->has_ids = true;
 	highest = pointstore_stat_highest_id();
 	if (highest == 0)
 	{
 		/* the first since the server's start */
 		highest = highest_here();
-		raise_sequence(sequence, node, highest);
+		raise_sequence(sequence, highest);
 	}
-	LWLockAcquire(raising, LW_SHARED);
-	id = nextval_internal(sequence, false);
-	LWLockRelease(raising);
-	/* all that this server knew of was drawn before, or is below what the sequence was raised to */
+	id = next_of_node(sequence, node);
+	/* all that this server knew of was drawn before, or is below what the sequence was raised to: it was set back, by hand or by Citus */
+	if (id <= highest)
+	{
+		raise_sequence(sequence, Max(highest, highest_here()));
+		id = next_of_node(sequence, node);
+	}
 	if (id <= highest)
 		pointstore_refuse_sequence(psprintf("id %lld is not above %lld", (long long) id, (long long) highest), highest);
-	if ((id - node) % NODES != 0)
-		pointstore_refuse_sequence(psprintf("id %lld is not one of node %d", (long long) id, node), highest);
 	pointstore_stat_raise_id(id);
 	return id;
 }
@@ -160,43 +158,31 @@ highest_here(void)
 	return highest;
 }
 
-/* Whether a sequence is as this node draws from it, and not as Citus makes it, at first and whenever it makes the node's metadata anew. */
-static bool
-is_of_node(Oid sequence)
+/* What a sequence begins with: that of another node than the coordinator has a range of its own, by Citus. */
+static int64
+first_of(Oid sequence)
 {
 	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(sequence));
-	bool		result = false;
+	int64		first;
 
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_sequence form = (Form_pg_sequence) GETSTRUCT(tuple);
-
-		result = form->seqincrement == NODES && form->seqmin == 1 && form->seqmax == PG_INT64_MAX;
-		ReleaseSysCache(tuple);
-	}
-	return result;
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for sequence %u", sequence);
+	first = ((Form_pg_sequence) GETSTRUCT(tuple))->seqmin;
+	ReleaseSysCache(tuple);
+	return first;
 }
 
-/* The sequence of a node that draws its first id: as Citus has made it, or as it was before the store was distributed. */
-static void
-take_sequence_over(Oid sequence, int32 node)
+/* The next id that a node's sequence, which is locked, stands for: its numbers are counted, so no other node's ids are the same, whatever their ranges. */
+static int64
+next_of_node(Oid sequence, int32 node)
 {
-	int64		first;
-	PointstoreScope scope;
+	int64		first = first_of(sequence);
+	int64		place;
 
-	LockRelationOid(sequence, ShareRowExclusiveLock);
-	if (is_of_node(sequence))
-		return;
-	first = next_of_node(Max(pointstore_stat_highest_id(), highest_here()));
-	pointstore_act_as_owner(&scope);
-	pointstore_set_option("citus.enable_ddl_propagation", "off");
-	SPI_connect();
-	if (SPI_execute(psprintf("ALTER SEQUENCE pointstore.event_store_id_seq INCREMENT %d MINVALUE 1 NO MAXVALUE START %lld RESTART %lld",
-							 NODES, (long long) first, (long long) first), false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not alter the sequence of ids");
-	SPI_finish();
-	pointstore_act_as_caller(&scope);
-	CommandCounterIncrement();
+	LWLockAcquire(raising, LW_SHARED);
+	place = nextval_internal(sequence, false) - first + 1;
+	LWLockRelease(raising);
+	return place * NODES + node;
 }
 
 /* The highest id that a shard's events and its log have, by what is committed; another node may have drawn it. */
@@ -221,17 +207,18 @@ highest_of_shard(const PointstorePlacement *range)
 	return isnull ? 0 : highest;
 }
 
-/* Has the sequence draw above an id, which costs one of those between; nobody draws meanwhile. */
+/* Has the sequence stand for ids above one, which costs one of those between; nobody draws meanwhile. */
 static void
-raise_sequence(Oid sequence, int32 node, int64 above)
+raise_sequence(Oid sequence, int64 above)
 {
-	int64		last = above - above % NODES + node;
+	int64		first = first_of(sequence);
+	int64		place = above / NODES;
 
-	if (above == 0)
+	if (place == 0)
 		return;
 	LWLockAcquire(raising, LW_EXCLUSIVE);
-	if (nextval_internal(sequence, false) < above)
-		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), Int64GetDatum(last < above ? last + NODES : last));
+	if (nextval_internal(sequence, false) - first + 1 < place)
+		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), Int64GetDatum(first + place - 1));
 	LWLockRelease(raising);
 }
 
@@ -272,17 +259,6 @@ pointstore_has_drawn(void)
 	return result;
 }
 
-/* An id of this node that is above another. */
-static int64
-next_of_node(int64 above)
-{
-	int32		node = pointstore_store()->placements->node;
-
-	int64		id = above - above % NODES + node;
-
-	return id > above ? id : id + NODES;
-}
-
 /* The sequence does not give what it should; above: it has to come past that, besides all events. */
 void
 pointstore_refuse_sequence(const char *why, int64 above)
@@ -291,7 +267,5 @@ pointstore_refuse_sequence(const char *why, int64 above)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the ids of events do not rise: %s", why),
 			 errdetail("The sequence pointstore.event_store_id_seq was set back, or behind what was restored or replicated, or has other settings than it was created with."),
-			 pointstore_is_distributed() ?
-			 errhint("SELECT setval('pointstore.event_store_id_seq', %lld); on this node.", (long long) next_of_node(above)) :
 			 errhint("SELECT setval('pointstore.event_store_id_seq', greatest(max(id), %lld)) FROM pointstore.event_store;", (long long) above)));
 }

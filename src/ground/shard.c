@@ -227,6 +227,17 @@ pointstore_table_of_relation(Oid relid, PointstoreTableId table)
 	return &range->shard->table[table];
 }
 
+/* A row is written by hand where its account's are: else, in a shard of a distributed store's, 22023. */
+void
+pointstore_check_place(Relation relation, PointstoreTableId table, text *of)
+{
+	if (pointstore_is_distributed() && pointstore_placement_of(of)->relids[table] != RelationGetRelid(relation))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account \"%s\" is not of shard \"%s\"", pointstore_cstring(of), RelationGetRelationName(relation)),
+				 errhint("Write to the table, not to its shards.")));
+}
+
 /* PS013 for a relation that was a shard of that table before Citus moved or split it; else nothing. */
 void
 pointstore_refuse_left_shard(Relation relation, PointstoreTableId table)

@@ -29,6 +29,7 @@
 #include "ground/detail.h"
 #include "ground/identity.h"
 #include "ground/name.h"
+#include "ground/shard.h"
 #include "ground/owner.h"
 #include "ground/pointstore.h"
 #include "ground/row.h"
@@ -223,6 +224,7 @@ check_new_balance(const TriggerData *trigger)
 	int64		balance = pointstore_bigint_column(row, trigger, att[BAL_BALANCE], NULL);
 	bool		has_expiry;
 
+	pointstore_check_place(trigger->tg_relation, TABLE_BALANCE, id);
 	(void) pointstore_bigint_column(row, trigger, att[BAL_NEXT_EXPIRY], &has_expiry);
 	if (pointstore_bigint_column(row, trigger, att[BAL_HELD], NULL) != 0 ||
 		pointstore_bigint_column(row, trigger, att[BAL_INCOMING], NULL) != 0 || has_expiry)

@@ -54,6 +54,7 @@
 #include "ground/detail.h"
 #include "ground/identity.h"
 #include "ground/name.h"
+#include "ground/shard.h"
 #include "ground/owner.h"
 #include "ground/pointstore.h"
 #include "ground/row.h"
@@ -140,6 +141,8 @@ read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger)
 
 	memset(raw, 0, sizeof(RawEvent));
 	event->aggregate_id = pointstore_text_column(tuple, trigger, att[EV_AGGREGATE_ID]);
+	if (event->aggregate_id != NULL)
+		pointstore_check_place(trigger->tg_relation, TABLE_EVENT_STORE, event->aggregate_id);
 	event->event_type = pointstore_text_column(tuple, trigger, att[EV_EVENT_TYPE]);
 	event->request_id = pointstore_text_column(tuple, trigger, att[EV_REQUEST_ID]);
 	event->amount = pointstore_bigint_column(tuple, trigger, att[EV_AMOUNT], &event->any_amount);

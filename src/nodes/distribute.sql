@@ -82,6 +82,10 @@ BEGIN
             UNION ALL SELECT format('projection %s', p.name) FROM pointstore.projection p
             UNION ALL SELECT format('movement %s', m.movement_id) FROM pointstore.movement m WHERE m.finished_at IS NULL
             UNION ALL SELECT format('step %s of movement %s', s.step, s.movement_id) FROM pointstore.participant_step s WHERE s.status = 'tried'
+            UNION ALL SELECT format('default of column %s of %s, which is drawn from a sequence', a.attname, d.adrelid::regclass)
+                        FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+                        JOIN pointstore.distributed_tables() t ON d.adrelid = ('pointstore.' || t.tab)::regclass
+                       WHERE pg_get_expr(d.adbin, d.adrelid) LIKE '%nextval(%'
             UNION ALL SELECT format('trigger %s of %s, which is not in its usual state', g.tgname, g.tgrelid::regclass)
                         FROM pg_trigger g JOIN pointstore.distributed_tables() t ON g.tgrelid = ('pointstore.' || t.tab)::regclass
                        WHERE NOT g.tgisinternal AND g.tgenabled <> 'O') w;

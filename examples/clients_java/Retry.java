@@ -11,7 +11,7 @@ import java.util.function.Predicate;
 final class Retry {
     private static final int ATTEMPTS = 5;
     private static final long FIRST_PAUSE = 50, LONGEST_PAUSE = 2000;       // milliseconds
-    private static final Set<String> UNDONE = Set.of("40001", "40P01", "55P03", "08001", "53300", "57P03");
+    private static final Set<String> UNDONE = Set.of("40001", "40P01", "55P03", "PS013", "08001", "53300", "57P03");
 
     interface Work<T, E extends Exception> {
         T run() throws E;
@@ -29,7 +29,7 @@ final class Retry {
         }
     }
 
-    /** Any work: it was rolled back (40001, 40P01, 55P03), or there was no connection to begin with. */
+    /** Any work: it was rolled back (40001, 40P01, 55P03, PS013), or there was no connection to begin with. */
     static boolean undone(Exception error) {
         return UNDONE.contains(sqlState(error));
     }

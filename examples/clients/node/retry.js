@@ -4,7 +4,7 @@
 // knows: then it is repeated with a requestId alone, which work() passes on, so that what was applied is replayed.
 // Pauses have full jitter: anything between nothing and a bound that doubles.
 
-const NOTHING_WRITTEN = /^(40001|40P01|55P03|57P03|08001|53300)$/    // serialization, deadlock, lock timeout; no connection to begin with
+const NOTHING_WRITTEN = /^(40001|40P01|55P03|PS013|57P03|08001|53300)$/    // serialization, deadlock, lock timeout, another node; no connection to begin with
 const UNKNOWN = /^(08...|53...|57P01|57P02|57P05|57014)$/            // connection, out of room, shut down, crashed, idle, cancelled or timed out
 const STALE = /^(PS001|PS010)$/                                      // decided on what is no longer so: for who reads again
 const LOST = /^(Connection terminated|Client (has encountered|was closed)|timeout exceeded|Query read timeout|read E|write E|connect E)/

@@ -240,7 +240,7 @@ async function faults() {
   })
 
   await ok('each SQLSTATE is repeated as the table of answers says', async () => {
-    const always = ['40001', '40P01', '55P03', '57P03', '08001', '53300', '23505 pointstore']
+    const always = ['40001', '40P01', '55P03', 'PS013', '57P03', '08001', '53300', '23505 pointstore']
     const withRequest = ['08003', '08006', '53100', '53200', '57014', '57P01', '57P02', '57P05']
     const rereading = ['PS001', 'PS010']
     const never = ['PS002', 'PS003', 'PS004', 'PS005', 'PS006', 'PS007', 'PS008', 'PS009', 'PS011', 'PS012', 'PS014',

@@ -8,7 +8,7 @@ import random
 import re
 import time
 
-NOTHING_WRITTEN = re.compile('40001|40P01|55P03|57P03|08001|53300') # serialization, deadlock, lock timeout; no connection to begin with
+NOTHING_WRITTEN = re.compile('40001|40P01|55P03|PS013|57P03|08001|53300') # serialization, deadlock, lock timeout, another node; no connection to begin with
 UNKNOWN = re.compile('08...|53...|57P01|57P02|57P05|57014')         # connection, out of room, shut down, crashed, idle, cancelled or timed out
 STALE = re.compile('PS001|PS010')                                   # decided on what is no longer so: for who reads again
 

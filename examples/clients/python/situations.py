@@ -319,7 +319,7 @@ def not_without():
 
 def table():
     for states, expected in (
-            ('40001 40P01 55P03 57P03 08001 53300 23505:pointstore', (True, True, True)),
+            ('40001 40P01 55P03 PS013 57P03 08001 53300 23505:pointstore', (True, True, True)),
             ('08003 08006 53100 53200 57014 57P01 57P02 57P05', (False, True, False)),
             ('PS001 PS010', (False, False, True)),
             ('PS002 PS003 PS004 PS005 PS006 PS007 PS008 PS009 PS011 PS012 PS014 22003 22004 22023 0A000 23505:shop 23514 '

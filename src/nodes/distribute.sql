@@ -77,6 +77,9 @@ BEGIN
     IF (SELECT l.groupid FROM pg_dist_local_group l) <> 0 THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = 'a store is distributed from the coordinator of Citus';
     END IF;
+    IF pointstore.is_distributed() THEN
+        RETURN;
+    END IF;
     SELECT string_agg(what, ', ') INTO in_way
       FROM (SELECT format('subscription %s', s.name) AS what FROM pointstore.subscription s
             UNION ALL SELECT format('projection %s', p.name) FROM pointstore.projection p

@@ -4,8 +4,7 @@
  *		Where Citus has placed the shards of a distributed store.
  *
  * Read from Citus' catalogs, which superusers alone can write, and never from its C
- * functions. Whoever reads them is in the same transaction no wiser than these catalogs are: who is
- * about to write a shard holds Citus' metadata lock before it reads them (shard.c).
+ * functions. Who is about to write a shard holds Citus' metadata lock before it reads them (shard.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -62,13 +61,13 @@ execute_now(PointstorePlan *plan, Datum *values)
 	PopActiveSnapshot();
 }
 
-/* The shards of the tables of events and of those colocated with it, with their relations where they are here. */
+/* The shards of the table of events and of those colocated with it, with their relations where they are here; 55000 where there are none. */
 PointstorePlacements *
 pointstore_load_placements(MemoryContext context, Oid schema)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT CAST(s.shardminvalue AS pg_catalog.int4), CAST(s.shardmaxvalue AS pg_catalog.int4),"
-		"  CAST(l.groupid AS pg_catalog.int8), CAST(p.groupid AS pg_catalog.int8), s.shardid, CAST(t.colocationid AS pg_catalog.int8)"
+		"  CAST(l.groupid AS pg_catalog.int8), CAST(p.groupid AS pg_catalog.int8), CAST(t.colocationid AS pg_catalog.int8)"
 		" FROM pg_catalog.pg_dist_partition t JOIN pg_catalog.pg_dist_shard s ON s.logicalrelid" EQ "t.logicalrelid"
 		"  JOIN pg_catalog.pg_dist_placement p ON p.shardid" EQ "s.shardid, pg_catalog.pg_dist_local_group l"
 		" WHERE t.logicalrelid" EQ "CAST('pointstore.event_store' AS pg_catalog.regclass) AND p.shardstate" EQ "1"
@@ -84,11 +83,10 @@ pointstore_load_placements(MemoryContext context, Oid schema)
 	map->n = SPI_processed;
 	for (i = 0; i < map->n; i++)
 		fill_range(&map->ranges[i], i, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-	if (map->n > 0)
-	{
-		map->node = number(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3);
-		map->colocation = number(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 6);
-	}
+	if (map->n == 0)
+		pointstore_refuse_lack("shards of table", "event_store");
+	map->node = number(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3);
+	map->colocation = number(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 5);
 	fill_placements(map, schema);
 	SPI_finish();
 	return map;
@@ -101,7 +99,6 @@ fill_range(PointstorePlacement *range, int index, HeapTuple row, TupleDesc desc)
 	range->min = number(row, desc, 1);
 	range->max = number(row, desc, 2);
 	range->node = number(row, desc, 4);
-	range->shard_id = number(row, desc, 5);
 }
 
 /* The shards that are here, of all tables: those of a colocated table come in the order of its ranges, those of a reference table are for all. */
@@ -164,7 +161,7 @@ pointstore_rules_here(const PointstorePlacements *map, Oid *relids)
 	static const PointstoreTableId rules[] = {TABLE_ACCOUNT_KIND, TABLE_TRANSITION};
 	int			i;
 
-	for (i = 0; i < lengthof(rules) && map->n > 0; i++)
+	for (i = 0; i < lengthof(rules); i++)
 		if (OidIsValid(map->ranges[0].relids[rules[i]]))
 			relids[rules[i]] = map->ranges[0].relids[rules[i]];
 }

@@ -16,7 +16,6 @@ typedef struct PointstorePlacement
 	int32		min;
 	int32		max;
 	uint32		index;			/* its place among the ranges, by which Citus locks them */
-	int64		shard_id;		/* of event_store's */
 	int32		node;			/* group id of the node that has it */
 	Oid			relids[N_PLACED_TABLES]; /* here; invalid where they are elsewhere */
 	bool		has_ids;		/* of which ids drawn here are above (account/id.c) */

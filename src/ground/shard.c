@@ -72,6 +72,7 @@ locked_shard(text *of)
 		const PointstoreStore *store = pointstore_store();
 		PointstorePlacement *range = range_of(store->placements, of);
 
+		CHECK_FOR_INTERRUPTS();
 		if (range->locked != lock_generation)
 			lock_range(store->placements, range);
 		if (pointstore_store() != store)
@@ -166,6 +167,7 @@ pointstore_range_from(int64 hash, PointstorePlacement **range)
 		const PointstoreStore *store = pointstore_store();
 		PointstorePlacements *map = store->placements;
 
+		CHECK_FOR_INTERRUPTS();
 		if (map == NULL)
 			return true;
 		*range = pointstore_placement_of_hash(map, hash);

@@ -38,6 +38,7 @@
 #define NODES 1024
 
 static bool has_drawn = false;	/* ids, in this transaction */
+static bool is_raised = false;	/* the node's sequence, by this session if need be */
 static LWLock *raising = NULL;	/* shared by who draws for a node, exclusive for who raises its sequence; null: not preloaded */
 
 static int64 settled_ids(void);
@@ -126,12 +127,13 @@ pointstore_draw_for_node(text *account)
 		raise_sequence(sequence, highest_of_shard(range));
 	range->has_ids = true;
 	highest = pointstore_stat_highest_id();
-	if (highest == 0)
+	if (highest == 0 && !is_raised)
 	{
-		/* the first since the server's start */
+		/* the first since the server's start; or of this session, where no highest id is kept */
 		highest = highest_here();
 		raise_sequence(sequence, highest);
 	}
+	is_raised = true;
 	id = next_of_node(sequence, node);
 	/* all that this server knew of was drawn before, or is below what the sequence was raised to: it was set back, by hand or by Citus */
 	if (id <= highest)
@@ -193,7 +195,7 @@ highest_of_shard(const PointstorePlacement *range)
 	int64		highest;
 	bool		isnull;
 
-	pointstore_act_as_owner(&scope);
+	pointstore_act_as_reader(&scope);
 	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (SPI_execute(psprintf("SELECT greatest((SELECT pg_catalog.max(id) FROM pointstore.%s), (SELECT pg_catalog.max(id) FROM pointstore.%s))",
@@ -213,13 +215,16 @@ raise_sequence(Oid sequence, int64 above)
 {
 	int64		first = first_of(sequence);
 	int64		place = above / NODES;
+	PointstoreScope scope;
 
 	if (place == 0)
 		return;
+	pointstore_act_as_owner(&scope);
 	LWLockAcquire(raising, LW_EXCLUSIVE);
 	if (nextval_internal(sequence, false) - first + 1 < place)
 		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), Int64GetDatum(first + place - 1));
 	LWLockRelease(raising);
+	pointstore_act_as_caller(&scope);
 }
 
 /*

@@ -24,7 +24,8 @@
 struct PlacedPlan
 {
 	struct PlacedPlan *next;
-	Oid			events;			/* the shard's relation of event_store, by which it is known */
+	Oid			events;			/* the shard's relation of event_store, by which it is known; invalid: not used any more */
+	uint64		generation;		/* of the store, when its text was made */
 	PointstorePlan plan;
 };
 
@@ -46,8 +47,9 @@ static void
 refuse_unplaced(const PointstorePlan *plan)
 {
 	static const char *const elsewhere[] = {
-		"feed_block", "feed_start", "subscription", "subscription_slot", "subscription_account", "projection", "replay_run",
-		"movement", "movement_step", "movement_store", "participant_origin", "reconciliation", "finding"
+		"feed_block", "feed_start", "subscription", "subscription_slot", "subscription_account", "subscription_log", "projection",
+		"replay_run", "replay_slice", "replay_difference", "snapshot_progress", "movement", "movement_step", "movement_log", "movement_store",
+		"movement_server", "participant_origin", "reconciliation", "reconciliation_checkpoint", "finding"
 	};
 	const char *sql;
 	bool		is_refused = false;
@@ -106,22 +108,34 @@ pointstore_plan_of(PointstorePlan *plan, text *of)
 static PointstorePlan *
 plan_in(PointstorePlan *plan, const PointstorePlacement *range)
 {
+	uint64		generation = pointstore_store()->generation;
 	struct PlacedPlan *placed = plan->placed;
+	char	   *text;
 
 	while (placed != NULL && placed->events != range->relids[TABLE_EVENT_STORE])
 		placed = placed->next;
-	if (placed == NULL)
+	if (placed != NULL && placed->generation == generation)
+		return &placed->plan;
+	text = placed_text(plan->sql, range);
+	if (placed != NULL && strcmp(placed->plan.sql, text) == 0)
+		placed->generation = generation;
+	else
 	{
+		/* it may be being executed, so it stays */
+		if (placed != NULL)
+			placed->events = InvalidOid;
 		placed = MemoryContextAllocZero(TopMemoryContext, sizeof(struct PlacedPlan));
 		placed->events = range->relids[TABLE_EVENT_STORE];
+		placed->generation = generation;
 		placed->plan = *plan;
 		placed->plan.spans_nodes = true;	/* checked */
 		placed->plan.plan = NULL;
 		placed->plan.placed = NULL;
-		placed->plan.sql = placed_text(plan->sql, range);
+		placed->plan.sql = MemoryContextStrdup(TopMemoryContext, text);
 		placed->next = plan->placed;
 		plan->placed = placed;
 	}
+	pfree(text);
 	return &placed->plan;
 }
 
@@ -129,7 +143,6 @@ plan_in(PointstorePlan *plan, const PointstorePlacement *range)
 static char *
 placed_text(const char *sql, const PointstorePlacement *range)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	StringInfoData text;
 
 	initStringInfo(&text);
@@ -149,7 +162,6 @@ placed_text(const char *sql, const PointstorePlacement *range)
 		}
 		sql = behind;
 	}
-	MemoryContextSwitchTo(old);
 	return text.data;
 }
 

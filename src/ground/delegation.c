@@ -7,18 +7,17 @@
  * simplified a query in place, and a server survives neither a query that has only become one by that, nor an account that is null.
  * So it may take for such those alone that are so from the first, for an account that is there. Others that call a function of one account,
  * or one in SQL, which may be put in its place, get a condition that is always true and that no planner finds out: with that it takes
- * none, the call is executed here, and refused if need be. Nothing happens where no other planner is loaded before ours.
+ * none, the call is executed here, and refused if need be. Nothing happens where no other planner is loaded before ours, nor in databases without our schema.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
-#include "access/transam.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
-#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "funcapi.h"
 #include "nodes/makefuncs.h"
@@ -29,14 +28,13 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/planner.h"
 #include "parser/parsetree.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#include "ground/compat.h"
 #include "ground/delegation.h"
 
 /* What is looked for in a query. */
@@ -47,13 +45,28 @@ typedef struct Search
 	int			of_known;		/* for one that is there, or comes with the parameters */
 } Search;
 
+/* What a function that a query calls is. */
+typedef struct Called
+{
+	Oid			function;		/* the key */
+	int			place;			/* of the argument that Citus may go by; -1: none */
+	bool		is_sql;			/* may be replaced by what it does */
+} Called;
+
 static planner_hook_type earlier_planner = NULL;
+static HTAB *known = NULL;		/* Called */
+static bool hears = false;		/* of changed functions */
+static uint64 changes = 0;
 
 static PlannedStmt *plan_query(Query *query, const char *text, int options, ParamListInfo params);
 static bool look(Node *node, void *context);
 static Node *always_true(void);
 static bool stands_by_itself(const Query *query);
 static void count_call(FuncExpr *call, Search *search);
+static bool has_names(const List *arguments);
+static Called look_up(Oid function);
+static void forget_functions(Datum arg, int cache, uint32 hash);
+static Called what_is(Oid function);
 static int	place_of_account(HeapTuple function);
 static void count_account(Node *argument, Search *search);
 static bool has_parameters(Node *node, void *context);
@@ -72,7 +85,7 @@ plan_query(Query *query, const char *text, int options, ParamListInfo params)
 {
 	Search		search = {.params = params};
 
-	if (query->commandType == CMD_SELECT)
+	if (query->commandType == CMD_SELECT && OidIsValid(get_namespace_oid("pointstore", true)))
 		(void) look((Node *) query, &search);
 	if (search.calls > 0 && query->setOperations == NULL &&
 		!(search.calls == 1 && search.of_known == 1 && stands_by_itself(query)))
@@ -119,6 +132,8 @@ look(Node *node, void *context)
 		return query_tree_walker((Query *) node, look, context, 0);
 	if (IsA(node, FuncExpr))
 		count_call((FuncExpr *) node, context);
+	else if (IsA(node, OpExpr))
+		((Search *) context)->calls += look_up(get_opcode(((OpExpr *) node)->opno)).is_sql;
 	return expression_tree_walker(node, look, context);
 }
 
@@ -126,33 +141,95 @@ look(Node *node, void *context)
 static void
 count_call(FuncExpr *call, Search *search)
 {
+	Called		called;
+	List	   *arguments = call->args;
 	HeapTuple	function;
-	List	   *arguments;
-	int			place;
 
-	if (call->funcid < FirstNormalObjectId)
+	called = look_up(call->funcid);
+	search->calls += called.is_sql;
+	if (called.place < 0)
 		return;
-	function = SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
-	if (!HeapTupleIsValid(function))
-		return;
-	search->calls += ((Form_pg_proc) GETSTRUCT(function))->prolang == SQLlanguageId;
-	if (((Form_pg_proc) GETSTRUCT(function))->pronamespace != get_namespace_oid("pointstore", true) ||
-		getExtensionOfObject(ProcedureRelationId, call->funcid) != get_extension_oid("pointstore", true))
+	search->calls++;
+	if (list_length(arguments) <= called.place || has_names(arguments))
 	{
+		function = SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
+		if (!HeapTupleIsValid(function))
+			return;
+		arguments = expand_function_arguments(arguments, false, call->funcresulttype, function);
 		ReleaseSysCache(function);
-		return;
 	}
-	place = place_of_account(function);
-	arguments = expand_function_arguments(call->args, false, call->funcresulttype, function);
-	if (place >= 0 && place < list_length(arguments))
-	{
-		search->calls++;
-		count_account(list_nth(arguments, place), search);
-	}
-	ReleaseSysCache(function);
+	if (called.place < list_length(arguments))
+		count_account(list_nth(arguments, called.place), search);
 }
 
-/* Which argument of a function Citus may go by, from 0; -1: none. */
+/* Whether arguments are given by name, so that they are in no order. */
+static bool
+has_names(const List *arguments)
+{
+	ListCell   *cell;
+
+	foreach(cell, arguments)
+		if (IsA(lfirst(cell), NamedArgExpr))
+			return true;
+	return false;
+}
+
+/* What a function is; kept until some function changes, which may be at any look into a catalog. */
+static Called
+look_up(Oid function)
+{
+	Called	   *kept = known == NULL ? NULL : hash_search(known, &function, HASH_FIND, NULL);
+	Called		called = {.function = function, .place = -1};
+	uint64		before = changes;
+
+	if (function < FirstNormalObjectId)
+		return called;
+	if (kept != NULL)
+		return *kept;
+	if (!hears)
+		CacheRegisterSyscacheCallback(PROCOID, forget_functions, (Datum) 0);
+	hears = true;
+	called = what_is(function);
+	if (changes != before)
+		return look_up(function);
+	if (known == NULL)
+	{
+		HASHCTL		info = {.keysize = sizeof(Oid), .entrysize = sizeof(Called)};
+
+		known = hash_create("pointstore functions in queries", 64, &info, HASH_ELEM | HASH_BLOBS);
+	}
+	kept = hash_search(known, &function, HASH_ENTER, NULL);
+	return *kept = called;
+}
+
+static void
+forget_functions(Datum arg, int cache, uint32 hash)
+{
+	if (known != NULL)
+		hash_destroy(known);
+	known = NULL;
+	changes++;
+}
+
+static Called
+what_is(Oid function)
+{
+	Called		called = {.function = function, .place = -1};
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc form;
+
+	if (!HeapTupleIsValid(tuple))
+		return called;
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	called.is_sql = form->prolang == SQLlanguageId;
+	if (form->pronamespace == get_namespace_oid("pointstore", true) &&
+		getExtensionOfObject(ProcedureRelationId, function) == get_extension_oid("pointstore", true))
+		called.place = place_of_account(tuple);
+	ReleaseSysCache(tuple);
+	return called;
+}
+
+/* Which argument of a function of ours Citus may go by, from 0; -1: none. */
 static int
 place_of_account(HeapTuple function)
 {

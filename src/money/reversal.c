@@ -55,7 +55,7 @@ typedef struct Reversal
 	Reason		refusal;		/* why it cannot be reversed */
 } Reversal;
 
-static Datum reverse(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
+static Datum reverse(FunctionCallInfo fcinfo, int arguments, bool refusals_are_outcomes);
 static Datum reverse_there(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static void refuse_other_legs(text *id, int64 version);
 static void check_arguments(FunctionCallInfo fcinfo);
@@ -74,25 +74,26 @@ static void reverse_order(Batch *batch);
 Datum
 pointstore_reverse_event(PG_FUNCTION_ARGS)
 {
-	return pointstore_is_distributed() ? reverse_there(fcinfo, false) : reverse(fcinfo, false);
+	return pointstore_is_distributed() ? reverse_there(fcinfo, false) : reverse(fcinfo, 5, false);
 }
 
 /* try_reverse_event(...): the same, a refusal as the outcome of one receipt. */
 Datum
 pointstore_try_reverse_event(PG_FUNCTION_ARGS)
 {
-	return pointstore_is_distributed() ? reverse_there(fcinfo, true) : reverse(fcinfo, true);
+	return pointstore_is_distributed() ? reverse_there(fcinfo, true) : reverse(fcinfo, 5, true);
 }
 
 /* reverse_part(..., outcomes): what these do, on the node that has the account. */
 Datum
 pointstore_reverse_part(PG_FUNCTION_ARGS)
 {
+	pointstore_check_arguments(fcinfo, 6);
 	if (PG_ARGISNULL(5))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("outcomes must not be null")));
-	return reverse(fcinfo, PG_GETARG_BOOL(5));
+	return reverse(fcinfo, 6, PG_GETARG_BOOL(5));
 }
 
 /* In a distributed store an event is taken back on its node, as the caller; one with other legs, which may be anywhere, is 0A000. */
@@ -100,11 +101,13 @@ static Datum
 reverse_there(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	text	   *id = pointstore_name(fcinfo, 0, "aggregate_id");
+	text	   *id;
 	char	   *sql;
 	int			level;
 	uint64		i;
 
+	pointstore_check_arguments(fcinfo, 5);
+	id = pointstore_name(fcinfo, 0, "aggregate_id");
 	check_arguments(fcinfo);
 	pointstore_materialize(fcinfo);
 	sql = psprintf("SELECT * FROM pointstore.reverse_part(%s, %lld, %s, %s, %s, %s)", quote_literal_cstr(pointstore_cstring(id)),
@@ -162,7 +165,7 @@ refuse_other_legs(text *id, int64 version)
 
 /* An event, with the other legs of its movement, taken back in the caller's transaction. */
 static Datum
-reverse(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
+reverse(FunctionCallInfo fcinfo, int arguments, bool refusals_are_outcomes)
 {
 	Batch		batch = {.refusals_are_outcomes = refusals_are_outcomes};
 	PointstoreScope scope;
@@ -170,8 +173,7 @@ reverse(FunctionCallInfo fcinfo, bool refusals_are_outcomes)
 	text	   *request_id;
 	int			i;
 
-	if (!pointstore_is_distributed())
-		pointstore_check_arguments(fcinfo, 5);
+	pointstore_check_arguments(fcinfo, arguments);
 	id = pointstore_name(fcinfo, 0, "aggregate_id");
 	check_arguments(fcinfo);
 	request_id = PG_ARGISNULL(3) ? NULL : pointstore_name(fcinfo, 3, "request_id");

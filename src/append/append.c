@@ -585,35 +585,13 @@ refuse_request(Batch *batch, BatchEvent *events, const BatchEvent *refused)
 static void
 check_units(const BatchWork *work)
 {
-	struct UnitSum
-	{
-		text	   *unit;
-		int128		sum;
-	}		   *sums = palloc0(sizeof(struct UnitSum) * Max(work->batch->nevents, 1));
-	int			nsums = 0;
+	text	  **units = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(text *) * Max(work->batch->nevents, 1));
 	int			i;
-	int			j;
 
 	for (i = 0; i < work->batch->nevents; i++)
-	{
-		text	   *unit;
-
-		if (work->events[i].decision->outcome != OUTCOME_APPENDED)
-			continue;
-		unit = work->events[i].account->kind->unit;
-		for (j = 0; j < nsums && !pointstore_same_text(sums[j].unit, unit); j++)
-			 /* look on */ ;
-		if (j == nsums)
-			sums[nsums++].unit = unit;
-		sums[j].sum += work->events[i].proposal->amount;
-	}
-	for (j = 0; j < nsums; j++)
-		if (sums[j].sum != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the amounts of a balanced batch do not sum to zero"),
-					 errdetail("Unit \"%s\".", pointstore_cstring(sums[j].unit))));
-	pfree(sums);
+		units[i] = work->events[i].decision->outcome == OUTCOME_APPENDED ? work->events[i].account->kind->unit : NULL;
+	pointstore_check_sums(work->batch, units);
+	pfree(units);
 }
 
 /*

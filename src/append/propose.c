@@ -32,6 +32,7 @@ static bool is_key_of_check(const char *key);
 static void check_condition(const ProposedEvent *check, const char *other);
 static void read_key(ProposedEvent *event, const char *key, JsonbValue *value);
 static bool read_told_key(ProposedEvent *event, const char *key, JsonbValue *value);
+static int16 json_smallint(const char *key, JsonbValue *value);
 static int64 parse_bigint(const char *key, const char *digits);
 static void check_sum(const ProposedEvent *events, int n);
 
@@ -339,7 +340,7 @@ read_key(ProposedEvent *event, const char *key, JsonbValue *value)
 	else if (strcmp(key, "payload_version") == 0)
 	{
 		event->has_payload_version = given;
-		event->payload_version = given ? DatumGetInt16(DirectFunctionCall1(int82, Int64GetDatum(pointstore_json_bigint(key, value)))) : 0;
+		event->payload_version = given ? json_smallint(key, value) : 0;
 	}
 	else if (strcmp(key, "cause_id") == 0)
 	{
@@ -376,6 +377,7 @@ pointstore_read_told(ProposedEvent *event, JsonbValue *told, bool is_part)
 	JsonbIteratorToken token;
 	JsonbValue	key;
 	JsonbValue	value;
+	char	   *name;
 
 	if (told->type != jbvBinary || !JsonContainerIsObject(told->val.binary.data))
 		ereport(ERROR,
@@ -386,16 +388,19 @@ pointstore_read_told(ProposedEvent *event, JsonbValue *told, bool is_part)
 		if (token == WJB_KEY)
 		{
 			(void) JsonbIteratorNext(&iterator, &value, true);
-			if (!read_told_key(event, pnstrdup(key.val.string.val, key.val.string.len), &value))
-				read_key(event, pnstrdup(key.val.string.val, key.val.string.len), &value);
+			name = pnstrdup(key.val.string.val, key.val.string.len);
+			if (!read_told_key(event, name, &value))
+				read_key(event, name, &value);
 		}
 	if (event->aggregate_id == NULL || (event->is_check ? !event->has_expected : event->event_type == NULL || event->payload == NULL) ||
-		event->followers < 0 || event->followers > PG_INT16_MAX || event->leg < 0)
+		event->followers < 0 || event->leg < 0 || event->legs_here < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("an element of a part lacks something")));
 	if (is_part)
 		event->followers = 0;
+	else
+		event->legs_here = 0;
 	pointstore_check_name("aggregate_id", event->aggregate_id);
 	if (event->is_check)
 		return;
@@ -408,38 +413,47 @@ pointstore_read_told(ProposedEvent *event, JsonbValue *told, bool is_part)
 static bool
 read_told_key(ProposedEvent *event, const char *key, JsonbValue *value)
 {
-	int64		number;
+	static const struct
+	{
+		const char *key;
+		size_t		offset;
+	}			flags[] = {
+		{"is_check", offsetof(ProposedEvent, is_check)}, {"is_linked", offsetof(ProposedEvent, is_linked)},
+		{"kind_opens", offsetof(ProposedEvent, kind_opens)}, {"lease_if_asked", offsetof(ProposedEvent, lease_if_asked)},
+		{"may_merge", offsetof(ProposedEvent, may_merge)}
+	};
+	int			i;
 
-	if (strcmp(key, "occurred") != 0 && strcmp(key, "leg") != 0 && strcmp(key, "followers") != 0 && strcmp(key, "is_check") != 0 &&
-		strcmp(key, "is_linked") != 0 && strcmp(key, "legs_here") != 0 && strcmp(key, "kind_opens") != 0 && strcmp(key, "lease_if_asked") != 0 && strcmp(key, "may_merge") != 0)
-		return false;
-	number = pointstore_json_bigint(key, value);
-	if (strcmp(key, "occurred") == 0)
+	for (i = 0; i < lengthof(flags); i++)
+		if (strcmp(key, flags[i].key) == 0)
+		{
+			*(bool *) ((char *) event + flags[i].offset) = pointstore_json_bigint(key, value) != 0;
+			return true;
+		}
+	if (strcmp(key, "leg") == 0)
+		event->leg = json_smallint(key, value);
+	else if (strcmp(key, "legs_here") == 0)
+		event->legs_here = json_smallint(key, value);
+	else if (strcmp(key, "followers") == 0)
+		event->followers = json_smallint(key, value);
+	else if (strcmp(key, "occurred") == 0)
 	{
 		event->has_occurred = true;
-		event->occurred_at = number;
-		if (!IS_VALID_TIMESTAMP(number))
+		event->occurred_at = pointstore_json_bigint(key, value);
+		if (!IS_VALID_TIMESTAMP(event->occurred_at))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 					 errmsg("timestamp out of range")));
 	}
-	else if (strcmp(key, "leg") == 0)
-		event->leg = DatumGetInt16(DirectFunctionCall1(int82, Int64GetDatum(number)));
-	else if (strcmp(key, "followers") == 0)
-		event->followers = DatumGetInt16(DirectFunctionCall1(int82, Int64GetDatum(number)));
-	else if (strcmp(key, "legs_here") == 0)
-		event->legs_here = DatumGetInt16(DirectFunctionCall1(int82, Int64GetDatum(number)));
-	else if (strcmp(key, "is_check") == 0)
-		event->is_check = number != 0;
-	else if (strcmp(key, "is_linked") == 0)
-		event->is_linked = number != 0;
-	else if (strcmp(key, "kind_opens") == 0)
-		event->kind_opens = number != 0;
-	else if (strcmp(key, "lease_if_asked") == 0)
-		event->lease_if_asked = number != 0;
 	else
-		event->may_merge = number != 0;
+		return false;
 	return true;
+}
+
+static int16
+json_smallint(const char *key, JsonbValue *value)
+{
+	return DatumGetInt16(DirectFunctionCall1(int82, Int64GetDatum(pointstore_json_bigint(key, value))));
 }
 
 /* Changes an event by what a merge function has returned: 22004, 22023, 22003. */

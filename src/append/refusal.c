@@ -21,6 +21,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/hsearch.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
@@ -93,6 +94,35 @@ pointstore_clipped(const char *value)
 	if (length <= TOLD_BYTES)
 		return value;
 	return psprintf("%.*s...", pg_mbcliplen(value, length, TOLD_BYTES - 3), value);
+}
+
+/* What a balanced batch appends sums to zero in each unit, as its events' accounts count: 22023. NULL: an event is not appended. */
+void
+pointstore_check_sums(const Batch *batch, text *const *units)
+{
+	typedef struct UnitSum
+	{
+		text	   *unit;		/* the key */
+		int128		sum;
+	} UnitSum;
+	HTAB	   *sums = pointstore_text_table("pointstore sums of units", sizeof(UnitSum), CurrentMemoryContext);
+	bool		found;
+	int			i;
+
+	for (i = 0; i < batch->nevents; i++)
+		if (units[i] != NULL)
+		{
+			UnitSum    *entry = hash_search(sums, &units[i], HASH_ENTER, &found);
+
+			entry->sum = (found ? entry->sum : 0) + batch->proposals[i].amount;
+		}
+	for (i = 0; i < batch->nevents; i++)
+		if (units[i] != NULL && ((UnitSum *) hash_search(sums, &units[i], HASH_FIND, NULL))->sum != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the amounts of a balanced batch do not sum to zero"),
+					 errdetail("Unit \"%s\".", pointstore_cstring(units[i]))));
+	hash_destroy(sums);
 }
 
 /* Raises a refusal as the error it stands for. */

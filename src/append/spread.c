@@ -48,7 +48,7 @@ static void tell_event(JsonbParseState **state, const ProposedEvent *event);
 static void tell_cause(Batch *batch);
 static void refuse_halves(Batch *batch);
 static void refuse_units(Batch *batch);
-static int128 sum_of_unit(const Batch *batch, text *unit);
+static void check_sums(const Batch *batch);
 
 /* Whether accounts of a batch are on other nodes than this. */
 bool
@@ -343,18 +343,14 @@ refuse_units(Batch *batch)
 {
 	int			i;
 
-	for (i = 0; i < batch->nevents && batch->refused == NULL; i++)
+	if (batch->balanced)
+		check_sums(batch);
+	for (i = 0; batch->same_unit && i < batch->nevents && batch->refused == NULL; i++)
 	{
 		Decision   *decision = &batch->decisions[i];
 
-		if (decision->outcome != OUTCOME_APPENDED || decision->unit == NULL)
-			continue;
-		if (batch->balanced && sum_of_unit(batch, decision->unit) != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the amounts of a balanced batch do not sum to zero"),
-					 errdetail("Unit \"%s\".", pointstore_cstring(decision->unit))));
-		if (!batch->same_unit || batch->decisions->unit == NULL || pointstore_same_text(batch->decisions->unit, decision->unit))
+		if (decision->outcome != OUTCOME_APPENDED || decision->unit == NULL || batch->decisions->unit == NULL ||
+			pointstore_same_text(batch->decisions->unit, decision->unit))
 			continue;
 		decision->outcome = OUTCOME_NOT_ALLOWED;
 		decision->reason = REASON_UNITS;
@@ -365,16 +361,14 @@ refuse_units(Batch *batch)
 	}
 }
 
-/* What is appended to accounts that count a unit. */
-static int128
-sum_of_unit(const Batch *batch, text *unit)
+static void
+check_sums(const Batch *batch)
 {
-	int128		sum = 0;
+	text	  **units = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(text *) * Max(batch->nevents, 1));
 	int			i;
 
 	for (i = 0; i < batch->nevents; i++)
-		if (batch->decisions[i].outcome == OUTCOME_APPENDED && batch->decisions[i].unit != NULL &&
-			pointstore_same_text(batch->decisions[i].unit, unit))
-			sum += batch->proposals[i].amount;
-	return sum;
+		units[i] = batch->decisions[i].outcome == OUTCOME_APPENDED ? batch->decisions[i].unit : NULL;
+	pointstore_check_sums(batch, units);
+	pfree(units);
 }

@@ -46,14 +46,13 @@ $$;
 COMMENT ON FUNCTION pointstore.check_coordinator() IS
 '55000 on a node of a distributed store that is not its coordinator. Called by upgrade_store() and grant_access(); superusers only.';
 
--- Everything that distribute_store() must not meet.
+-- What distribute_store() needs.
 CREATE FUNCTION pointstore.check_distributable(shard_count integer)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    citus   text := (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'citus');
-    in_way  text;
+    citus text := (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'citus');
 BEGIN
     IF shard_count IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'shard_count must not be null';
@@ -77,9 +76,19 @@ BEGIN
     IF (SELECT l.groupid FROM pg_dist_local_group l) <> 0 THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = 'a store is distributed from the coordinator of Citus';
     END IF;
-    IF pointstore.is_distributed() THEN
-        RETURN;
-    END IF;
+END
+$$;
+COMMENT ON FUNCTION pointstore.check_distributable(integer) IS
+'Raises what is missing for the distribution of a store. Called by distribute_store(); superusers only.';
+
+-- To be called with the tables locked. Rows are copied into shards as the caller, a superuser, and what is checked of them would run so.
+CREATE FUNCTION pointstore.check_distributable_tables()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    in_way text;
+BEGIN
     SELECT string_agg(what, ', ') INTO in_way
       FROM (SELECT format('subscription %s', s.name) AS what FROM pointstore.subscription s
             UNION ALL SELECT format('projection %s', p.name) FROM pointstore.projection p
@@ -95,16 +104,19 @@ BEGIN
     IF in_way IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = format('the store has what is not distributed yet: %s', left(in_way, 500));
     END IF;
-    -- rows are copied into shards as the caller, and what is checked of them then would run so
     SELECT string_agg(what, ', ') INTO in_way
       FROM (SELECT format('constraint %s of %s', c.conname, c.conrelid::regclass) AS what, c.conrelid AS tab
               FROM pg_constraint c WHERE c.contype = 'c'
             UNION ALL
             SELECT format('column %s of %s', a.attname, a.attrelid::regclass), a.attrelid
               FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
-             WHERE a.attnum > 0 AND NOT a.attisdropped AND (a.attgenerated <> '' OR y.typtype = 'd')
+             WHERE a.attnum > 0 AND NOT a.attisdropped AND (a.attgenerated <> '' OR (y.oid >= 16384 AND y.typtype <> 'e'))
             UNION ALL
-            SELECT format('index %s', i.indexrelid::regclass), i.indrelid FROM pg_index i WHERE i.indexprs IS NOT NULL) w
+            SELECT format('index %s', i.indexrelid::regclass), i.indrelid
+              FROM pg_index i
+             WHERE i.indexprs IS NOT NULL
+                OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid >= 16384
+                              AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass))) w
       JOIN pointstore.distributed_tables() t ON w.tab = ('pointstore.' || t.tab)::regclass AND t.by_column IS NOT NULL;
     IF in_way IS NOT NULL AND NOT (SELECT r.rolsuper FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = 'pointstore.event_store'::regclass) THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = format('the tables have what runs for rows that are copied: %s', left(in_way, 500)),
@@ -112,8 +124,8 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pointstore.check_distributable(integer) IS
-'Raises what stands against the distribution of the store. Called by distribute_store(); superusers only.';
+COMMENT ON FUNCTION pointstore.check_distributable_tables() IS
+'Raises what a store has that stands against its distribution. Called by distribute_store(); superusers only.';
 
 -- Unique keys have the account in them, and ids are drawn by each node.
 CREATE FUNCTION pointstore.alter_keys_for_nodes()
@@ -229,6 +241,9 @@ BEGIN
      WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
        AND EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee = role)
        AND NOT EXISTS (SELECT FROM pg_dist_object o WHERE o.classid = 'pg_proc'::regclass AND o.objid = p.oid);
+    IF routines IS NULL THEN
+        RETURN;
+    END IF;
     SELECT string_agg(format('%s:%s: %s', r.nodename, r.nodeport, r.result), '; ') INTO failed
       FROM run_command_on_workers(format('GRANT EXECUTE ON ROUTINE %s TO %s', routines, role)) r WHERE NOT r.success;
     IF failed IS NOT NULL THEN
@@ -279,7 +294,12 @@ BEGIN
     -- triggers of a distributed table are made by nothing but this, of tables whose accounts are in one shard each
     SET LOCAL citus.enable_unsafe_triggers = on;
     SET LOCAL citus.multi_shard_modify_mode = 'sequential';
-    LOCK TABLE pointstore.event_store, pointstore.balance, pointstore.pure_account, pointstore.hold, pointstore.account_log IN ACCESS EXCLUSIVE MODE;
+    SET LOCAL citus.shard_replication_factor = 1;
+    -- in the order in which appends lock them
+    LOCK TABLE pointstore.event_store, pointstore.balance, pointstore.pure_account, pointstore.hold, pointstore.account_log, pointstore.account_proof,
+        pointstore.snapshot, pointstore.participant_step, pointstore.lease, pointstore.account_kind, pointstore.transition, pointstore.upcaster,
+        pointstore.subscription, pointstore.projection, pointstore.movement IN ACCESS EXCLUSIVE MODE;
+    PERFORM pointstore.check_distributable_tables();
     PERFORM pointstore.alter_keys_for_nodes();
     PERFORM pointstore.distribute_tables(shard_count);
     PERFORM pointstore.create_account_view();
@@ -293,7 +313,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pointstore.distribute_store(integer) IS
-'Distributes the store of this database over the nodes of Citus 12 or 13, and returns distributed: its tables in shards by aggregate_id, the rules of kinds on every node, calls about one account delegated to the node that has it. Called on the coordinator, in one transaction; whoever uses the store waits until it commits. What the store holds is copied into its shards. shard_count: into how many ranges of hashes, 1 to 32000; a range is what moves from node to node. Where the store is distributed already: a NOTICE, exists, and nothing changes. Followed by grant_access() for each role. Superusers only (42501); 22004: null; 22023: shard_count out of its range; 55000: no store, no Citus of these versions, the library is not preloaded, this is not the coordinator, or the store has what is not distributed yet (subscriptions, projections, open movements, triggers that are disabled), which the message names. Nothing undoes it but a dump.';
+'Distributes the store of this database over the nodes of Citus 12 or 13, and returns distributed: its tables in shards by aggregate_id, the rules of kinds on every node, calls about one account delegated to the node that has it. Called on the coordinator, in one transaction; whoever uses the store waits until it commits. What the store holds is copied into its shards. shard_count: into how many ranges of hashes, 1 to 32000; a range is what moves from node to node. Where the store is distributed already: a NOTICE, exists, and nothing changes. Followed by grant_access() for each role. Superusers only (42501); 22004: null; 22023: shard_count out of its range; 55000: no store, no Citus of these versions, the library is not preloaded, this is not the coordinator, or the store has what is not distributed yet (subscriptions, projections, open movements, triggers that are disabled) or, owned by no superuser, what would run for rows that are copied (CHECKs, generated columns, users'' types but enums, indexes with expressions or users'' functions), which the message names. Nothing undoes it but a dump.';
 
 CREATE FUNCTION pointstore.node_of(aggregate_id text, OUT node integer, OUT host text, OUT port integer, OUT shard bigint)
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE

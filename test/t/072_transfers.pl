@@ -169,13 +169,14 @@ my @calls = (
 	# all that is there
 	"SELECT aggregate_id, version, event_type, amount, balance_after, request_id, leg, cause_id IS NULL, payload, metadata FROM pointstore.event_store WHERE aggregate_id IN ('{a}', '{b}', '{d}', '{e}') ORDER BY aggregate_id COLLATE \"C\", version",
 	"SELECT aggregate_id, version, balance FROM pointstore.account WHERE aggregate_id IN ('{a}', '{b}', '{d}', '{e}') ORDER BY aggregate_id COLLATE \"C\"");
-# What does not agree yet: why, and statements.
+# Requests made again as something else, and what does not agree yet: why, and statements.
 my $first = "SELECT outcome FROM pointstore.append_event('{a}', 'Given', 1000)";
 my $request = "SELECT outcome, balance FROM pointstore.transfer('{a}', '{b}', 100, '{a}r')";
-my @differ = (
+my @repeats = (
 	[ 'legs exchanged are the same request', $first, $request, "SELECT outcome, balance FROM pointstore.transfer('{b}', '{a}', 100, '{a}r')" ],
 	[ 'legs exchanged are the same request', $first, $request, "SELECT outcome FROM pointstore.append_events('[{\"aggregate_id\": \"{b}\", \"event_type\": \"X\", \"amount\": -7}, {\"aggregate_id\": \"{a}\", \"event_type\": \"X\", \"amount\": 9}]', '{a}r')" ],
-	[ 'a request of another number of legs', $first, "SELECT outcome FROM pointstore.append_event('{b}', 'Given', 1, request_id => '{a}r')", "SELECT outcome FROM pointstore.transfer('{a}', '{b}', 1, '{a}r', 'Given')" ],
+	[ 'a request of another number of legs', $first, "SELECT outcome FROM pointstore.append_event('{b}', 'Given', 1, request_id => '{a}r')", "SELECT outcome FROM pointstore.transfer('{a}', '{b}', 1, '{a}r', 'Given')" ]);
+my @differ = (
 	[ 'a request is looked up before anything is refused', $first, $request, "SELECT outcome FROM pointstore.transfer('{d}', '{b}', 100, '{a}r')" ],
 	[ 'one leg alone is another request', $first, $request, "SELECT outcome FROM pointstore.append_event('{a}', 'Transferred', -100, request_id => '{a}r')" ],
 	[ 'one leg alone is another request', $first, $request, "SELECT outcome FROM pointstore.append_events('[{\"aggregate_id\": \"{a}\", \"event_type\": \"Transferred\", \"amount\": -100}]', '{a}r')" ],
@@ -211,16 +212,21 @@ foreach my $placement ([qw(w1 w2 c c)], [qw(c w1 w1 w2)], [qw(w1 w1 w1 w1)])
 		is(join("\n", @wrong), '', "accounts on @$placement, through $through: as in a plain store");
 	}
 }
-foreach my $differ (@differ)
+sub compare_again
 {
-	my ($why, @statements) = @$differ;
+	my ($why, @statements) = @{ $_[0] };
 	foreach my $placement ([qw(w1 w2 c)], [qw(c w1 w2)], [qw(w1 w1 w1)])
 	{
 		next if $placement->[0] eq $placement->[1] && $why !~ /alone|reversal/;
 		my %accounts = map { (qw(a b d))[$_] => account_on($placement->[$_]) } 0 .. 2;
-		local $TODO = $why;
 		is(join("\n", answers($c, \@statements, \%accounts)), join("\n", answers($plain, \@statements, \%accounts)), "on @$placement: $why");
 	}
+}
+compare_again($_) foreach @repeats;
+foreach my $differ (@differ)
+{
+	local $TODO = $differ->[0];
+	compare_again($differ);
 }
 $given = rows_of($c, 'SELECT sum(amount) FROM pointstore.event_store');
 
@@ -478,17 +484,16 @@ sub choose
 sub client
 {
 	my ($name) = @_;
-	my $pid = fork // die "no fork: $!";
 
-	if ($pid)
-	{
-		push @clients, { pid => $pid, name => $name };
-		return;
-	}
+	push @clients, start_client($name, "$dir/$name.told", sub { move_all($name, @_) });
+	return;
+}
+
+sub move_all
+{
+	my ($name, $out) = @_;
 	my ($stop, $session, $i) = (0, undef, 0);
 	local $SIG{TERM} = sub { $stop = 1 };
-	open my $out, '>', "$dir/$name.told" or die;
-	$out->autoflush(1);
 	srand $seed + unpack '%32N*', pack 'A64', $name =~ s/\D//gr;
 	until ($stop)
 	{
@@ -538,8 +543,7 @@ sub client
 		printf $out "%s|%s|%s|%s|%.3f|%d|%s\n", $action->{given_up} ? 'maybe' : 'ok', $request, join(',', @{ $action->{events} }), $action->{hold} // '', time - $began, $tries,
 		  $action->{receipts} && !$action->{given_up} ? $action->{rows} =~ s/\n/,/gr =~ s/\|/ /gr : '';
 	}
-	close $out;
-	POSIX::_exit(0);
+	return;
 }
 
 # Ends the clients and reads what they were told.

@@ -7,13 +7,15 @@ use strict;
 use warnings FATAL => 'all';
 
 use Exporter qw(import);
+use IO::Handle;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use StoreTest;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(citus_is_missing new_nodes add_node distribute ask state_of rows_of node_faults settled groups_of);
+our @EXPORT = qw(citus_is_missing new_nodes add_node distribute ask state_of rows_of node_faults settled groups_of start_client);
 
 my $host = '127.0.0.1';
 
@@ -110,6 +112,20 @@ sub rows_of
 {
 	my ($state, $rows) = @{ ask(@_) };
 	return $state eq '00000' ? $rows : $state;
+}
+
+# A client in a process of its own: work, with a file to write down in what it was told. Ends with 0 when that returns.
+sub start_client
+{
+	my ($name, $file, $work) = @_;
+	my $pid = fork // die "no fork: $!";
+
+	return { pid => $pid, name => $name } if $pid;
+	open my $told, '>', $file or die;
+	$told->autoflush(1);
+	$work->($told);
+	close $told;
+	POSIX::_exit(0);
 }
 
 # Which nodes have transactions prepared even after some time; empty when none has.

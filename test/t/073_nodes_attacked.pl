@@ -1,0 +1,213 @@
+# A store on Citus and those who do not mean well: settings that would part what belongs together, queries that the
+# planner makes calls of, rows put into shards by hand, sequences that were set back, what the owner of a store leaves in
+# its tables before it is distributed.
+
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib $FindBin::RealBin;
+use CitusTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use StoreTest;
+use Test::More;
+
+plan skip_all => 'Citus is not installed' if citus_is_missing();
+
+my $nodes = new_nodes(2);
+my ($c, $w1, $w2) = map { $nodes->{$_} } @{ $nodes->{names} };
+
+# a role of before, who is granted again
+$c->safe_psql('postgres', q{CREATE ROLE writer LOGIN; SELECT pointstore.grant_access('writer', 'writer')});
+distribute($nodes, 4);
+$c->safe_psql('postgres', q{SELECT pointstore.grant_access('writer', 'writer')});
+my %group = groups_of($nodes);
+
+# Accounts of a node, the names of each shard by themselves.
+sub accounts_on
+{
+	my ($name, $n) = @_;
+	return split /\n/, rows_of($c, "SELECT 'acc' || i FROM generate_series(1, 1000) i, LATERAL pointstore.node_of('acc' || i) n WHERE n.node = $group{$name} ORDER BY i LIMIT $n");
+}
+my ($a, $a2) = accounts_on('w1', 2);
+my ($b) = accounts_on('w2', 1);
+sub balances { return rows_of($c, "SELECT string_agg(balance::text, ' ' ORDER BY aggregate_id = '$b') FROM pointstore.account WHERE aggregate_id IN ('$a', '$b')"); }
+
+is(state_of($c, "SELECT pointstore.append_event('$_', 'Given', 1000)"), '00000', "$_ has something") foreach $a, $a2, $b;
+
+# What a role may set parts nothing: the first leg is not committed by itself.
+foreach my $node ($c, $w1, $w2)
+{
+	my $name = $node->name;
+	foreach my $setting ('citus.function_opens_transaction_block = off', 'citus.select_opens_transaction_block = off', "application_name = 'citus_internal'", 'citus.enable_local_execution = off')
+	{
+		my $session = CitusTest::Session->new($node, user => 'writer');
+		is(state_of($session, "SET $setting"), '00000', "$name, $setting");
+		foreach my $pair ([ $a, $b ], [ $b, $a ])
+		{
+			my $events = qq{[{"aggregate_id": "$pair->[0]", "event_type": "E", "amount": 100}, {"aggregate_id": "$pair->[1]", "event_type": "E", "amount": -99999}]};
+			my $state = state_of($session, "SELECT outcome FROM pointstore.append_events('$events')");
+			like($state, qr/^(PS003|XX000)$/, "... a batch is refused whole: $state");
+		}
+		is(balances(), '1000 1000', '... nothing is left of it');
+	}
+}
+
+# A conflict that is seen by the commit alone, in a session that has given itself Citus' name meanwhile.
+{
+	my ($one, $other) = map { CitusTest::Session->new($w1, user => 'writer') } 1, 2;
+	$_->query('BEGIN ISOLATION LEVEL SERIALIZABLE') foreach $one, $other;
+	$one->query("SELECT balance FROM pointstore.get_balance('$a2')");
+	is(rows_of($one, "SELECT outcome FROM pointstore.transfer('$a', '$b', 100)"), "appended\nappended", 'a transfer to another node');
+	$one->query("SET application_name = 'citus_internal'");
+	$other->query("SELECT balance FROM pointstore.get_balance('$a')");
+	is(rows_of($other, "SELECT outcome FROM pointstore.append_event('$a2', 'Given', 1)"), 'appended', '... and who has read what it writes');
+	is(state_of($other, 'COMMIT'), '00000', '... commits first');
+	is(state_of($one, 'COMMIT'), '40001', '... the transfer does not');
+	is(balances(), '1000 1000', '... with neither leg');
+}
+
+# Queries that are no call by themselves, and would be one once they are planned; with null, and with an account elsewhere.
+$c->safe_psql('postgres', q{
+CREATE FUNCTION public.holds(text) RETURNS SETOF bigint STABLE LANGUAGE sql AS 'SELECT balance FROM pointstore.get_balance($1)';
+CREATE FUNCTION public.held(text) RETURNS bigint STABLE LANGUAGE sql AS 'SELECT pointstore.balance_as_of($1, 1)';
+CREATE FUNCTION public.held(text, integer) RETURNS bigint STABLE LANGUAGE sql AS 'SELECT pointstore.balance_as_of($1, 1)';
+CREATE OPERATOR public.@@@ (LEFTARG = text, RIGHTARG = integer, FUNCTION = public.held);
+CREATE FUNCTION public.given(who text DEFAULT NULL) RETURNS bigint STABLE LANGUAGE sql AS 'SELECT pointstore.balance_as_of(who, 1)';
+});
+foreach my $node ($c, $w1, $w2)
+{
+	my $name = $node->name;
+	foreach my $account ("'$a'", "'$b'", 'NULL::text')
+	{
+		foreach my $sql (
+			"SELECT pointstore.get_balance($account) GROUP BY ()", "SELECT balance FROM pointstore.get_balance($account) GROUP BY ROLLUP (balance)",
+			"SELECT * FROM public.holds($account)", "SELECT public.held($account)", 'SELECT public.given()',
+			# Citus hands on functions, not operators
+			$node == $c ? "SELECT $account OPERATOR(public.@@@) 1" : (),
+			"SELECT x FROM (VALUES ($account)) v (a), LATERAL public.holds(a) x",
+			"SELECT * FROM public.holds($account) WHERE true OR EXISTS (SELECT FROM pointstore.event_store)",
+			"SELECT * FROM pointstore.get_balance($account) WHERE true OR EXISTS (SELECT FROM pointstore.event_store)",
+			"WITH x AS (SELECT * FROM pointstore.aggregate_state($account)) SELECT count(*) FROM x",
+			"SELECT count(*) FROM pointstore.get_balance($account) x, pointstore.get_balance($account) y",
+			"SELECT pointstore.get_balance($account) ORDER BY 1", "SELECT DISTINCT pointstore.get_balance($account)", "SELECT pointstore.get_balance($account) LIMIT 1",
+			"SELECT pointstore.get_balance($account) UNION ALL SELECT pointstore.get_balance($account)",
+			"EXPLAIN SELECT pointstore.get_balance($account) GROUP BY ()", "COPY (SELECT pointstore.get_balance($account) GROUP BY ()) TO STDOUT")
+		{
+			# a true answer or a refusal, never an empty answer
+			my $answer = rows_of($node, $sql);
+			my $true = $sql =~ /^EXPLAIN/ ? qr/cost=/ : $account eq 'NULL::text' || $sql =~ /given|aggregate_state/ ? qr/^(22004|55000)$/ : $sql =~ /^COPY/ ? qr/^$/ : $sql =~ /count/ ? qr/^1$/ : qr/\b1000\b/;
+			like($answer, qr/$true|^(PS013|0A000|XX000)$/, "$name: $sql");
+		}
+	}
+	# a call that is one still goes where its account is, whatever was planned before it
+	is(rows_of($node, "SELECT balance FROM pointstore.get_balance('$_')"), $_ eq $a2 ? 1001 : 1000, "$name: $_") foreach $a, $a2, $b;
+}
+
+# What functions are is not remembered for longer than they are it.
+{
+	my $session = CitusTest::Session->new($c);
+	is(rows_of($session, 'SELECT 1 FROM public.held(NULL, 1) x'), '22004', 'a function in SQL');
+	$c->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION public.held(text, integer) RETURNS bigint STABLE LANGUAGE plpgsql AS 'BEGIN RETURN 7; END'});
+	is(rows_of($session, 'SELECT public.held(NULL, 1)'), '7', '... becomes another');
+	$c->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION public.held(text, integer) RETURNS bigint STABLE LANGUAGE sql AS 'SELECT pointstore.balance_as_of($1, 1)'});
+	is(state_of($session, 'SELECT public.held(NULL, 1)'), '22004', '... and back');
+}
+
+# Parts by hand.
+foreach my $part ('null', '{}', '{"events": 1}', '{"events": [1]}', '{"events": [{}]}', qq({"events": [{"aggregate_id": "$a"}]}),
+	qq({"whole": 1, "events": [{"aggregate_id": "$a", "event_type": "E", "payload": {}, "followers": 5}]}),
+	qq({"events": [{"aggregate_id": "$a", "event_type": "E", "payload": {}, "leg": -1}]}),
+	qq({"events": [{"aggregate_id": "$a", "event_type": "HoldPlaced", "payload": {}}]}),
+	qq({"events": [{"aggregate_id": "$a", "event_type": "E", "amount": 1, "payload": {"version": 1}, "cause_id": 1}]}),
+	qq({"events": [{"is_check": 1, "aggregate_id": "$a", "expected_version": 1}, {"aggregate_id": "$a", "event_type": "E", "payload": {}}]}))
+{
+	is(state_of($w1, "SELECT pointstore.append_part('$a', '$part')"), '22023', "a part: $part");
+}
+is(state_of($w1, qq{SELECT pointstore.append_part('$a', '{"events": [{"aggregate_id": "$a", "event_type": "E", "payload": {}, "occurred": $_}]}')}), '22008', "a time: $_")
+  foreach '9223372036854775000', '-9223372036854775000';
+is(balances(), '1000 1000', 'nothing came of it');
+
+# Rows of an account in another's shard.
+{
+	my $shard = rows_of($w1, "SELECT 'event_store_' || shard FROM pointstore.node_of('$a')");
+	my $foreign = rows_of($c, "SELECT 'acc' || i FROM generate_series(1, 1000) i, LATERAL pointstore.node_of('acc' || i) n WHERE n.node = $group{w1} AND n.shard <> (SELECT shard FROM pointstore.node_of('$a')) LIMIT 1");
+	is(state_of($w1, "INSERT INTO pointstore.$shard (aggregate_id, event_type, amount) VALUES ('$foreign', 'E', 5)"), '22023', 'an event in a shard that is not its');
+	is(state_of($w1, "INSERT INTO pointstore.$shard (aggregate_id, event_type, amount) VALUES ('$b', 'E', 5)"), 'PS013', '... and of another node');
+	my $balances = $w1->safe_psql('postgres', "SELECT result FROM run_command_on_shards('pointstore.balance', 'SELECT ''%s''') WHERE shardid = (SELECT min(shardid) FROM citus_shards WHERE table_name = 'pointstore.balance'::regclass AND nodeport = " . $w1->port . ')');
+	my $lost = rows_of($c, "SELECT 'acc' || i FROM generate_series(1, 1000) i WHERE get_shard_id_for_distribution_column('pointstore.balance', 'acc' || i)::text <> regexp_replace('$balances', '^.*_', '') AND (SELECT node FROM pointstore.node_of('acc' || i)) = $group{w1} AND i > 500 LIMIT 1");
+	is(state_of($w1, "INSERT INTO $balances (aggregate_id) VALUES ('$lost')"), '22023', 'a row of balance');
+	is(state_of($c, "INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('$foreign', 'E', 5)"), '00000', 'through the table');
+}
+
+# Ids rise, and are nobody else's, whatever becomes of a node's sequence.
+{
+	my $session = CitusTest::Session->new($w1);
+	my $append = sub { rows_of($session, "SELECT id FROM pointstore.append_event('$a2', 'Given', 0)") };
+	my $before = $append->();
+	is($before % 1024, $group{w1}, 'an id of its node');
+	foreach my $harm ("SELECT setval('pointstore.event_store_id_seq', min_value) FROM pg_sequences WHERE sequencename = 'event_store_id_seq'",
+		q{SET citus.enable_ddl_propagation = off; ALTER SEQUENCE pointstore.event_store_id_seq RESTART})
+	{
+		$w1->safe_psql('postgres', $harm);
+		my $id = $append->();
+		cmp_ok($id, '>', $before, "an id after: $harm");
+		is($id % 1024, $group{w1}, '... of its node');
+		$before = $id;
+	}
+	$c->safe_psql('postgres', 'SELECT start_metadata_sync_to_all_nodes()');
+	cmp_ok(rows_of($w1, "SELECT id FROM pointstore.append_event('$a2', 'Given', 0)"), '>', $before, 'after Citus has made the metadata anew');
+	$w1->restart;
+	cmp_ok(rows_of($w1, "SELECT id FROM pointstore.append_event('$a2', 'Given', 0)"), '>', $before, '... and a restart');
+	is(state_of($w1, "INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) SELECT 'bulk' || i, 'E', 1 FROM generate_series(1, 200) i"), '00000', 'many first rows at once');
+	is(state_of($_, q{SELECT pointstore.upgrade_store()}), $_ == $c ? '00000' : '55000', 'upgrade_store() on ' . $_->name) foreach $c, $w1;
+}
+
+# A role with the table's rights alone, none on the sequence.
+{
+	$c->safe_psql('postgres', 'CREATE ROLE loader LOGIN; GRANT USAGE ON SCHEMA pointstore TO loader; GRANT INSERT ON pointstore.event_store TO loader');
+	my ($mine) = rows_of($c, "SELECT 'load' || i FROM generate_series(1, 1000) i, LATERAL pointstore.node_of('load' || i) n WHERE n.node = $group{w2} LIMIT 1");
+	$w2->restart;
+	is(state_of($_, "INSERT INTO pointstore.event_store (aggregate_id, event_type, amount) VALUES ('$mine', 'E', 1)", user => 'loader'), '00000', 'a loader, through ' . $_->name) foreach $w2, $c;
+}
+
+# What is not there is refused, and not answered as if there were nothing.
+is(state_of($c, $_), '0A000', "not there: $_") foreach 'SELECT pointstore.read_feed(0)', "CALL pointstore.reconcile('full')", 'CALL pointstore.rebuild_balances()',
+  "SELECT pointstore.create_subscription('s')", "SELECT pointstore.check_transitions('default')";
+is(rows_of($c, 'SELECT pointstore.distribute_store(4)'), 'exists', 'it is distributed once');
+is(node_faults($nodes), '', 'the store is sound');
+
+# The view of accounts, made anew while a session has it in its statements.
+{
+	my $session = CitusTest::Session->new($w1);
+	is(rows_of($session, "SELECT status FROM pointstore.get_balance('$a')"), 'open', 'a session reads');
+	$c->safe_psql('postgres', q{
+		SET citus.enable_ddl_propagation = on;
+		CREATE OR REPLACE VIEW pointstore.account AS } . ($c->safe_psql('postgres', q{SELECT pg_get_viewdef('pointstore.account')}) =~ s/b\.status/'made anew'::text AS status/r));
+	is(rows_of($session, "SELECT status FROM pointstore.get_balance('$a')"), 'made anew', '... the view as it is now');
+}
+
+# What the owner leaves in its tables would run as who distributes them.
+{
+	my $own = new_nodes(1, prefix => 'own_');
+	my $oc = $own->{c};
+	my $store = q{DROP SCHEMA IF EXISTS pointstore CASCADE; DROP EXTENSION IF EXISTS pointstore CASCADE; DROP OWNED BY keeper; GRANT CREATE ON SCHEMA public TO keeper; CREATE EXTENSION pointstore; SELECT pointstore.create_store('keeper'); GRANT CREATE ON SCHEMA pointstore TO keeper};
+	$oc->safe_psql('postgres', 'CREATE ROLE keeper LOGIN');
+	foreach my $left (
+		q{CREATE FUNCTION public.evil(text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION USING ERRCODE = ''U0666''; END'; ALTER TABLE pointstore.event_store ADD CONSTRAINT cc CHECK (public.evil(event_type)) NOT VALID},
+		q{CREATE FUNCTION public.evil(text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN true; END'; CREATE INDEX ON pointstore.event_store (version) WHERE public.evil(event_type)},
+		q{CREATE FUNCTION public.evil(text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN true; END'; CREATE INDEX ON pointstore.balance (public.evil(aggregate_id))},
+		q{ALTER TABLE pointstore.balance ADD COLUMN mine integer GENERATED ALWAYS AS (length(aggregate_id)) STORED},
+		q{CREATE DOMAIN public.evil AS integer; ALTER TABLE pointstore.balance ADD COLUMN mine public.evil[]},
+		q{CREATE SEQUENCE public.evil; ALTER TABLE pointstore.balance ADD COLUMN mine bigint DEFAULT nextval('public.evil')})
+	{
+		$oc->safe_psql('postgres', $store);
+		$oc->safe_psql('postgres', q{SELECT pointstore.append_event('x', 'E', 1)});
+		$oc->safe_psql('postgres', 'SET ROLE keeper; ' . $left);
+		is(state_of($oc, 'SELECT pointstore.distribute_store(2)'), '55000', "refused: $left");
+	}
+	$oc->safe_psql('postgres', $store);
+	is(state_of($oc, 'SELECT pointstore.distribute_store(2)'), '00000', '... and done where nothing is left');
+}
+
+done_testing();

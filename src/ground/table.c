@@ -26,6 +26,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "ground/compat.h"
 #include "ground/table.h"
@@ -51,7 +52,6 @@ static void load_table(PointstoreTable *table, Oid relid, StoreLack *lack);
 static AttrNumber store_column(Relation rel, const StoreColumn *column, StoreLack *lack);
 static bool is_plain(Relation rel, const PointstoreTable *table);
 static bool is_guard(Oid function);
-static bool index_runs_code(Oid index);
 static bool runs_code(Node *node, void *context);
 static bool is_users_function(Oid function, void *context);
 static void load_log(PointstoreShard *shard, Oid relid);
@@ -199,9 +199,7 @@ static bool
 is_plain(Relation rel, const PointstoreTable *table)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *cell;
-	bool		plain = !rel->rd_rel->relispartition &&
+	bool		plain = !rel->rd_rel->relispartition && !pointstore_index_runs_code(rel) &&
 		(desc->constr == NULL || (desc->constr->num_check == 0 && !desc->constr->has_generated_stored));
 	int			i;
 
@@ -214,9 +212,6 @@ is_plain(Relation rel, const PointstoreTable *table)
 		plain &= att->attisdropped || pointstore_is_store_column(table, att->attnum) ||
 			(!att->atthasdef && get_typtype(att->atttypid) != TYPTYPE_DOMAIN);
 	}
-	foreach(cell, indexes)
-		plain &= !index_runs_code(lfirst_oid(cell));
-	list_free(indexes);
 	return plain;
 }
 
@@ -242,15 +237,28 @@ pointstore_is_store_column(const PointstoreTable *table, AttrNumber att)
 	return false;
 }
 
-/* A predicate of PostgreSQL's own functions, on its own types, is no code of the users'. */
-static bool
-index_runs_code(Oid index)
+/*
+ * Whether an index of a table runs code of the users': a predicate of PostgreSQL's own functions, on its own types, is none.
+ * It is read as it is stored, for what the relation cache gives is folded, and folding runs what is immutable.
+ */
+bool
+pointstore_index_runs_code(Relation rel)
 {
-	Relation	rel = index_open(index, AccessShareLock);
-	bool		result = !heap_attisnull(rel->rd_indextuple, Anum_pg_index_indexprs, NULL) ||
-		runs_code((Node *) RelationGetIndexPredicate(rel), NULL);
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+	bool		result = false;
 
-	index_close(rel, AccessShareLock);
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		bool		isnull;
+		Datum		predicate = SysCacheGetAttr(INDEXRELID, index->rd_indextuple, Anum_pg_index_indpred, &isnull);
+
+		result |= !heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) ||
+			(!isnull && runs_code(stringToNode(TextDatumGetCString(predicate)), NULL));
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
 	return result;
 }
 

@@ -149,6 +149,7 @@ extern void pointstore_note_lack(StoreLack *lack, const char *what, const char *
 pg_noreturn extern void pointstore_refuse_lack(const char *what, const char *name);
 extern PointstoreTableId pointstore_table_of(PointstoreIndexId index);
 extern bool pointstore_index_decides(Relation index, const PointstoreTable *table, PointstoreIndexId key);
+extern bool pointstore_index_runs_code(Relation rel);
 extern bool pointstore_is_store_column(const PointstoreTable *table, AttrNumber att);
 
 #endif							/* POINTSTORE_TABLE_H */

@@ -12,6 +12,8 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -19,7 +21,9 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -27,6 +31,7 @@
 #include "ground/owner.h"
 #include "ground/placement.h"
 #include "ground/plan.h"
+#include "ground/shard.h"
 #include "ground/sql.h"
 #include "ground/twophase.h"
 
@@ -35,6 +40,7 @@
 
 static text *written = NULL;	/* an account whose shard this transaction has written */
 
+static void refuse_code(Oid relid);
 static bool is_distributed_from_here(void);
 
 /* A shard of a distributed store is about to be written, that of an account or a lease. */
@@ -73,14 +79,31 @@ pointstore_tell_now(void)
 
 	if (written == NULL)
 		return;
-	/* what the owner has put on that table runs as the owner, and leaves nothing behind */
 	pointstore_act_as_reader(&scope);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	refuse_code(get_relname_relid(pointstore_table_names[TABLE_ACCOUNT_PROOF], get_namespace_oid("pointstore", false)));
+	refuse_code(pointstore_placement_of(written)->relids[TABLE_ACCOUNT_PROOF]);
 	pointstore_execute(&plan, &value, NULL, false);
 	PopActiveSnapshot();
 	SPI_finish();
 	pointstore_act_as_caller(&scope);
+}
+
+/* Nothing that the owner has put on a table runs at a commit: one is refused where a statement that finds no row would run any of it. */
+static void
+refuse_code(Oid relid)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+
+	if (rel->rd_rules != NULL || rel->rd_rel->relrowsecurity || pointstore_index_runs_code(rel) ||
+		(rel->trigdesc != NULL && (rel->trigdesc->trig_update_before_statement || rel->trigdesc->trig_update_after_statement)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has a rule, a policy, an index on an expression or a trigger for statements", RelationGetRelationName(rel)),
+				 errdetail("A transaction that has written several nodes would run it as it commits."),
+				 errhint("Drop it.")));
+	table_close(rel, NoLock);
 }
 
 /*

@@ -187,6 +187,33 @@ is(node_faults($nodes), '', 'the store is sound');
 	is(rows_of($session, "SELECT status FROM pointstore.get_balance('$a')"), 'made anew', '... the view as it is now');
 }
 
+# What the owner puts on the table that a commit of several nodes writes does not run there.
+{
+	my ($mine) = rows_of($c, "SELECT 'own' || i FROM generate_series(1, 1000) i, LATERAL pointstore.node_of('own' || i) n WHERE n.node = $group{w1} LIMIT 1");
+	my ($other) = rows_of($c, "SELECT 'own' || i FROM generate_series(1, 1000) i, LATERAL pointstore.node_of('own' || i) n WHERE n.node = $group{w2} LIMIT 1");
+	my $both = "BEGIN; SELECT pointstore.append_event('$mine', 'E', 1); SELECT pointstore.append_event('$other', 'E', 1); COMMIT";
+	my $table = 'pointstore.account_proof';
+	my $shard = "${table}_" . $w1->safe_psql('postgres', "SELECT get_shard_id_for_distribution_column('$table', '$mine')");
+	$_->safe_psql('postgres', q{SET citus.enable_ddl_propagation = off;
+		CREATE FUNCTION public.evil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION USING ERRCODE = ''U0666''; END';
+		CREATE FUNCTION public.evil(bigint) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION USING ERRCODE = ''U0666''; END'}) foreach $c, $w1, $w2;
+	is(state_of($w1, $both), '00000', 'both are written');
+	foreach my $put (
+		[ "CREATE TRIGGER evil BEFORE UPDATE ON $shard FOR EACH STATEMENT EXECUTE FUNCTION public.evil()", "DROP TRIGGER evil ON $shard" ],
+		[ "CREATE TRIGGER evil AFTER UPDATE ON $shard FOR EACH STATEMENT EXECUTE FUNCTION public.evil()", "DROP TRIGGER evil ON $shard" ],
+		[ "CREATE RULE evil AS ON UPDATE TO $table DO ALSO SELECT public.evil(1)", "DROP RULE evil ON $table" ],
+		[ "CREATE RULE evil AS ON UPDATE TO $shard DO ALSO SELECT public.evil(1)", "DROP RULE evil ON $shard" ],
+		[ "CREATE POLICY evil ON $shard USING (public.evil(1)); ALTER TABLE $shard ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+			"DROP POLICY evil ON $shard; ALTER TABLE $shard DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY" ])
+	{
+		my ($made, $dropped) = map { "SET citus.enable_ddl_propagation = off; SET citus.enable_manual_changes_to_shards = on; SET citus.enable_unsafe_triggers = on; $_" } @$put;
+		$w1->safe_psql('postgres', $made);
+		is(state_of($w1, $both), '55000', "refused at COMMIT: $put->[0]");
+		$w1->safe_psql('postgres', $dropped);
+		is(state_of($w1, $both), '00000', '... and not without');
+	}
+}
+
 # What the owner leaves in its tables would run as who distributes them.
 {
 	my $own = new_nodes(1, prefix => 'own_');

@@ -13,12 +13,16 @@
 
 #include "catalog/namespace.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "ground/identity.h"
 #include "ground/placed.h"
+#include "ground/pointstore.h"
+#include "ground/sql.h"
 
 /* The same statement for a shard. */
 struct PlacedPlan
@@ -29,8 +33,35 @@ struct PlacedPlan
 	PointstorePlan plan;
 };
 
-static void refuse_unplaced(const PointstorePlan *plan);
+/* What a statement names of a distributed store. */
+typedef enum Named
+{
+	NOT_KNOWN,
+	NAMES_NOTHING,
+	NAMES_SHARDS,
+	NAMES_ELSE					/* what it has not, or not yet */
+} Named;
+
+/* A statement that was made for where we stay. */
+typedef struct MadeHere
+{
+	PointstorePlan *of;
+	struct PlacedPlan *placed;
+} MadeHere;
+
+/* where the statements that do not say of which shard they are mean the rows */
+static bool stays = false;
+static int32 stays_from;
+static int32 stays_to;
+static List *made_here = NIL;
+
+static PointstorePlan *place_plan(PointstorePlan *plan);
+static Named what_is_named(const char *sql);
+static void stay(const PointstorePlacement *range);
+static PointstorePlacement *here(void);
+static void forget_plans(void);
 static PointstorePlan *plan_in(PointstorePlan *plan, const PointstorePlacement *range);
+static struct PlacedPlan *make_placed(PointstorePlan *plan, const PointstorePlacement *range, const char *text);
 static char *placed_text(const char *sql, const PointstorePlacement *range);
 static char *definition_of_accounts(void);
 static const char *behind_name(const char *sql, const char *name);
@@ -39,33 +70,171 @@ static const char *table_at(const char *sql, const PointstorePlacement *range, O
 void
 pointstore_placed_init(void)
 {
-	pointstore_check_plan = refuse_unplaced;
+	pointstore_place_plan = place_plan;
 }
 
-/* A statement that names a table of the store, but no shard, and is not meant for all nodes, is of what a distributed store does not do yet: 0A000. */
-static void
-refuse_unplaced(const PointstorePlan *plan)
+/*
+ * A statement that is not meant for all nodes, where we stay. One that names a table of the store and no shard, while we stay nowhere, is of
+ * what a distributed store does not do yet, and so is what it has not: 0A000.
+ */
+static PointstorePlan *
+place_plan(PointstorePlan *plan)
+{
+	if (plan->names == NOT_KNOWN)
+		plan->names = what_is_named(plan->sql);
+	if (plan->names == NAMES_NOTHING || !pointstore_store_exists() || !pointstore_is_distributed())
+		return plan;
+	if (!stays || plan->names == NAMES_ELSE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a distributed store does not do this yet")));
+	return plan_in(plan, here());
+}
+
+static Named
+what_is_named(const char *sql)
 {
 	static const char *const elsewhere[] = {
 		"feed_block", "feed_start", "subscription", "subscription_slot", "subscription_account", "subscription_log", "projection",
 		"replay_run", "replay_slice", "replay_difference", "snapshot_progress", "movement", "movement_step", "movement_log", "movement_store",
-		"movement_server", "participant_origin", "reconciliation", "reconciliation_checkpoint", "finding"
+		"movement_server", "participant_origin"
 	};
-	const char *sql;
-	bool		is_refused = false;
+	Named		named = NAMES_NOTHING;
 	int			table;
 
-	for (sql = strstr(plan->sql, "pointstore."); sql != NULL; sql = strstr(sql + 1, "pointstore."))
+	for (sql = strstr(sql, "pointstore."); sql != NULL; sql = strstr(sql + 1, "pointstore."))
 	{
 		for (table = 0; table < N_PLACED_TABLES; table++)
-			is_refused |= behind_name(sql, pointstore_table_names[table]) != NULL;
+			if (behind_name(sql, pointstore_table_names[table]) != NULL || behind_name(sql, "account") != NULL)
+				named = Max(named, NAMES_SHARDS);
 		for (table = 0; table < lengthof(elsewhere); table++)
-			is_refused |= behind_name(sql, elsewhere[table]) != NULL;
+			if (behind_name(sql, elsewhere[table]) != NULL)
+				named = NAMES_ELSE;
 	}
-	if (is_refused && pointstore_store_exists() && pointstore_is_distributed())
+	return named;
+}
+
+/*
+ * Goes to the first range here that has hashes from one on, which becomes that of the next: until pointstore_leave_place(), over transactions,
+ * statements that do not say of which shard they are mean that one. A plain store is one place, which needs no words. False: there is none left.
+ */
+bool
+pointstore_next_place(int64 *hash)
+{
+	PointstorePlacement *range;
+
+	pointstore_leave_place();
+	if (*hash > PG_INT32_MAX || !pointstore_range_from(*hash, &range))
+		return false;
+	*hash = pointstore_next_hash(range);
+	if (range != NULL)
+		stay(range);
+	return true;
+}
+
+/* Goes to where an account is: PS013. */
+void
+pointstore_go_to(text *of)
+{
+	if (pointstore_is_distributed())
+		stay(pointstore_placement_of(of));
+}
+
+void
+pointstore_leave_place(void)
+{
+	stays = false;
+}
+
+/* Whether we are where an account is, or would be; in a plain store it is. */
+bool
+pointstore_stays_with(text *of)
+{
+	int32		hash = pointstore_hash_of(of);
+
+	return !stays || (hash >= stays_from && hash <= stays_to);
+}
+
+/* A name that is of the range where we stay, as an account's would be: for rows that are about all of it. */
+text *
+pointstore_name_of_place(void)
+{
+	text	   *name;
+	int64		i;
+
+	for (i = 0; i == 0 || !pointstore_stays_with(name); i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		name = cstring_to_text(psprintf("%lld", (long long) i));
+	}
+	return name;
+}
+
+static void
+stay(const PointstorePlacement *range)
+{
+	forget_plans();
+	stays = true;
+	stays_from = range->min;
+	stays_to = range->max;
+}
+
+/* The range that we stay in, locked as for an access: PS013 where it has left this node, or was split. */
+static PointstorePlacement *
+here(void)
+{
+	PointstorePlacement *range = NULL;
+
+	if (!pointstore_range_from(stays_from, &range) || range == NULL || range->min != stays_from || range->max != stays_to)
 		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a distributed store does not do this yet")));
+				(errcode(ERRCODE_POINTSTORE_OTHER_NODE),
+				 errmsg("a shard has been moved or split while it was gone through")));
+	return range;
+}
+
+/* Statements planned from now on find in the catalogs what Citus hides there, until the caller acts as the caller again. */
+void
+pointstore_show_shards(void)
+{
+	if (stays)
+		pointstore_set_option("citus.override_table_visibility", "off");
+}
+
+/* The text of a statement where we stay, for what merely reads: the shard may be moved meanwhile. */
+const char *
+pointstore_text_here(const char *sql)
+{
+	const PointstorePlacement *range;
+
+	if (!stays)
+		return sql;
+	range = pointstore_placement_of_hash(pointstore_store()->placements, stays_from);
+	if (range->min != stays_from || range->max != stays_to || !OidIsValid(range->relids[TABLE_EVENT_STORE]))
+		range = here();
+	return placed_text(sql, range);
+}
+
+/* Statements for another shard than that which is gone through are not used again, and there may be thousands. */
+static void
+forget_plans(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, made_here)
+	{
+		MadeHere   *made = lfirst(cell);
+		struct PlacedPlan **link = &made->of->placed;
+
+		while (*link != made->placed)
+			link = &(*link)->next;
+		*link = made->placed->next;
+		if (made->placed->plan.plan != NULL)
+			SPI_freeplan(made->placed->plan.plan);
+		pfree((char *) made->placed->plan.sql);
+		pfree(made->placed);
+	}
+	list_free_deep(made_here);
+	made_here = NIL;
 }
 
 /* Runs a statement about one account, as pointstore_execute(), where that account is: PS013. */
@@ -124,19 +293,36 @@ plan_in(PointstorePlan *plan, const PointstorePlacement *range)
 		/* it may be being executed, so it stays */
 		if (placed != NULL)
 			placed->events = InvalidOid;
-		placed = MemoryContextAllocZero(TopMemoryContext, sizeof(struct PlacedPlan));
-		placed->events = range->relids[TABLE_EVENT_STORE];
+		placed = make_placed(plan, range, text);
 		placed->generation = generation;
-		placed->plan = *plan;
-		placed->plan.spans_nodes = true;	/* checked */
-		placed->plan.plan = NULL;
-		placed->plan.placed = NULL;
-		placed->plan.sql = MemoryContextStrdup(TopMemoryContext, text);
-		placed->next = plan->placed;
-		plan->placed = placed;
 	}
 	pfree(text);
 	return &placed->plan;
+}
+
+static struct PlacedPlan *
+make_placed(PointstorePlan *plan, const PointstorePlacement *range, const char *text)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	struct PlacedPlan *placed = palloc0(sizeof(struct PlacedPlan));
+
+	placed->events = range->relids[TABLE_EVENT_STORE];
+	placed->plan = *plan;
+	placed->plan.spans_nodes = true;	/* it is placed */
+	placed->plan.plan = NULL;
+	placed->plan.placed = NULL;
+	placed->plan.sql = pstrdup(text);
+	placed->next = plan->placed;
+	plan->placed = placed;
+	if (stays && range->min == stays_from && range->max == stays_to)
+	{
+		MadeHere   *made = palloc(sizeof(MadeHere));
+
+		*made = (MadeHere) {.of = plan, .placed = placed};
+		made_here = lappend(made_here, made);
+	}
+	MemoryContextSwitchTo(old);
+	return placed;
 }
 
 /* The text of a statement with the tables of a shard. */
@@ -155,6 +341,11 @@ placed_text(const char *sql, const PointstorePlacement *range)
 			appendStringInfo(&text, "pointstore.%s", quote_identifier(get_rel_name(relid)));
 		else if ((behind = behind_name(sql, "account")) != NULL)
 			appendStringInfo(&text, "(%s) AS account", placed_text(definition_of_accounts(), range));
+		else if (strncmp(sql, IN_ONE_PLACE, strlen(IN_ONE_PLACE)) == 0)
+		{
+			appendStringInfoString(&text, IN_A_SHARD);
+			behind = sql + strlen(IN_ONE_PLACE);
+		}
 		else
 		{
 			appendStringInfoChar(&text, *sql);

@@ -12,6 +12,13 @@
 #include "ground/shard.h"
 
 extern void pointstore_placed_init(void);
+extern bool pointstore_next_place(int64 *hash);
+extern void pointstore_go_to(text *of);
+extern void pointstore_leave_place(void);
+extern bool pointstore_stays_with(text *of);
+extern text *pointstore_name_of_place(void);
+extern void pointstore_show_shards(void);
+extern const char *pointstore_text_here(const char *sql);
 extern void pointstore_execute_of(PointstorePlan *plan, text *of, Datum *values, const char *nulls, bool read_only);
 extern void pointstore_execute_rules(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only);
 extern void pointstore_execute_in(PointstorePlan *plan, PointstorePlacement *range, Datum *values, const char *nulls, bool read_only);

@@ -12,23 +12,24 @@
 
 #include "ground/plan.h"
 
-/* What a statement is asked before it is executed; null: nothing. */
-void		(*pointstore_check_plan) (const PointstorePlan *plan) = NULL;
+/* The statement that is executed for one. */
+PointstorePlan *(*pointstore_place_plan) (PointstorePlan *plan) = NULL;
 
-/* Prepares a statement, if that is not done, for those who execute it themselves. */
-void
+/* Prepares a statement, if that is not done, for those who execute it themselves; which may be another, where it is placed. */
+PointstorePlan *
 pointstore_prepare(PointstorePlan *plan)
 {
 	SPIPlanPtr	prepared;
 
-	if (pointstore_check_plan != NULL && !plan->spans_nodes)
-		pointstore_check_plan(plan);
+	if (pointstore_place_plan != NULL && !plan->spans_nodes)
+		plan = pointstore_place_plan(plan);
 	if (plan->plan != NULL)
-		return;
+		return plan;
 	prepared = SPI_prepare_cursor(plan->sql, plan->nargs, plan->argtypes, plan->generic ? CURSOR_OPT_GENERIC_PLAN : 0);
 	if (prepared == NULL || SPI_keepplan(prepared) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", plan->sql, SPI_result_code_string(SPI_result));
 	plan->plan = prepared;
+	return plan;
 }
 
 /*
@@ -41,7 +42,7 @@ pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool 
 	bool		snapshot = !ActiveSnapshotSet();	/* in a worker, which has no portal */
 	int			result;
 
-	pointstore_prepare(plan);
+	plan = pointstore_prepare(plan);
 	if (snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
 	result = SPI_execute_plan(plan->plan, values, nulls, read_only, 0);

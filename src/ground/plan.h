@@ -19,12 +19,13 @@ typedef struct PointstorePlan
 	bool		generic;		/* planned once, whatever the values */
 	bool		spans_nodes;	/* of a distributed store it is Citus that executes it, on all nodes */
 	SPIPlanPtr	plan;
-	struct PlacedPlan *placed;	/* for the shards of a distributed store (placed.c) */
+	int			names;			/* what of a distributed store it names, when that is known */
+	struct PlacedPlan *placed;	/* for its shards (placed.c) */
 } PointstorePlan;
 
-extern void (*pointstore_check_plan) (const PointstorePlan *plan);
+extern PointstorePlan *(*pointstore_place_plan) (PointstorePlan *plan);
 
-extern void pointstore_prepare(PointstorePlan *plan);
+extern PointstorePlan *pointstore_prepare(PointstorePlan *plan);
 extern void pointstore_execute(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only);
 
 #endif							/* POINTSTORE_PLAN_H */

@@ -56,11 +56,17 @@ pointstore_shard_of(text *of)
 	return range->locked == lock_generation && range->shard != NULL ? range->shard : locked_shard(of);
 }
 
-/* The range of an account: Citus hashes as hashtext() does in collation "C". */
+/* What tells an account's range: Citus hashes as hashtext() does in collation "C". */
+int32
+pointstore_hash_of(text *of)
+{
+	return (int32) DatumGetUInt32(hash_any((unsigned char *) VARDATA_ANY(of), VARSIZE_ANY_EXHDR(of)));
+}
+
 static PointstorePlacement *
 range_of(PointstorePlacements *map, text *of)
 {
-	return pointstore_placement_of_hash(map, (int32) DatumGetUInt32(hash_any((unsigned char *) VARDATA_ANY(of), VARSIZE_ANY_EXHDR(of))));
+	return pointstore_placement_of_hash(map, pointstore_hash_of(of));
 }
 
 /* Locks the range, and looks it up, until nothing has changed meanwhile. */

@@ -21,6 +21,7 @@ extern PointstorePlacement *pointstore_placement_of(text *of);
 extern void pointstore_refuse_left_shard(Relation relation, PointstoreTableId table);
 extern bool pointstore_range_from(int64 hash, PointstorePlacement **range);
 extern int64 pointstore_next_hash(const PointstorePlacement *range);
+extern int32 pointstore_hash_of(text *of);
 extern int32 pointstore_node_of(text *of);
 extern void pointstore_check_place(Relation relation, PointstoreTableId table, text *of);
 extern bool pointstore_is_here(text *of);

@@ -18,6 +18,12 @@
 #define PLUS " OPERATOR(pg_catalog.+) "
 #define MINUS " OPERATOR(pg_catalog.-) "
 
+/* True, but where a statement is executed in a shard of a distributed store, and sees the accounts of that alone (placed.c). */
+#define IN_ONE_PLACE "pg_catalog.bool 'on'"
+#define IN_A_SHARD "pg_catalog.bool 'off'"
+/* Whether names of requests and holds of two rows are of one realm: that of a store, or of an account of a distributed one. */
+#define OF_ONE_REALM(a, b) "(" IN_ONE_PLACE " OR " a ".aggregate_id" EQ b ".aggregate_id)"
+
 /* a number that arithmetic does not overflow */
 #define NUMERIC(x) "CAST(" x " AS pg_catalog.numeric)"
 

@@ -28,6 +28,9 @@ typedef enum PointstoreTableId
 	TABLE_SNAPSHOT,
 	TABLE_PARTICIPANT_STEP,
 	TABLE_UPCASTER,
+	TABLE_FINDING,
+	TABLE_RECONCILIATION,
+	TABLE_RECONCILIATION_CHECKPOINT,
 	N_PLACED_TABLES				/* those that a distributed store has shards of */
 } PointstoreTableId;
 

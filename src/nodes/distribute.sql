@@ -9,7 +9,8 @@ AS $$
     VALUES ('account_kind', NULL), ('transition', NULL), ('upcaster', NULL),
            ('event_store', 'aggregate_id'), ('balance', 'aggregate_id'), ('pure_account', 'aggregate_id'),
            ('hold', 'aggregate_id'), ('account_log', 'aggregate_id'), ('account_proof', 'aggregate_id'),
-           ('snapshot', 'aggregate_id'), ('participant_step', 'aggregate_id'), ('lease', 'name')
+           ('snapshot', 'aggregate_id'), ('participant_step', 'aggregate_id'), ('finding', 'aggregate_id'),
+           ('reconciliation', 'place'), ('reconciliation_checkpoint', 'place'), ('lease', 'name')
 $$;
 COMMENT ON FUNCTION pointstore.distributed_tables() IS
 'The tables of a store that distribute_store() distributes, and by which column; null: every node has all of it.';
@@ -106,7 +107,7 @@ BEGIN
     END IF;
     SELECT string_agg(what, ', ') INTO in_way
       FROM (SELECT format('constraint %s of %s', c.conname, c.conrelid::regclass) AS what, c.conrelid AS tab
-              FROM pg_constraint c WHERE c.contype = 'c'
+              FROM pg_constraint c WHERE c.contype = 'c' AND c.conrelid NOT IN ('pointstore.reconciliation'::regclass, 'pointstore.reconciliation_checkpoint'::regclass)
             UNION ALL
             SELECT format('column %s of %s', a.attname, a.attrelid::regclass), a.attrelid
               FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
@@ -138,12 +139,14 @@ BEGIN
     FOR lost IN
         SELECT c.conrelid::regclass AS tab, c.conname
           FROM pg_constraint c
-         WHERE c.contype IN ('p', 'u')
+         WHERE (c.contype IN ('p', 'u')
            AND (c.conrelid, (SELECT array_agg(a.attname ORDER BY k.place)::text[]
                                FROM unnest(c.conkey) WITH ORDINALITY k (attnum, place)
                                JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum))
                IN (('pointstore.event_store'::regclass, ARRAY['request_id', 'leg']), ('pointstore.event_store'::regclass, ARRAY['id']),
-                   ('pointstore.hold'::regclass, ARRAY['hold_id']), ('pointstore.participant_step'::regclass, ARRAY['origin', 'movement_id', 'step']), ('pointstore.account_log'::regclass, ARRAY['id']))
+                   ('pointstore.hold'::regclass, ARRAY['hold_id']), ('pointstore.participant_step'::regclass, ARRAY['origin', 'movement_id', 'step']), ('pointstore.account_log'::regclass, ARRAY['id']),
+                   ('pointstore.finding'::regclass, ARRAY['id'])))
+            OR c.conrelid IN ('pointstore.reconciliation'::regclass, 'pointstore.reconciliation_checkpoint'::regclass)
     LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', lost.tab, lost.conname);
     END LOOP;
@@ -158,6 +161,17 @@ BEGIN
     -- from the sequence of events, which each node draws from in steps of its own
     ALTER TABLE pointstore.account_log ALTER COLUMN id DROP IDENTITY IF EXISTS,
         ALTER COLUMN id SET DEFAULT nextval('pointstore.event_store_id_seq');
+    ALTER TABLE pointstore.finding ALTER COLUMN id DROP IDENTITY IF EXISTS, ADD CONSTRAINT finding_pkey PRIMARY KEY (aggregate_id, id);
+    CREATE INDEX finding_id_idx ON pointstore.finding (id);
+    -- each shard is gone through by itself, and keeps that: place is a name that hashes into it
+    ALTER TABLE pointstore.reconciliation ALTER COLUMN id DROP IDENTITY IF EXISTS, ADD COLUMN place text COLLATE "C" NOT NULL DEFAULT '';
+    ALTER TABLE pointstore.reconciliation ADD CONSTRAINT reconciliation_pkey PRIMARY KEY (place, id);
+    ALTER TABLE pointstore.reconciliation_checkpoint ADD COLUMN place text COLLATE "C" NOT NULL DEFAULT '';
+    ALTER TABLE pointstore.reconciliation_checkpoint ADD CONSTRAINT reconciliation_checkpoint_pkey PRIMARY KEY (place, single);
+    -- what is in its shards by now has been gone through in none
+    DELETE FROM pointstore.reconciliation_checkpoint;
+    COMMENT ON COLUMN pointstore.reconciliation.place IS 'a name that hashes into the shard that was gone through; empty: before the store was distributed';
+    COMMENT ON COLUMN pointstore.reconciliation_checkpoint.place IS 'a name that hashes into the shard that it is about';
     ALTER SEQUENCE pointstore.event_store_id_seq OWNED BY NONE;
 END
 $$;
@@ -297,17 +311,18 @@ BEGIN
     SET LOCAL citus.shard_replication_factor = 1;
     -- in the order in which appends lock them
     LOCK TABLE pointstore.event_store, pointstore.balance, pointstore.pure_account, pointstore.hold, pointstore.account_log, pointstore.account_proof,
-        pointstore.snapshot, pointstore.participant_step, pointstore.lease, pointstore.account_kind, pointstore.transition, pointstore.upcaster,
+        pointstore.snapshot, pointstore.participant_step, pointstore.finding, pointstore.reconciliation, pointstore.reconciliation_checkpoint, pointstore.lease, pointstore.account_kind, pointstore.transition, pointstore.upcaster,
         pointstore.subscription, pointstore.projection, pointstore.movement IN ACCESS EXCLUSIVE MODE;
     PERFORM pointstore.check_distributable_tables();
     PERFORM pointstore.alter_keys_for_nodes();
     PERFORM pointstore.distribute_tables(shard_count);
     PERFORM pointstore.create_account_view();
     PERFORM pointstore.create_shard_map();
+    PERFORM pointstore.create_reconciliation_views();
     PERFORM pointstore.delegate_functions();
     PERFORM pointstore.wake_workers();
     RAISE NOTICE 'what roles may do on the other nodes grant_access() grants, to be called again for each, the owner''s among them (operator)';
-    RAISE WARNING 'a distributed store is a preview: nothing reconciles it, and it has no feed'
+    RAISE WARNING 'a distributed store is a preview: it has no feed, and its movements are not there'
         USING HINT = 'doc/operations.md, Many nodes, says what is there.';
     RETURN 'distributed';
 END

@@ -20,6 +20,7 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
@@ -44,6 +45,7 @@ PG_FUNCTION_INFO_V1(pointstore_acknowledge);
 "   ROW(e.id, e.version, e.event_type, e.amount, e.held, e.balance_after, e.request_id, e.leg, e.cause_id, e.created_at), 0)))" \
 "   FROM pointstore.event_store e WHERE e.aggregate_id" EQ "$1 AND coalesce(e.version" LE last ", true)))"
 
+static void acknowledge(int64 number, text *reason, text *id);
 static const Finding *find_code(const Findings *found, int64 number);
 static void require_same(int64 number, const Finding *finding);
 
@@ -51,20 +53,10 @@ static void require_same(int64 number, const Finding *finding);
 Datum
 pointstore_acknowledge(PG_FUNCTION_ARGS)
 {
-	static PointstorePlan close = {
-		.sql = "UPDATE pointstore.finding SET resolved_at = pg_catalog.clock_timestamp(), resolved_by = $8, action = 'acknowledged',"
-		" acknowledged = " ACKNOWLEDGED("x.last")
-		"  FROM (SELECT coalesce(pg_catalog.max(version), 0) AS last FROM pointstore.event_store WHERE aggregate_id" EQ "$1) x WHERE id" EQ "$9",
-		.nargs = 9, .argtypes = {TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, INT8OID}
-	};
 	int64		number;
 	text	   *reason;
 	PointstoreScope owner;
 	text	   *id;
-	Account		account;
-	const Finding *finding;
-	Datum		values[9];
-	char		nulls[10] = "         ";
 
 	pointstore_check_arguments(fcinfo, 2);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -80,11 +72,36 @@ pointstore_acknowledge(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("acknowledge()");
 	pointstore_act_as_owner(&owner);
 	id = pointstore_account_of_finding(number);
-	if (pointstore_acknowledge_disagreement(number, reason, GetOuterUserId()))
+	PG_TRY();
 	{
-		pointstore_act_as_caller(&owner);
-		PG_RETURN_VOID();
+		pointstore_go_to(id);
+		if (!pointstore_acknowledge_disagreement(number, reason, GetOuterUserId()))
+			acknowledge(number, reason, id);
 	}
+	PG_FINALLY();
+	{
+		pointstore_leave_place();
+	}
+	PG_END_TRY();
+	pointstore_act_as_caller(&owner);
+	PG_RETURN_VOID();
+}
+
+/* Closes a finding of an account, where that is. */
+static void
+acknowledge(int64 number, text *reason, text *id)
+{
+	static PointstorePlan close = {
+		.sql = "UPDATE pointstore.finding SET resolved_at = pg_catalog.clock_timestamp(), resolved_by = $8, action = 'acknowledged',"
+		" acknowledged = " ACKNOWLEDGED("x.last")
+		"  FROM (SELECT coalesce(pg_catalog.max(version), 0) AS last FROM pointstore.event_store WHERE aggregate_id" EQ "$1) x WHERE id" EQ "$9",
+		.nargs = 9, .argtypes = {TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, INT8OID}
+	};
+	Account		account;
+	const Finding *finding;
+	Datum		values[9];
+	char		nulls[10] = "         ";
+
 	pointstore_read_account(&account, id, pointstore_push_snapshot(), LOCK_ACCOUNT);
 	finding = find_code(pointstore_examine_now(id), number);
 	require_same(number, finding);
@@ -97,8 +114,6 @@ pointstore_acknowledge(PG_FUNCTION_ARGS)
 	pointstore_log("acknowledge", reason, account.exists ? &account : NULL, &account);
 	pointstore_release_account(&account);
 	PopActiveSnapshot();
-	pointstore_act_as_caller(&owner);
-	PG_RETURN_VOID();
 }
 
 /* What is wrong now of a finding's code: null, nothing, or an index hides it. */

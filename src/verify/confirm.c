@@ -210,7 +210,7 @@ look(Case *wrong)
 
 	wrong->stamp = read_stamp(wrong, false, &wrong->version);
 	wrong->found = pointstore_examine(wrong->id, false);
-	if (run->full && VARSIZE_ANY_EXHDR(wrong->id) == 0)
+	if (run->full && VARSIZE_ANY_EXHDR(wrong->id) == 0 && !pointstore_is_distributed())
 		pointstore_examine_whole_store(wrong->found);
 	wrong->moved = wrong->by_heap && has_moved(wrong);
 	compare_with_heap(wrong, snapshot);

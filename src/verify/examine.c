@@ -126,9 +126,9 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 " UNION ALL" \
 " SELECT 'duplicate_request', 'critical', t.id, e.id, e.version FROM (SELECT * FROM e WHERE request_id IS NOT NULL) e" \
     FIND("", "event_store", "t", "t.request_id" EQ "e.request_id AND coalesce(t.leg, -1)" EQ "coalesce(e.leg, -1)" \
-		 " AND (t.id" LT "e.id OR (t.id" EQ "e.id AND t.aggregate_id" LT "e.aggregate_id))") \
+		 " AND (t.id" LT "e.id OR (t.id" EQ "e.id AND t.aggregate_id" LT "e.aggregate_id)) AND " OF_ONE_REALM("t", "e")) \
 " UNION ALL" \
-" SELECT 'transfer_unbalanced', 'critical', 0, total, version FROM moved WHERE total" NE "0" \
+" SELECT 'transfer_unbalanced', 'critical', 0, total, version FROM moved WHERE total" NE "0 AND " IN_ONE_PLACE \
 " UNION ALL" \
 " SELECT 'balance_mismatch', CASE WHEN b.balance" LT "s.total THEN 'warning' ELSE 'error' END, s.total, b.balance, s.last" \
 "   FROM s, b WHERE s.events" GT "0 AND " DIFFERS("b.balance", "coalesce(s.total, 0)") \
@@ -158,7 +158,7 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile_account);
 "             WHEN p.closed_by IS NULL THEN p.held ELSE 0 END," \
 "        CASE WHEN h.hold_id IS NULL OR " DIFFERS("h.amount", "p.held") " THEN h.amount WHEN " DIFFERS("h.captured", "(0" MINUS "coalesce(p.taken, 0))") " THEN h.captured" \
 "             WHEN h.status" EQ "'open' THEN h.amount ELSE 0 END, p.version" \
-"   FROM (SELECT * FROM placed WHERE hold_id IS NOT NULL) p" FIND("LEFT", "hold", "h", "h.hold_id" EQ "p.hold_id") \
+"   FROM (SELECT * FROM placed WHERE hold_id IS NOT NULL) p" FIND("LEFT", "hold", "h", "h.hold_id" EQ "p.hold_id AND " OF_ONE_REALM("h", "p")) \
 "  WHERE " IS_OTHER_HOLD("h", "p", "p.closed_by", "p.taken") \
 " UNION ALL" \
 " SELECT 'hold_mismatch', 'warning', 0, h.amount, coalesce(s.last, 0)" \

@@ -13,10 +13,12 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
+#include "account/id.h"
 #include "ground/name.h"
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
+#include "ground/store.h"
 #include "verify/examine.h"
 #include "verify/finding.h"
 #include "verify/runstate.h"
@@ -48,28 +50,34 @@ pointstore_finding_values(Datum *values, char *nulls, text *id, const Finding *f
 void
 pointstore_record(const Case *wrong, const char *action, bool hidden)
 {
+#define INSERT_FINDING(column, value) \
+		"INSERT INTO pointstore.finding AS f (run_id, aggregate_id, code, severity, expected, found, version, detail, action" column ")" \
+		" VALUES ($1, $2, $3, $4, $5, $6, $7," \
+		"  $8 OPERATOR(pg_catalog.||) CASE WHEN $10 THEN pg_catalog.jsonb_build_object('hidden', true) ELSE '{}' END" \
+		"     OPERATOR(pg_catalog.||) CASE WHEN $11 IS NULL THEN '{}' ELSE pg_catalog.jsonb_build_object('failed', $11) END, $9" value ")" \
+		" ON CONFLICT (aggregate_id, code) WHERE resolved_at IS NULL DO UPDATE" \
+		" SET last_seen_at = pg_catalog.clock_timestamp(), severity = EXCLUDED.severity, expected = EXCLUDED.expected," \
+		" found = EXCLUDED.found, version = EXCLUDED.version, detail = EXCLUDED.detail," \
+		" action = CASE WHEN EXCLUDED.action" EQ "'reported' THEN f.action ELSE EXCLUDED.action END" \
+		" RETURNING id, f.xmax" EQ "0,"	/* true: inserted just now */ \
+		" CAST(pg_catalog.jsonb_build_object('id', id, 'aggregate_id', $2, 'code', $3, 'severity', $4," \
+		" 'expected', $5, 'found', $6, 'version', $7, 'action', $9) AS pg_catalog.text)"
+#define FINDING_TYPES INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, BOOLOID, TEXTOID
 	static PointstorePlan plan = {
-		.sql = "INSERT INTO pointstore.finding AS f (run_id, aggregate_id, code, severity, expected, found, version, detail, action)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7,"
-		"  $8 OPERATOR(pg_catalog.||) CASE WHEN $10 THEN pg_catalog.jsonb_build_object('hidden', true) ELSE '{}' END"
-		"     OPERATOR(pg_catalog.||) CASE WHEN $11 IS NULL THEN '{}' ELSE pg_catalog.jsonb_build_object('failed', $11) END, $9)"
-		" ON CONFLICT (aggregate_id, code) WHERE resolved_at IS NULL DO UPDATE"
-		" SET last_seen_at = pg_catalog.clock_timestamp(), severity = EXCLUDED.severity, expected = EXCLUDED.expected,"
-		" found = EXCLUDED.found, version = EXCLUDED.version, detail = EXCLUDED.detail,"
-		" action = CASE WHEN EXCLUDED.action" EQ "'reported' THEN f.action ELSE EXCLUDED.action END"
-		" RETURNING id, f.xmax" EQ "0,"	/* true: inserted just now */
-		" CAST(pg_catalog.jsonb_build_object('id', id, 'aggregate_id', $2, 'code', $3, 'severity', $4,"
-		" 'expected', $5, 'found', $6, 'version', $7, 'action', $9) AS pg_catalog.text)",
-		.nargs = 11,
-		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, BOOLOID, TEXTOID}
+		.sql = INSERT_FINDING("", ""), .nargs = 11, .argtypes = {FINDING_TYPES}
 	};
+	/* there is no identity that all nodes draw from */
+	static PointstorePlan plan_with_id = {
+		.sql = INSERT_FINDING(", id", ", $12"), .nargs = 12, .argtypes = {FINDING_TYPES, INT8OID}
+	};
+	bool		draws = pointstore_is_distributed();
 	int			i;
 
 	for (i = 0; i < wrong->found->n; i++)
 	{
 		Finding    *finding = &wrong->found->findings[i];
-		Datum		values[11];
-		char		nulls[12] = "           ";
+		Datum		values[12];
+		char		nulls[13] = "            ";
 
 		values[0] = Int64GetDatum(wrong->run->id);
 		values[1] = PointerGetDatum(wrong->id);
@@ -87,7 +95,9 @@ pointstore_record(const Case *wrong, const char *action, bool hidden)
 		nulls[6] = finding->no_version ? 'n' : ' ';
 		nulls[10] = wrong->failure ? ' ' : 'n';
 		SPI_connect();
-		pointstore_execute(&plan, values, nulls, false);
+		if (draws)
+			values[11] = Int64GetDatum(pointstore_draw_for_node(wrong->id));
+		pointstore_execute(draws ? &plan_with_id : &plan, values, nulls, false);
 		/* no row where a trigger of the user's does not want it */
 		if (SPI_processed > 0)
 			announce(wrong, finding, action);
@@ -181,7 +191,7 @@ pointstore_account_of_finding(int64 finding)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT coalesce(CAST(aggregate_id AS pg_catalog.text), '') FROM pointstore.finding WHERE id" EQ "$1 AND resolved_at IS NULL",
-		.nargs = 1, .argtypes = {INT8OID}
+		.nargs = 1, .argtypes = {INT8OID}, .spans_nodes = true
 	};
 	MemoryContext context = CurrentMemoryContext;
 	Datum		value = Int64GetDatum(finding);

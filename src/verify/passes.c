@@ -122,7 +122,7 @@ const Oid	pointstore_pass_types[N_PASS_VALUES] = {INT8OID, INT8OID, INT8OID, INT
 "   WHERE c.times" GT "1 OR " IS_OTHER_STEP("c", "p") \
 "  UNION ALL" \
 "  SELECT p.aggregate_id FROM placed p LEFT JOIN closed c ON c.cause_id" EQ "p.id AND c.aggregate_id" EQ "p.aggregate_id" \
-"    LEFT JOIN pointstore.hold h ON h.hold_id" EQ "p.hold_id" \
+"    LEFT JOIN pointstore.hold h ON h.hold_id" EQ "p.hold_id AND " OF_ONE_REALM("h", "p") \
 "   WHERE p.hold_id IS NOT NULL AND " IS_OTHER_HOLD("h", "p", "c.event_type", "c.amount") \
 "  UNION ALL" \
 "  SELECT h.aggregate_id FROM pointstore.hold h LEFT JOIN placed p ON p.id" EQ "h.event_id AND p.aggregate_id" EQ "h.aggregate_id" \
@@ -188,7 +188,7 @@ const char *const pointstore_resolve_sql =
 " SELECT DISTINCT " HASH_OF("e.request_id") " AS hash FROM " events " e WHERE e.request_id IS NOT NULL" \
 "  GROUP BY pg_catalog.hashint8extended(coalesce(e.leg, -1), " HASH_OF("e.request_id") "), " HASH_OF("e.request_id") " HAVING pg_catalog.count(*)" GT "1)" \
 " SELECT DISTINCT x.aggregate_id FROM (" \
-"  SELECT e.aggregate_id, pg_catalog.count(*) OVER (PARTITION BY e.request_id, e.leg) AS times" \
+"  SELECT e.aggregate_id, pg_catalog.count(*) OVER (PARTITION BY CASE WHEN NOT " IN_ONE_PLACE " THEN e.aggregate_id END, e.request_id, e.leg) AS times" \
 "    FROM " events " e JOIN alike a ON a.hash" EQ HASH_OF("e.request_id") ") x WHERE x.times" GT "1"
 
 /*
@@ -210,7 +210,7 @@ const char *const pointstore_resolve_sql =
 "   WHERE NOT w.fits" \
 "  UNION ALL" \
 "  SELECT c.aggregate_id FROM caused c LEFT JOIN taken t ON t.first_id" EQ "c.id" \
-"   WHERE c.fits AND (c.amount" PLUS "c.total" NE "0 OR t.total" NE "0)" \
+"   WHERE c.fits AND " IN_ONE_PLACE " AND (c.amount" PLUS "c.total" NE "0 OR t.total" NE "0)" \
 "     AND NOT " HAS_COME("c.newest", "$4", "$6") " AND NOT " HAS_COME("t.newest", "$4", "$6") \
 "  UNION ALL" \
 "  SELECT e.aggregate_id FROM " events " e WHERE e.leg" GE "1 AND e.request_id IS NULL AND e.cause_id IS NULL) x"
@@ -247,7 +247,7 @@ const char *const pointstore_new_links_sql =
 "                         FROM pointstore.event_store l LEFT JOIN LATERAL " TAKEN_OF("l.id") " r ON true"
 "                        WHERE " IS_LEG("l", "f") ") t"
 "   CROSS JOIN LATERAL " TAKEN_OF("f.id") " own"
-"   WHERE " IS_FIRST_LEG("f") " AND t.moved IS NOT NULL"
+"   WHERE " IN_ONE_PLACE " AND " IS_FIRST_LEG("f") " AND t.moved IS NOT NULL"
 "     AND (f.amount" PLUS "t.moved" NE "0 OR coalesce(t.taken, 0)" PLUS "coalesce(own.total, 0)" NE "0)"
 "  UNION ALL"
 "  SELECT l.aggregate_id FROM pointstore.event_store l JOIN pointstore.event_store f ON f.id" EQ "l.cause_id"
@@ -257,7 +257,7 @@ const char *const pointstore_new_links_sql =
 "  UNION ALL"
 "  SELECT e.aggregate_id FROM pointstore.event_store e JOIN pointstore.event_store t ON t.request_id" EQ "e.request_id"
 "   WHERE e.id" GT "$1 AND e.request_id IS NOT NULL AND coalesce(t.leg, -1)" EQ "coalesce(e.leg, -1)"
-"     AND (t.id" LT "e.id OR (t.id" EQ "e.id AND t.aggregate_id" LT "e.aggregate_id))"
+"     AND (t.id" LT "e.id OR (t.id" EQ "e.id AND t.aggregate_id" LT "e.aggregate_id)) AND " OF_ONE_REALM("t", "e")
 "  UNION ALL"
 "  SELECT c.aggregate_id FROM pointstore.event_store c LEFT JOIN pointstore.event_store p"
 "      ON p.id" EQ "c.cause_id AND p.aggregate_id" EQ "c.aggregate_id AND p.event_type" EQ "'HoldPlaced'"
@@ -266,7 +266,7 @@ const char *const pointstore_new_links_sql =
 "  SELECT p.aggregate_id FROM (SELECT e.id, e.aggregate_id, e.held, e.metadata OPERATOR(pg_catalog.->>) 'hold_id' AS hold_id,"
 "        e.metadata OPERATOR(pg_catalog.->>) 'expires_at' AS expires_at FROM pointstore.event_store e"
 "         WHERE e.id" GT "$1 AND e.event_type" EQ "'HoldPlaced') p"
-"    LEFT JOIN pointstore.hold h ON h.hold_id" EQ "p.hold_id LEFT JOIN pointstore.event_store c"
+"    LEFT JOIN pointstore.hold h ON h.hold_id" EQ "p.hold_id AND " OF_ONE_REALM("h", "p") " LEFT JOIN pointstore.event_store c"
 "      ON c.cause_id" EQ "p.id AND c.aggregate_id" EQ "p.aggregate_id AND " IS_STEP("c")
 "   WHERE p.hold_id IS NOT NULL AND " IS_OTHER_HOLD("h", "p", "c.event_type", "c.amount")
 "  UNION ALL"

@@ -18,6 +18,7 @@
 
 #include "ground/identity.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "verify/index.h"
 #include "verify/reading.h"
 #include "verify/runstate.h"
@@ -94,7 +95,7 @@ pointstore_run_execute(Run *run, const Reading *reading, DestReceiver *dest)
 			pointstore_spool_show(run->spool, SPOOL_REVERSALS, reading->part, "reversals");
 	}
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (SPI_execute_extended(reading->sql, &options) < 0)
+	if (SPI_execute_extended(pointstore_text_here(reading->sql), &options) < 0)
 		elog(ERROR, "could not execute \"%s\"", reading->sql);
 	PopActiveSnapshot();
 	SPI_finish();

@@ -26,6 +26,7 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
@@ -43,6 +44,7 @@ PG_FUNCTION_INFO_V1(pointstore_repair);
 
 static int	max_auto_actions = 100;
 
+static void repair(Case *wrong, int64 finding, const char *source);
 static bool has_failed_before(const Case *wrong);
 static bool follow_policy(void *arg);
 static void put_right(Case *wrong, text *reason);
@@ -84,20 +86,36 @@ pointstore_repair(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("repair()");
 	pointstore_act_as_owner(&owner);
 	wrong.id = pointstore_account_of_finding(PG_GETARG_INT64(0));
-	pointstore_refuse_disagreement(PG_GETARG_INT64(0));
-	refuse_lies(wrong.id);
-	lock_whole_account(wrong.id);
-	wrong.policy = pointstore_read_policy(wrong.id);
-	if (source != NULL)
-		wrong.policy.by_events = strcmp(source, "events") == 0;
-	wrong.found = pointstore_examine_now(wrong.id);
-	if (wrong.found->n > 0)
-		put_right(&wrong, NULL);
-	pointstore_resolve(&wrong, &(Findings) {0}, pointstore_role_name(GetOuterUserId()), wrong.found->n > 0 ? "repaired" : NULL);
+	PG_TRY();
+	{
+		pointstore_go_to(wrong.id);
+		repair(&wrong, PG_GETARG_INT64(0), source);
+	}
+	PG_FINALLY();
+	{
+		pointstore_leave_place();
+	}
+	PG_END_TRY();
 	pointstore_act_as_caller(&owner);
 	PG_RETURN_TEXT_P(cstring_to_text(wrong.found->n == 0 ? "nothing was wrong any more" :
 									 !wrong.policy.by_events ? "the events were brought to the balance by BalanceAdjusted" :
 									 "the balance row was set to what the events say"));
+}
+
+/* By an operator's hand, where the account is: what is wrong with it now is put right. */
+static void
+repair(Case *wrong, int64 finding, const char *source)
+{
+	pointstore_refuse_disagreement(finding);
+	refuse_lies(wrong->id);
+	lock_whole_account(wrong->id);
+	wrong->policy = pointstore_read_policy(wrong->id);
+	if (source != NULL)
+		wrong->policy.by_events = strcmp(source, "events") == 0;
+	wrong->found = pointstore_examine_now(wrong->id);
+	if (wrong->found->n > 0)
+		put_right(wrong, NULL);
+	pointstore_resolve(wrong, &(Findings) {0}, pointstore_role_name(GetOuterUserId()), wrong->found->n > 0 ? "repaired" : NULL);
 }
 
 /*

@@ -40,10 +40,12 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "account/id.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/stat.h"
@@ -77,8 +79,8 @@ PG_FUNCTION_INFO_V1(pointstore_reconcile);
 #define IS_SUBSCRIBED "FROM pg_catalog.pg_subscription_rel r JOIN pg_catalog.pg_class c ON c.oid" EQ "r.srrelid" \
 " WHERE c.relnamespace" EQ "CAST('pointstore' AS pg_catalog.regnamespace)"
 
-/* Whether an id of the checkpoint has been passed by this run's, or the sequence was set back before it. */
-#define IS_OVER(id) "(" id LE "$1 OR " id GT "(SELECT last_value FROM pointstore.event_store_id_seq))"
+/* Whether an id of the checkpoint has been passed by this run's, or the sequence was set back before it. Of a shard the highest event there is tells how far it goes. */
+#define IS_OVER(id) "(NOT " IN_ONE_PLACE " OR " id LE "$1 OR " id GT "(SELECT last_value FROM pointstore.event_store_id_seq))"
 
 /* A row for a run: the plans of start_run(). */
 static PointstorePlan abandon_plan = {
@@ -97,16 +99,21 @@ static PointstorePlan resume_plan = {
 	"     WHERE l.at" GE "started_at AND l.reason" EQ "'" OUR_REASON "')",
 	.nargs = 4, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID, INT4OID}
 };
+#define INSERT_RUN(columns, values) \
+	"INSERT INTO pointstore.reconciliation (scope, triggered_by, slices" columns ")" \
+	" SELECT $1, $2, CASE WHEN $1" EQ "'full' THEN LEAST(GREATEST(1, pg_catalog.ceil(" \
+	/* never analyzed: an event takes some 150 bytes */ \
+	"        CASE WHEN c.reltuples" LT "0 THEN pg_catalog.pg_relation_size(c.oid) OPERATOR(pg_catalog./) 150.0 ELSE c.reltuples END" \
+	"        OPERATOR(pg_catalog./) $3)), $4) ELSE 1 END" values \
+	"   FROM pg_catalog.pg_class c WHERE c.oid" EQ "CAST('pointstore.event_store' AS pg_catalog.regclass)" \
+	" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at, findings, unverified," \
+	"   CAST(0 AS pg_catalog.int8)"
 static PointstorePlan start_plan = {
-	.sql = "INSERT INTO pointstore.reconciliation (scope, triggered_by, slices)"
-	" SELECT $1, $2, CASE WHEN $1" EQ "'full' THEN LEAST(GREATEST(1, pg_catalog.ceil("
-	/* never analyzed: an event takes some 150 bytes */
-	"        CASE WHEN c.reltuples" LT "0 THEN pg_catalog.pg_relation_size(c.oid) OPERATOR(pg_catalog./) 150.0 ELSE c.reltuples END"
-	"        OPERATOR(pg_catalog./) $3)), $4) ELSE 1 END"
-	"   FROM pg_catalog.pg_class c WHERE c.oid" EQ "CAST('pointstore.event_store' AS pg_catalog.regclass)"
-	" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at, findings, unverified,"
-	"   CAST(0 AS pg_catalog.int8)",
-	.nargs = 4, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID, INT4OID}
+	.sql = INSERT_RUN("", ""), .nargs = 4, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID, INT4OID}
+};
+/* of one in a shard: an id of the node's, and where it is */
+static PointstorePlan start_in_shard_plan = {
+	.sql = INSERT_RUN(", id, place", ", $5, $6"), .nargs = 6, .argtypes = {TEXTOID, TEXTOID, FLOAT8OID, INT4OID, INT8OID, TEXTOID}
 };
 /* of rows that were restored, or came from elsewhere */
 static PointstorePlan pass_ids_plan = {
@@ -118,6 +125,7 @@ static PointstorePlan pass_ids_plan = {
 	" WHERE o.last" GT "coalesce(pg_catalog.pg_sequence_last_value(o.seq), 0)"
 };
 
+static bool run_by_hand(bool full, int64 *id);
 static bool lock_scope(bool full, LOCKTAG *tag);
 static void run_under_lock(Run *run, const LOCKTAG *tag);
 static void leave(const LOCKTAG *tag);
@@ -130,6 +138,7 @@ static void read_horizon(Run *run);
 static bool writers_end(Run *run);
 static bool has_come_to_rest(const char *xmax);
 static void finish_run(Run *run);
+static void write_checkpoint(Run *run);
 static void forget_runs(void);
 
 /* Called once when the library is loaded. */
@@ -159,13 +168,34 @@ pointstore_reconcile(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	desc = BlessTupleDesc(CreateTupleDescCopy(desc));
-	isnull = !pointstore_run_reconciliation(full, "manual", &id);
+	isnull = !run_by_hand(full, &id);
 	value = Int64GetDatum(id);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, &value, &isnull)));
 }
 
+/* A run, or one for each shard here, of which the last is told. */
+static bool
+run_by_hand(bool full, int64 *id)
+{
+	int64		hash = POINTSTORE_FIRST_HASH;
+	volatile bool was_run = false;
+
+	PG_TRY();
+	{
+		while (pointstore_next_place(&hash))
+			was_run |= pointstore_run_reconciliation(full, "manual", id);
+	}
+	PG_CATCH();
+	{
+		pointstore_leave_place();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return was_run;
+}
+
 /*
- * One run, in transactions of its own; the caller is in one that has not written.
+ * One run, in transactions of its own, of the store, or of the shard that we stay in; the caller is in one that has not written.
  * False: another session is at that scope. *id is the run's as soon as it has
  * one, so that what catches an error can say so of it.
  */
@@ -267,7 +297,8 @@ run_all(Run *run)
 		pointstore_scan_store(run);
 	else
 		pointstore_scan_new_events(run);
-	pointstore_confirm(run, "", false, NULL);	/* the store as a whole */
+	if (pointstore_stays_with(cstring_to_text("")))
+		pointstore_confirm(run, "", false, NULL);	/* the store as a whole */
 	if (run->full)
 		pointstore_look_at_clock(run);
 	pointstore_examine_open_findings(run);
@@ -282,13 +313,14 @@ run_all(Run *run)
 static void
 start_run(Run *run, const char *scope)
 {
-	Datum		values[4];
+	Datum		values[6];
 	PointstoreScope owner;
 
 	if (!pg_strong_random(&run->key, sizeof(run->key)))
 		elog(ERROR, "could not draw a random key");
 	pointstore_act_as_verifier(&owner);
 	pointstore_use_indexes();
+	pointstore_show_shards();
 	SPI_connect();
 	values[0] = CStringGetTextDatum(scope);
 	values[1] = CStringGetTextDatum(run->triggered_by);
@@ -297,7 +329,15 @@ start_run(Run *run, const char *scope)
 	pointstore_execute(&pass_ids_plan, NULL, NULL, false);
 	pointstore_execute(&abandon_plan, values, NULL, false);
 	pointstore_execute(&resume_plan, values, NULL, false);
-	if (SPI_processed == 0 || !run->full)
+	if ((SPI_processed == 0 || !run->full) && pointstore_is_distributed())
+	{
+		text	   *place = pointstore_name_of_place();
+
+		values[4] = Int64GetDatum(pointstore_draw_for_node(place));
+		values[5] = PointerGetDatum(place);
+		pointstore_execute(&start_in_shard_plan, values, NULL, false);
+	}
+	else if (SPI_processed == 0 || !run->full)
 		pointstore_execute(&start_plan, values, NULL, false);
 	require_stored();
 	take_over(run, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
@@ -354,6 +394,7 @@ show_size(Run *run)
 	if (run->full)
 	{
 		pointstore_act_as_verifier(&owner);
+		pointstore_show_shards();
 		SPI_connect();
 		pointstore_execute(&plan, NULL, NULL, false);
 		pointstore_progress_set(PROGRESS_EVENTS_TOTAL,
@@ -379,7 +420,8 @@ read_horizon(Run *run)
 {
 	static PointstorePlan sequence = {
 		.sql = "SELECT coalesce(c.safe_id, 0), coalesce(c.pending_id, 0), CAST(coalesce(c.pending_xmax, '0') AS pg_catalog.text),"
-		" CASE WHEN f.fed THEN GREATEST(s.last_value, (SELECT pg_catalog.max(id) FROM pointstore.event_store)) ELSE coalesce(" LAST_DRAWN ", s.last_value) END, f.fed"
+		" CASE WHEN f.fed THEN GREATEST(s.last_value, (SELECT pg_catalog.max(id) FROM pointstore.event_store)) "
+		"      WHEN " IN_ONE_PLACE " THEN coalesce(" LAST_DRAWN ", s.last_value) ELSE coalesce((SELECT pg_catalog.max(id) FROM pointstore.event_store), 0) END, f.fed"
 		"  FROM pointstore.event_store_id_seq s LEFT JOIN pointstore.reconciliation_checkpoint c ON true,"
 		"       (SELECT EXISTS (SELECT " IS_SUBSCRIBED " AND c.relname" EQ "'event_store') AS fed) f"
 	};
@@ -496,14 +538,6 @@ finish_run(Run *run)
 		" WHERE id" EQ "$1",
 		.nargs = 6, .argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID}
 	};
-	static PointstorePlan checkpoint = {
-		.sql = "INSERT INTO pointstore.reconciliation_checkpoint AS c (safe_id, pending_id, pending_xmax)"
-		" VALUES ($1, $2, CAST($3 AS pg_catalog.xid8)) ON CONFLICT (single) DO UPDATE SET safe_id = $1,"
-		" pending_id = CASE WHEN " IS_OVER("c.pending_id") " THEN $2 ELSE c.pending_id END,"
-		" pending_xmax = CASE WHEN " IS_OVER("c.pending_id") " THEN CAST($3 AS pg_catalog.xid8) ELSE c.pending_xmax END"
-		" WHERE " IS_OVER("c.safe_id"),
-		.nargs = 3, .argtypes = {INT8OID, INT8OID, TEXTOID}
-	};
 	Datum		values[6];
 	PointstoreScope owner;
 
@@ -522,26 +556,45 @@ finish_run(Run *run)
 	 * what stayed locked is for the next incremental run to look at again.
 	 */
 	if (!run->resumed && run->unverified == 0)
-	{
-		values[0] = Int64GetDatum(run->safe_id);
-		values[1] = Int64GetDatum(run->pending_id);
-		values[2] = CStringGetTextDatum(run->pending_xmax);
-		pointstore_execute(&checkpoint, values, NULL, false);
-	}
+		write_checkpoint(run);
 	SPI_finish();
 	pointstore_act_as_caller(&owner);
 	pointstore_run_tell(run, run->full ? "full, done" : "incremental, done");
 	pointstore_run_next_step();
 }
 
-/* Forgets runs that began a month ago, the oldest ones, but for the last of each scope and outcome. */
+/* How far everything had come to rest when this run looked. */
+static void
+write_checkpoint(Run *run)
+{
+#define WRITE_CHECKPOINT(column, value) \
+		"INSERT INTO pointstore.reconciliation_checkpoint AS c (" column "safe_id, pending_id, pending_xmax)" \
+		" VALUES (" value "$1, $2, CAST($3 AS pg_catalog.xid8)) ON CONFLICT (" column "single) DO UPDATE SET safe_id = $1," \
+		" pending_id = CASE WHEN " IS_OVER("c.pending_id") " THEN $2 ELSE c.pending_id END," \
+		" pending_xmax = CASE WHEN " IS_OVER("c.pending_id") " THEN CAST($3 AS pg_catalog.xid8) ELSE c.pending_xmax END" \
+		" WHERE " IS_OVER("c.safe_id")
+	static PointstorePlan plan = {
+		.sql = WRITE_CHECKPOINT("", ""), .nargs = 3, .argtypes = {INT8OID, INT8OID, TEXTOID}
+	};
+	static PointstorePlan in_shard = {
+		.sql = WRITE_CHECKPOINT("place, ", "$4, "), .nargs = 4, .argtypes = {INT8OID, INT8OID, TEXTOID, TEXTOID}
+	};
+	bool		is_shard = pointstore_is_distributed();
+	Datum		values[4] = {Int64GetDatum(run->safe_id), Int64GetDatum(run->pending_id), CStringGetTextDatum(run->pending_xmax)};
+
+	if (is_shard)
+		values[3] = PointerGetDatum(pointstore_name_of_place());
+	pointstore_execute(is_shard ? &in_shard : &plan, values, NULL, false);
+}
+
+/* Forgets runs that began a month ago, the oldest ones, but for the last of each scope and outcome. Of a shard, which is one of many, 3 days. */
 static void
 forget_runs(void)
 {
 	static PointstorePlan plan = {
 		.sql = "DELETE FROM pointstore.reconciliation r"
 		" WHERE id" EQ "ANY (ARRAY(SELECT o.id FROM pointstore.reconciliation o ORDER BY o.id LIMIT $1))"
-		"   AND started_at" LT "(pg_catalog.clock_timestamp()" MINUS "CAST('30 days' AS pg_catalog.interval))"
+		"   AND started_at" LT "(pg_catalog.clock_timestamp()" MINUS "CASE WHEN " IN_ONE_PLACE " THEN CAST('30 days' AS pg_catalog.interval) ELSE '3 days' END)"
 		"   AND id" LT "(SELECT pg_catalog.max(l.id) FROM pointstore.reconciliation l WHERE l.scope" EQ "r.scope AND l.status" EQ "r.status)",
 		.nargs = 1, .argtypes = {INT8OID}
 	};

@@ -122,11 +122,57 @@ $$;
 COMMENT ON FUNCTION pointstore.comment_on_reconciliation() IS
 'Puts the comments on the tables of reconciliation. Called by create_store() and upgrade_store(); superusers only.';
 
+-- The same of a distributed store: each shard has runs of its own.
+CREATE FUNCTION pointstore.create_reconciliation_views_of_nodes()
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CREATE OR REPLACE VIEW pointstore.reconciliation_run AS
+    SELECT r.id, r.scope, r.started_at, r.finished_at, r.status,
+           r.accounts_checked, r.events_checked, r.findings, r.unverified, r.triggered_by, r.error, r.slices, r.slices_done
+      FROM pointstore.reconciliation r;
+    CREATE OR REPLACE VIEW pointstore.reconciliation_status AS
+    WITH ended AS MATERIALIZED (
+        SELECT r.place, max(r.finished_at) FILTER (WHERE r.scope = 'full' AND r.status = 'clean') AS full_at,
+               max(r.finished_at) FILTER (WHERE r.scope = 'incremental' AND r.status IN ('clean', 'findings')) AS incremental_at
+          FROM pointstore.reconciliation r GROUP BY r.place),
+    unproved AS MATERIALIZED (
+        SELECT min(e.created_at) AS oldest
+          FROM pointstore.balance b
+          LEFT JOIN pointstore.account_proof p ON p.aggregate_id = b.aggregate_id
+          JOIN pointstore.event_store e ON e.aggregate_id = b.aggregate_id AND e.version = coalesce(p.version, 0) + 1
+         WHERE b.version > coalesce(p.version, 0)),
+    found AS MATERIALIZED (
+        SELECT count(*) FILTER (WHERE f.severity = 'critical') AS critical, count(*) FILTER (WHERE f.severity = 'error') AS error,
+               count(*) FILTER (WHERE f.severity = 'warning') AS warning
+          FROM pointstore.finding f WHERE f.resolved_at IS NULL),
+    -- of the shard that has waited longest; null where one has none
+    behind AS (
+        SELECT CASE WHEN count(s.full_at) = count(*) THEN min(s.full_at) END AS full_at,
+               CASE WHEN count(s.incremental_at) = count(*) THEN min(s.incremental_at) END AS incremental_at
+          FROM (SELECT m.shard, max(d.full_at) AS full_at, max(d.incremental_at) AS incremental_at
+                  FROM pointstore.shard_map m LEFT JOIN ended d ON hashtext(d.place) BETWEEN m.min_hash AND m.max_hash GROUP BY m.shard) s)
+    SELECT b.full_at AS last_clean_full, b.incremental_at AS last_incremental, u.oldest AS oldest_unproved,
+           f.critical AS open_critical, f.error AS open_error, f.warning AS open_warning,
+           pointstore.worker_alive() AS worker_alive, 0::bigint AS movements_stuck, 0::bigint AS movements_late
+      FROM behind b, unproved u, found f;
+    COMMENT ON VIEW pointstore.reconciliation_status IS
+    'One row: when every shard of the store was last proved, what is not proved yet, the open findings of all nodes by severity, and whether the schedule of this node is served.';
+END
+$$;
+COMMENT ON FUNCTION pointstore.create_reconciliation_views_of_nodes() IS
+'Makes or remakes the views of reconciliation of a distributed store. Called by create_reconciliation_views(); superusers only.';
+
 CREATE FUNCTION pointstore.create_reconciliation_views()
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF pointstore.is_distributed() THEN
+        PERFORM pointstore.create_reconciliation_views_of_nodes();
+        RETURN;
+    END IF;
     CREATE OR REPLACE VIEW pointstore.reconciliation_run AS
     SELECT r.id, r.scope, r.started_at, r.finished_at,
            CASE WHEN r.status = 'running' AND NOT pg_is_in_recovery()

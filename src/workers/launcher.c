@@ -63,7 +63,9 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
+#include "ground/pointstore.h"
 #include "ground/sql.h"
 #include "ground/step.h"
 #include "ground/store.h"
@@ -150,6 +152,7 @@ static void do_order(const Order *order);
 static void start_projectors(int n);
 static void run_guarded(char order, bool full);
 static void do_work(void *arg);
+static bool go_to_next_place(int64 *hash);
 static bool is_distributed(void);
 static bool choose_scope(char order, bool *full);
 static bool is_due(bool full);
@@ -477,9 +480,10 @@ pointstore_worker_main(Datum arg)
 static void
 do_order(const Order *order)
 {
+	int64		hash = POINTSTORE_FIRST_HASH;
 	bool		full;
 
-	if (order->task != 's' && is_distributed())
+	if (strchr("qpnc", order->task) != NULL && is_distributed())
 		 /* that is not there yet */ ;
 	else if (order->task == 'q')
 		pointstore_run_sequencer();
@@ -489,8 +493,34 @@ do_order(const Order *order)
 		pointstore_run_snapshotter();
 	else if (order->task == 'c')
 		pointstore_run_coordinator();
-	else if (choose_scope(order->task, &full))
-		run_guarded(order->task, full);
+	else if (order->task == 's')
+	{
+		if (choose_scope(order->task, &full))
+			run_guarded(order->task, full);
+	}
+	else
+		while (go_to_next_place(&hash))
+		{
+			if (choose_scope(order->task, &full))
+				run_guarded(order->task, full);
+			pointstore_worker_clean_up();
+		}
+}
+
+/* Goes to what a run is of: a store, or one shard of it after the other, whose runs do not depend on each other. */
+static bool
+go_to_next_place(int64 *hash)
+{
+	bool		there = false;
+
+	StartTransactionCommand();
+	if (OidIsValid(get_extension_oid("pointstore", true)) && pointstore_store_exists())
+	{
+		pointstore_begin_step();
+		there = pointstore_next_place(hash);
+	}
+	CommitTransactionCommand();
+	return there;
 }
 
 /* Whether there is a store, and it is distributed. */
@@ -585,7 +615,8 @@ run_guarded(char order, bool full)
 
 	pgstat_report_activity(STATE_RUNNING, work.sweep ? "pointstore: sweeping holds" : full ? "pointstore: full reconciliation" : "pointstore: incremental reconciliation");
 	error = pointstore_in_transaction(do_work, &work, true);
-	if (error != NULL && work.id > 0)
+	/* of a shard that has left this node in the midst of it another one says so */
+	if (error != NULL && work.id > 0 && error->sqlerrcode != ERRCODE_POINTSTORE_OTHER_NODE)
 		mark_ended(work.id, error);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

@@ -121,14 +121,19 @@ what_is_named(const char *sql)
 bool
 pointstore_next_place(int64 *hash)
 {
-	PointstorePlacement *range;
+	PointstorePlacement *range = NULL;
 
 	pointstore_leave_place();
-	if (*hash > PG_INT32_MAX || !pointstore_range_from(*hash, &range))
+	if (*hash > PG_INT32_MAX)
 		return false;
-	*hash = pointstore_next_hash(range);
-	if (range != NULL)
+	/* a plain one may lack a key: it is for what verifies it */
+	if (pointstore_is_distributed())
+	{
+		if (!pointstore_range_from(*hash, &range))
+			return false;
 		stay(range);
+	}
+	*hash = pointstore_next_hash(range);
 	return true;
 }
 

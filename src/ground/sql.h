@@ -21,6 +21,8 @@
 /* True, but where a statement is executed in a shard of a distributed store, and sees the accounts of that alone (placed.c). */
 #define IN_ONE_PLACE "pg_catalog.bool 'on'"
 #define IN_A_SHARD "pg_catalog.bool 'off'"
+/* What is found of movements over nodes, by another way than what a shard has by itself (across.c). */
+#define IS_ACROSS(code) "(NOT " IN_ONE_PLACE " AND " code EQ "'transfer_unbalanced')"
 /* Whether names of requests and holds of two rows are of one realm: that of a store, or of an account of a distributed one. */
 #define OF_ONE_REALM(a, b) "(" IN_ONE_PLACE " OR " a ".aggregate_id" EQ b ".aggregate_id)"
 

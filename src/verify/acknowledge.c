@@ -26,6 +26,7 @@
 #include "ground/sql.h"
 #include "ground/step.h"
 #include "verify/acknowledge.h"
+#include "verify/across.h"
 #include "verify/disagreement.h"
 #include "verify/examine.h"
 #include "verify/finding.h"
@@ -103,14 +104,17 @@ acknowledge(int64 number, text *reason, text *id)
 	char		nulls[10] = "         ";
 
 	pointstore_read_account(&account, id, pointstore_push_snapshot(), LOCK_ACCOUNT);
-	finding = find_code(pointstore_examine_now(id), number);
-	require_same(number, finding);
-	pointstore_finding_values(values, nulls, id, finding);
-	values[7] = CStringGetTextDatum(pointstore_role_name(GetOuterUserId()));
-	values[8] = Int64GetDatum(number);
-	SPI_connect();
-	pointstore_execute(&close, values, nulls, false);
-	SPI_finish();
+	if (!pointstore_acknowledge_across(number, GetOuterUserId()))
+	{
+		finding = find_code(pointstore_examine_now(id), number);
+		require_same(number, finding);
+		pointstore_finding_values(values, nulls, id, finding);
+		values[7] = CStringGetTextDatum(pointstore_role_name(GetOuterUserId()));
+		values[8] = Int64GetDatum(number);
+		SPI_connect();
+		pointstore_execute(&close, values, nulls, false);
+		SPI_finish();
+	}
 	pointstore_log("acknowledge", reason, account.exists ? &account : NULL, &account);
 	pointstore_release_account(&account);
 	PopActiveSnapshot();

@@ -135,7 +135,7 @@ pointstore_resolve(const Case *wrong, const Findings *found, const char *by, con
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.finding SET resolved_at = pg_catalog.clock_timestamp(), resolved_by = $3,"
 		" action = coalesce($4, action) WHERE aggregate_id" EQ "$1 AND resolved_at IS NULL AND code" NE "ALL ($2)"
-		" AND ($5 OR NOT " IS_FOR_FULL_RUNS ") AND NOT " OF_MOVEMENTS("code"),
+		" AND ($5 OR NOT " IS_FOR_FULL_RUNS ") AND NOT " OF_MOVEMENTS("code") " AND NOT " IS_ACROSS("code"),
 		.nargs = 5, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, BOOLOID}
 	};
 	Datum		values[5];

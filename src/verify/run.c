@@ -51,6 +51,7 @@
 #include "ground/stat.h"
 #include "ground/step.h"
 #include "ground/store.h"
+#include "verify/across.h"
 #include "verify/confirm.h"
 #include "verify/digest.h"
 #include "verify/finding.h"
@@ -298,7 +299,11 @@ run_all(Run *run)
 	else
 		pointstore_scan_new_events(run);
 	if (pointstore_stays_with(cstring_to_text("")))
+	{
 		pointstore_confirm(run, "", false, NULL);	/* the store as a whole */
+		if (run->full && pointstore_is_distributed())
+			pointstore_compare_across(run);
+	}
 	if (run->full)
 		pointstore_look_at_clock(run);
 	pointstore_examine_open_findings(run);

@@ -44,7 +44,7 @@
  */
 static const char *const open_findings_sql =
 "SELECT aggregate_id FROM pointstore.finding"
-" WHERE resolved_at IS NULL AND last_seen_at" LT "$1 AND ($2 OR NOT " IS_FOR_FULL_RUNS ") AND NOT " OF_MOVEMENTS("code")
+" WHERE resolved_at IS NULL AND last_seen_at" LT "$1 AND ($2 OR NOT " IS_FOR_FULL_RUNS ") AND NOT " OF_MOVEMENTS("code") " AND NOT " IS_ACROSS("code")
 " GROUP BY aggregate_id ORDER BY pg_catalog.min(last_seen_at), aggregate_id LIMIT $3";
 
 static void spool_events(Run *run);

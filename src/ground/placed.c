@@ -49,15 +49,13 @@ typedef struct MadeHere
 	struct PlacedPlan *placed;
 } MadeHere;
 
-/* where the statements that do not say of which shard they are mean the rows */
-static bool stays = false;
-static int32 stays_from;
-static int32 stays_to;
-static List *made_here = NIL;
+static PointstorePlace place;	/* where we stay */
+static List *made_here = NIL;	/* MadeHere: of where we stay, or stayed since the last range was gone to */
 
 static PointstorePlan *place_plan(PointstorePlan *plan);
 static Named what_is_named(const char *sql);
 static void stay(const PointstorePlacement *range);
+static bool is_here(const PointstorePlacement *range);
 static PointstorePlacement *here(void);
 static void forget_plans(void);
 static PointstorePlan *plan_in(PointstorePlan *plan, const PointstorePlacement *range);
@@ -84,7 +82,7 @@ place_plan(PointstorePlan *plan)
 		plan->names = what_is_named(plan->sql);
 	if (plan->names == NAMES_NOTHING || !pointstore_store_exists() || !pointstore_is_distributed())
 		return plan;
-	if (!stays || plan->names == NAMES_ELSE)
+	if (!place.is_range || plan->names == NAMES_ELSE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a distributed store does not do this yet")));
@@ -131,24 +129,34 @@ pointstore_next_place(int64 *hash)
 	{
 		if (!pointstore_range_from(*hash, &range))
 			return false;
+		forget_plans();
 		stay(range);
 	}
 	*hash = pointstore_next_hash(range);
 	return true;
 }
 
-/* Goes to where an account is: PS013. */
-void
+/* Goes to where an account is, from where we were, which is for pointstore_return_to(): PS013. */
+PointstorePlace
 pointstore_go_to(text *of)
 {
+	PointstorePlace before = place;
+
 	if (pointstore_is_distributed())
 		stay(pointstore_placement_of(of));
+	return before;
+}
+
+void
+pointstore_return_to(PointstorePlace before)
+{
+	place = before;
 }
 
 void
 pointstore_leave_place(void)
 {
-	stays = false;
+	place.is_range = false;
 }
 
 /* Whether we are where an account is, or would be; in a plain store it is. */
@@ -157,7 +165,7 @@ pointstore_stays_with(text *of)
 {
 	int32		hash = pointstore_hash_of(of);
 
-	return !stays || (hash >= stays_from && hash <= stays_to);
+	return !place.is_range || (hash >= place.min && hash <= place.max);
 }
 
 /* A name that is of the range where we stay, as an account's would be: for rows that are about all of it. */
@@ -178,10 +186,13 @@ pointstore_name_of_place(void)
 static void
 stay(const PointstorePlacement *range)
 {
-	forget_plans();
-	stays = true;
-	stays_from = range->min;
-	stays_to = range->max;
+	place = (PointstorePlace) {.is_range = true, .min = range->min, .max = range->max};
+}
+
+static bool
+is_here(const PointstorePlacement *range)
+{
+	return place.is_range && range->min == place.min && range->max == place.max;
 }
 
 /* The range that we stay in, locked as for an access: PS013 where it has left this node, or was split. */
@@ -190,7 +201,7 @@ here(void)
 {
 	PointstorePlacement *range = NULL;
 
-	if (!pointstore_range_from(stays_from, &range) || range == NULL || range->min != stays_from || range->max != stays_to)
+	if (!pointstore_range_from(place.min, &range) || range == NULL || !is_here(range))
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_OTHER_NODE),
 				 errmsg("a shard has been moved or split while it was gone through")));
@@ -201,7 +212,7 @@ here(void)
 void
 pointstore_show_shards(void)
 {
-	if (stays)
+	if (place.is_range)
 		pointstore_set_option("citus.override_table_visibility", "off");
 }
 
@@ -211,15 +222,18 @@ pointstore_text_here(const char *sql)
 {
 	const PointstorePlacement *range;
 
-	if (!stays)
+	if (!place.is_range)
 		return sql;
-	range = pointstore_placement_of_hash(pointstore_store()->placements, stays_from);
-	if (range->min != stays_from || range->max != stays_to || !OidIsValid(range->relids[TABLE_EVENT_STORE]))
+	range = pointstore_placement_of_hash(pointstore_store()->placements, place.min);
+	if (!is_here(range) || !OidIsValid(range->relids[TABLE_EVENT_STORE]))
 		range = here();
 	return placed_text(sql, range);
 }
 
-/* Statements for another shard than that which is gone through are not used again, and there may be thousands. */
+/*
+ * Statements for another shard than that which is gone through are not used again, and there may be thousands. None is being executed: who goes
+ * to the next range is in no statement.
+ */
 static void
 forget_plans(void)
 {
@@ -319,7 +333,7 @@ make_placed(PointstorePlan *plan, const PointstorePlacement *range, const char *
 	placed->plan.sql = pstrdup(text);
 	placed->next = plan->placed;
 	plan->placed = placed;
-	if (stays && range->min == stays_from && range->max == stays_to)
+	if (is_here(range))
 	{
 		MadeHere   *made = palloc(sizeof(MadeHere));
 

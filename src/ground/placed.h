@@ -11,9 +11,18 @@
 #include "ground/plan.h"
 #include "ground/shard.h"
 
+/* Where statements mean the rows that do not say of which shard they are: nowhere, or in a range. */
+typedef struct PointstorePlace
+{
+	bool		is_range;
+	int32		min;
+	int32		max;
+} PointstorePlace;
+
 extern void pointstore_placed_init(void);
 extern bool pointstore_next_place(int64 *hash);
-extern void pointstore_go_to(text *of);
+extern PointstorePlace pointstore_go_to(text *of);
+extern void pointstore_return_to(PointstorePlace place);
 extern void pointstore_leave_place(void);
 extern bool pointstore_stays_with(text *of);
 extern text *pointstore_name_of_place(void);

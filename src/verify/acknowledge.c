@@ -58,6 +58,7 @@ pointstore_acknowledge(PG_FUNCTION_ARGS)
 	text	   *reason;
 	PointstoreScope owner;
 	text	   *id;
+	PointstorePlace before;
 
 	pointstore_check_arguments(fcinfo, 2);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -73,15 +74,15 @@ pointstore_acknowledge(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("acknowledge()");
 	pointstore_act_as_owner(&owner);
 	id = pointstore_account_of_finding(number);
+	before = pointstore_go_to(id);
 	PG_TRY();
 	{
-		pointstore_go_to(id);
 		if (!pointstore_acknowledge_disagreement(number, reason, GetOuterUserId()))
 			acknowledge(number, reason, id);
 	}
 	PG_FINALLY();
 	{
-		pointstore_leave_place();
+		pointstore_return_to(before);
 	}
 	PG_END_TRY();
 	pointstore_act_as_caller(&owner);

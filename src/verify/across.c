@@ -286,6 +286,10 @@ settle(void *arg)
 		" WHERE code" EQ "'transfer_unbalanced' AND resolved_at IS NULL AND aggregate_id" NE "ALL ($2)",
 		.nargs = 2, .argtypes = {TIMESTAMPTZOID, TEXTARRAYOID}, .spans_nodes = true
 	};
+	static PointstorePlan others = {
+		.sql = "SELECT 1 FROM pointstore.finding WHERE code" EQ "'transfer_unbalanced' AND resolved_at IS NULL AND aggregate_id" NE "ALL ($1) LIMIT 1",
+		.nargs = 1, .argtypes = {TEXTARRAYOID}, .spans_nodes = true
+	};
 	Comparison *comparison = arg;
 	TimestampTz now = GetCurrentTimestamp();
 	Datum	   *accounts = palloc(sizeof(Datum) * (list_length(comparison->unbalanced) + 1));
@@ -309,7 +313,10 @@ settle(void *arg)
 	}
 	comparison->run->findings += n;
 	values[1] = pointstore_text_array(accounts, n);
-	pointstore_execute(&close, values, NULL, false);
+	/* which writes on every node */
+	pointstore_execute(&others, &values[1], NULL, true);
+	if (SPI_processed > 0)
+		pointstore_execute(&close, values, NULL, false);
 	SPI_finish();
 	return true;
 }

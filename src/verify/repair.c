@@ -72,6 +72,7 @@ pointstore_repair(PG_FUNCTION_ARGS)
 	char	   *source;
 	Case		wrong = {.by_heap = true};
 	PointstoreScope owner;
+	PointstorePlace before;
 
 	pointstore_check_arguments(fcinfo, 2);
 	source = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
@@ -86,14 +87,14 @@ pointstore_repair(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("repair()");
 	pointstore_act_as_owner(&owner);
 	wrong.id = pointstore_account_of_finding(PG_GETARG_INT64(0));
+	before = pointstore_go_to(wrong.id);
 	PG_TRY();
 	{
-		pointstore_go_to(wrong.id);
 		repair(&wrong, PG_GETARG_INT64(0), source);
 	}
 	PG_FINALLY();
 	{
-		pointstore_leave_place();
+		pointstore_return_to(before);
 	}
 	PG_END_TRY();
 	pointstore_act_as_caller(&owner);

@@ -4,7 +4,7 @@
 CREATE PROCEDURE pointstore.reconcile(scope text = 'incremental', INOUT run_id bigint = NULL)
 LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_reconcile';
 COMMENT ON PROCEDURE pointstore.reconcile(text, bigint) IS
-'Compares balances with events and acts by each kind''s policy; commits as it goes and returns its run in run_id. scope incremental (default): the accounts that had events since the last run, from their last proved version. full: every account from its first event; an interrupted full run goes on where it stopped. Where another session reconciles the same scope: a NOTICE, and null. 22023: another scope; 2D000: in a transaction block.';
+'Compares balances with events and acts by each kind''s policy; commits as it goes and returns its run in run_id. scope incremental (default): the accounts that had events since the last run, from their last proved version. full: every account from its first event; an interrupted full run goes on where it stopped. Where another session reconciles the same scope: a NOTICE, and null. 22023: another scope; 2D000: in a transaction block. In a distributed store: of the shards that this node has, a run for each, of which the last is told; null where it has none.';
 
 -- What reconciliation keeps of its own: runs, findings, and how far each account is proved.
 CREATE FUNCTION pointstore.create_reconciliation()

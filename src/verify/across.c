@@ -32,8 +32,8 @@
 #include "ground/step.h"
 #include "verify/across.h"
 
-/* ids of first legs that one statement compares: so many of each node */
-#define IDS_AT_ONCE (2000000 * INT64CONST(1024))
+/* ids of first legs that one statement compares, which the nodes share: what is kept of their legs is sent to each */
+#define IDS_AT_ONCE (4000000 * INT64CONST(1024))
 
 /* how long what is prepared may take, and how often that is asked */
 #define LONGEST_WAIT 5000		/* ms */
@@ -57,12 +57,14 @@ typedef struct Comparison
 	Run		   *run;
 	int64		from;			/* ids of first legs */
 	int64		to;
+	int64		highest;
+	int64		at_once;
 	List	   *unbalanced;		/* by accounts and versions */
 	char	   *prepared;		/* names of the transactions that are prepared on any node, as an array's text */
 	bool		ended;			/* these are not any more */
 } Comparison;
 
-static List *compare(Comparison *comparison, int64 highest, bool *answered);
+static List *compare(Comparison *comparison, bool *answered);
 static List *in_both(const List *before, const List *now);
 static bool attempt(Comparison *comparison, bool (*what) (void *));
 static bool read_highest(void *arg);
@@ -85,12 +87,10 @@ pointstore_compare_across(Run *run)
 	Comparison	comparison = {.run = run};
 	bool		answered;
 	List	   *before;
-	int64		highest;
 
 	if (!attempt(&comparison, read_highest))
 		return;
-	highest = comparison.to;
-	before = compare(&comparison, highest, &answered);
+	before = compare(&comparison, &answered);
 	if (answered && before != NIL && attempt(&comparison, read_prepared))
 	{
 		if (!have_ended(&comparison))
@@ -98,7 +98,7 @@ pointstore_compare_across(Run *run)
 			run->unverified += list_length(before);
 			return;
 		}
-		comparison.unbalanced = in_both(before, compare(&comparison, highest, &answered));
+		comparison.unbalanced = in_both(before, compare(&comparison, &answered));
 	}
 	if (answered)
 		(void) attempt(&comparison, settle);
@@ -106,13 +106,13 @@ pointstore_compare_across(Run *run)
 
 /* Those that do not come to zero now, in the order of their accounts; false: they are not known. */
 static List *
-compare(Comparison *comparison, int64 highest, bool *answered)
+compare(Comparison *comparison, bool *answered)
 {
 	comparison->unbalanced = NIL;
 	*answered = true;
-	for (comparison->from = 0; *answered && comparison->from <= highest; comparison->from += IDS_AT_ONCE)
+	for (comparison->from = 0; *answered && comparison->from <= comparison->highest; comparison->from += comparison->at_once)
 	{
-		comparison->to = comparison->from + IDS_AT_ONCE - 1;
+		comparison->to = comparison->from + comparison->at_once - 1;
 		*answered = attempt(comparison, read_unbalanced);
 	}
 	return comparison->unbalanced;
@@ -160,12 +160,17 @@ read_highest(void *arg)
 	static PointstorePlan plan = {
 		.sql = "SELECT coalesce(pg_catalog.max(cause_id), 0) FROM pointstore.event_store", .spans_nodes = true
 	};
+	static PointstorePlan nodes = {
+		.sql = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_dist_node WHERE isactive", .spans_nodes = true
+	};
 	Comparison *comparison = arg;
 	bool		isnull;
 
 	SPI_connect();
 	pointstore_execute(&plan, NULL, NULL, true);
-	comparison->to = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	comparison->highest = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	pointstore_execute(&nodes, NULL, NULL, true);
+	comparison->at_once = IDS_AT_ONCE / Max(1, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
 	SPI_finish();
 	return true;
 }

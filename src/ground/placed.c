@@ -150,7 +150,7 @@ pointstore_leave_place(void)
 bool
 pointstore_stays_with(text *of)
 {
-	int32		hash = pointstore_hash_of(of);
+	int32		hash = stays ? pointstore_hash_of(of) : 0;
 
 	return !stays || (hash >= stays_from && hash <= stays_to);
 }

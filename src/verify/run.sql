@@ -136,7 +136,7 @@ BEGIN
     WITH ended AS MATERIALIZED (
         SELECT r.place, max(r.finished_at) FILTER (WHERE r.scope = 'full' AND r.status = 'clean') AS full_at,
                max(r.finished_at) FILTER (WHERE r.scope = 'incremental' AND r.status IN ('clean', 'findings')) AS incremental_at
-          FROM pointstore.reconciliation r GROUP BY r.place),
+          FROM pointstore.reconciliation r WHERE r.place <> '' GROUP BY r.place),
     unproved AS MATERIALIZED (
         SELECT min(e.created_at) AS oldest
           FROM pointstore.balance b

@@ -378,6 +378,7 @@ is_clean('after all that');
 	put_balance(15, $accounts[0]);
 	is(reconcile('incremental'), '00000 00000 00000', 'put back');
 	is_clean('put back');
+	corrupt(map { [ $_, "UPDATE pointstore.event_store SET amount = amount - 1 WHERE aggregate_id = '$_' AND version = 1" ] } @accounts);
 }
 
 
@@ -468,6 +469,7 @@ wait_for('no worker is left', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE 
 	is(reconcile('incremental', on => [$to]), '00000', 'a run there');
 	like(open_findings($_), qr/^\Q$mover\E\|balance_mismatch\|error\|6\|100\|6$/, 'seen on ' . $_->name) foreach @all;
 	is(state_of($session{ $to->name }, "SELECT pointstore.repair(" . finding_of($mover) . ')'), '00000', 'repaired where it is now');
+	is(reconcile('incremental'), '00000 00000 00000', 'runs after that');
 	is_clean('repaired');
 }
 
@@ -491,7 +493,7 @@ wait_for('no worker is left', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE 
 # A worker that is killed: its run is interrupted, and the next goes on.
 {
 	setting('pointstore.reconcile_delay = 500ms');
-	ok(poll_until($w1, 'postgres', q{SELECT count(*) = 1 FROM pg_stat_activity a JOIN pointstore.reconcile_progress p USING (pid) WHERE p.scope = 'full' AND pg_terminate_backend(pid)}), 'a worker is ended');
+	ok(poll_until($w1, 'postgres', q{SELECT count(pg_terminate_backend(pid)) = 1 FROM (SELECT pid FROM pointstore.reconcile_progress WHERE scope = 'full' OFFSET 0) p}), 'a worker is ended');
 	my $ended = now();
 	setting('pointstore.reconcile_delay = 0');
 	wait_for('its run is interrupted, in the end', q{SELECT count(*) > 0 FROM pointstore.reconciliation_run WHERE status = 'interrupted' AND scope = 'full'}, $w1);
@@ -517,6 +519,97 @@ wait_for('no worker is left', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE 
 	wait_for('... until it may', since($_, now()), $w1) foreach 'incremental', 'full';
 	setting('pointstore.reconcile_interval = 0', 'pointstore.full_reconcile_interval = 0');
 	wait_for('no worker is left', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pointstore reconciler'});
+}
+
+
+#
+# While it is used, it never cries wolf
+#
+
+{
+	my @accounts = map { accounts_on($_, 4, 'busy') } @names;
+	my @clients = map {
+		my $node = $all[ $_ % 3 ];
+		start_client("client $_", $nodes->{c}->basedir . "/client$_", sub {
+			my ($told) = @_;
+			my ($session, $finish, $n) = (CitusTest::Session->new($node), time + 20, 0);
+			while (time < $finish)
+			{
+				my ($one, $other) = map { $accounts[ rand @accounts ] } 1, 2;
+				my $kind = int rand 5;
+				my @calls = $kind == 0 ? "append_event('$one', 'Given', 100)" : $kind == 1 ? "append_event('$one', 'Taken', -1)" : $kind == 2 ? "reverse_event('$one', 1 + floor(random() * 5)::int, 1)"
+				  : $kind == 3 ? ("hold('$one', 3, 'h$$-$n')", int rand 2 ? "confirm_hold('h$$-$n', 2, '$one')" : "cancel_hold('h$$-$n', '$one')") : "transfer('$one', '$other', 1)";
+				foreach my $call (@calls) { printf $told "%s\n", $session->query("SELECT pointstore.$call")->[0]; }
+				$n++;
+			}
+		})
+	} 0 .. 3;
+	my $finish = time + 19;
+	my %became;
+	while (time < $finish)
+	{
+		$became{ reconcile($_) }++ foreach 'incremental', 'incremental', 'full';
+	}
+	waitpid $_->{pid}, 0 foreach @clients;
+	my %states;
+	foreach my $i (0 .. 3) { $states{$_}++ foreach split /\n/, slurp_file($nodes->{c}->basedir . "/client$i"); }
+	note(join ', ', map { "$_: $states{$_}" } sort keys %states);
+	cmp_ok($states{'00000'}, '>', 200, 'clients have written');
+	is(join(' ', keys %became), '00000 00000 00000', 'runs beside them');
+	is($c->safe_psql('postgres', q{SELECT count(*) FROM pointstore.finding WHERE aggregate_id LIKE 'busy%'}), 0, '... never find anything');
+	is(reconcile('full'), '00000 00000 00000', 'a last run');
+	is_clean('after use');
+	is(node_faults($nodes), '', '... and sound');
+}
+
+#
+# A full store of a role's that is distributed; what the role has put on its tables runs as that role
+#
+
+{
+	my $own = new_nodes(1, prefix => 'own_');
+	my ($oc, $ow) = map { $own->{$_} } @{ $own->{names} };
+	$oc->safe_psql('postgres', sprintf q{SELECT citus_set_node_property('127.0.0.1', %d, 'shouldhaveshards', true)}, $oc->port);
+	$oc->safe_psql('postgres', q{CREATE ROLE keeper; DROP SCHEMA pointstore CASCADE; DROP EXTENSION IF EXISTS pointstore CASCADE; CREATE EXTENSION pointstore; SELECT pointstore.create_store('keeper');
+		GRANT CREATE ON SCHEMA pointstore, public TO keeper});
+	$oc->safe_psql('postgres', q{SELECT pointstore.append_event('old' || a, 'Given', 1) FROM generate_series(1, 40) a, generate_series(1, 3)});
+	$oc->safe_psql('postgres', q{SET client_min_messages = error; CALL pointstore.reconcile('full')});
+	$oc->safe_psql('postgres', q{SET session_replication_role = replica; UPDATE pointstore.balance SET balance = 9 WHERE aggregate_id IN ('old1', 'old2', 'old3');
+		UPDATE pointstore.event_store SET created_at = '2001-01-01' WHERE version = 3 AND aggregate_id IN ('old4', 'old5')});
+	$oc->safe_psql('postgres', q{SET client_min_messages = error; CALL pointstore.reconcile('full')});
+	$oc->safe_psql('postgres', q{SELECT pointstore.acknowledge(id, 'known') FROM pointstore.finding WHERE aggregate_id IN ('old1', 'old4')});
+	$oc->safe_psql('postgres', q{INSERT INTO pointstore.reconciliation (scope, status, slices, slices_done, triggered_by) VALUES ('full', 'interrupted', 3, 2, 'worker')});
+	$oc->safe_psql('postgres', q{SET citus.enable_ddl_propagation = off; SET ROLE keeper;
+		CREATE FUNCTION public.mine() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN RAISE EXCEPTION USING ERRCODE = 'U0666'; END IF;
+			IF TG_TABLE_NAME LIKE 'finding%' AND TG_OP <> 'DELETE' THEN NEW.detail := NEW.detail || jsonb_build_object('by', current_user); END IF;
+			RETURN coalesce(NEW, OLD); END $$;
+		CREATE RULE mine AS ON DELETE TO pointstore.reconciliation_checkpoint DO ALSO SELECT 1 / (SELECT count(*) FILTER (WHERE NOT rolsuper) FROM pg_catalog.pg_roles WHERE rolname = current_user)});
+	$oc->safe_psql('postgres', "SET citus.enable_ddl_propagation = off; SET ROLE keeper; CREATE TRIGGER mine BEFORE INSERT OR UPDATE OR DELETE ON pointstore.$_ FOR EACH ROW EXECUTE FUNCTION public.mine()")
+	  foreach qw(finding reconciliation reconciliation_checkpoint account_proof);
+	my $kept = q{SELECT (SELECT string_agg(concat_ws(' ', id, scope, status), ', ' ORDER BY id) FROM pointstore.reconciliation), (SELECT string_agg(concat_ws(' ', id, aggregate_id, code, severity, expected, found, version, action, resolved_at IS NULL), ', ' ORDER BY id) FROM pointstore.finding)};
+	my $before = $oc->safe_psql('postgres', $kept);
+	like($before, qr/acknowledged.*reported/, 'a store with findings');
+	is(state_of($oc, 'SELECT pointstore.distribute_store(4)'), '00000', '... is distributed, without what its owner has put there');
+	$oc->safe_psql('postgres', q{SELECT pointstore.grant_access('keeper', 'operator')});
+	is($_->safe_psql('postgres', $kept), $before, '... all is kept, on ' . $_->name) foreach $oc, $ow;
+	is($_->safe_psql('postgres', 'SELECT last_clean_full IS NULL, last_incremental IS NULL, open_critical, open_error, open_warning FROM pointstore.reconciliation_status'), 't|t|1|2|0', '... nothing of it proved, on ' . $_->name) foreach $oc, $ow;
+	foreach my $scope ('incremental', 'full')
+	{
+		is(state_of($_, "CALL pointstore.reconcile('$scope')"), '00000', "a superuser's run, $scope, on " . $_->name) foreach $oc, $ow;
+	}
+	is($oc->safe_psql('postgres', q{SELECT count(*), count(*) FILTER (WHERE detail ->> 'by' = 'keeper') FROM pointstore.finding WHERE resolved_at IS NULL}), '3|3', 'what is open stays, the triggers ran as the owner');
+	is($oc->safe_psql('postgres', q{SELECT count(*) FROM pointstore.reconciliation WHERE place <> '' AND scope = 'full' AND slices_done < slices}), 0, '... no run of before goes on');
+	is($oc->safe_psql('postgres', q{SELECT count(*) FROM pointstore.reconciliation WHERE place = '' AND status = 'interrupted'}), 1, '... nor in its shard');
+	foreach (split /\n/, $oc->safe_psql('postgres', q{SELECT id, aggregate_id FROM pointstore.finding WHERE resolved_at IS NULL AND code = 'balance_mismatch'}))
+	{
+		my ($id, $account) = split /\|/;
+		my $port = $oc->safe_psql('postgres', "SELECT port FROM pointstore.node_of('$account')");
+		my ($here, $there) = $port == $oc->port ? ($oc, $ow) : ($ow, $oc);
+		is(join(' ', map { state_of($_, "SELECT pointstore.repair($id)") } $there, $here, $there), 'PS013 00000 PS008', "repaired where it is, though the owner logs in nowhere: $account");
+	}
+	is(state_of($_, "CALL pointstore.reconcile('full')"), '00000', "a last run on " . $_->name) foreach $oc, $ow;
+	is($oc->safe_psql('postgres', q{SELECT string_agg(aggregate_id || ' ' || code, ', ') FROM pointstore.finding WHERE resolved_at IS NULL}), 'old5 time_order', 'one is left');
 }
 
 done_testing();

@@ -31,6 +31,7 @@
 #include "ground/owner.h"
 #include "ground/plan.h"
 #include "ground/shard.h"
+#include "ground/sql.h"
 #include "ground/stat.h"
 #include "ground/store.h"
 
@@ -187,7 +188,7 @@ next_of_node(Oid sequence, int32 node)
 	return place * NODES + node;
 }
 
-/* The highest id that a shard's events and its log have, by what is committed; another node may have drawn it. */
+/* The highest id that a shard's events, its log and its runs have, by what is committed; another node may have drawn it. */
 static int64
 highest_of_shard(const PointstorePlacement *range)
 {
@@ -198,8 +199,10 @@ highest_of_shard(const PointstorePlacement *range)
 	pointstore_act_as_reader(&scope);
 	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (SPI_execute(psprintf("SELECT greatest((SELECT pg_catalog.max(id) FROM pointstore.%s), (SELECT pg_catalog.max(id) FROM pointstore.%s))",
-							 quote_identifier(get_rel_name(range->relids[TABLE_EVENT_STORE])), quote_identifier(get_rel_name(range->relids[TABLE_ACCOUNT_LOG]))),
+	if (SPI_execute(psprintf("SELECT greatest((SELECT pg_catalog.max(id) FROM pointstore.%1$s), (SELECT pg_catalog.max(id) FROM pointstore.%2$s),"
+							 " (SELECT pg_catalog.max(id) FROM pointstore.%3$s WHERE scope" EQ "'full'), (SELECT pg_catalog.max(id) FROM pointstore.%3$s WHERE scope" EQ "'incremental'))",
+							 quote_identifier(get_rel_name(range->relids[TABLE_EVENT_STORE])), quote_identifier(get_rel_name(range->relids[TABLE_ACCOUNT_LOG])),
+							 quote_identifier(get_rel_name(range->relids[TABLE_RECONCILIATION]))),
 					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the highest id of a shard");
 	highest = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));

@@ -50,14 +50,13 @@ typedef struct MadeHere
 } MadeHere;
 
 static PointstorePlace place;	/* where we stay */
-static List *made_here = NIL;	/* MadeHere: of where we stay, or stayed since the last range was gone to */
+static List *made_here = NIL;	/* MadeHere: since that was forgotten last */
 
 static PointstorePlan *place_plan(PointstorePlan *plan);
 static Named what_is_named(const char *sql);
 static void stay(const PointstorePlacement *range);
 static bool is_here(const PointstorePlacement *range);
 static PointstorePlacement *here(void);
-static void forget_plans(void);
 static PointstorePlan *plan_in(PointstorePlan *plan, const PointstorePlacement *range);
 static struct PlacedPlan *make_placed(PointstorePlan *plan, const PointstorePlacement *range, const char *text);
 static char *placed_text(const char *sql, const PointstorePlacement *range);
@@ -129,22 +128,25 @@ pointstore_next_place(int64 *hash)
 	{
 		if (!pointstore_range_from(*hash, &range))
 			return false;
-		forget_plans();
 		stay(range);
 	}
 	*hash = pointstore_next_hash(range);
 	return true;
 }
 
-/* Goes to where an account is, from where we were, which is for pointstore_return_to(): PS013. */
-PointstorePlace
+/* Goes to where an account is: PS013. */
+void
 pointstore_go_to(text *of)
 {
-	PointstorePlace before = place;
-
 	if (pointstore_is_distributed())
 		stay(pointstore_placement_of(of));
-	return before;
+}
+
+/* Where we are, to return to: what the users run may have us go elsewhere. */
+PointstorePlace
+pointstore_here(void)
+{
+	return place;
 }
 
 void
@@ -163,7 +165,7 @@ pointstore_leave_place(void)
 bool
 pointstore_stays_with(text *of)
 {
-	int32		hash = pointstore_hash_of(of);
+	int32		hash = stays ? pointstore_hash_of(of) : 0;
 
 	return !place.is_range || (hash >= place.min && hash <= place.max);
 }
@@ -231,11 +233,11 @@ pointstore_text_here(const char *sql)
 }
 
 /*
- * Statements for another shard than that which is gone through are not used again, and there may be thousands. None is being executed: who goes
- * to the next range is in no statement.
+ * Statements that were made for where we stayed are not used again by who goes on, and there may be thousands. To be called where none is being
+ * executed: by what ends transactions.
  */
-static void
-forget_plans(void)
+void
+pointstore_forget_places(void)
 {
 	ListCell   *cell;
 

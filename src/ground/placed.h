@@ -21,9 +21,11 @@ typedef struct PointstorePlace
 
 extern void pointstore_placed_init(void);
 extern bool pointstore_next_place(int64 *hash);
-extern PointstorePlace pointstore_go_to(text *of);
+extern void pointstore_go_to(text *of);
+extern PointstorePlace pointstore_here(void);
 extern void pointstore_return_to(PointstorePlace place);
 extern void pointstore_leave_place(void);
+extern void pointstore_forget_places(void);
 extern bool pointstore_stays_with(text *of);
 extern text *pointstore_name_of_place(void);
 extern void pointstore_show_shards(void);

@@ -26,6 +26,9 @@
 /* Whether names of requests and holds of two rows are of one realm: that of a store, or of an account of a distributed one. */
 #define OF_ONE_REALM(a, b) "(" IN_ONE_PLACE " OR " a ".aggregate_id" EQ b ".aggregate_id)"
 
+/* Whether a run was of what it is kept with now: not one of before the store was distributed, whose place is ''. A plain store's runs have none. */
+#define IS_OF_HERE(run) "(pg_catalog.to_jsonb(" run ") OPERATOR(pg_catalog.->>) 'place') IS DISTINCT FROM ''"
+
 /* a number that arithmetic does not overflow */
 #define NUMERIC(x) "CAST(" x " AS pg_catalog.numeric)"
 

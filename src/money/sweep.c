@@ -146,7 +146,7 @@ find_expired(SweepPosition *position, PointstorePlacement *range, ProposedEvent 
 
 		step->to = HOLD_EXPIRED;
 		step->hold_id = position->hold = cstring_to_text(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
-		position->account = cstring_to_text(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
+		step->aggregate_id = position->account = cstring_to_text(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
 		position->expires_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3, &isnull));
 		(*events)[i] = pointstore_hold_event(step, palloc0(sizeof(Hold)), position->account);
 	}

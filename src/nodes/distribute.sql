@@ -168,8 +168,6 @@ BEGIN
     ALTER TABLE pointstore.reconciliation ADD CONSTRAINT reconciliation_pkey PRIMARY KEY (place, id);
     ALTER TABLE pointstore.reconciliation_checkpoint ADD COLUMN place text COLLATE "C" NOT NULL DEFAULT '';
     ALTER TABLE pointstore.reconciliation_checkpoint ADD CONSTRAINT reconciliation_checkpoint_pkey PRIMARY KEY (place, single);
-    -- what is in its shards by now has been gone through in none
-    DELETE FROM pointstore.reconciliation_checkpoint;
     COMMENT ON COLUMN pointstore.reconciliation.place IS 'a name that hashes into the shard that was gone through; empty: before the store was distributed';
     COMMENT ON COLUMN pointstore.reconciliation_checkpoint.place IS 'a name that hashes into the shard that it is about';
     ALTER SEQUENCE pointstore.event_store_id_seq OWNED BY NONE;
@@ -196,6 +194,8 @@ BEGIN
         triggers := triggers || trigger.definition;
         EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.tab);
     END LOOP;
+    -- what will be in shards has been gone through in none; no rule of the owner's fires for this
+    TRUNCATE pointstore.reconciliation_checkpoint;
     FOR part IN SELECT t.tab, t.by_column FROM pointstore.distributed_tables() t LOOP
         IF part.by_column IS NULL THEN
             PERFORM create_reference_table(('pointstore.' || part.tab)::regclass);

@@ -73,10 +73,11 @@ pointstore_acknowledge(PG_FUNCTION_ARGS)
 				 errmsg("reason must not be empty")));
 	PreventCommandIfReadOnly("acknowledge()");
 	pointstore_act_as_owner(&owner);
-	id = pointstore_account_of_finding(number);
-	before = pointstore_go_to(id);
+	before = pointstore_here();
 	PG_TRY();
 	{
+		id = pointstore_account_of_finding(number, &owner);
+		pointstore_go_to(id);
 		if (!pointstore_acknowledge_disagreement(number, reason, GetOuterUserId()))
 			acknowledge(number, reason, id);
 	}

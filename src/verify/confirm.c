@@ -28,6 +28,7 @@
 
 #include "ground/identity.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/step.h"
@@ -48,6 +49,7 @@
 /* times that an account is examined which somebody repairs, or changes otherwise, meanwhile */
 #define MAX_ATTEMPTS 3
 
+static bool is_misplaced(Run *run, const char *account);
 static ErrorData *attempt(Case *wrong, bool (*what) (void *));
 static bool decide(void *arg);
 static void look(Case *wrong);
@@ -82,7 +84,7 @@ pointstore_confirm(Run *run, const char *account, bool by_heap, const HeapView *
 	PointstoreScope owner;
 	int			attempts = 0;
 
-	if (is_done(run, account, HASH_FIND))
+	if (is_done(run, account, HASH_FIND) || is_misplaced(run, account))
 		return;
 	context = AllocSetContextCreate(run->context, "pointstore account", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
@@ -103,6 +105,23 @@ pointstore_confirm(Run *run, const char *account, bool by_heap, const HeapView *
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	pointstore_run_next_step();
+}
+
+/*
+ * Whether the shard that we stay in has rows of an account that is of another one. A finding would be where the account is, so that
+ * is told by a WARNING, and the account is unverified: while these rows are there, no run of the shard is clean.
+ */
+static bool
+is_misplaced(Run *run, const char *account)
+{
+	if (pointstore_stays_with(cstring_to_text(account)))
+		return false;
+	(void) is_done(run, account, HASH_ENTER);
+	run->unverified++;
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("reconciliation %lld: there are rows of account \"%s\" in a shard that is not its", (long long) run->id, account)));
+	return true;
 }
 
 /*

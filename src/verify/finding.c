@@ -15,6 +15,8 @@
 
 #include "account/id.h"
 #include "ground/name.h"
+#include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
@@ -23,6 +25,7 @@
 #include "verify/finding.h"
 #include "verify/runstate.h"
 
+static text *read_account(PointstorePlan *plan, int64 finding);
 static void announce(const Case *wrong, const Finding *finding, const char *action);
 
 void
@@ -185,26 +188,51 @@ pointstore_count_repaired(Run *run, int findings)
 	SPI_finish();
 }
 
-/* The account of an open finding (PS008). */
+/*
+ * The account of an open finding (PS008). Of a distributed store it is looked for in the shards here, and then on the other nodes, as the
+ * caller, who can log in there: the owner need not be able to.
+ */
 text *
-pointstore_account_of_finding(int64 finding)
+pointstore_account_of_finding(int64 finding, PointstoreScope *owner)
 {
+#define SELECT_ACCOUNT "SELECT coalesce(CAST(aggregate_id AS pg_catalog.text), '') FROM pointstore.finding WHERE id" EQ "$1 AND resolved_at IS NULL"
 	static PointstorePlan plan = {
-		.sql = "SELECT coalesce(CAST(aggregate_id AS pg_catalog.text), '') FROM pointstore.finding WHERE id" EQ "$1 AND resolved_at IS NULL",
-		.nargs = 1, .argtypes = {INT8OID}, .spans_nodes = true
+		.sql = SELECT_ACCOUNT, .nargs = 1, .argtypes = {INT8OID}
 	};
-	MemoryContext context = CurrentMemoryContext;
-	Datum		value = Int64GetDatum(finding);
-	char	   *id;
+	static PointstorePlan elsewhere = {
+		.sql = SELECT_ACCOUNT, .nargs = 1, .argtypes = {INT8OID}, .spans_nodes = true
+	};
+	int64		hash = POINTSTORE_FIRST_HASH;
+	text	   *id = NULL;
 
-	SPI_connect();
-	pointstore_execute(&plan, &value, NULL, false);
-	if (SPI_processed == 0)
+	while (id == NULL && pointstore_next_place(&hash))
+		id = read_account(&plan, finding);
+	pointstore_leave_place();
+	if (id == NULL && pointstore_is_distributed())
+	{
+		pointstore_act_as_caller(owner);
+		id = read_account(&elsewhere, finding);
+		pointstore_act_as_owner(owner);
+	}
+	if (id == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_ACCOUNT_MISSING),
 				 errmsg("there is no open finding %lld", (long long) finding),
 				 errdetail_internal("finding=%lld", (long long) finding)));
-	id = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	return id;
+}
+
+static text *
+read_account(PointstorePlan *plan, int64 finding)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		value = Int64GetDatum(finding);
+	char	   *id = NULL;
+
+	SPI_connect();
+	pointstore_execute(plan, &value, NULL, false);
+	if (SPI_processed > 0)
+		id = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 	SPI_finish();
-	return cstring_to_text(id);
+	return id == NULL ? NULL : cstring_to_text(id);
 }

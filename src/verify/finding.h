@@ -51,6 +51,6 @@ extern void pointstore_resolve(const Case *wrong, const Findings *found, const c
 extern void pointstore_finding_values(Datum *values, char *nulls, text *id, const Finding *finding);
 extern void pointstore_forget_proof(text *id);
 extern void pointstore_count_repaired(Run *run, int findings);
-extern text *pointstore_account_of_finding(int64 finding);
+extern text *pointstore_account_of_finding(int64 finding, PointstoreScope *owner);
 
 #endif

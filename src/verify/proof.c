@@ -116,7 +116,7 @@ pointstore_take_compared(Run *run, Tuplestorestate *rows, bool by_heap)
 	{
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(slot);
-		if (pointstore_is_true(slot, 1))
+		if (pointstore_is_true(slot, 1) || pointstore_is_misplaced(slot))
 		{
 			char	   *id = TextDatumGetCString(slot->tts_values[0]);
 			HeapView	heap = pointstore_compared_heap(run, slot);

@@ -126,7 +126,7 @@ count_account(TupleTableSlot *slot, DestReceiver *self)
 	slot_getallattrs(slot);
 	receiver->run->accounts += pointstore_is_true(slot, ROW_AHEAD) && !pointstore_is_true(slot, 1) ? 0 : 1;	/* its tail counts it */
 	receiver->run->events += slot->tts_isnull[6] ? 0 : DatumGetInt64(slot->tts_values[6]);
-	if (pointstore_is_true(slot, 1) || pointstore_is_true(slot, 2) || pointstore_is_true(slot, ROW_AHEAD))
+	if (pointstore_is_true(slot, 1) || pointstore_is_true(slot, 2) || pointstore_is_true(slot, ROW_AHEAD) || pointstore_is_misplaced(slot))
 		tuplestore_puttupleslot(receiver->rows, slot);
 	return true;
 }
@@ -135,6 +135,13 @@ bool
 pointstore_is_true(TupleTableSlot *slot, int column)
 {
 	return !slot->tts_isnull[column] && DatumGetBool(slot->tts_values[column]);
+}
+
+/* Whether an account looked at is of another shard than that which we stay in. */
+bool
+pointstore_is_misplaced(TupleTableSlot *slot)
+{
+	return !slot->tts_isnull[0] && !pointstore_stays_with(DatumGetTextPP(slot->tts_values[0]));
 }
 
 static void

@@ -36,6 +36,7 @@ typedef struct Reading
 
 extern Tuplestorestate *pointstore_collect(Run *run, const Reading *reading);
 extern void pointstore_run_execute(Run *run, const Reading *reading, DestReceiver *dest);
+extern bool pointstore_is_misplaced(TupleTableSlot *slot);
 extern bool pointstore_is_true(TupleTableSlot *slot, int column);
 extern TupleDesc pointstore_compared_desc(void);
 extern HeapView pointstore_compared_heap(const Run *run, TupleTableSlot *slot);

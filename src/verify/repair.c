@@ -86,10 +86,11 @@ pointstore_repair(PG_FUNCTION_ARGS)
 				 errmsg("source_of_truth must be events or balance, is \"%s\"", source)));
 	PreventCommandIfReadOnly("repair()");
 	pointstore_act_as_owner(&owner);
-	wrong.id = pointstore_account_of_finding(PG_GETARG_INT64(0));
-	before = pointstore_go_to(wrong.id);
+	before = pointstore_here();
 	PG_TRY();
 	{
+		wrong.id = pointstore_account_of_finding(PG_GETARG_INT64(0), &owner);
+		pointstore_go_to(wrong.id);
 		repair(&wrong, PG_GETARG_INT64(0), source);
 	}
 	PG_FINALLY();

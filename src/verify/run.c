@@ -90,9 +90,10 @@ static PointstorePlan abandon_plan = {
 	.nargs = 1, .argtypes = {TEXTOID}
 };
 static PointstorePlan resume_plan = {
-	.sql = "UPDATE pointstore.reconciliation SET status = 'running', error = NULL"
+	.sql = "UPDATE pointstore.reconciliation r SET status = 'running', error = NULL"
 	" WHERE id" EQ "(SELECT pg_catalog.max(id) FROM pointstore.reconciliation WHERE scope" EQ "$1)"
 	"   AND status" EQ "'interrupted' AND slices_done" GT "0 AND slices_done" LT "slices AND slices" LE "$4"
+	"   AND " IS_OF_HERE("r")
 	/* what was proved longer ago is proved anew */
 	"   AND started_at" GT "(pg_catalog.clock_timestamp()" MINUS "CAST('1 day' AS pg_catalog.interval))"
 	" RETURNING id, slices, slices_done, accounts_checked, events_checked, started_at, findings, unverified,"
@@ -184,7 +185,10 @@ run_by_hand(bool full, int64 *id)
 	PG_TRY();
 	{
 		while (pointstore_next_place(&hash))
+		{
 			was_run |= pointstore_run_reconciliation(full, "manual", id);
+			pointstore_forget_places();
+		}
 	}
 	PG_CATCH();
 	{

@@ -136,13 +136,18 @@ BEGIN
     WITH ended AS MATERIALIZED (
         SELECT r.place, max(r.finished_at) FILTER (WHERE r.scope = 'full' AND r.status = 'clean') AS full_at,
                max(r.finished_at) FILTER (WHERE r.scope = 'incremental' AND r.status IN ('clean', 'findings')) AS incremental_at
-          FROM pointstore.reconciliation r GROUP BY r.place),
+          FROM pointstore.reconciliation r WHERE r.place <> '' GROUP BY r.place),
+    checkpoint AS MATERIALIZED (SELECT c.place, c.safe_id FROM pointstore.reconciliation_checkpoint c),
+    looked_at AS MATERIALIZED (
+        SELECT m.min_hash, m.max_hash, c.safe_id
+          FROM pointstore.shard_map m JOIN checkpoint c ON hashtext(c.place) BETWEEN m.min_hash AND m.max_hash),
     unproved AS MATERIALIZED (
         SELECT min(e.created_at) AS oldest
           FROM pointstore.balance b
           LEFT JOIN pointstore.account_proof p ON p.aggregate_id = b.aggregate_id
-          JOIN pointstore.event_store e ON e.aggregate_id = b.aggregate_id AND e.version = coalesce(p.version, 0) + 1
-         WHERE b.version > coalesce(p.version, 0)),
+          JOIN pointstore.event_store e ON e.aggregate_id = b.aggregate_id AND e.version > coalesce(p.version, 0)
+          LEFT JOIN looked_at l ON hashtext(b.aggregate_id) BETWEEN l.min_hash AND l.max_hash
+         WHERE b.version > coalesce(p.version, 0) AND e.id > coalesce(l.safe_id, -9223372036854775808)),
     found AS MATERIALIZED (
         SELECT count(*) FILTER (WHERE f.severity = 'critical') AS critical, count(*) FILTER (WHERE f.severity = 'error') AS error,
                count(*) FILTER (WHERE f.severity = 'warning') AS warning

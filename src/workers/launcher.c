@@ -131,6 +131,22 @@ typedef struct Work
 	int64		id;				/* of the run, when it has begun */
 } Work;
 
+/* What a worker is to do, by its order. */
+typedef struct Choice
+{
+	char		order;
+	bool		due;
+	bool		is_superuser;	/* the owner */
+	Oid			owner;
+} Choice;
+
+/* A run that has ended by an error. */
+typedef struct Ended
+{
+	int64		id;
+	const ErrorData *error;
+} Ended;
+
 static char *databases = NULL;
 static int	reconcile_interval = 60;
 static int	full_reconcile_interval = 86400;
@@ -155,8 +171,9 @@ static void do_work(void *arg);
 static bool go_to_next_place(int64 *hash);
 static bool is_distributed(void);
 static bool choose_scope(char order, bool *full);
+static void choose(void *arg);
 static bool is_due(bool full);
-static void mark_ended(int64 id, const ErrorData *error);
+static void mark_ended(void *arg);
 static bool is_listed(const char *database);
 static bool launcher_runs(void);
 
@@ -504,6 +521,7 @@ do_order(const Order *order)
 			if (choose_scope(order->task, &full))
 				run_guarded(order->task, full);
 			pointstore_worker_clean_up();
+			pointstore_forget_places();
 		}
 }
 
@@ -539,32 +557,36 @@ is_distributed(void)
 	return result;
 }
 
-/* What to do, by the order and by the runs that are recorded; false: nothing. */
+/* What to do, by the order and by the runs that are recorded; false: nothing, or that could not be told. */
 static bool
 choose_scope(char order, bool *full)
 {
-	PointstoreScope scope;
-	Oid			owner = InvalidOid;
-	bool		is_superuser = false;
-	bool		due = false;
+	Choice		choice = {.order = order};
 
-	StartTransactionCommand();
-	if (OidIsValid(get_extension_oid("pointstore", true)) && pointstore_store_exists())
-	{
-		pointstore_begin_step();
-		owner = GetUserId();
-		is_superuser = superuser();
-		pointstore_act_as_verifier(&scope);
-		*full = order == 'f' || order == 'F';
-		due = order == 'f' || order == 'i' ||
-			(!pointstore_is_off_schedule(order == 's') && (order == 's' || is_due(*full)));
-		pointstore_act_as_caller(&scope);
-	}
-	CommitTransactionCommand();
+	*full = order == 'f' || order == 'F';
+	/* where it fails for one shard the others have their turn */
+	(void) pointstore_in_transaction(choose, &choice, true);
 	/* the role that account_log names */
-	if (due)
-		SetSessionAuthorization(owner, is_superuser);
-	return due;
+	if (choice.due)
+		SetSessionAuthorization(choice.owner, choice.is_superuser);
+	return choice.due;
+}
+
+static void
+choose(void *arg)
+{
+	Choice	   *choice = arg;
+	PointstoreScope scope;
+
+	if (!OidIsValid(get_extension_oid("pointstore", true)) || !pointstore_store_exists())
+		return;
+	pointstore_begin_step();
+	choice->owner = GetUserId();
+	choice->is_superuser = superuser();
+	pointstore_act_as_verifier(&scope);
+	choice->due = choice->order == 'f' || choice->order == 'i' ||
+		(!pointstore_is_off_schedule(choice->order == 's') && (choice->order == 's' || is_due(choice->order == 'F')));
+	pointstore_act_as_caller(&scope);
 }
 
 /*
@@ -579,9 +601,9 @@ is_due(bool full)
 {
 	static PointstorePlan plan = {
 		.sql = "WITH done AS (SELECT d.id, d.finished_at FROM ("
-		"  (SELECT c.id, c.finished_at FROM pointstore.reconciliation c WHERE c.scope" EQ "$1 AND c.status" EQ "'clean' ORDER BY c.id DESC LIMIT 1)"
+		"  (SELECT c.id, c.finished_at FROM pointstore.reconciliation c WHERE c.scope" EQ "$1 AND c.status" EQ "'clean' AND " IS_OF_HERE("c") " ORDER BY c.id DESC LIMIT 1)"
 		"  UNION ALL"
-		"  (SELECT f.id, f.finished_at FROM pointstore.reconciliation f WHERE f.scope" EQ "$1 AND f.status" EQ "'findings' ORDER BY f.id DESC LIMIT 1)"
+		"  (SELECT f.id, f.finished_at FROM pointstore.reconciliation f WHERE f.scope" EQ "$1 AND f.status" EQ "'findings' AND " IS_OF_HERE("f") " ORDER BY f.id DESC LIMIT 1)"
 		"  ) d ORDER BY d.id DESC LIMIT 1),"
 		" latest AS (SELECT r.id, r.triggered_by, r.started_at FROM pointstore.reconciliation r WHERE r.scope" EQ "$1 ORDER BY r.id DESC LIMIT $5),"
 		" failed AS (SELECT pg_catalog.count(*) AS runs, pg_catalog.max(started_at) AS last FROM latest"
@@ -617,7 +639,7 @@ run_guarded(char order, bool full)
 	error = pointstore_in_transaction(do_work, &work, true);
 	/* of a shard that has left this node in the midst of it another one says so */
 	if (error != NULL && work.id > 0 && error->sqlerrcode != ERRCODE_POINTSTORE_OTHER_NODE)
-		mark_ended(work.id, error);
+		(void) pointstore_in_transaction(mark_ended, &(Ended) {.id = work.id, .error = error}, true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
@@ -634,7 +656,7 @@ do_work(void *arg)
 
 /* A run that was cancelled is interrupted, any other error is its failure. */
 static void
-mark_ended(int64 id, const ErrorData *error)
+mark_ended(void *arg)
 {
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.reconciliation SET status = $3, error = $2,"
@@ -642,20 +664,19 @@ mark_ended(int64 id, const ErrorData *error)
 		" WHERE id" EQ "$1 AND status" EQ "'running'",
 		.nargs = 3, .argtypes = {INT8OID, TEXTOID, TEXTOID}
 	};
+	const Ended *ended = arg;
 	PointstoreScope owner;
 	Datum		values[3];
 
-	StartTransactionCommand();
 	pointstore_begin_step();
-	values[0] = Int64GetDatum(id);
-	values[1] = CStringGetTextDatum(error->message);
-	values[2] = CStringGetTextDatum(error->sqlerrcode == ERRCODE_QUERY_CANCELED ? "interrupted" : "failed");
+	values[0] = Int64GetDatum(ended->id);
+	values[1] = CStringGetTextDatum(ended->error->message);
+	values[2] = CStringGetTextDatum(ended->error->sqlerrcode == ERRCODE_QUERY_CANCELED ? "interrupted" : "failed");
 	pointstore_act_as_verifier(&owner);
 	SPI_connect();
 	pointstore_execute(&plan, values, NULL, false);
 	SPI_finish();
 	pointstore_act_as_caller(&owner);
-	CommitTransactionCommand();
 }
 
 /* reconcile_now(scope): a worker for this database at once, whatever the schedule. */

@@ -344,6 +344,16 @@ compare_legs(const void *a, const void *b)
 	return ((const Leg *) b)->leg - ((const Leg *) a)->leg;
 }
 
+/* 55000 where a store is not distributed: what nodes ask of each other nobody else does. */
+void
+pointstore_require_nodes(void)
+{
+	if (!pointstore_is_distributed())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the store is not distributed")));
+}
+
 /*
  * legs_part(aggregate_id, first_id): the events in the shards of this node that are the one with that id, or may be legs of
  * it; in the last row, which has nothing else, of how many hashes they are. What runs is waited for; 40001.
@@ -364,11 +374,8 @@ pointstore_legs_part(PG_FUNCTION_ARGS)
 				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "aggregate_id" : "first_id")));
 	pointstore_materialize(fcinfo);
 	AcceptInvalidationMessages();
+	pointstore_require_nodes();
 	map = pointstore_store()->placements;
-	if (map == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the store is not distributed")));
 	(void) pointstore_push_snapshot();
 	for (i = 0; i < map->n && pointstore_store()->placements == map; i++)
 		if (map->ranges[i].node == map->node && look_at_shard(map->ranges[i].relids[TABLE_EVENT_STORE], PG_GETARG_INT64(1), fcinfo))

@@ -25,6 +25,7 @@ typedef struct Leg
 	bool		is_asked;
 } Leg;
 
+extern void pointstore_require_nodes(void);
 extern int	pointstore_find_legs(text *aggregate_id, int64 version, Leg **legs);
 
 #endif							/* POINTSTORE_LEGS_H */

@@ -29,7 +29,7 @@ CREATE FUNCTION pointstore.reverse_part(aggregate_id text, part jsonb, OUT place
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_reverse_part';
 COMMENT ON FUNCTION pointstore.reverse_part(text, jsonb) IS
-'Appends, on the node that has the account, what a reverse_event() that was called on another node has for accounts there. Called by it.';
+'Appends, on the node that has the account, what a reverse_event() that was called on another node has for accounts there. 55000: the store is not distributed. Called by it.';
 
 CREATE FUNCTION pointstore.legs_part(aggregate_id text, first_id bigint, OUT account text, OUT request_id text, OUT id bigint, OUT version bigint,
     OUT amount bigint, OUT cause_id bigint, OUT leg smallint, OUT event_type text, OUT hashes bigint)

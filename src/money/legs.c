@@ -211,8 +211,8 @@ add_row(Found *found, HeapTuple row, TupleDesc desc)
 	leg->leg = DatumGetInt16(SPI_getbinval(row, desc, LEG_LEG + 1, &no_leg));
 	if (no_leg)
 		leg->leg = -1;
-	leg->is_reversal = strcmp(type, "EventReversed") == 0;
-	leg->is_confirmed_hold = strcmp(type, "HoldConfirmed") == 0;
+	leg->is_reversal = type != NULL && strcmp(type, "EventReversed") == 0;
+	leg->is_confirmed_hold = type != NULL && strcmp(type, "HoldConfirmed") == 0;
 	leg->is_asked = false;
 	MemoryContextSwitchTo(old);
 }

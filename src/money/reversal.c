@@ -10,6 +10,9 @@
  * same proportion and from the last to the first: so an account that several of them
  * went through stands, after each, where it stood before.
  *
+ * Legs on other nodes of a distributed store go there as parts of the batch (append/spread.c): reverse_part() proposes them
+ * once more, from the event as it finds it there.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

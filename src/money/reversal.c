@@ -327,8 +327,8 @@ pointstore_reverse_part(PG_FUNCTION_ARGS)
 	PointstoreScope scope;
 	int			i;
 
-	pointstore_require_nodes();
 	pointstore_read_part(fcinfo, &batch, propose_reversal);
+	pointstore_require_nodes();
 	pointstore_act_as_owner(&scope);
 	for (i = 0; i < batch.nevents + batch.nchecks; i++)
 	{

@@ -473,7 +473,7 @@ BEGIN
             pointstore.try_transfer(text, text, bigint, text, text, jsonb, jsonb, text, bigint),
             pointstore.reverse_event(text, bigint, bigint, text, boolean),
             pointstore.try_reverse_event(text, bigint, bigint, text, boolean),
-            pointstore.reverse_part(text, bigint, bigint, text, boolean, boolean),
+            pointstore.reverse_part(text, jsonb), pointstore.legs_part(text, bigint),
             pointstore.open_account(text, text),
             pointstore.acquire_lease(text, text, interval), pointstore.renew_lease(text, bigint, interval),
             pointstore.release_lease(text, bigint), pointstore.check_lease(text, bigint),

@@ -160,7 +160,8 @@ COMMENT ON FUNCTION pointstore.drop_time_index() IS
 
 -- Parts of calls that begin on another node of a distributed store.
 CREATE FUNCTION pointstore.append_part(aggregate_id text, part jsonb, OUT place integer, OUT outcome integer, OUT is_merged boolean, OUT is_recalled boolean,
-    OUT version bigint, OUT balance bigint, OUT available bigint, OUT id bigint, OUT created_at timestamptz, OUT unit text, OUT applied_version bigint, OUT amount bigint)
+    OUT version bigint, OUT balance bigint, OUT available bigint, OUT id bigint, OUT created_at timestamptz, OUT unit text, OUT applied_version bigint, OUT amount bigint,
+    OUT reason integer, OUT account_unknown boolean)
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_append_part';
 COMMENT ON FUNCTION pointstore.append_part(text, jsonb) IS
@@ -170,4 +171,4 @@ CREATE FUNCTION pointstore.lock_part(aggregate_id text, accounts text[])
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_lock_part';
 COMMENT ON FUNCTION pointstore.lock_part(text, text[]) IS
-'Locks accounts, on the node that has them, for a transfer() or append_events() that was called on another node. Called by these.';
+'Locks accounts, on the node that has them, for a transfer(), append_events() or reverse_event() that was called on another node. Called by these.';

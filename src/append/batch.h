@@ -22,6 +22,7 @@ typedef struct Batch
 	int			nchecks;		/* conditions, which come after them */
 	bool		balanced;
 	bool		may_spread;		/* accounts may be on other nodes (spread.c) */
+	const char *part_function;	/* that appends a part of it there, takes and answers what append_part() does; null: that one */
 	bool		is_part;		/* its requests have other events on other nodes: each is looked up by its leg alone */
 	bool		same_unit;		/* all accounts of a request count the same */
 	bool		refusals_are_outcomes;

@@ -20,6 +20,7 @@
 
 #include "account/account.h"
 #include "append/append.h"
+#include "append/part.h"
 #include "append/propose.h"
 #include "append/spread.h"
 #include "ground/compat.h"
@@ -30,9 +31,7 @@
 PG_FUNCTION_INFO_V1(pointstore_append_part);
 PG_FUNCTION_INFO_V1(pointstore_lock_part);
 
-static ProposedEvent *read_part(Jsonb *part, Batch *batch);
 static bool flag(Jsonb *object, const char *key);
-static void answer_part(FunctionCallInfo fcinfo, const Batch *batch);
 
 /*
  * append_part(aggregate_id, part): what another node's call has for this one. PS013 where an account of it is not
@@ -43,26 +42,27 @@ pointstore_append_part(PG_FUNCTION_ARGS)
 {
 	Batch		batch = {0};
 
+	pointstore_read_part(fcinfo, &batch, NULL);
+	pointstore_append_or_leave(&batch);
+	return pointstore_answer_part(fcinfo, &batch);
+}
+
+/* The batch that append_part(aggregate_id, part), or who takes the same, is asked for; its events are proposed by that: 22004, 22023, 25006. */
+void
+pointstore_read_part(FunctionCallInfo fcinfo, Batch *batch, Proposing (*propose) (BatchEvent *event, Snapshot snapshot))
+{
+	JsonbValue	events;
+	ProposedEvent *proposals;
+	Jsonb	   *part;
+	int			n;
+	int			i;
+
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "aggregate_id" : "part")));
 	PreventCommandIfReadOnly("append_part()");
-	batch.proposals = read_part(PG_GETARG_JSONB_P(1), &batch);
-	pointstore_append_or_leave(&batch);
-	answer_part(fcinfo, &batch);
-	return (Datum) 0;
-}
-
-/* The proposed events of a part: 22004, 22023. */
-static ProposedEvent *
-read_part(Jsonb *part, Batch *batch)
-{
-	JsonbValue	events;
-	ProposedEvent *proposals;
-	int			n;
-	int			i;
-
+	part = PG_GETARG_JSONB_P(1);
 	if (!JB_ROOT_IS_OBJECT(part) || !pointstore_member(part, "events", &events) || events.type != jbvBinary ||
 		!JsonContainerIsArray(events.val.binary.data))
 		ereport(ERROR,
@@ -76,6 +76,7 @@ read_part(Jsonb *part, Batch *batch)
 	proposals = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(ProposedEvent) * Max(n, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (i = 0; i < n; i++)
 	{
+		proposals[i].propose = propose;
 		pointstore_read_told(&proposals[i], getIthJsonbValueFromContainer(events.val.binary.data, i), batch->is_part);
 		proposals[i].element = i + 1;
 		if (proposals[i].followers >= n - i)
@@ -91,7 +92,7 @@ read_part(Jsonb *part, Batch *batch)
 		else
 			batch->nevents++;
 	}
-	return proposals;
+	batch->proposals = proposals;
 }
 
 /* A number that is not 0. */
@@ -104,8 +105,8 @@ flag(Jsonb *object, const char *key)
 }
 
 /* What has become of the events of a part; of a refused one only what is refused. */
-static void
-answer_part(FunctionCallInfo fcinfo, const Batch *batch)
+Datum
+pointstore_answer_part(FunctionCallInfo fcinfo, const Batch *batch)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	int			i;
@@ -131,9 +132,12 @@ answer_part(FunctionCallInfo fcinfo, const Batch *batch)
 		values[PART_UNIT] = PointerGetDatum(decision->unit);
 		values[PART_APPLIED_VERSION] = Int64GetDatum(decision->applied_version);
 		values[PART_AMOUNT] = Int64GetDatum(batch->proposals[i].amount);
+		values[PART_REASON] = Int32GetDatum(decision->reason);
+		values[PART_ACCOUNT_UNKNOWN] = BoolGetDatum(decision->account_unknown);
 		nulls[PART_UNIT] = decision->unit == NULL;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
+	return (Datum) 0;
 }
 
 /* lock_part(aggregate_id, accounts): locks the accounts that have rows of their own, in the order given. */

@@ -368,7 +368,7 @@ read_key(ProposedEvent *event, const char *key, JsonbValue *value)
 
 /*
  * An event of a part as another node tells it (spread.c): the keys of an element, and what functions of ours say besides.
- * Of a part alone it has no followers here. 22004, 22023.
+ * Of a part alone it has no followers here. One that has propose() by now is of a type of ours. 22004, 22023.
  */
 void
 pointstore_read_told(ProposedEvent *event, JsonbValue *told, bool is_part)
@@ -405,8 +405,18 @@ pointstore_read_told(ProposedEvent *event, JsonbValue *told, bool is_part)
 	if (event->is_check)
 		return;
 	pointstore_check_event(event);
-	if (!event->is_linked)
+	if (!event->is_linked && event->propose == NULL)
 		check_cause(event);
+}
+
+/* A number of what propose() is told. */
+int64
+pointstore_told_number(const ProposedEvent *event, const char *key, int64 otherwise)
+{
+	JsonbValue	value;
+
+	return event->told != NULL && JB_ROOT_IS_OBJECT(event->told) && pointstore_member(event->told, key, &value) ?
+		pointstore_json_bigint(key, &value) : otherwise;
 }
 
 /* A key that is no element's; false: it is another. */
@@ -436,6 +446,8 @@ read_told_key(ProposedEvent *event, const char *key, JsonbValue *value)
 		event->legs_here = json_smallint(key, value);
 	else if (strcmp(key, "followers") == 0)
 		event->followers = json_smallint(key, value);
+	else if (strcmp(key, "told") == 0)
+		event->told = JsonbValueToJsonb(value);
 	else if (strcmp(key, "occurred") == 0)
 	{
 		event->has_occurred = true;

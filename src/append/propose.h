@@ -80,6 +80,7 @@ typedef struct ProposedEvent
 	Hold	   *hold;			/* whose step it is: its row is written with it */
 	Proposing	(*propose) (struct BatchEvent *event, Snapshot snapshot);
 	void	   *propose_arg;
+	Jsonb	   *told;			/* what propose() is told of that on another node (spread.c); null: nothing */
 	const struct ProposedEvent *proposed;	/* null, or what it was before a function of the user's has merged it */
 } ProposedEvent;
 
@@ -91,6 +92,7 @@ extern void pointstore_make_request(ProposedEvent *events, int n, text *request_
 extern void pointstore_link_legs(ProposedEvent *events, int n);
 extern ProposedEvent *pointstore_read_elements(Jsonb *elements, text *request_id, bool balanced, int *nchecks);
 extern void pointstore_read_told(ProposedEvent *event, JsonbValue *told, bool is_part);
+extern int64 pointstore_told_number(const ProposedEvent *event, const char *key, int64 otherwise);
 extern void pointstore_read_changes(ProposedEvent *event, Jsonb *changes, const char *function);
 extern bool pointstore_json_boolean(const char *key, JsonbValue *value);
 extern text *pointstore_json_text(const char *key, JsonbValue *value);

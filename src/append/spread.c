@@ -3,8 +3,8 @@
  * src/append/spread.c
  *		Batches whose accounts are on other nodes.
  *
- * Events that lie next to each other and whose accounts are on one node are a part: each is appended by a call of append_part(), which
- * Citus delegates to that node, in the caller's transaction, as the caller. Where all are on one node its
+ * Events that lie next to each other and whose accounts are on one node are a part: each is appended by a call of append_part(), or of
+ * another function that does more (reversal.c), which Citus delegates to that node, in the caller's transaction, as the caller. Where all are on one node its
  * part is the batch itself. Where there are more, no node judges for another: a part is refused as a batch is; of a request
  * each leg is looked up by its place in it; what concerns parts together, the units and whether all repeat what
  * was done or none, is compared here, and the first leg of a movement comes first, for its id is the cause of the others.
@@ -184,8 +184,8 @@ append_from(Batch *batch, int first, int n, bool whole)
 {
 	text	   *account = batch->proposals[first].aggregate_id;
 	char	   *part = JsonbToCString(NULL, &tell_part(batch, first, n, whole)->root, 0);
-	char	   *sql = psprintf("SELECT * FROM pointstore.append_part(%s, CAST(%s AS pg_catalog.jsonb))",
-							   quote_literal_cstr(pointstore_cstring(account)), quote_literal_cstr(part));
+	char	   *sql = psprintf("SELECT * FROM pointstore.%s(%s, CAST(%s AS pg_catalog.jsonb))",
+							   batch->part_function != NULL ? batch->part_function : "append_part", quote_literal_cstr(pointstore_cstring(account)), quote_literal_cstr(part));
 
 	SPI_connect();
 	if (SPI_execute(sql, false, 0) != SPI_OK_SELECT)
@@ -219,6 +219,8 @@ read_answer(Batch *batch, int first)
 		decision->id = DatumGetInt64(values[PART_ID]);
 		decision->created_at = DatumGetTimestampTz(values[PART_CREATED_AT]);
 		decision->applied_version = DatumGetInt64(values[PART_APPLIED_VERSION]);
+		decision->reason = DatumGetInt32(values[PART_REASON]);
+		decision->account_unknown = DatumGetBool(values[PART_ACCOUNT_UNKNOWN]);
 		if (!nulls[PART_UNIT])
 			decision->unit = copy_text(DatumGetTextPP(values[PART_UNIT]));
 		batch->proposals[first + DatumGetInt32(values[PART_PLACE])].amount = DatumGetInt64(values[PART_AMOUNT]);
@@ -291,6 +293,8 @@ tell_event(JsonbParseState **state, const ProposedEvent *event)
 		pointstore_push_number(state, "kind_opens", event->kind_opens);
 		pointstore_push_number(state, "lease_if_asked", event->lease_if_asked);
 		pointstore_push_number(state, "may_merge", event->may_merge);
+		if (event->told != NULL)
+			pointstore_push_document(state, "told", event->told);
 	}
 	(void) pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }

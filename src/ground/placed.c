@@ -165,7 +165,7 @@ pointstore_leave_place(void)
 bool
 pointstore_stays_with(text *of)
 {
-	int32		hash = stays ? pointstore_hash_of(of) : 0;
+	int32		hash = place.is_range ? pointstore_hash_of(of) : 0;
 
 	return !place.is_range || (hash >= place.min && hash <= place.max);
 }

@@ -259,18 +259,24 @@ pointstore_await_standbys(XLogRecPtr lsn)
 bool
 pointstore_scan_waits(RowScan *scan, SnapshotData *dirty)
 {
-	TransactionId xid = dirty->xmin;
-	uint32		token = dirty->speculativeToken;
+	SnapshotData seen = *dirty;
 
-	if (!TransactionIdIsValid(xid))
+	if (!TransactionIdIsValid(seen.xmin))
 		return false;
 	pointstore_scan_end(scan);
-	if (token != 0)
-		SpeculativeInsertionWait(xid, token);
-	else
-		XactLockTableWait(xid, NULL, NULL, XLTW_None);
-	CHECK_FOR_INTERRUPTS();
+	pointstore_await_inserter(&seen);
 	return true;
+}
+
+/* Waits for the transaction that has inserted the row which a dirty snapshot has just seen; a scan has ended before. */
+void
+pointstore_await_inserter(const SnapshotData *seen)
+{
+	if (seen->speculativeToken != 0)
+		SpeculativeInsertionWait(seen->xmin, seen->speculativeToken);
+	else
+		XactLockTableWait(seen->xmin, NULL, NULL, XLTW_None);
+	CHECK_FOR_INTERRUPTS();
 }
 
 /* Equality with a text on the index's next column, in collation "C". */

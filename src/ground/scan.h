@@ -58,6 +58,7 @@ extern XLogRecPtr pointstore_row_durable(TupleTableSlot *slot);
 extern void pointstore_await_durable(XLogRecPtr lsn);
 extern void pointstore_await_standbys(XLogRecPtr lsn);
 extern bool pointstore_scan_waits(RowScan *scan, SnapshotData *dirty);
+extern void pointstore_await_inserter(const SnapshotData *seen);
 extern bool pointstore_lock_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot, bool *busy);
 extern bool pointstore_share_row(Relation heap, TupleTableSlot *slot, Snapshot snapshot);
 extern bool pointstore_lock_version(Relation heap, TupleTableSlot *slot, LockTupleMode mode, bool *busy);

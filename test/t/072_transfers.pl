@@ -35,6 +35,7 @@ $c->safe_psql('postgres', "SELECT citus_set_node_property('127.0.0.1', ${\$c->po
 
 my $rules = q{
 INSERT INTO pointstore.account_kind (kind, unit, min_balance, max_balance) VALUES ('small', '', 0, 100), ('seats', 'seat', 0, NULL), ('debt', '', NULL, NULL);
+INSERT INTO pointstore.account_kind (kind, mode) VALUES ('pure', 'pure');
 ALTER TABLE pointstore.event_store ADD CONSTRAINT no_666 CHECK (amount <> 666);
 CREATE FUNCTION public.forbid() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -95,6 +96,20 @@ sub stuck
 			WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND xact_start < now() - interval '1 s'}) } @names;
 	} while (@stuck && time < $finish);
 	return join "\n", @stuck;
+}
+
+# What is wrong with the reversals of transfers: of each the legs are taken back alike, and no more than there was.
+sub reversal_faults
+{
+	return $c->safe_psql('postgres', q{
+		WITH event AS MATERIALIZED (SELECT aggregate_id, id, version, event_type, amount, leg, cause_id FROM pointstore.event_store),
+		taken AS (SELECT aggregate_id, cause_id AS id, sum(amount) AS amount FROM event WHERE event_type = 'EventReversed' GROUP BY 1, 2)
+		SELECT format('%s of %s: %s and %s', f.version, f.aggregate_id, t.amount, u.amount)
+		  FROM event f JOIN event l ON l.cause_id = f.id AND l.leg = 1 AND l.event_type = 'Transferred'
+		  LEFT JOIN taken t ON t.id = f.id LEFT JOIN taken u ON u.id = l.id
+		 WHERE coalesce(t.amount, 0) + coalesce(u.amount, 0) <> 0 OR t.amount > -f.amount
+		UNION ALL
+		SELECT format('%s of %s has cause %s', t.amount, t.aggregate_id, t.id) FROM taken t LEFT JOIN event e ON e.id = t.id AND e.aggregate_id = t.aggregate_id WHERE e.id IS NULL});
 }
 
 #
@@ -169,6 +184,55 @@ my @calls = (
 	# all that is there
 	"SELECT aggregate_id, version, event_type, amount, balance_after, request_id, leg, cause_id IS NULL, payload, metadata FROM pointstore.event_store WHERE aggregate_id IN ('{a}', '{b}', '{d}', '{e}') ORDER BY aggregate_id COLLATE \"C\", version",
 	"SELECT aggregate_id, version, balance FROM pointstore.account WHERE aggregate_id IN ('{a}', '{b}', '{d}', '{e}') ORDER BY aggregate_id COLLATE \"C\"");
+my @reversals = (
+	"SELECT outcome FROM pointstore.append_event('{a}', 'Given', 1000)",
+	"SELECT outcome FROM pointstore.transfer('{a}', '{b}', 100, '{a}r')",
+	# in part, repeated, repeated as something else, by either leg
+	"SELECT $receipt FROM pointstore.reverse_event('{a}', 2, 40, '{a}v')",
+	"SELECT $receipt FROM pointstore.reverse_event('{a}', 2, 40, '{a}v')",
+	"SELECT $receipt FROM pointstore.reverse_event('{b}', 1, 40, '{a}v')",
+	"SELECT $receipt FROM pointstore.try_reverse_event('{b}', 1, 40, '{a}v')",
+	"SELECT $receipt FROM pointstore.reverse_event('{a}', 2, 41, '{a}v')",
+	"SELECT $receipt FROM pointstore.try_reverse_event('{a}', 2, 41, '{a}v')",
+	"SELECT $receipt FROM pointstore.reverse_event('{a}', 2, NULL, '{a}v')",
+	"SELECT $receipt FROM pointstore.try_reverse_event('{b}', 1, NULL, '{a}v')",
+	"SELECT $receipt FROM pointstore.reverse_event('{a}', 2, 40, '{a}r')",
+	"SELECT $receipt FROM pointstore.reverse_event('{a}', 1, 40, '{a}v')",
+	"SELECT outcome FROM pointstore.append_event('{a}', 'EventReversed', 40, request_id => '{a}v')",
+	# more than is left, what is none, what is not there
+	"SELECT $receipt FROM pointstore.reverse_event('{b}', 1, 61)", "SELECT $receipt FROM pointstore.try_reverse_event('{b}', 1, 61)", "SELECT $receipt FROM pointstore.try_reverse_event('{a}', 2, 61)",
+	"SELECT $receipt FROM pointstore.reverse_event('{a}', 2, 9223372036854775807)", "SELECT $receipt FROM pointstore.try_reverse_event('{a}', 2, 9223372036854775807)",
+	"SELECT $receipt FROM pointstore.reverse_event('{b}', 2)", "SELECT $receipt FROM pointstore.try_reverse_event('{b}', 2)", "SELECT $receipt FROM pointstore.reverse_event('{a}', 3)",
+	"SELECT $receipt FROM pointstore.reverse_event('{a}', 99)", "SELECT $receipt FROM pointstore.try_reverse_event('{a}', 99)", "SELECT $receipt FROM pointstore.reverse_event('{a}', -1, 5, '{a}x')",
+	"SELECT $receipt FROM pointstore.reverse_event('{d}', 1)", "SELECT $receipt FROM pointstore.try_reverse_event('{d}', 1)",
+	"SELECT $receipt FROM pointstore.reverse_event('{a}', 2, 0)", "SELECT $receipt FROM pointstore.reverse_event('{a}', 2, -1)", "SELECT $receipt FROM pointstore.reverse_event('{a}', NULL)",
+	"SELECT $receipt FROM pointstore.reverse_event(NULL, 2)", "SELECT $receipt FROM pointstore.reverse_event('{a}', 2, allow_debt => NULL)", "SELECT $receipt FROM pointstore.reverse_event('{a}', 2, 1, '')",
+	# refused on either leg
+	"SELECT pointstore.freeze_account('{b}', 'x')",
+	"SELECT $receipt FROM pointstore.reverse_event('{a}', 2, 1)", "SELECT $receipt FROM pointstore.try_reverse_event('{b}', 1, 1)", "SELECT $receipt FROM pointstore.reverse_event('{a}', 2, 40, '{a}v')",
+	"SELECT pointstore.unfreeze_account('{b}', 'x')", "SELECT pointstore.freeze_account('{a}', 'x')",
+	"SELECT $receipt FROM pointstore.reverse_event('{a}', 2, 1)", "SELECT $receipt FROM pointstore.try_reverse_event('{b}', 1, 1)",
+	"SELECT pointstore.unfreeze_account('{a}', 'x')",
+	"SELECT outcome FROM pointstore.append_event('{b}', 'Spent', -50)",
+	"SELECT $receipt FROM pointstore.reverse_event('{a}', 2)", "SELECT $receipt FROM pointstore.try_reverse_event('{a}', 2)", "SELECT $receipt FROM pointstore.reverse_event('{a}', 2, 11)",
+	"SELECT $receipt FROM pointstore.reverse_event('{a}', 2, 10)", "SELECT $receipt FROM pointstore.reverse_event('{a}', 2, request_id => '{a}all', allow_debt => true)",
+	"SELECT $receipt FROM pointstore.reverse_event('{b}', 1, request_id => '{a}all')", "SELECT $receipt FROM pointstore.reverse_event('{a}', 2)", "SELECT $receipt FROM pointstore.try_reverse_event('{b}', 1, 1)",
+	"SELECT outcome FROM pointstore.append_event('{b}', 'Given', 500)",
+	"SELECT outcome FROM pointstore.transfer('{a}', '{d}', 5)", "SELECT outcome FROM pointstore.transfer('{d}', '{a}', 5)", "SELECT pointstore.close_account('{d}', 'x')",
+	"SELECT $receipt FROM pointstore.reverse_event('{d}', 1)", "SELECT $receipt FROM pointstore.try_reverse_event('{d}', 2)",
+	# legs in any order, an account more than once, of nothing; no legs
+	q{SELECT aggregate_id, version FROM pointstore.append_events('[{"aggregate_id": "{b}", "event_type": "X", "amount": 6}, {"aggregate_id": "{a}", "event_type": "X", "amount": -4}, {"aggregate_id": "{a}", "event_type": "Noted"}, {"aggregate_id": "{b}", "event_type": "X", "amount": -2}]', '{a}b', balanced => true)},
+	"SELECT $receipt FROM pointstore.reverse_event('{b}', 6, 2)", "SELECT $receipt FROM pointstore.reverse_event('{b}', 6, 3, '{a}b3')", "SELECT $receipt FROM pointstore.reverse_event('{b}', 6, 3, '{a}b3')",
+	"SELECT $receipt FROM pointstore.reverse_event('{b}', 7, 2)", "SELECT $receipt FROM pointstore.try_reverse_event('{b}', 7, 2)", "SELECT $receipt FROM pointstore.reverse_event('{b}', 7)", "SELECT $receipt FROM pointstore.reverse_event('{a}', 10)",
+	q{SELECT outcome FROM pointstore.append_events('[{"aggregate_id": "{b}", "event_type": "X", "amount": 6}, {"aggregate_id": "{a}", "event_type": "X", "amount": -4}]', '{a}n')},
+	"SELECT max(version) FROM pointstore.event_store WHERE aggregate_id = '{b}'", "SELECT $receipt FROM pointstore.reverse_event('{b}', 12)",
+	# a pure account
+	"SELECT pointstore.open_account('{e}', 'pure')", "SELECT outcome FROM pointstore.transfer('{b}', '{e}', 9)", "SELECT $receipt FROM pointstore.reverse_event('{e}', 1, 4, '{a}p')", "SELECT $receipt FROM pointstore.reverse_event('{e}', 1, 4, '{a}p')",
+	"SELECT $receipt FROM pointstore.reverse_event('{e}', 1, 6)", "SELECT $receipt FROM pointstore.try_reverse_event('{e}', 1, 6)", "SELECT $receipt FROM pointstore.reverse_event('{e}', 1)", "SELECT $receipt FROM pointstore.reverse_event('{e}', 1)",
+	# the user's
+	"SELECT outcome FROM pointstore.transfer('{a}', '{b}', 700)", "SELECT max(version) FROM pointstore.event_store WHERE aggregate_id = '{b}'", "SELECT $receipt FROM pointstore.reverse_event('{b}', 17, 666)", "SELECT $receipt FROM pointstore.reverse_event('{b}', 17, 667)",
+	"SELECT aggregate_id, version, event_type, amount, balance_after, request_id, leg, cause_id IS NULL, payload, metadata FROM pointstore.event_store WHERE aggregate_id IN ('{a}', '{b}', '{d}', '{e}') ORDER BY aggregate_id COLLATE \"C\", version",
+	"SELECT aggregate_id, version, balance FROM pointstore.account WHERE aggregate_id IN ('{a}', '{b}', '{d}', '{e}') ORDER BY aggregate_id COLLATE \"C\"");
 # Requests made again as something else, and what does not agree yet: why, and statements.
 my $first = "SELECT outcome FROM pointstore.append_event('{a}', 'Given', 1000)";
 my $request = "SELECT outcome, balance FROM pointstore.transfer('{a}', '{b}', 100, '{a}r')";
@@ -179,8 +243,7 @@ my @repeats = (
 my @differ = (
 	[ 'a request is looked up before anything is refused', $first, $request, "SELECT outcome FROM pointstore.transfer('{d}', '{b}', 100, '{a}r')" ],
 	[ 'one leg alone is another request', $first, $request, "SELECT outcome FROM pointstore.append_event('{a}', 'Transferred', -100, request_id => '{a}r')" ],
-	[ 'one leg alone is another request', $first, $request, "SELECT outcome FROM pointstore.append_events('[{\"aggregate_id\": \"{a}\", \"event_type\": \"Transferred\", \"amount\": -100}]', '{a}r')" ],
-	[ 'reversals over nodes', $first, $request, (map { "SELECT $receipt FROM pointstore.$_" } ("reverse_event('{a}', 2, 40, '{a}v')") x 2, "reverse_event('{b}', 1, 61)", "reverse_event('{b}', 1, 60, '{a}v2')", "try_reverse_event('{b}', 1, 1)") ]);
+	[ 'one leg alone is another request', $first, $request, "SELECT outcome FROM pointstore.append_events('[{\"aggregate_id\": \"{a}\", \"event_type\": \"Transferred\", \"amount\": -100}]', '{a}r')" ]);
 
 # The answers of statements, {x} being what an account is called.
 sub answers
@@ -196,6 +259,17 @@ sub answers
 	} @$statements;
 }
 
+sub compare_all
+{
+	my ($what, $statements, $accounts, $through, $placement) = @_;
+	my @expected = answers($plain, $statements, $accounts);
+	my @got = answers($nodes->{$through}, $statements, $accounts);
+	my @wrong = map { $got[$_] eq $expected[$_] ? () : "$got[$_]\nexpected: $expected[$_]" } 0 .. $#expected;
+	is(join("\n", @wrong), '', "$what, accounts on @$placement, through $through: as in a plain store");
+	note(scalar(grep { /00000/ } @expected) . ' of ' . @expected . ' are done');
+	return;
+}
+
 # a and b in each order of their names, for they are locked in that
 foreach my $placement ([qw(w1 w2 c c)], [qw(c w1 w1 w2)], [qw(w1 w1 w1 w1)])
 {
@@ -206,10 +280,11 @@ foreach my $placement ([qw(w1 w2 c c)], [qw(c w1 w1 w2)], [qw(w1 w1 w1 w1)])
 		@accounts = reverse @accounts if $through eq 'w2';
 		my %accounts = (a => $accounts[0], b => $accounts[1], d => account_on($placement->[2]), e => account_on($placement->[3]));
 		# as they are called here they are sorted as the letters stand for
-		my @expected = answers($plain, \@calls, \%accounts);
-		my @got = answers($nodes->{$through}, \@calls, \%accounts);
-		my @wrong = map { $got[$_] eq $expected[$_] ? () : "$got[$_]\nexpected: $expected[$_]" } 0 .. $#calls;
-		is(join("\n", @wrong), '', "accounts on @$placement, through $through: as in a plain store");
+		compare_all('transfers', \@calls, \%accounts, $through, $placement);
+		@accounts = sort map { account_on($_) } @$placement[ 0, 1 ];
+		@accounts = reverse @accounts if $through eq 'w1';
+		%accounts = (a => $accounts[0], b => $accounts[1], d => account_on($placement->[2]), e => account_on($placement->[3]));
+		compare_all('reversals', \@reversals, \%accounts, $through, $placement);
 	}
 }
 sub compare_again
@@ -306,6 +381,105 @@ foreach my $level ('REPEATABLE READ', 'SERIALIZABLE')
 is(node_faults($nodes, $given), '', 'sound');
 note(sprintf '%.0f s', time - $^T);
 
+# Reversals in blocks, of what the block itself has transferred; undone by a savepoint; refused, they leave nothing, no lock either.
+foreach my $through (@names)
+{
+	my ($a, $b) = map { account_on($_) } 'w1', 'w2';
+	give(10, $a);
+	my ($session, $other) = map { CitusTest::Session->new($_) } $nodes->{$through}, $c;
+	$other->query("SET lock_timeout = '2s'");
+	is($session->query("BEGIN; SELECT pointstore.transfer('$a', '$b', 5); SAVEPOINT s; SELECT pointstore.reverse_event('$a', 2); ROLLBACK TO s; SELECT pointstore.reverse_event('$b', 1, 2); COMMIT")->[0], '00000', "$through: in a block");
+	is(rows_about($a, $b), '5|2|10', '... reversed once');
+	is(rows_of($c, "SELECT balance FROM pointstore.account WHERE aggregate_id = '$b'"), '3', '... in part');
+	$session->query('BEGIN');
+	is($session->query("SELECT outcome, aggregate_id FROM pointstore.try_reverse_event('$a', 2, 4)")->[1], "not_allowed|$b", '... more is refused');
+	is($session->query("SELECT outcome FROM pointstore.try_reverse_event('$a', 7)")->[1], 'account_missing', '... and what is not there');
+	is($other->query("SELECT pointstore.append_event('$_', 'Given', 1)")->[0], '00000', '... others write meanwhile') foreach $a, $b;
+	is($session->query("SELECT outcome FROM pointstore.try_reverse_event('$a', 2, 3)")->[1], "appended\nappended", '... then it is not refused');
+	is($session->query('COMMIT')->[0], '00000', '... committed');
+	is(rows_about($a, $b), '9|2|12', '... with all that and no more');
+	$given += 2;
+}
+
+# Snapshots.
+foreach my $level ('REPEATABLE READ', 'SERIALIZABLE')
+{
+	foreach my $through (@names)
+	{
+		foreach my $changed (0, 1)
+		{
+			my @pair = (account_on('w1'), account_on('w2'));
+			give(10, @pair);
+			is(state_of($c, "SELECT pointstore.transfer('$pair[0]', '$pair[1]', 4)"), '00000', 'a transfer');
+			my $session = CitusTest::Session->new($nodes->{$through});
+			$session->query("BEGIN ISOLATION LEVEL $level");
+			$session->query("SELECT balance FROM pointstore.account WHERE aggregate_id = '$_'") foreach @pair;
+			is(state_of($c, "SELECT pointstore.reverse_event('$pair[0]', 2, 1)"), '00000', '... reversed in part') if $changed;
+			give(1, $pair[1]) if !$changed;
+			is($session->query("SELECT pointstore.reverse_event('$pair[$changed]', 2)")->[0], '40001', "$level through $through: an account has changed");
+			$session->query('ROLLBACK');
+			is(state_of($session, "BEGIN ISOLATION LEVEL $level; SELECT pointstore.reverse_event('$pair[$changed]', 2); COMMIT"), '00000', '... the repeat');
+			is(rows_of($c, "SELECT sum(amount) FROM pointstore.event_store WHERE event_type = 'EventReversed' AND aggregate_id = '$pair[0]'"), 4, '... has done what was left');
+		}
+	}
+}
+is(reversal_faults(), '', 'both legs are reversed');
+
+# A leg that is in doubt while the other is there, made by hand: it is waited for, and never is one leg reversed alone.
+foreach my $case ([ 'c', 0, 1, 'default' ], [ 'w1', 1, 1, 'default' ], [ 'w2', 0, 1, 'pure' ], [ 'c', 1, 1, 'pure' ], [ 'w1', 0, 0, 'default' ])
+{
+	my ($through, $asked, $comes, $kind) = @$case;
+	my @pair = (account_on('w1'), account_on('w2'));
+	is(state_of($c, "SELECT pointstore.append_event('$_', 'Given', 10, kind => '$kind')"), '00000', "an account of kind $kind") foreach @pair;
+	my $part = sub { my ($account, $leg, $amount, $cause) = @_;
+		return qq{SELECT id FROM pointstore.append_part('$account', '{"events": [{"aggregate_id": "$account", "event_type": "Transferred", "amount": $amount, "payload": {}, "leg": $leg, "legs_here": 1, "is_linked": 1, "request_id": "doubt"$cause}]}')} };
+	my ($there, $doubt) = $asked ? (1, 0) : (0, 1);
+	# the first leg's id is the other's cause; of the case that the first one is in doubt it is known beforehand
+	my @node = ($nodes->{w1}, $nodes->{w2});
+	my ($prepares, $id) = (CitusTest::Session->new($node[$doubt]));
+	$id = rows_of($node[0], $part->($pair[0], 0, -3, '')) if !$asked;
+	$prepares->query('BEGIN');
+	$id = $prepares->query($part->($pair[0], 0, -3, ''))->[1] if $asked;
+	$prepares->query($part->($pair[1], 1, 3, qq(, "cause_id": $id))) if !$asked;
+	is($prepares->query("PREPARE TRANSACTION 'doubt'")->[0], '00000', "leg $doubt is in doubt");
+	is(state_of($node[1], $part->($pair[1], 1, 3, qq(, "cause_id": $id))), '00000', '... the other is there') if $asked;
+	is(state_of($nodes->{$through}, "SET statement_timeout = '1s'; SELECT pointstore.reverse_event('$pair[$there]', 2)"), '57014', "... its reversal through $through waits");
+	my $snapshot = CitusTest::Session->new($nodes->{$through});
+	$snapshot->query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+	$snapshot->query("SELECT balance FROM pointstore.account WHERE aggregate_id = '$_'") foreach @pair;
+	my $pid = fork // die "no fork: $!";
+	POSIX::_exit(state_of(CitusTest::Session->new($nodes->{$through}), "SELECT pointstore.reverse_event('$pair[$there]', 2, 2, 'undone')") eq '00000' ? 0 : 1) if !$pid;
+	usleep(500_000);
+	is(rows_of($c, "SELECT count(*) FROM pointstore.event_store WHERE aggregate_id IN ('$pair[0]', '$pair[1]')"), 3, '... nothing is reversed');
+	is(state_of($node[$doubt], ($comes ? 'COMMIT' : 'ROLLBACK') . " PREPARED 'doubt'"), '00000', '... until it is decided');
+	waitpid $pid, 0;
+	is($?, 0, '... then it is done');
+	is(rows_of($c, "SELECT aggregate_id, amount FROM pointstore.event_store WHERE aggregate_id IN ('$pair[0]', '$pair[1]') AND event_type = 'EventReversed' ORDER BY amount"),
+		$comes ? "$pair[1]|-2\n$pair[0]|2" : "$pair[0]|2", $comes ? '... in both legs' : '... in the one that there is');
+	is($snapshot->query("SELECT pointstore.reverse_event('$pair[$there]', 2, 1)")->[0], '40001', '... an older snapshot is too old') if $comes;
+	$snapshot->query('ROLLBACK');
+}
+
+# Where shards go reversals go, and all nodes together have looked at all hashes.
+{
+	my ($a, $b) = (account_on('w1'), account_on('w2'));
+	my ($shard, $host, $port) = split /\|/, $c->safe_psql('postgres', "SELECT shard, host, port FROM pointstore.node_of('$b')");
+	give(10, $a);
+	is(state_of($c, "SELECT pointstore.transfer('$a', '$b', 6)"), '00000', 'a transfer');
+	my %sessions = map { $_ => CitusTest::Session->new($nodes->{$_}) } @names;
+	is(state_of($sessions{$_}, "SELECT pointstore.reverse_event('$a', 2, 1)"), '00000', "... reversed through $_") foreach @names;
+	is(state_of($c, "SELECT citus_move_shard_placement($shard, '$host', $port, '127.0.0.1', ${\$nodes->{w1}->port}, 'block_writes')"), '00000', '... its second leg moves');
+	is(state_of($sessions{$_}, "SELECT pointstore.reverse_event('$b', 1, 1)"), '00000', "... reversed through $_") foreach @names;
+	is(state_of($c, "SELECT citus_move_shard_placement($shard, '127.0.0.1', ${\$nodes->{w1}->port}, '$host', $port, 'block_writes')"), '00000', '... and back');
+	is(state_of($sessions{$_}, "SELECT pointstore.reverse_event('$a', 2, 1)"), 'PS011', "... there is nothing left, through $_") foreach @names;
+	is(reversal_faults(), '', '... of either leg');
+	is(rows_about($a, $b), '15|2|10', '... all is there');
+	my $hashes = 0;
+	$hashes += rows_of($c, "SELECT max(hashes) FROM pointstore.legs_part('" . account_on($_) . "', 1)") foreach @names;
+	is($hashes, 2**32, 'all hashes');
+	state_of($c, 'SELECT citus_cleanup_orphaned_resources()');
+}
+
 # Deadlocks: there are none, for accounts are locked in their order.
 {
 	my %errors;
@@ -313,7 +487,7 @@ note(sprintf '%.0f s', time - $^T);
 	my ($d) = account_on('c');
 	give(100000, $a, $b, $d);
 	my @pids;
-	my $finish = time + 3;
+	my $finish = time + 5;
 	my $i = 0;
 	foreach my $pair ([ $a, $b ], [ $b, $a ], [ $a, $b ], [ $b, $a ], [ $d, $a ], [ $b, $d ])
 	{
@@ -325,8 +499,12 @@ note(sprintf '%.0f s', time - $^T);
 		my ($n, %seen) = (0);
 		while (time < $finish)
 		{
-			my $sql = $n++ % 3 == 0 ? qq{SELECT * FROM pointstore.append_events('[{"aggregate_id": "$pair->[0]", "event_type": "X", "amount": -1}, {"aggregate_id": "$pair->[1]", "event_type": "X", "amount": 1}]')}
-			  : $n % 3 == 1 ? "SELECT * FROM pointstore.transfer('$pair->[0]', '$pair->[1]', 1)" : "SELECT * FROM pointstore.submit_transfer('$pair->[0]', '$pair->[1]', 1)";
+			my $undone = $n % 4 == 3 ? $session->query("SELECT aggregate_id, version FROM pointstore.transfer('$pair->[0]', '$pair->[1]', 1)") : undef;
+			my ($leg) = $undone && $undone->[0] eq '00000' ? shuffle split /\n/, $undone->[1] : ();
+			$seen{ $undone->[0] }++ if $undone;
+			my $sql = $n++ % 4 == 3 ? 'SELECT * FROM pointstore.reverse_event(' . (defined $leg ? $leg =~ s/^(.*)\|(.*)$/'$1', $2/r : "'$pair->[0]', 0") . ')'
+			  : $n % 4 == 1 ? qq{SELECT * FROM pointstore.append_events('[{"aggregate_id": "$pair->[0]", "event_type": "X", "amount": -1}, {"aggregate_id": "$pair->[1]", "event_type": "X", "amount": 1}]')}
+			  : $n % 4 == 2 ? "SELECT * FROM pointstore.transfer('$pair->[0]', '$pair->[1]', 1)" : "SELECT * FROM pointstore.submit_transfer('$pair->[0]', '$pair->[1]', 1)";
 			my $state = $session->query($sql)->[0];
 			$seen{$state}++;
 			$seen{"$state $session->{error}"}++ if $state ne '00000';
@@ -342,8 +520,40 @@ note(sprintf '%.0f s', time - $^T);
 	}
 	note('to and fro: ' . join ', ', map { "$_: $errors{$_}" } sort keys %errors);
 	is($errors{'40P01'} // 0, 0, 'no deadlock');
-	cmp_ok(delete $errors{'00000'} // 0, '>', 50, '... of many transfers');
+	cmp_ok(delete $errors{'00000'} // 0, '>', 30, '... of many transfers');
 	is(join("\n", sort keys %errors), '', '... and no other error');
+	is(rows_of($c, "SELECT sum(balance) FROM pointstore.account WHERE aggregate_id IN ('$a', '$b', '$d')"), '300000', '... nothing lost');
+	is(reversal_faults(), '', '... what was reversed was in both legs');
+}
+
+# Many take the same back at once, by either leg, from all nodes: never more than there was, and both legs the same.
+{
+	my ($a, $b) = (account_on('w1'), account_on('w2'));
+	give(30, $a);
+	is(state_of($c, "SELECT pointstore.transfer('$a', '$b', 30)"), '00000', 'a transfer');
+	my @pids;
+	foreach my $i (0 .. 5)
+	{
+		my $pid = fork // die "no fork: $!";
+		push @pids, $pid;
+		next if $pid;
+		my $session = CitusTest::Session->new($nodes->{ $names[ $i % 3 ] });
+		foreach my $n (1 .. 8)
+		{
+			my $leg = ($i + $n) % 2 ? "'$a', 2" : "'$b', 1";
+			my $request = $n % 2 ? "'many-$i-$n'" : 'NULL';
+			my $state;
+			do { $state = $session->query("SELECT pointstore.reverse_event($leg, 1, $request)")->[0] } while $state eq '40001';
+			append_to_file($c->basedir . '/taken_back', "$state\n");
+		}
+		POSIX::_exit(0);
+	}
+	waitpid $_, 0 foreach @pids;
+	my %count;
+	$count{$_}++ foreach split /\n/, slurp_file($c->basedir . '/taken_back');
+	is(join(', ', map { "$_: $count{$_}" } sort keys %count), '00000: 30, PS011: 18', '... taken back in 48 calls');
+	is(rows_about($a, $b), '63|2|30', '... all of it and no more');
+	is(reversal_faults(), '', '... in both legs');
 }
 
 # A server that is stopped between the phases. What waits for a standby that is not there has flushed, and goes no further.
@@ -360,6 +570,7 @@ sub prepared { return join ' ', map { "$_ " . $nodes->{$_}->safe_psql('postgres'
 
 my %ways = (
 	'transfer()' => sub { my ($from, $to, $request) = @_; return "SELECT pointstore.transfer('$from', '$to', 3, '$request')" },
+	'reverse_event()' => sub { my ($from, $to, $request) = @_; return "SELECT pointstore.reverse_event('$to', 1, 2, '$request')" },
 	'a block' => sub {
 		my ($from, $to, $request) = @_;
 		return "BEGIN; SELECT pointstore.append_event('$from', 'Transferred', -3, request_id => '$request'); SELECT pointstore.append_event('$to', 'Transferred', 3, request_id => '$request'); COMMIT" },
@@ -368,12 +579,19 @@ my %ways = (
 		return "BEGIN; INSERT INTO pointstore.event_store (aggregate_id, event_type, amount, request_id) VALUES ('$from', 'Transferred', -3, '$request'); SELECT pointstore.append_event('$to', 'Transferred', 3, request_id => '$request'); COMMIT" });
 foreach my $case (
 	[ 'transfer()', 'c', 'c', 'w1', 'c', ['c'], 1 ], [ 'transfer()', 'w1', 'w2', 'w1', 'w1', ['w1'], 1 ], [ 'a block', 'w2', 'w2', 'c', 'w2', ['w2'], 1 ], [ 'a block with INSERT', 'w1', 'w1', 'w2', 'w1', ['w1'], 1 ],
-	[ 'transfer()', 'c', 'w1', 'w2', 'w2', ['c'], 0 ], [ 'a block', 'w1', 'w1', 'w2', 'w2', [ 'w1', 'w2' ], 0 ], [ 'transfer()', 'c', 'w1', 'w2', 'c', [ 'c', 'w1', 'w2' ], 1 ])
+	[ 'transfer()', 'c', 'w1', 'w2', 'w2', ['c'], 0 ], [ 'a block', 'w1', 'w1', 'w2', 'w2', [ 'w1', 'w2' ], 0 ], [ 'transfer()', 'c', 'w1', 'w2', 'c', [ 'c', 'w1', 'w2' ], 1 ],
+	[ 'reverse_event()', 'c', 'c', 'w1', 'c', ['c'], 1 ], [ 'reverse_event()', 'c', 'w1', 'w2', 'w1', ['c'], 0 ], [ 'reverse_event()', 'w1', 'w2', 'w1', 'w1', [ 'w1', 'w2' ], 1 ])
 {
 	my ($way, $through, $from_node, $to_node, $waits, $killed, $all) = @$case;
 	my ($from, $to) = (account_on($from_node), account_on($to_node));
 	my $what = "$way through $through from $from_node to $to_node, $waits waits, @$killed killed";
+	my ($none, $done) = ('1|1|10', '3|2|10');
 	give(10, $from);
+	if ($way eq 'reverse_event()')
+	{
+		is(state_of($c, "SELECT pointstore.transfer('$from', '$to', 3)"), '00000', 'a transfer');
+		($none, $done) = ('3|2|10', '5|2|10');
+	}
 	wait_for_nobody($waits, 1);
 	my $pid = fork // die "no fork: $!";
 	if (!$pid)
@@ -397,11 +615,12 @@ foreach my $case (
 	my $began = time;
 	is(settled($nodes), '', '... nothing stays prepared');
 	note(sprintf 'settled in %.1f s', time - $began);
-	is(rows_about($from, $to), $all ? '3|2|10' : '1|1|10', '... ' . ($all ? 'it is there' : 'nothing of it is there'));
+	is(rows_about($from, $to), $all ? $done : $none, '... ' . ($all ? 'it is there' : 'nothing of it is there'));
 	is(state_of($nodes->{w2}, $ways{$way}->($from, $to, 'phase')), '00000', '... repeated');
-	is(rows_about($from, $to), '3|2|10', '... it is there once');
+	is(rows_about($from, $to), $done, '... it is there once');
 }
 is(node_faults($nodes), '', 'sound after that');
+is(reversal_faults(), '', '... with both legs reversed');
 note(sprintf '%.0f s', time - $^T);
 
 # A transaction that has written holds off moves of what it has written.
@@ -440,7 +659,7 @@ sub choose
 	my ($request) = @_;
 	my @accounts = (shuffle @pool)[ 0 .. 3 ];
 	my $amount = 1 + int rand 9;
-	my $kind = (qw(transfer transfer transfer submit events events block block hold append))[ rand 10 ];
+	my $kind = (qw(transfer transfer transfer reverse reverse submit events events block block hold append))[ rand 12 ];
 	my $isolation = (('READ COMMITTED') x 6, 'REPEATABLE READ', 'SERIALIZABLE')[ rand 8 ];
 
 	if ($kind eq 'transfer' || $kind eq 'submit')
@@ -448,6 +667,14 @@ sub choose
 		my $function = $kind eq 'submit' ? 'submit_transfer' : rand() < 0.2 ? 'try_transfer' : 'transfer';
 		my $sql = "SELECT aggregate_id, outcome, version, balance, id FROM pointstore.$function('$accounts[0]', '$accounts[1]', $amount, '$request')";
 		return { kind => 'transfer', receipts => 1, sql => [$sql], events => [ "$accounts[0] $request 0 -$amount", "$accounts[1] $request 1 $amount" ] };
+	}
+	if ($kind eq 'reverse')
+	{
+		my $part = 1 + int rand $amount;
+		my $leg = int rand 2;
+		return { kind => 'reverse', sql => [ "SELECT aggregate_id, outcome, version FROM pointstore.transfer('$accounts[0]', '$accounts[1]', $amount, '$request')",
+				sub { my $version = (split /\|/, (split /\n/, $_[0])[$leg])[2]; return "SELECT aggregate_id, outcome FROM pointstore.reverse_event('$accounts[$leg]', $version, $part, '$request/v')" } ],
+			events => [ "$accounts[0] $request 0 -$amount", "$accounts[1] $request 1 $amount", "$accounts[1] $request/v 0 -$part", "$accounts[0] $request/v 1 $part" ] };
 	}
 	if ($kind eq 'events')
 	{
@@ -508,7 +735,8 @@ sub move_all
 				my $node = $nodes->{ $names[ rand @names ] };
 				$session = CitusTest::Session->new($node, options => '-c statement_timeout=25s');
 			}
-			my ($state, $rows) = @{ $session->query($action->{sql}[$at]) };
+			my $sql = $action->{sql}[$at];
+			my ($state, $rows) = @{ $session->query(ref $sql ? $sql->($action->{rows}) : $sql) };
 			$state = '57P02' if ($session->{error} // '') =~ /postmaster was shut down/;
 			$state = 'rolled back' if $state eq '00000' && $action->{sql}[$at] eq 'COMMIT' && $session->{tag} ne 'COMMIT';
 			if ($state eq '00000' && ($rows eq '' || $rows =~ /^(acc\w+\|)?(appended|replayed)\b/))
@@ -524,7 +752,7 @@ sub move_all
 				printf $out "stuck|%s|%s\n", $state, $action->{sql}[$at];
 				POSIX::_exit(3);
 			}
-			my $gives_up = $action->{kind} ne 'hold' && rand() < 0.1;
+			my $gives_up = $action->{kind} !~ /^(hold|reverse)$/ && rand() < 0.1;
 			# a connection that ends rolls back; its transaction may yet be committed
 			if ($action->{kind} eq 'block' && !$session->lost)
 			{
@@ -624,6 +852,7 @@ sub check_stored
 	splice @wrong, 20;
 	is(join("\n", @wrong), '', "$what: what was told is stored once and whole");
 	is(node_faults($nodes, $total), '', "$what: sound");
+	is(reversal_faults(), '', "$what: both legs are reversed");
 	return;
 }
 

@@ -128,6 +128,63 @@ is(state_of($w1, qq{SELECT pointstore.append_part('$a', '{"events": [{"aggregate
   foreach '9223372036854775000', '-9223372036854775000';
 is(balances(), '1000 1000', 'nothing came of it');
 
+# Reversals by hand: of what is there, once, and not more than it was; into debt an operator alone.
+{
+	my $id = rows_of($w1, "SELECT id FROM pointstore.append_event('$a', 'Given', 50)");
+	my $other = rows_of($w2, "SELECT id FROM pointstore.append_event('$b', 'Given', 50)");
+	my $reverses = sub { my ($account, $cause, $told, $more) = @_;
+		my $event = qq({"aggregate_id": "$account", "event_type": "EventReversed", "payload": {}, "cause_id": $cause, "told": {$told}});
+		return "SELECT outcome FROM pointstore.reverse_part('$account', '{" . ($more ? $more : '') . '"events": [' . ($more ? "$event, $event" : $event) . "]}')" };
+	my $writer = CitusTest::Session->new($w1, user => 'writer');
+	is(state_of($writer, "SELECT pointstore.reverse_part('$a', '$_')"), '22023', "a part: $_") foreach '{}', qq({"events": [{"aggregate_id": "$a", "event_type": "E", "payload": {}}]}),
+	  qq({"events": [{"aggregate_id": "$a", "event_type": "E", "payload": {}, "cause_id": $id, "told": 5}]}), qq({"events": [{"is_check": 1, "aggregate_id": "$a", "expected_version": 1, "told": {}}]});
+	foreach my $told ('', '"amount": 5', '"amount": 5, "whole": 0', '"amount": 0, "whole": 5', '"amount": -5, "whole": -5', '"any_amount": "x"')
+	{
+		is(state_of($writer, $reverses->($a, $id, $told)), '22023', "told: $told");
+	}
+	is(state_of($writer, $reverses->($a, $id, '"any_amount": 1, "any_floor": 1')), '42501', 'a writer, into debt');
+	is(state_of($writer, $reverses->($a, $id, '"any_amount": 1', $_)), '22023', 'twice in a part') foreach '"whole": 1, ', '"outcomes": 1, ';
+	is(state_of($writer, $reverses->($a, $id, '"amount": 9223372036854775807, "whole": 1')), 'PS011', 'more than it was');
+	is(state_of($writer, $reverses->($a, $id, '"amount": 9223372036854775807, "whole": -9223372036854775808')), 'PS011', 'a fraction');
+	is(state_of($writer, $reverses->($a, $other, '"any_amount": 1')), 'PS008', "an event of another's");
+	is(state_of($writer, $reverses->($b, $other, '"any_amount": 1') =~ s/reverse_part\('$b'/reverse_part('$a'/r), 'PS013', '... and of another node');
+	is(rows_of($writer, $reverses->($a, $id, '"amount": 20, "whole": 50')), '0', 'in part');
+	is(rows_of($c, "SELECT event_type, amount, payload, cause_id = $id FROM pointstore.event_store WHERE aggregate_id = '$a' ORDER BY version DESC LIMIT 1"), 'EventReversed|-20|{"version": ' .
+		rows_of($c, "SELECT version FROM pointstore.event_store WHERE aggregate_id = '$a' AND id = $id") . '}|t', '... as it is written');
+	is(state_of($writer, $reverses->($a, $id, '"amount": 31, "whole": 50')), 'PS011', '... no more than is left');
+	is(rows_of($writer, $reverses->($a, $id, '"any_amount": 1')), '0', '... the rest');
+	is(state_of($writer, $reverses->($a, $id, '"any_amount": 1')), 'PS011', '... once');
+	is(state_of($writer, $reverses->($a, rows_of($c, "SELECT max(id) FROM pointstore.event_store WHERE aggregate_id = '$a'"), '"any_amount": 1')), 'PS011', 'a reversal');
+	is(state_of($writer, "SELECT pointstore.legs_part($_)"), '22004', "legs_part($_)") foreach 'NULL, 1', "'$a', NULL";
+	is(state_of($c, "SELECT pointstore.reverse_event('$b', 2)"), '00000', 'the other too');
+	is(balances(), '1000 1000', '... as before');
+
+	# a leg that its caller may not see is reversed all the same, and an index that does not have it hides nothing
+	is(state_of($c, "SELECT pointstore.transfer('$a', '$b', 30)"), '00000', 'a transfer');
+	$c->safe_psql('postgres', "CREATE POLICY hides ON pointstore.event_store USING (aggregate_id <> '$b'); ALTER TABLE pointstore.event_store ENABLE ROW LEVEL SECURITY");
+	$c->safe_psql('postgres', 'CREATE INDEX hides ON pointstore.event_store (cause_id) WHERE amount < 0; CREATE INDEX hides_too ON pointstore.event_store (id) WHERE amount > 0');
+	my $version = rows_of($c, "SELECT max(version) FROM pointstore.event_store WHERE aggregate_id = '$a'");
+	is(rows_of($writer, "SELECT count(*) FROM pointstore.event_store WHERE aggregate_id = '$b'"), '0', '... one leg of which is hidden');
+	is(rows_of($writer, "SELECT aggregate_id, outcome FROM pointstore.reverse_event('$a', $version)"), "$a|appended\n$b|appended", '... is reversed whole');
+	$c->safe_psql('postgres', 'ALTER TABLE pointstore.event_store DISABLE ROW LEVEL SECURITY; DROP POLICY hides ON pointstore.event_store; DROP INDEX pointstore.hides; DROP INDEX pointstore.hides_too');
+	is(balances(), '1000 1000', '... and no leg alone');
+	# settings that would part it
+	my $session = CitusTest::Session->new($w2, user => 'writer');
+	foreach my $setting ('citus.function_opens_transaction_block = off', 'citus.select_opens_transaction_block = off', "application_name = 'citus_internal'", 'citus.enable_local_execution = off')
+	{
+		is(state_of($session, "SET $setting"), '00000', $setting);
+		is(state_of($c, "SELECT pointstore.append_event('$a', 'Emptied', -1000); SELECT pointstore.append_event('$b', 'Emptied', -1000)"), '00000', '... accounts without anything');
+		$version = rows_of($c, "SELECT version FROM pointstore.append_event('$a', 'Given', 1)");
+		is(rows_of($c, "SELECT outcome FROM pointstore.transfer('$a', '$b', 1)"), "appended\nappended", '... a transfer');
+		is(rows_of($c, "SELECT outcome FROM pointstore.transfer('$b', '$a', 1)"), "appended\nappended", '... and back');
+		is(state_of($c, "SELECT pointstore.append_event('$a', 'Emptied', -1)"), '00000', '... which is spent');
+		my $state = state_of($session, "SELECT pointstore.reverse_event('$a', $version + 2)");
+		like($state, qr/^(PS003|XX000)$/, "... is not reversed: $state");
+		is(balances(), '0 0', '... in neither leg');
+		is(state_of($c, "SELECT pointstore.append_event('$a', 'Given', 1000); SELECT pointstore.append_event('$b', 'Given', 1000)"), '00000', '... accounts as before');
+	}
+}
+
 # Rows of an account in another's shard.
 {
 	my $shard = rows_of($w1, "SELECT 'event_store_' || shard FROM pointstore.node_of('$a')");

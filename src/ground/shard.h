@@ -24,6 +24,7 @@ extern int64 pointstore_next_hash(const PointstorePlacement *range);
 extern int32 pointstore_node_of(text *of);
 extern void pointstore_check_place(Relation relation, PointstoreTableId table, text *of);
 extern bool pointstore_is_here(text *of);
+extern bool pointstore_is_known_here(text *of);
 extern uint64 pointstore_lock_generation(void);
 extern void pointstore_forget_shard_locks(void);
 

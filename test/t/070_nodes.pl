@@ -519,7 +519,6 @@ foreach my $way (sort keys %undelegated)
 # Parameters: the same statement for accounts on every node, with plans of its own and with a generic one.
 foreach my $mode ('auto', 'force_generic_plan', 'force_custom_plan')
 {
-	local $TODO = 'Citus delegates no parameter of a generic plan' if $mode eq 'force_generic_plan';
 	foreach my $through (@{ $nodes->{names} })
 	{
 		my $session = CitusTest::Session->new($nodes->{$through}, options => "-c plan_cache_mode=$mode");

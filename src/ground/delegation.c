@@ -46,6 +46,7 @@
 #include "ground/delegation.h"
 #include "ground/placement.h"
 #include "ground/shard.h"
+#include "ground/twophase.h"
 
 /* What a plan brings its query along in: an entry of its range table that nothing refers to. The planner leaves no subquery in any. */
 #define NAME_OF_CALL "*pointstore call*"
@@ -56,6 +57,7 @@ typedef struct Search
 	ParamListInfo params;
 	int			calls;			/* of functions that go by an account, and of what may become one */
 	Node	   *account;		/* of one, where it is there, or comes with the parameters */
+	bool		ours;			/* any in C is there, whatever it goes by */
 } Search;
 
 /* What a function that a query calls is. */
@@ -64,6 +66,7 @@ typedef struct Called
 	Oid			function;		/* the key */
 	int			place;			/* of the argument that Citus may go by; -1: none */
 	bool		is_sql;			/* may be replaced by what it does */
+	bool		is_ours;		/* in C: what it does to other nodes, it does by queries */
 } Called;
 
 static planner_hook_type earlier_planner = NULL;
@@ -76,6 +79,8 @@ static PlannedStmt *plan_query(Query *query, const char *text, int options, Para
 static PlannedStmt *plan_call(Query *query, const char *text, int options, const Search *call);
 static bool is_known_here(Node *account);
 static RangeTblEntry *call_entry(Query *query, Node *account);
+static bool calls_others(Node *node, void *context);
+static bool is_of_others(Oid function, void *context);
 static void start_query(QueryDesc *desc, int flags);
 static RangeTblEntry *call_of(const PlannedStmt *plan);
 static PlannedStmt *plan_elsewhere(const QueryDesc *desc, const RangeTblEntry *call);
@@ -101,6 +106,7 @@ pointstore_delegation_init(void)
 	planner_hook = plan_query;
 	earlier_start = ExecutorStart_hook;
 	ExecutorStart_hook = start_query;
+	pointstore_twophase_init();
 }
 
 static PlannedStmt *
@@ -110,15 +116,15 @@ plan_query(Query *query, const char *text, int options, ParamListInfo params)
 
 	if (query->commandType == CMD_SELECT && OidIsValid(get_namespace_oid("pointstore", true)))
 		(void) look((Node *) query, &search);
-	if (search.calls == 0 || query->setOperations != NULL)
-		return earlier_planner(query, text, options, params);
-	if (search.calls == 1 && search.account != NULL && stands_by_itself(query))
+	if (((search.calls == 1 && search.account != NULL) || (search.calls == 0 && search.ours && !calls_others((Node *) query, NULL))) &&
+		stands_by_itself(query))
 		return plan_call(query, text, options, &search);
-	query->jointree->quals = make_and_qual(query->jointree->quals, always_true());
+	if (search.calls > 0 && query->setOperations == NULL)
+		query->jointree->quals = make_and_qual(query->jointree->quals, always_true());
 	return earlier_planner(query, text, options, params);
 }
 
-/* Plans a call that stands by itself. Without values of parameters that may be a plan to be kept. */
+/* Plans a call that stands by itself, of one account or of none in particular. Without values of parameters that may be a plan to be kept. */
 static PlannedStmt *
 plan_call(Query *query, const char *text, int options, const Search *call)
 {
@@ -126,7 +132,8 @@ plan_call(Query *query, const char *text, int options, const Search *call)
 	PlannedStmt *plan;
 
 	/* what Citus has sent it wants to see planned */
-	if (pointstore_is_sent_by_citus() || !(is_known_here(call->account) || (call->params == NULL && has_parameters(call->account, NULL))))
+	if (pointstore_is_sent_by_citus() || (call->account != NULL && !is_known_here(call->account) &&
+										  !(call->params == NULL && has_parameters(call->account, NULL))))
 		return earlier_planner(query, text, options, call->params);
 	if (call->params == NULL)
 		entry = call_entry(query, call->account);
@@ -145,7 +152,7 @@ is_known_here(Node *account)
 	return IsA(account, Const) && known->consttype == TEXTOID && pointstore_is_known_here(DatumGetTextPP(known->constvalue));
 }
 
-/* What a plan brings along of its query: which account it is about, and the query as it is before it is planned. */
+/* What a plan brings along of its query: as it is before it is planned, which account it is about, and whether other functions may act on other nodes. */
 static RangeTblEntry *
 call_entry(Query *query, Node *account)
 {
@@ -154,8 +161,26 @@ call_entry(Query *query, Node *account)
 	entry->rtekind = RTE_SUBQUERY;
 	entry->eref = makeAlias(NAME_OF_CALL, NIL);
 	entry->subquery = copyObject(query);
-	entry->values_lists = list_make1(copyObject(account));
+	entry->values_lists = account == NULL ? NIL : list_make1(copyObject(account));
+	entry->security_barrier = calls_others((Node *) query, NULL);
 	return entry;
+}
+
+/* Whether functions are called that are neither PostgreSQL's nor ours: what they do to other nodes nobody tells. */
+static bool
+calls_others(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, calls_others, context, 0);
+	return check_functions_in_node(node, is_of_others, context) || expression_tree_walker(node, calls_others, context);
+}
+
+static bool
+is_of_others(Oid function, void *context)
+{
+	return function >= FirstNormalObjectId && !look_up(function).is_ours;
 }
 
 /* Before a query is executed or explained. */
@@ -163,9 +188,12 @@ static void
 start_query(QueryDesc *desc, int flags)
 {
 	RangeTblEntry *call = call_of(desc->plannedstmt);
+	PlannedStmt *plan = call == NULL ? NULL : plan_elsewhere(desc, call);
 
-	if (call != NULL)
-		desc->plannedstmt = plan_elsewhere(desc, call);
+	if (plan != desc->plannedstmt || call->security_barrier)
+		pointstore_note_spread();
+	if (plan != NULL)
+		desc->plannedstmt = plan;
 	if (earlier_start != NULL)
 		earlier_start(desc, flags);
 	else
@@ -187,9 +215,12 @@ call_of(const PlannedStmt *plan)
 static PlannedStmt *
 plan_elsewhere(const QueryDesc *desc, const RangeTblEntry *call)
 {
-	Node	   *account = simplified(linitial(call->values_lists), desc->params);
+	Node	   *account;
 	PlannedStmt *plan;
 
+	if (call->values_lists == NIL)
+		return desc->plannedstmt;
+	account = simplified(linitial(call->values_lists), desc->params);
 	if (!IsA(account, Const) || ((Const *) account)->constisnull || is_known_here(account))
 		return desc->plannedstmt;
 	plan = earlier_planner(copyObject(call->subquery), desc->sourceText, 0, desc->params);
@@ -250,6 +281,7 @@ count_call(FuncExpr *call, Search *search)
 
 	called = look_up(call->funcid);
 	search->calls += called.is_sql;
+	search->ours |= called.is_ours;
 	if (called.place < 0)
 		return;
 	search->calls++;
@@ -327,7 +359,10 @@ what_is(Oid function)
 	called.is_sql = form->prolang == SQLlanguageId;
 	if (form->pronamespace == get_namespace_oid("pointstore", true) &&
 		getExtensionOfObject(ProcedureRelationId, function) == get_extension_oid("pointstore", true))
+	{
 		called.place = place_of_account(tuple);
+		called.is_ours = form->prolang == ClanguageId;
+	}
 	ReleaseSysCache(tuple);
 	return called;
 }

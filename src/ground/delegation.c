@@ -48,7 +48,7 @@
 #include "ground/shard.h"
 #include "ground/twophase.h"
 
-/* What a plan brings its query along in: an entry of its range table that nothing refers to. The planner leaves no subquery in any. */
+/* What a plan brings its query along in: an entry of its range table that nothing refers to, a subquery with a name that no parsed one has. */
 #define NAME_OF_CALL "*pointstore call*"
 
 /* What is looked for in a query. */
@@ -160,6 +160,7 @@ call_entry(Query *query, Node *account)
 
 	entry->rtekind = RTE_SUBQUERY;
 	entry->eref = makeAlias(NAME_OF_CALL, NIL);
+	entry->ctename = pstrdup(NAME_OF_CALL);
 	entry->subquery = copyObject(query);
 	entry->values_lists = account == NULL ? NIL : list_make1(copyObject(account));
 	entry->security_barrier = calls_others((Node *) query, NULL);
@@ -206,9 +207,9 @@ call_of(const PlannedStmt *plan)
 {
 	RangeTblEntry *last = plan->rtable == NIL ? NULL : llast(plan->rtable);
 
-	if (last == NULL || last->rtekind != RTE_SUBQUERY || last->subquery == NULL || IsParallelWorker())
+	if (last == NULL || last->rtekind != RTE_SUBQUERY || last->ctename == NULL || IsParallelWorker())
 		return NULL;
-	return strcmp(last->eref->aliasname, NAME_OF_CALL) == 0 ? last : NULL;
+	return strcmp(last->ctename, NAME_OF_CALL) == 0 ? last : NULL;
 }
 
 /* The plan to be executed: by Citus where the account is there and not known to be here, and Citus delegates the call; else that of before. */

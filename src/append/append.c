@@ -63,10 +63,14 @@ PG_FUNCTION_INFO_V1(pointstore_try_append_events);
 /* events of a call from which on a subtransaction is less work than to look their requests up */
 #define ASSUME_NEW_EVENTS 10
 
+/* events of a call in a distributed store up to which asking for all their accounts is less work than to set search_path */
+#define ASK_ACCOUNTS 16
+
 static Datum append_one(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static Datum append_all(FunctionCallInfo fcinfo, bool refusals_are_outcomes);
 static void append_anywhere(Batch *batch);
 static bool append_or_leave(void *arg);
+static bool is_plain(const Batch *batch);
 static void begin_work(BatchWork *work, Batch *batch);
 static bool needs_lock(const BatchWork *work);
 static bool shows_tokens(const Batch *batch);
@@ -214,7 +218,7 @@ pointstore_append(Batch *batch)
 
 	pointstore_refuse_in_merge();
 	error_context_stack = &context;
-	pointstore_act_as_owner_plainly(&scope);
+	pointstore_act_as_owner_plainly(&scope, is_plain(batch));
 	begin_work(&work, batch);
 	if (batch->nevents >= ASSUME_NEW_EVENTS && !batch->independent)
 		result = attempt_as_new(&work);
@@ -235,6 +239,21 @@ pointstore_append(Batch *batch)
 	settle_replays(&work);
 	pointstore_act_as_caller(&scope);
 	error_context_stack = context.previous;
+}
+
+/* Whether a batch runs nothing of the users'. In a distributed store each account is asked for, so of a long one that is not said. */
+static bool
+is_plain(const Batch *batch)
+{
+	int			n = batch->nevents + batch->nchecks;
+	bool		plain = n > 0 && n <= ASK_ACCOUNTS;
+	int			i;
+
+	if (!plain || !pointstore_is_distributed())
+		return pointstore_lock_plain(NULL);
+	for (i = 0; plain && i < n; i++)
+		plain = pointstore_lock_plain(batch->proposals[i].aggregate_id);
+	return plain;
 }
 
 /* Room for what a batch comes to, and for the work on it. */

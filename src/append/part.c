@@ -156,7 +156,7 @@ pointstore_lock_part(PG_FUNCTION_ARGS)
 				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "aggregate_id" : "accounts")));
 	PreventCommandIfReadOnly("lock_part()");
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &accounts, &nulls, &n);
-	pointstore_act_as_owner_plainly(&scope);
+	pointstore_act_as_owner_plainly(&scope, pointstore_lock_plain(NULL));
 	for (i = 0; i < n; i++)
 	{
 		Account		account;

@@ -9,16 +9,25 @@
  * or one in SQL, which may be put in its place, get a condition that is always true and that no planner finds out: with that it takes
  * none, the call is executed here, and refused if need be. Nothing happens where no other planner is loaded before ours, nor in databases without our schema.
  *
+ * A call that stands by itself needs nothing of Citus where its account is here: it is planned as in a plain store. Citus wants to see an account
+ * before it plans, so it has a prepared call planned at each execution. We plan that once, for any account, and the plan brings
+ * its query along: where it begins to be executed for an account that this session does not know to be here, Citus plans the
+ * query for that one, as if it had been asked in the first place, and its plan is executed instead. So a plan that is kept
+ * while an account moves goes after it.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "access/transam.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "executor/executor.h"
 #include "funcapi.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -28,7 +37,6 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/planner.h"
 #include "parser/parsetree.h"
-#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -36,13 +44,20 @@
 #include "utils/syscache.h"
 
 #include "ground/delegation.h"
+#include "ground/placement.h"
+#include "ground/shard.h"
+#include "ground/twophase.h"
+
+/* What a plan brings its query along in: an entry of its range table that nothing refers to, a subquery with a name that no parsed one has. */
+#define NAME_OF_CALL "*pointstore call*"
 
 /* What is looked for in a query. */
 typedef struct Search
 {
 	ParamListInfo params;
 	int			calls;			/* of functions that go by an account, and of what may become one */
-	int			of_known;		/* for one that is there, or comes with the parameters */
+	Node	   *account;		/* of one, where it is there, or comes with the parameters */
+	bool		ours;			/* any in C is there, whatever it goes by */
 } Search;
 
 /* What a function that a query calls is. */
@@ -51,14 +66,24 @@ typedef struct Called
 	Oid			function;		/* the key */
 	int			place;			/* of the argument that Citus may go by; -1: none */
 	bool		is_sql;			/* may be replaced by what it does */
+	bool		is_ours;		/* in C: what it does to other nodes, it does by queries */
 } Called;
 
 static planner_hook_type earlier_planner = NULL;
+static ExecutorStart_hook_type earlier_start = NULL;
 static HTAB *known = NULL;		/* Called */
 static bool hears = false;		/* of changed functions */
 static uint64 changes = 0;
 
 static PlannedStmt *plan_query(Query *query, const char *text, int options, ParamListInfo params);
+static PlannedStmt *plan_call(Query *query, const char *text, int options, const Search *call);
+static bool is_known_here(Node *account);
+static RangeTblEntry *call_entry(Query *query, Node *account);
+static bool calls_others(Node *node, void *context);
+static bool is_of_others(Oid function, void *context);
+static void start_query(QueryDesc *desc, int flags);
+static RangeTblEntry *call_of(const PlannedStmt *plan);
+static PlannedStmt *plan_elsewhere(const QueryDesc *desc, const RangeTblEntry *call);
 static bool look(Node *node, void *context);
 static Node *always_true(void);
 static bool stands_by_itself(const Query *query);
@@ -69,15 +94,19 @@ static void forget_functions(Datum arg, int cache, uint32 hash);
 static Called what_is(Oid function);
 static int	place_of_account(HeapTuple function);
 static void count_account(Node *argument, Search *search);
+static Node *simplified(Node *argument, ParamListInfo params);
 static bool has_parameters(Node *node, void *context);
-static Node *with_parameters(Node *node, void *context);
 
 void
 pointstore_delegation_init(void)
 {
 	earlier_planner = planner_hook;
-	if (earlier_planner != NULL)
-		planner_hook = plan_query;
+	if (earlier_planner == NULL)
+		return;
+	planner_hook = plan_query;
+	earlier_start = ExecutorStart_hook;
+	ExecutorStart_hook = start_query;
+	pointstore_twophase_init();
 }
 
 static PlannedStmt *
@@ -87,10 +116,116 @@ plan_query(Query *query, const char *text, int options, ParamListInfo params)
 
 	if (query->commandType == CMD_SELECT && OidIsValid(get_namespace_oid("pointstore", true)))
 		(void) look((Node *) query, &search);
-	if (search.calls > 0 && query->setOperations == NULL &&
-		!(search.calls == 1 && search.of_known == 1 && stands_by_itself(query)))
+	if (((search.calls == 1 && search.account != NULL) || (search.calls == 0 && search.ours && !calls_others((Node *) query, NULL))) &&
+		stands_by_itself(query))
+		return plan_call(query, text, options, &search);
+	if (search.calls > 0 && query->setOperations == NULL)
 		query->jointree->quals = make_and_qual(query->jointree->quals, always_true());
 	return earlier_planner(query, text, options, params);
+}
+
+/* Plans a call that stands by itself, of one account or of none in particular. Without values of parameters that may be a plan to be kept. */
+static PlannedStmt *
+plan_call(Query *query, const char *text, int options, const Search *call)
+{
+	RangeTblEntry *entry = NULL;
+	PlannedStmt *plan;
+
+	/* what Citus has sent it wants to see planned */
+	if (pointstore_is_sent_by_citus() || (call->account != NULL && !is_known_here(call->account) &&
+										  !(call->params == NULL && has_parameters(call->account, NULL))))
+		return earlier_planner(query, text, options, call->params);
+	if (call->params == NULL)
+		entry = call_entry(query, call->account);
+	plan = standard_planner(query, text, options, call->params);
+	if (entry != NULL)
+		plan->rtable = lappend(plan->rtable, entry);
+	return plan;
+}
+
+/* Whether an account is one that this session knows to be here. */
+static bool
+is_known_here(Node *account)
+{
+	const Const *known = (const Const *) account;
+
+	return IsA(account, Const) && known->consttype == TEXTOID && pointstore_is_known_here(DatumGetTextPP(known->constvalue));
+}
+
+/* What a plan brings along of its query: as it is before it is planned, which account it is about, and whether other functions may act on other nodes. */
+static RangeTblEntry *
+call_entry(Query *query, Node *account)
+{
+	RangeTblEntry *entry = makeNode(RangeTblEntry);
+
+	entry->rtekind = RTE_SUBQUERY;
+	entry->eref = makeAlias(NAME_OF_CALL, NIL);
+	entry->ctename = pstrdup(NAME_OF_CALL);
+	entry->subquery = copyObject(query);
+	entry->values_lists = account == NULL ? NIL : list_make1(copyObject(account));
+	entry->security_barrier = calls_others((Node *) query, NULL);
+	return entry;
+}
+
+/* Whether functions are called that are neither PostgreSQL's nor ours: what they do to other nodes nobody tells. */
+static bool
+calls_others(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, calls_others, context, 0);
+	return check_functions_in_node(node, is_of_others, context) || expression_tree_walker(node, calls_others, context);
+}
+
+static bool
+is_of_others(Oid function, void *context)
+{
+	return function >= FirstNormalObjectId && !look_up(function).is_ours;
+}
+
+/* Before a query is executed or explained. */
+static void
+start_query(QueryDesc *desc, int flags)
+{
+	RangeTblEntry *call = call_of(desc->plannedstmt);
+	PlannedStmt *plan = call == NULL ? NULL : plan_elsewhere(desc, call);
+
+	if (plan != desc->plannedstmt || call->security_barrier)
+		pointstore_note_spread();
+	if (plan != NULL)
+		desc->plannedstmt = plan;
+	if (earlier_start != NULL)
+		earlier_start(desc, flags);
+	else
+		standard_ExecutorStart(desc, flags);
+}
+
+/* The entry that plan_call() has made, or NULL. */
+static RangeTblEntry *
+call_of(const PlannedStmt *plan)
+{
+	RangeTblEntry *last = plan->rtable == NIL ? NULL : llast(plan->rtable);
+
+	if (last == NULL || last->rtekind != RTE_SUBQUERY || last->ctename == NULL || IsParallelWorker())
+		return NULL;
+	return strcmp(last->ctename, NAME_OF_CALL) == 0 ? last : NULL;
+}
+
+/* The plan to be executed: by Citus where the account is there and not known to be here, and Citus delegates the call; else that of before. */
+static PlannedStmt *
+plan_elsewhere(const QueryDesc *desc, const RangeTblEntry *call)
+{
+	Node	   *account;
+	PlannedStmt *plan;
+
+	if (call->values_lists == NIL)
+		return desc->plannedstmt;
+	account = simplified(linitial(call->values_lists), desc->params);
+	if (!IsA(account, Const) || ((Const *) account)->constisnull || is_known_here(account))
+		return desc->plannedstmt;
+	plan = earlier_planner(copyObject(call->subquery), desc->sourceText, 0, desc->params);
+	return IsA(plan->planTree, CustomScan) ? plan : desc->plannedstmt;
 }
 
 /* What no planner finds out, and Citus executes wherever it is. */
@@ -147,6 +282,7 @@ count_call(FuncExpr *call, Search *search)
 
 	called = look_up(call->funcid);
 	search->calls += called.is_sql;
+	search->ours |= called.is_ours;
 	if (called.place < 0)
 		return;
 	search->calls++;
@@ -224,7 +360,10 @@ what_is(Oid function)
 	called.is_sql = form->prolang == SQLlanguageId;
 	if (form->pronamespace == get_namespace_oid("pointstore", true) &&
 		getExtensionOfObject(ProcedureRelationId, function) == get_extension_oid("pointstore", true))
+	{
 		called.place = place_of_account(tuple);
+		called.is_ours = form->prolang == ClanguageId;
+	}
 	ReleaseSysCache(tuple);
 	return called;
 }
@@ -253,13 +392,28 @@ place_of_account(HeapTuple function)
 static void
 count_account(Node *argument, Search *search)
 {
-	PlannerInfo *root = makeNode(PlannerInfo);
+	Node	   *value;
 
-	root->glob = makeNode(PlannerGlobal);
-	root->parse = makeNode(Query);
-	argument = strip_implicit_coercions(eval_const_expressions(root, with_parameters(argument, search->params)));
+	argument = simplified(argument, search->params);
+	value = strip_implicit_coercions(argument);
 	/* a plan for any parameters is never made by Citus: it comes back with their values */
-	search->of_known += has_parameters(argument, NULL) || (IsA(argument, Const) && !((Const *) argument)->constisnull);
+	if (has_parameters(value, NULL) || (IsA(value, Const) && !((Const *) value)->constisnull))
+		search->account = argument;
+}
+
+/* An expression as the planner will see it, with the values of parameters that do not change. */
+static Node *
+simplified(Node *argument, ParamListInfo params)
+{
+	PlannerInfo *root;
+
+	if (IsA(argument, Const))
+		return argument;
+	root = makeNode(PlannerInfo);
+	root->glob = makeNode(PlannerGlobal);
+	root->glob->boundParams = params;
+	root->parse = makeNode(Query);
+	return eval_const_expressions(root, argument);
 }
 
 static bool
@@ -268,29 +422,4 @@ has_parameters(Node *node, void *context)
 	if (node == NULL)
 		return false;
 	return (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXTERN) || expression_tree_walker(node, has_parameters, context);
-}
-
-/* An expression with the values of its parameters, where they are known. */
-static Node *
-with_parameters(Node *node, void *context)
-{
-	ParamListInfo params = context;
-	Param	   *param = (Param *) node;
-	ParamExternData room;
-	ParamExternData *value;
-	int16		length;
-	bool		by_value;
-
-	if (node == NULL)
-		return NULL;
-	if (!IsA(node, Param))
-		return expression_tree_mutator(node, with_parameters, context);
-	if (params == NULL || param->paramkind != PARAM_EXTERN || param->paramid < 1 || param->paramid > params->numParams)
-		return copyObject(node);
-	value = params->paramFetch != NULL ? params->paramFetch(params, param->paramid, true, &room) : &params->params[param->paramid - 1];
-	if (!OidIsValid(value->ptype))
-		return copyObject(node);
-	get_typlenbyval(param->paramtype, &length, &by_value);
-	return (Node *) makeConst(param->paramtype, param->paramtypmod, param->paramcollid, length,
-							  value->isnull ? (Datum) 0 : datumCopy(value->value, by_value, length), value->isnull, by_value);
 }

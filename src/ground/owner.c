@@ -51,15 +51,36 @@ pointstore_act_as_verifier(PointstoreScope *scope)
 
 /*
  * Takes on the owner's identity to write rows of the tables. Where these are
- * plain no name is looked up, and the caller's search_path may stay. The locks,
- * which writing takes anyway, keep the tables so until the transaction ends. Of a distributed store
- * nothing is known before it is known of which shards: those are locked as they are written.
+ * plain no name is looked up, and the caller's search_path may stay: see pointstore_lock_plain().
  */
 void
-pointstore_act_as_owner_plainly(PointstoreScope *scope)
+pointstore_act_as_owner_plainly(PointstoreScope *scope, bool plain)
 {
+	pointstore_act_as(pointstore_store()->owner, scope, plain);
+}
+
+/*
+ * Whether an append to an account runs nothing of the users'. The locks on its tables, which writing takes anyway, keep
+ * them so until the transaction ends. Of a distributed store nothing is said of accounts that are not
+ * known to be here, nor of none.
+ */
+bool
+pointstore_lock_plain(text *of)
+{
+	PointstorePlacement *range;
+	int			i;
+
 	pointstore_lock_tables();
-	pointstore_act_as(pointstore_store()->owner, scope, is_plain());
+	if (!pointstore_is_distributed())
+		return is_plain();
+	if (of == NULL || !pointstore_is_known_here(of))
+		return false;
+	range = pointstore_placement_of(of);
+	for (i = TABLE_EVENT_STORE; range->writing != pointstore_lock_generation() && i <= TABLE_PURE_ACCOUNT; i++)
+		LockRelationOid(range->relids[i], RowExclusiveLock);
+	range->writing = pointstore_lock_generation();
+	/* as it is now that it stays so */
+	return pointstore_shard_of(of)->plain;
 }
 
 /* The same where holds are written too. */

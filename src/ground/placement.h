@@ -20,6 +20,7 @@ typedef struct PointstorePlacement
 	Oid			relids[N_PLACED_TABLES]; /* here; invalid where they are elsewhere */
 	bool		has_ids;		/* of which ids drawn here are above (account/id.c) */
 	uint64		locked;			/* in which generation of locks it was locked (shard.c) */
+	uint64		writing;		/* in which its tables were, to be written (owner.c) */
 	MemoryContext context;		/* of the next */
 	PointstoreShard *shard;		/* as looked up; NULL: not yet, or not since one of these relations has changed */
 } PointstorePlacement;

@@ -229,7 +229,10 @@ pointstore_writer_target(RowWriter *writer, text *of, PointstoreTableId table)
 	LockRelationOid(found->relid, RowExclusiveLock);
 	pointstore_note_written(of);
 	/* as it is now that it stays so */
-	return open_target(writer, &pointstore_shard_of(of)->table[table]);
+	found = &pointstore_shard_of(of)->table[table];
+	if (!found->plain)
+		pointstore_note_spread();
+	return open_target(writer, found);
 }
 
 /* A row to be written begins as the row that was read, with the user's columns; without one, as nulls. */

@@ -212,6 +212,17 @@ pointstore_is_here(text *of)
 	return !pointstore_is_distributed() || pointstore_node_of(of) == pointstore_store()->placements->node;
 }
 
+/* Whether this session knows already that an account is here: where it would have to look that up, false. */
+bool
+pointstore_is_known_here(text *of)
+{
+	const PointstoreStore *store;
+
+	AcceptInvalidationMessages();
+	store = pointstore_known_store();
+	return store != NULL && (store->placements == NULL || range_of(store->placements, of)->node == store->placements->node);
+}
+
 /*
  * A relation as that table of the store; NULL: it is none of these. Where Citus has sent the statement that fires for it, it holds the range
  * at the node that the statement began on; to wait for that lock here as well would be a deadlock with a move that has it here and

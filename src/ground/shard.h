@@ -25,6 +25,7 @@ extern int32 pointstore_hash_of(text *of);
 extern int32 pointstore_node_of(text *of);
 extern void pointstore_check_place(Relation relation, PointstoreTableId table, text *of);
 extern bool pointstore_is_here(text *of);
+extern bool pointstore_is_known_here(text *of);
 extern uint64 pointstore_lock_generation(void);
 extern void pointstore_forget_shard_locks(void);
 

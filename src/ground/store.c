@@ -137,6 +137,13 @@ pointstore_store(void)
 	return store;
 }
 
+/* The same where this session has looked it up and has not heard of a change since; else NULL, and nothing is looked up. */
+const PointstoreStore *
+pointstore_known_store(void)
+{
+	return store_valid && store->lack.what == NULL ? store : NULL;
+}
+
 /* Whether the store has all its keys and triggers; false only for what verifies it. */
 bool
 pointstore_store_is_complete(void)

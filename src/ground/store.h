@@ -24,6 +24,7 @@ typedef struct PointstoreStore
 } PointstoreStore;
 
 extern const PointstoreStore *pointstore_store(void);
+extern const PointstoreStore *pointstore_known_store(void);
 extern bool pointstore_store_exists(void);
 extern bool pointstore_store_is_complete(void);
 extern bool pointstore_is_distributed(void);

@@ -8,6 +8,10 @@
  * afterwards would be lost alone. So before it decides, a transaction that has begun here, and on other nodes, has Citus
  * execute a statement without effect on such a shard.
  *
+ * Whether it has begun on other nodes Citus tells at some cost. It is not asked after a transaction of nothing but calls that were planned as
+ * in a plain store (delegation.c) and have run nothing of the users': all else that has Citus act is a query or a
+ * command that PostgreSQL tells us of.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -19,6 +23,8 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "tcop/pquery.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -39,9 +45,43 @@
 #define TRANSACTION_NUMBER 4
 
 static text *written = NULL;	/* an account whose shard this transaction has written */
+static bool may_spread = true;	/* this transaction, as far as we were told */
+static bool is_told = false;	/* by the hooks, of what is executed */
+static ProcessUtility_hook_type earlier_utility = NULL;
 
+static void execute_command(PlannedStmt *statement, const char *text, bool keep, ProcessUtilityContext context,
+							ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion);
 static void refuse_code(Oid relid);
 static bool is_distributed_from_here(void);
+
+/* Called where pointstore_note_spread() will be called for each query that may have Citus act. */
+void
+pointstore_twophase_init(void)
+{
+	is_told = true;
+	earlier_utility = ProcessUtility_hook;
+	ProcessUtility_hook = execute_command;
+}
+
+/* Any command but one that begins or ends a transaction may. */
+static void
+execute_command(PlannedStmt *statement, const char *text, bool keep, ProcessUtilityContext context,
+				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	if (!IsA(statement->utilityStmt, TransactionStmt))
+		pointstore_note_spread();
+	if (earlier_utility != NULL)
+		earlier_utility(statement, text, keep, context, params, environment, dest, completion);
+	else
+		standard_ProcessUtility(statement, text, keep, context, params, environment, dest, completion);
+}
+
+/* Something is executed that may go on on other nodes. */
+void
+pointstore_note_spread(void)
+{
+	may_spread = true;
+}
 
 /* A shard of a distributed store is about to be written, that of an account or a lease. */
 void
@@ -60,7 +100,7 @@ pointstore_note_written(text *of)
 void
 pointstore_tell_written(void)
 {
-	if (written != NULL && is_distributed_from_here())
+	if (written != NULL && may_spread && is_distributed_from_here())
 		pointstore_tell_now();
 }
 
@@ -140,4 +180,6 @@ void
 pointstore_forget_written(void)
 {
 	written = NULL;
+	/* a procedure goes on after it */
+	may_spread = !is_told || ActivePortal != NULL;
 }

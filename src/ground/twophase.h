@@ -8,6 +8,8 @@
 #ifndef POINTSTORE_TWOPHASE_H
 #define POINTSTORE_TWOPHASE_H
 
+extern void pointstore_twophase_init(void);
+extern void pointstore_note_spread(void);
 extern void pointstore_note_written(text *of);
 extern void pointstore_tell_written(void);
 extern void pointstore_tell_now(void);

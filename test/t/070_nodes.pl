@@ -48,7 +48,7 @@ is(rows_of($c, q{SELECT node FROM pointstore.node_of(NULL)}), '', 'no account is
 
 # Accounts of each node, never the same twice.
 my (%names, %used);
-foreach (split /\n/, rows_of($c, q{SELECT n.node, i FROM generate_series(1, 3000) i, LATERAL pointstore.node_of('acc' || i || 'z') n}))
+foreach (split /\n/, rows_of($c, q{SELECT n.node, i FROM generate_series(1, 4000) i, LATERAL pointstore.node_of('acc' || i || 'z') n}))
 {
 	my ($node, $i) = split /\|/;
 	push @{ $names{$node} }, "acc${i}z";
@@ -519,7 +519,6 @@ foreach my $way (sort keys %undelegated)
 # Parameters: the same statement for accounts on every node, with plans of its own and with a generic one.
 foreach my $mode ('auto', 'force_generic_plan', 'force_custom_plan')
 {
-	local $TODO = 'Citus delegates no parameter of a generic plan' if $mode eq 'force_generic_plan';
 	foreach my $through (@{ $nodes->{names} })
 	{
 		my $session = CitusTest::Session->new($nodes->{$through}, options => "-c plan_cache_mode=$mode");
@@ -533,6 +532,46 @@ foreach my $mode ('auto', 'force_generic_plan', 'force_custom_plan')
 		is(join(', ', @answers), join(', ', ('appended|1 appended|2') x 9), "a prepared statement through $through, $mode");
 		my $account = account_on($nodes->{names}[1]);
 		is($session->extended('SELECT version FROM pointstore.append_event($1, $2, 1)', [ $account, 'Earned' ], 8)->[1], join("\n", 1 .. 8), "parameters through $through, $mode");
+	}
+}
+
+# A kept plan is for accounts wherever they are, whatever the call looks like and whoever makes it.
+$c->safe_psql('postgres', q{
+CREATE FUNCTION public.looped(account text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE r record; BEGIN FOR r IN SELECT outcome, version FROM pointstore.append_event(account, 'Earned') LOOP RETURN r.outcome || '|' || r.version; END LOOP; END$$;
+CREATE FUNCTION public.scrolled(account text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE k refcursor; r record;
+BEGIN OPEN k SCROLL FOR SELECT outcome, version FROM pointstore.append_event(account, 'Earned'); FETCH LAST FROM k INTO r; FETCH FIRST FROM k INTO r; RETURN r.outcome || '|' || r.version; END$$});
+my %calls = (
+	names => [ 'text', 'SELECT outcome, version FROM pointstore.append_event(event_type => \'Earned\', aggregate_id => $1)' ],
+	receipt => [ 'text', 'SELECT pointstore.append_event($1, \'Earned\')' ],
+	concatenated => [ 'text', 'SELECT outcome, version FROM pointstore.append_event($1 || \'\', \'Earned\')' ],
+	varchar => [ 'varchar', 'SELECT outcome, version FROM pointstore.append_event($1, \'Earned\')' ],
+	bpchar => [ 'char(40)', 'SELECT outcome, version FROM pointstore.append_event($1, \'Earned\')' ],
+	loop => [ 'text', 'SELECT public.looped($1)' ],
+	cursor => [ 'text', 'SELECT public.scrolled($1)' ]);
+foreach my $mode ('auto', 'force_generic_plan')
+{
+	foreach my $through (@{ $nodes->{names} })
+	{
+		my $session = CitusTest::Session->new($nodes->{$through}, options => "-c plan_cache_mode=$mode");
+		foreach my $name (sort keys %calls)
+		{
+			my ($type, $sql) = @{ $calls{$name} };
+			my (@answers, @wrong);
+			is(state_of($session, "DEALLOCATE ALL; PREPARE p($type) AS $sql"), '00000', "$name through $through, $mode");
+			foreach my $owner (map { @{ $nodes->{names} } } 1 .. 3)
+			{
+				my $account = account_on($owner);
+				push @answers, map { rows_of($session, "EXECUTE p('$account')") } 1, 2;
+				my $is_elsewhere = rows_of($session, "EXPLAIN EXECUTE p('$account')") =~ /Custom Scan/ ? 1 : 0;
+				push @wrong, "of $owner" if $name !~ /loop|cursor/ && $is_elsewhere != ($owner ne $through);
+			}
+			s/^\(appended,[^,]*,(\d+),.*/appended|$1/ foreach @answers;
+			is(join(', ', @answers), join(', ', ('appended|1', 'appended|2') x 9), '... appends');
+			is(join(', ', @wrong), '', '... where the account is');
+			is(state_of($session, 'EXECUTE p(NULL)'), '22004', '... and to none');
+		}
 	}
 }
 

@@ -269,6 +269,88 @@ is(node_faults($nodes), '', 'the store is sound');
 		$w1->safe_psql('postgres', $dropped);
 		is(state_of($w1, $both), '00000', '... and not without');
 	}
+
+	# so it shows which transactions Citus is told of: whatever has written two nodes, by kept plans as well, and none that has not
+	my ($made, $dropped) = map { "SET citus.enable_ddl_propagation = off; SET citus.enable_manual_changes_to_shards = on; SET citus.enable_unsafe_triggers = on; $_" }
+	  "CREATE TRIGGER evil BEFORE UPDATE ON $shard FOR EACH STATEMENT EXECUTE FUNCTION public.evil()", "DROP TRIGGER evil ON $shard";
+	$c->safe_psql('postgres', q{CREATE FUNCTION public.also(account text) RETURNS text LANGUAGE plpgsql AS $$DECLARE r record; BEGIN SELECT * INTO r FROM pointstore.append_event(account, 'E', 1); RETURN r.outcome; END$$;
+		CREATE PROCEDURE public.in_two(here text, there text) LANGUAGE plpgsql AS $$DECLARE r record; BEGIN
+			SELECT * INTO r FROM pointstore.append_event(here, 'E', 1); COMMIT;
+			SELECT * INTO r FROM pointstore.append_event(here, 'E', 1); SELECT * INTO r FROM pointstore.append_event(there, 'E', 1); END$$});
+	my $session = CitusTest::Session->new($w1, options => '-c plan_cache_mode=force_generic_plan');
+	is(state_of($session, q{
+		PREPARE one(text) AS SELECT outcome FROM pointstore.append_event($1, 'E', 1);
+		PREPARE also(text, text) AS SELECT public.also($2) FROM pointstore.append_event($1, 'E', 1);
+		PREPARE moved(text, text) AS SELECT outcome FROM pointstore.transfer($1, $2, 1)}), '00000', 'kept plans');
+	my ($near) = rows_of($c, "SELECT 'own' || i FROM generate_series(1, 1000) i, LATERAL pointstore.node_of('own' || i) n WHERE n.node = $group{w1} AND 'own' || i <> '$mine' LIMIT 1");
+	is(state_of($session, "EXECUTE one('$mine')"), '00000', '... here');
+	$w1->safe_psql('postgres', $made);
+	foreach my $whole ("EXECUTE one('$mine')", "BEGIN; EXECUTE one('$mine'); EXECUTE one('$near'); COMMIT", "EXECUTE moved('$mine', '$near')", "EXECUTE one('$other')", "EXECUTE also('$mine', '$near')")
+	{
+		is(rows_of($session, $whole) =~ /^(appended\n?)+$/, 1, "one node: $whole");
+	}
+	foreach my $parts ("BEGIN; EXECUTE one('$mine'); EXECUTE one('$other'); COMMIT", "BEGIN; EXECUTE one('$other'); EXECUTE one('$mine'); COMMIT",
+		"EXECUTE moved('$mine', '$other')", "EXECUTE also('$mine', '$other')", "BEGIN; EXECUTE one('$mine'); INSERT INTO pointstore.event_store (aggregate_id, event_type) VALUES ('$other', 'E'); COMMIT",
+		"CALL public.in_two('$mine', '$other')")
+	{
+		is(state_of($session, $parts), '55000', "two nodes: $parts");
+		$session->query('ROLLBACK');
+	}
+	$w1->safe_psql('postgres', $dropped);
+	is(state_of($session, "BEGIN; EXECUTE one('$mine'); EXECUTE one('$other'); COMMIT"), '00000', '... and done without');
+}
+
+# A kept plan goes after its account, and asks for the right to call what it calls.
+{
+	my ($mine) = rows_of($c, "SELECT 'own' || i FROM generate_series(1, 1000) i, LATERAL pointstore.node_of('own' || i) n WHERE n.node = $group{w1} ORDER BY i DESC LIMIT 1");
+	my $shard = rows_of($c, "SELECT shard FROM pointstore.node_of('$mine')");
+	my %port = (w1 => $w1->port, w2 => $w2->port);
+	$c->safe_psql('postgres', 'CREATE ROLE stranger LOGIN; GRANT USAGE ON SCHEMA pointstore TO stranger');
+	my @sessions = map { CitusTest::Session->new($w1, options => "-c plan_cache_mode=$_") } 'auto', 'force_generic_plan';
+	my $version = 0;
+	foreach my $session (@sessions)
+	{
+		is(state_of($session, qq{PREPARE p(text) AS SELECT version FROM pointstore.append_event(\$1, 'E'); PREPARE l AS SELECT version FROM pointstore.append_event('$mine', 'E')}), '00000', 'plans to be kept');
+		is(rows_of($session, "EXECUTE $_"), ++$version, "... $_") foreach ("p('$mine')", 'l') x 7;
+	}
+	foreach my $move ([ 'w1', 'w2' ], [ 'w2', 'w1' ])
+	{
+		my ($from, $to) = @$move;
+		is(state_of($c, "SELECT citus_move_shard_placement($shard, '127.0.0.1', $port{$from}, '127.0.0.1', $port{$to}, 'block_writes')"), '00000', "to $to");
+		foreach my $session (@sessions)
+		{
+			is(rows_of($session, "EXECUTE $_"), ++$version, "... $_") foreach $to eq 'w2' ? ("p('$mine')", 'l', "p('$mine')") : ("p('$mine')", "p('$mine')");
+			$session->query('SET ROLE stranger');
+			is(state_of($session, "EXECUTE p('$mine')"), '42501', '... by a stranger');
+			$session->query('RESET ROLE');
+		}
+	}
+}
+
+# What runs as the owner finds no operator and no table by the caller's search_path.
+{
+	my ($first, $second) = split /\n/, rows_of($c, "SELECT 'path' || i FROM generate_series(1, 100) i, LATERAL pointstore.node_of('path' || i) n WHERE n.node = $group{w1} ORDER BY i LIMIT 2");
+	$_->safe_psql('postgres', q{SET citus.enable_ddl_propagation = off;
+		CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO PUBLIC;
+		CREATE FUNCTION trap.sprung(text, text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION USING ERRCODE = ''U0667''; END';
+		CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.sprung);
+		CREATE TABLE trap.event_store (); CREATE TABLE trap.balance (); CREATE TABLE trap.account_kind ()}) foreach $c, $w1, $w2;
+	my $session = CitusTest::Session->new($w1, user => 'writer');
+	is(state_of($session, 'SET search_path = trap, pointstore, pg_catalog'), '00000', 'a search_path');
+	foreach my $call ("append_event('$first', 'E', 100, request_id => 'path')", "append_event('$first', 'E', 100, request_id => 'path')", "transfer('$first', '$second', 1)",
+		"submit_event('$first', 'E', 1)", "hold('$first', 5, 'path')", "confirm_hold('path', 5, '$first')", "reverse_event('$first', 3)", "get_balance('$first')", "append_event('$first', 'E', 1, min_balance => 10)")
+	{
+		is(state_of($session, "SELECT count(*) FROM pointstore.$call"), '00000', "... leads nothing astray: $call");
+	}
+	# a user's trigger does not either, from the moment that it is there
+	is(state_of($session, "SELECT pointstore.append_event('$first', 'E', 1)"), '00000', 'plain tables');
+	my $shard = rows_of($w1, "SELECT 'pointstore.event_store_' || shard FROM pointstore.node_of('$first')");
+	$w1->safe_psql('postgres', qq{SET citus.enable_ddl_propagation = off; SET citus.enable_manual_changes_to_shards = on; SET citus.enable_unsafe_triggers = on;
+		CREATE FUNCTION public.tell() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION USING ERRCODE = CASE WHEN current_setting(''search_path'') = ''pg_catalog, pg_temp'' THEN ''U0001'' ELSE ''U0668'' END; END';
+		CREATE TRIGGER tell AFTER INSERT ON $shard FOR EACH ROW EXECUTE FUNCTION public.tell()});
+	is(state_of($session, "SELECT pointstore.$_"), 'U0001', "... and one with a trigger: $_") foreach "append_event('$first', 'E', 1)", "transfer('$first', '$second', 1)", "hold('$first', 1, 'h')";
+	$w1->safe_psql('postgres', "SET citus.enable_ddl_propagation = off; SET citus.enable_manual_changes_to_shards = on; SET citus.enable_unsafe_triggers = on; DROP TRIGGER tell ON $shard");
+	is(state_of($session, "SELECT pointstore.append_event('$first', 'E', 1)"), '00000', '... until it is gone');
 }
 
 # What the owner leaves in its tables would run as who distributes them.

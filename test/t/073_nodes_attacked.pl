@@ -229,7 +229,7 @@ is(balances(), '1000 1000', 'nothing came of it');
 }
 
 # What is not there is refused, and not answered as if there were nothing.
-is(state_of($c, $_), '0A000', "not there: $_") foreach 'SELECT pointstore.read_feed(0)', "CALL pointstore.reconcile('full')", 'CALL pointstore.rebuild_balances()',
+is(state_of($c, $_), '0A000', "not there: $_") foreach 'SELECT pointstore.read_feed(0)', 'CALL pointstore.rebuild_balances()',
   "SELECT pointstore.create_subscription('s')", "SELECT pointstore.check_transitions('default')";
 is(rows_of($c, 'SELECT pointstore.distribute_store(4)'), 'exists', 'it is distributed once');
 is(node_faults($nodes), '', 'the store is sound');

@@ -37,7 +37,8 @@ sub alter_leg
 	return;
 }
 
-sub reconcile { my ($scope) = @_; return join ' ', map { state_of($_, "SET client_min_messages = error; CALL pointstore.reconcile('$scope')") } $w1, $w2; }
+sub run_on { my ($node, $scope) = @_; return state_of(CitusTest::Session->new($node, options => '-c client_min_messages=error'), "CALL pointstore.reconcile('$scope')"); }
+sub reconcile { my ($scope) = @_; return join ' ', map { run_on($_, $scope) } $w1, $w2; }
 sub open_findings { return rows_of($_[0] // $c, q{SELECT aggregate_id, code, severity, expected, found, version, action FROM pointstore.finding WHERE resolved_at IS NULL ORDER BY 1}); }
 sub unverified { return rows_of($c, q{SELECT sum(unverified) FROM (SELECT DISTINCT ON (place) unverified FROM pointstore.reconciliation WHERE scope = 'full' ORDER BY place, id DESC) r}); }
 
@@ -104,7 +105,7 @@ alter_leg($b, -1);
 # A node is away: the others go through their shards.
 my ($with, $away) = rows_of($c, "SELECT node = $group{w1} FROM pointstore.node_of('')") eq 't' ? ($w1, $w2) : ($w2, $w1);
 $away->stop('immediate');
-is(state_of($with, "SET client_min_messages = error; CALL pointstore.reconcile('full')"), '00000', 'a run beside a node that is away');
+is(run_on($with, 'full'), '00000', 'a run beside a node that is away');
 $away->start;
 is(unverified(), 1, '... has compared nothing');
 is(reconcile('full'), '00000 00000', 'it is there again');

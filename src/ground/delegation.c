@@ -15,12 +15,18 @@
  * query for that one, as if it had been asked in the first place, and its plan is executed instead. So a plan that is kept
  * while an account moves goes after it.
  *
+ * What a function does on other nodes Citus has in the caller's transaction where it knows of a statement around it, and citus.function_opens_transaction_block
+ * is on. It knows of none where a function is called in an argument of EXECUTE or CALL, by the planner, by an input function or
+ * by the protocol of functions: then it would commit there at once, whatever became of the rest. So while
+ * a statement of a function's is executed there the transaction counts as a block.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/parallel.h"
 #include "access/transam.h"
+#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_language.h"
@@ -29,6 +35,7 @@
 #include "commands/extension.h"
 #include "executor/executor.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/params.h"
@@ -71,6 +78,7 @@ typedef struct Called
 
 static planner_hook_type earlier_planner = NULL;
 static ExecutorStart_hook_type earlier_start = NULL;
+static ExecutorRun_hook_type earlier_run = NULL;
 static HTAB *known = NULL;		/* Called */
 static bool hears = false;		/* of changed functions */
 static uint64 changes = 0;
@@ -82,6 +90,9 @@ static RangeTblEntry *call_entry(Query *query, Node *account);
 static bool calls_others(Node *node, void *context);
 static bool is_of_others(Oid function, void *context);
 static void start_query(QueryDesc *desc, int flags);
+static void run_query(QueryDesc *desc, ScanDirection direction, uint64 count, bool once);
+static bool is_of_function(const QueryDesc *desc);
+static bool is_by_others(const Plan *plan);
 static RangeTblEntry *call_of(const PlannedStmt *plan);
 static PlannedStmt *plan_elsewhere(const QueryDesc *desc, const RangeTblEntry *call);
 static bool look(Node *node, void *context);
@@ -106,6 +117,8 @@ pointstore_delegation_init(void)
 	planner_hook = plan_query;
 	earlier_start = ExecutorStart_hook;
 	ExecutorStart_hook = start_query;
+	earlier_run = ExecutorRun_hook;
+	ExecutorRun_hook = run_query;
 	pointstore_twophase_init();
 }
 
@@ -199,6 +212,40 @@ start_query(QueryDesc *desc, int flags)
 		earlier_start(desc, flags);
 	else
 		standard_ExecutorStart(desc, flags);
+}
+
+/* While what a function executes goes on on other nodes. An error ends a block that is one for as long. */
+static void
+run_query(QueryDesc *desc, ScanDirection direction, uint64 count, bool once)
+{
+	bool		opens = !IsTransactionBlock() && is_of_function(desc) && is_by_others(desc->plannedstmt->planTree);
+
+	if (opens)
+		BeginImplicitTransactionBlock();
+	if (earlier_run != NULL)
+		earlier_run(desc, direction, count, once);
+	else
+		standard_ExecutorRun(desc, direction, count, once);
+	if (opens)
+		EndImplicitTransactionBlock();
+}
+
+/* Whether a function of a session's executes it, by where its rows go. */
+static bool
+is_of_function(const QueryDesc *desc)
+{
+	CommandDest dest = desc->dest == NULL ? DestNone : desc->dest->mydest;
+
+	return MyBackendType == B_BACKEND && (dest == DestSPI || dest == DestSQLFunction || dest == DestNone);
+}
+
+/* Whether Citus, or who else is asked for a plan, executes it, or what it gathers. */
+static bool
+is_by_others(const Plan *plan)
+{
+	while (plan != NULL && !IsA(plan, CustomScan))
+		plan = outerPlan(plan);
+	return plan != NULL;
 }
 
 /* The entry that plan_call() has made, or NULL. */

@@ -298,6 +298,18 @@ is(node_faults($nodes), '', 'the store is sound');
 	}
 	$w1->safe_psql('postgres', $dropped);
 	is(state_of($session, "BEGIN; EXECUTE one('$mine'); EXECUTE one('$other'); COMMIT"), '00000', '... and done without');
+
+	# what a function does elsewhere is undone with its statement, wherever that calls it, and whatever its caller has set
+	my $before = rows_of($c, "SELECT version FROM pointstore.get_balance('$other')");
+	is(state_of($session, q{PREPARE fails(integer) AS SELECT 1 / $1; SET citus.enable_ddl_propagation = off; CREATE PROCEDURE public.nothing(n integer) LANGUAGE plpgsql AS 'BEGIN END';
+		CREATE FUNCTION public.fixed(account text) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN length(public.also(account)) - 8; END'}), '00000', 'calls that fail');
+	foreach my $setting ('on', 'off')
+	{
+		$session->query("SET citus.function_opens_transaction_block = $setting");
+		is(state_of($session, $_), '22012', "undone: $_") foreach "EXECUTE fails(length(public.also('$other')) - 8)", "CALL public.nothing(1 / (length(public.also('$other')) - 8))",
+		  "SELECT 1 / (length(public.also('$other')) - 8)", "SELECT outcome FROM pointstore.append_event('$mine', 'E', 1 / public.fixed('$other'))";
+	}
+	is(rows_of($c, "SELECT version FROM pointstore.get_balance('$other')"), $before, '... all of it');
 }
 
 # A kept plan goes after its account, and asks for the right to call what it calls.

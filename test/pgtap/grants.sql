@@ -218,6 +218,7 @@ INSERT INTO matrix VALUES
     (4, '55000', $$SELECT pointstore.distribute_store(64)$$),
     (4, '42883', $$SELECT pointstore.distribute_tables(64)$$),
     (4, '42P01', $$SELECT pointstore.create_shard_map()$$),
+    (4, '42703', $$SELECT pointstore.create_reconciliation_views_of_nodes()$$),
     (4, '42883', $$SELECT pointstore.delegate_functions()$$),
     (4, '42P01', $$SELECT pointstore.grant_on_nodes('pointstore_test_reader'::regrole)$$),
     (4, 'ok', $$SELECT pointstore.alter_keys_for_nodes()$$),

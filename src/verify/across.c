@@ -6,7 +6,8 @@
  * A shard sees its own events alone. So a full run of one shard, that of the account '', has Citus compare the legs of all movements, by
  * the ids of first legs, so many at once. Nodes commit one after the other: of a movement that is being committed some legs may be seen, and others
  * not yet. What does not come to zero is therefore looked at once more when all has ended that was prepared on any node
- * after it was seen: a leg that was missing is there then. Where something stays prepared it is unverified.
+ * after it was seen: a leg that was missing is there then. Where something stays prepared it is unverified. So is a movement that is being
+ * taken back, in parts, all the while: nodes are not looked at in one moment, and of one reversal or another a part is missing each time.
  *
  * What is found is a finding of the first leg's account, on whatever node; it is reported, and no policy acts.
  *
@@ -49,6 +50,7 @@ typedef struct Unbalanced
 	text	   *account;		/* and that one's */
 	int64		version;
 	int64		total;
+	int64		events;			/* that were seen of it, which become more, never fewer */
 } Unbalanced;
 
 /* What is compared, and what has become known. */
@@ -62,10 +64,11 @@ typedef struct Comparison
 	List	   *unbalanced;		/* by accounts and versions */
 	char	   *prepared;		/* names of the transactions that are prepared on any node, as an array's text */
 	bool		ended;			/* these are not any more */
+	bool		in_doubt;		/* something is unverified */
 } Comparison;
 
 static List *compare(Comparison *comparison, bool *answered);
-static List *in_both(const List *before, const List *now);
+static List *in_both(Comparison *comparison, const List *before, const List *now);
 static bool attempt(Comparison *comparison, bool (*what) (void *));
 static bool read_highest(void *arg);
 static bool read_unbalanced(void *arg);
@@ -98,7 +101,7 @@ pointstore_compare_across(Run *run)
 			run->unverified += list_length(before);
 			return;
 		}
-		comparison.unbalanced = in_both(before, compare(&comparison, &answered));
+		comparison.unbalanced = in_both(&comparison, before, compare(&comparison, &answered));
 	}
 	if (answered)
 		(void) attempt(&comparison, settle);
@@ -118,9 +121,9 @@ compare(Comparison *comparison, bool *answered)
 	return comparison->unbalanced;
 }
 
-/* What was not seen before may be under way. */
+/* What was not seen before may be under way; of what was otherwise before nobody knows. */
 static List *
-in_both(const List *before, const List *now)
+in_both(Comparison *comparison, const List *before, const List *now)
 {
 	List	   *both = NIL;
 	ListCell   *cell;
@@ -128,8 +131,18 @@ in_both(const List *before, const List *now)
 
 	foreach(cell, now)
 		foreach(other, before)
-			if (((Unbalanced *) lfirst(cell))->first_id == ((Unbalanced *) lfirst(other))->first_id)
+		{
+			const Unbalanced *seen = lfirst(cell);
+			const Unbalanced *earlier = lfirst(other);
+
+			if (seen->first_id == earlier->first_id && seen->events == earlier->events)
 				both = lappend(both, lfirst(cell));
+			else if (seen->first_id == earlier->first_id)
+			{
+				comparison->run->unverified++;
+				comparison->in_doubt = true;
+			}
+		}
 	return both;
 }
 
@@ -181,17 +194,18 @@ read_unbalanced(void *arg)
 {
 	static PointstorePlan plan = {
 		.sql = "WITH legs AS MATERIALIZED ("
-		" SELECT l.cause_id AS first_id, coalesce(l.request_id, '') AS request, pg_catalog.sum(l.amount) AS total FROM pointstore.event_store l"
+		" SELECT l.cause_id AS first_id, coalesce(l.request_id, '') AS request, pg_catalog.sum(l.amount) AS total, pg_catalog.count(*) AS events FROM pointstore.event_store l"
 		"  WHERE l.leg" GE "1 AND l.event_type" NE "'EventReversed' AND l.cause_id" GE "$1 AND l.cause_id" LE "$2"
 		"  GROUP BY l.cause_id, coalesce(l.request_id, '')),"
 		" taken AS MATERIALIZED ("
-		" SELECT " FIRST_OF("o") " AS first_id, pg_catalog.sum(r.amount) AS total"
+		" SELECT " FIRST_OF("o") " AS first_id, pg_catalog.sum(r.amount) AS total, pg_catalog.count(*) AS events"
 		"   FROM pointstore.event_store o JOIN pointstore.event_store r ON r.aggregate_id" EQ "o.aggregate_id AND r.cause_id" EQ "o.id"
 		"  WHERE r.event_type" EQ "'EventReversed' AND o.event_type" NE "'EventReversed'"
 		"    AND ((o.id" GE "$1 AND o.id" LE "$2) OR (o.cause_id" GE "$1 AND o.cause_id" LE "$2))"
 		"  GROUP BY " FIRST_OF("o") ")"
 		" SELECT f.id, CAST(f.aggregate_id AS pg_catalog.text), f.version,"
-		"        CAST(CASE WHEN f.amount" PLUS "l.total" NE "0 THEN f.amount" PLUS "l.total ELSE t.total END AS pg_catalog.int8)"
+		"        CAST(CASE WHEN f.amount" PLUS "l.total" NE "0 THEN f.amount" PLUS "l.total ELSE t.total END AS pg_catalog.int8),"
+		"        l.events" PLUS "coalesce(t.events, 0)"
 		"   FROM pointstore.event_store f JOIN legs l ON l.first_id" EQ "f.id AND l.request" EQ "coalesce(f.request_id, '')"
 		"   LEFT JOIN taken t ON t.first_id" EQ "f.id"
 		"  WHERE " IS_FIRST_LEG("f") " AND f.id" GE "$1 AND f.id" LE "$2 AND (f.amount" PLUS "l.total" NE "0 OR coalesce(t.total, 0)" NE "0)"
@@ -218,6 +232,7 @@ read_unbalanced(void *arg)
 		found->account = DatumGetTextPCopy(SPI_getbinval(row, desc, 2, &isnull));
 		found->version = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
 		found->total = DatumGetInt64(SPI_getbinval(row, desc, 4, &isnull));
+		found->events = DatumGetInt64(SPI_getbinval(row, desc, 5, &isnull));
 		comparison->unbalanced = lappend(comparison->unbalanced, found);
 	}
 	MemoryContextSwitchTo(old);
@@ -320,7 +335,7 @@ settle(void *arg)
 	values[1] = pointstore_text_array(accounts, n);
 	/* which writes on every node */
 	pointstore_execute(&others, &values[1], NULL, true);
-	if (SPI_processed > 0)
+	if (SPI_processed > 0 && !comparison->in_doubt)
 		pointstore_execute(&close, values, NULL, false);
 	SPI_finish();
 	return true;

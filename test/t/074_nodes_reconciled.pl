@@ -557,6 +557,24 @@ wait_for('no worker is left', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE 
 	cmp_ok($states{'00000'}, '>', 200, 'clients have written');
 	is(join(' ', keys %became), '00000 00000 00000', 'runs beside them');
 	is($c->safe_psql('postgres', q{SELECT count(*) FROM pointstore.finding WHERE aggregate_id LIKE 'busy%'}), 0, '... never find anything');
+
+	# a movement that is taken back bit by bit all the while, which the nodes are never seen in step of
+	my ($from, $to) = map { accounts_on($_, 1, 'busyleg') } 'w1', 'w2';
+	is(state_of($c, "SELECT pointstore.append_event('$from', 'Given', 1000)"), '00000', 'a movement');
+	my $version = rows_of($c, "SELECT version FROM pointstore.transfer('$from', '$to', 1000) WHERE aggregate_id = '$from'");
+	my $bits = start_client('bits', $nodes->{c}->basedir . '/bits', sub {
+		my ($session, $stop) = (CitusTest::Session->new($w1), time + 7);
+		while (time < $stop) { print { $_[0] } $session->query("SELECT pointstore.reverse_event('$from', $version, 1)")->[0], "\n"; }
+	});
+	my $until = time + 6;
+	while (time < $until) { reconcile('full'); }
+	waitpid $bits->{pid}, 0;
+	like(slurp_file($nodes->{c}->basedir . '/bits'), qr/^(00000\n){30,}/, '... that is taken back in bits');
+	is($c->safe_psql('postgres', q{SELECT count(*) FROM pointstore.finding WHERE aggregate_id LIKE 'busyleg%'}), 0, '... is not found to be unbalanced');
+	corrupt([ $to, "UPDATE pointstore.event_store SET amount = amount + 1, balance_after = balance_after + 1 WHERE aggregate_id = '$to' AND version = 1" ]);
+	reconcile('full');
+	is($c->safe_psql('postgres', "SELECT found FROM pointstore.finding WHERE aggregate_id = '$from' AND code = 'transfer_unbalanced' AND resolved_at IS NULL"), 1, '... and is when it is');
+	corrupt([ $to, "UPDATE pointstore.event_store SET amount = amount - 1, balance_after = balance_after - 1 WHERE aggregate_id = '$to' AND version = 1" ]);
 	is(reconcile('full'), '00000 00000 00000', 'a last run');
 	is_clean('after use');
 	is(node_faults($nodes), '', '... and sound');

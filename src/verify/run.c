@@ -175,20 +175,22 @@ pointstore_reconcile(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, &value, &isnull)));
 }
 
-/* A run, or one for each shard here, of which the last is told. */
+/* A run, or one for each shard here, of which the last is told. What the caller has left ends before anything of the store is looked at. */
 static bool
 run_by_hand(bool full, int64 *id)
 {
 	int64		hash = POINTSTORE_FIRST_HASH;
 	volatile bool was_run = false;
 
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	PG_TRY();
 	{
-		while (pointstore_next_place(&hash))
+		for (pointstore_next_step(); pointstore_next_place(&hash); pointstore_next_step())
 		{
 			was_run |= pointstore_run_reconciliation(full, "manual", id);
 			pointstore_forget_places();
 		}
+		pointstore_last_step();
 	}
 	PG_CATCH();
 	{
@@ -196,6 +198,7 @@ run_by_hand(bool full, int64 *id)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	SPI_finish();
 	return was_run;
 }
 

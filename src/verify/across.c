@@ -32,6 +32,7 @@
 #include "ground/sql.h"
 #include "ground/step.h"
 #include "verify/across.h"
+#include "verify/rules.h"
 
 /* ids of first legs that one statement compares, which the nodes share: what is kept of their legs is sent to each */
 #define IDS_AT_ONCE (4000000 * INT64CONST(1024))
@@ -118,6 +119,8 @@ compare(Comparison *comparison, bool *answered)
 		comparison->to = comparison->from + comparison->at_once - 1;
 		*answered = attempt(comparison, read_unbalanced);
 	}
+	/* of what is left out nothing is known */
+	comparison->in_doubt |= list_length(comparison->unbalanced) >= MOST_UNBALANCED;
 	return comparison->unbalanced;
 }
 
@@ -204,7 +207,7 @@ read_unbalanced(void *arg)
 		"    AND ((o.id" GE "$1 AND o.id" LE "$2) OR (o.cause_id" GE "$1 AND o.cause_id" LE "$2))"
 		"  GROUP BY " FIRST_OF("o") ")"
 		" SELECT f.id, CAST(f.aggregate_id AS pg_catalog.text), f.version,"
-		"        CAST(CASE WHEN f.amount" PLUS "l.total" NE "0 THEN f.amount" PLUS "l.total ELSE t.total END AS pg_catalog.int8),"
+		"        " AS_BIGINT("(CASE WHEN f.amount" PLUS "l.total" NE "0 THEN f.amount" PLUS "l.total ELSE t.total END)") ","
 		"        l.events" PLUS "coalesce(t.events, 0)"
 		"   FROM pointstore.event_store f JOIN legs l ON l.first_id" EQ "f.id AND l.request" EQ "coalesce(f.request_id, '')"
 		"   LEFT JOIN taken t ON t.first_id" EQ "f.id"
@@ -265,15 +268,15 @@ read_prepared(void *arg)
 static bool
 have_ended(Comparison *comparison)
 {
-	int			waited;
+	TimestampTz start = GetCurrentTimestamp();
 
 	comparison->ended = comparison->prepared == NULL;
-	for (waited = 0; !comparison->ended && waited < LONGEST_WAIT; waited += WAIT)
+	while (!comparison->ended && attempt(comparison, ask_prepared) && !comparison->ended)
 	{
-		if (waited > 0)
-			pg_usleep(WAIT * INT64CONST(1000));
-		if (!attempt(comparison, ask_prepared))
-			return false;
+		/* a step of a throttled run takes its time as well */
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LONGEST_WAIT))
+			break;
+		pg_usleep(WAIT * INT64CONST(1000));
 	}
 	return comparison->ended;
 }

@@ -107,7 +107,8 @@ sub movement
 	return sprintf q{pointstore.start_movement('%s', '[%s]', '%s', '%s')}, $id, join(', ', @elements), $protocol, $deadline;
 }
 
-# As a client that does not give up: a script that may be repeated, until its session has not been lost.
+# As a client that does not give up: a script that may be repeated, until its session has not been lost. A psql that found
+# no server reads nothing, and what is written to it dies.
 sub insistent
 {
 	my ($node, $sql) = @_;
@@ -115,8 +116,8 @@ sub insistent
 
 	while (time < $finish)
 	{
-		my ($rc, $out, $err) = $node->psql('postgres', $sql, on_error_stop => 0);
-		return $out if $rc == 0 && $err !~ /server closed the connection|terminating connection|FATAL/;
+		my ($rc, $out, $err) = eval { $node->psql('postgres', $sql, on_error_stop => 0) };
+		return $out if defined $rc && $rc == 0 && $err !~ /server closed the connection|terminating connection|FATAL/;
 		usleep(50_000);
 	}
 	die "not in time: $sql";

@@ -439,9 +439,11 @@ BEGIN
                FROM pointstore.store_relations() r WHERE r.kind <> 'S');
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.get_balance(text), pointstore.balance_at(text, timestamptz),
         pointstore.balance_as_of(text, bigint), pointstore.statement(text, timestamptz, timestamptz), pointstore.check_transitions(text), pointstore.reconcile_account(text), pointstore.progress(), pointstore.worker_alive(),
-        pointstore.feed_head(), pointstore.read_feed(bigint, integer, text[], text, boolean), pointstore.position_of(bigint), pointstore.feed_incarnation(),
+        pointstore.feed_head(), pointstore.feed_head(bigint), pointstore.read_feed(bigint, integer, text[], text, boolean, bigint),
+        pointstore.position_of(bigint), pointstore.position_of(bigint, bigint), pointstore.feed_incarnation(), pointstore.feed_incarnation(bigint),
+        pointstore.feed_head_part(text), pointstore.read_feed_part(bigint, integer, text[], text, boolean, text), pointstore.position_of_part(bigint, text), pointstore.feed_incarnation_part(text), pointstore.feed_check_part(text),
         pointstore.load_events(text, bigint, integer, boolean), pointstore.aggregate_state(text, bigint),
-        pointstore.sequence_feed(), pointstore.sequencer_alive(), pointstore.feed_check(), pointstore.feed_state(),
+        pointstore.sequence_feed(), pointstore.sequencer_alive(), pointstore.feed_check(), pointstore.feed_check(bigint), pointstore.feed_state(),
         pointstore.create_subscription(text, bigint, smallint, text[], text, interval, integer, text),
         pointstore.drop_subscription(text), pointstore.pause_subscription(text), pointstore.resume_subscription(text),
         pointstore.alter_subscription(text, text[], text, interval, integer, text, smallint, integer, integer),
@@ -451,7 +453,7 @@ BEGIN
         pointstore.replay_parked(text, text), pointstore.skip_parked(text, text, bigint, text), pointstore.subscription_lag(text),
         pointstore.trace(text), pointstore.coordinator_alive(), pointstore.node_of(text),
         pointstore.stat(), pointstore.stat_rules() TO %s', role);
-    EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint), pointstore.wait_for_work(text, interval, boolean) TO %s', role);
+    EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint, bigint), pointstore.wait_for_work(text, interval, boolean) TO %s', role);
     IF level IN ('writer', 'operator') THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION
             pointstore.append_event(text, text, bigint, jsonb, bigint, text, bigint, timestamptz, text, jsonb, smallint, bigint, bigint),

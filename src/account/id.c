@@ -43,6 +43,7 @@ static bool is_raised = false;	/* the node's sequence, by this session if need b
 static LWLock *raising = NULL;	/* shared by who draws for a node, exclusive for who raises its sequence; null: not preloaded */
 
 static int64 settled_ids(void);
+static void come_above(Oid sequence, PointstorePlacement *range);
 static int64 highest_here(void);
 static int64 first_of(Oid sequence);
 static int64 next_of_node(Oid sequence, int32 node);
@@ -123,10 +124,11 @@ pointstore_draw_for_node(text *account)
 				 errhint("shared_preload_libraries = 'citus, pointstore'")));
 	if (node >= NODES)
 		pointstore_refuse_sequence(psprintf("node %d is not below %d", node, NODES), 0);
+	/* who may store events has their table locked before, for who gives positions to them */
+	if (range->writing != pointstore_lock_generation())
+		LockRelationOid(range->relids[TABLE_EVENT_STORE], RowExclusiveLock);
 	LockRelationOid(sequence, RowExclusiveLock);	/* before the lock that nobody waits long for */
-	if (!range->has_ids)
-		raise_sequence(sequence, highest_of_shard(range));
-	range->has_ids = true;
+	come_above(sequence, range);
 	highest = pointstore_stat_highest_id();
 	if (highest == 0 && !is_raised)
 	{
@@ -146,6 +148,31 @@ pointstore_draw_for_node(text *account)
 		pointstore_refuse_sequence(psprintf("id %lld is not above %lld", (long long) id, (long long) highest), highest);
 	pointstore_stat_raise_id(id);
 	return id;
+}
+
+/* The node's sequence is above the ids of a shard, whoever has drawn them. */
+static void
+come_above(Oid sequence, PointstorePlacement *range)
+{
+	if (!range->has_ids)
+		raise_sequence(sequence, highest_of_shard(range));
+	range->has_ids = true;
+}
+
+/* Where an account is, the id that none is above which has been drawn for it; this node draws higher ones from now on. */
+int64
+pointstore_last_of_node(text *account)
+{
+	Oid			sequence = pointstore_store()->id_sequence;
+	LOCAL_FCINFO(fcinfo, 1);
+	Datum		last;
+
+	come_above(sequence, pointstore_placement_of(account));
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = ObjectIdGetDatum(sequence);
+	fcinfo->args[0].isnull = false;
+	last = pg_sequence_last_value(fcinfo);
+	return fcinfo->isnull ? NODES - 1 : (DatumGetInt64(last) - first_of(sequence) + 1) * NODES + NODES - 1;
 }
 
 /* The highest id of all shards that are here; at least 1. */

@@ -14,22 +14,33 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "utils/builtins.h"
 #include "utils/multirangetypes.h"
 #include "utils/rangetypes.h"
 #include "utils/typcache.h"
 
 #include "feed/block.h"
 #include "ground/compat.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
+
+#define INSERT_BLOCK(columns, more) \
+"INSERT INTO pointstore.feed_block (first_position, last_position, ids, sealed, settled_below, at" columns ")" \
+" VALUES ($1, $2, $3, $4, $5, pg_catalog.clock_timestamp()" more ")"
+
+#define UPDATE_BLOCK(more) \
+"UPDATE pointstore.feed_block SET last_position = $2, ids = $3, sealed = $4, settled_below = $5," \
+" at = pg_catalog.clock_timestamp()" more " WHERE first_position" EQ "$1 AND last_position" EQ "$6 AND " OF_THIS_FEED
 
 static Datum multirange_of(const IdRange *ranges, int n);
 static RangeType *make_id_range(TypeCacheEntry *type, const IdRange *range);
 static bool grow(FeedBlock *block, int64 id);
 static void seal(FeedBlock *block);
-static void write_block(FeedBlock *block, int64 settled_below);
+static void write_block(FeedBlock *block, int64 settled_below, const Incarnation *incarnation);
 
 /* Ranges, ascending and apart, as an int8multirange. */
 static Datum
@@ -87,7 +98,7 @@ pointstore_read_last_block(FeedBlock *block, int64 *settled_below)
 		.sql = "SELECT coalesce(CAST(first_position AS pg_catalog.int8), 0), coalesce(CAST(last_position AS pg_catalog.int8), 0),"
 		" coalesce(CAST(ids AS pg_catalog.int8multirange), '{}'), coalesce(CAST(sealed AS pg_catalog.bool), true),"
 		" coalesce(CAST(settled_below AS pg_catalog.int8), 0)"
-		"  FROM pointstore.feed_block ORDER BY first_position DESC LIMIT 1"
+		"  FROM pointstore.feed_block WHERE " OF_THIS_FEED " ORDER BY first_position DESC LIMIT 1"
 	};
 	bool		isnull;
 
@@ -111,7 +122,7 @@ pointstore_read_last_block(FeedBlock *block, int64 *settled_below)
 
 /* Gives these ids, ascending, the next positions; block is the last one, and becomes what is then the last one. */
 void
-pointstore_write_positions(FeedBlock *block, const Ids *ids, int64 settled_below)
+pointstore_write_positions(FeedBlock *block, const Ids *ids, int64 settled_below, const Incarnation *incarnation)
 {
 	int			i;
 
@@ -122,7 +133,7 @@ pointstore_write_positions(FeedBlock *block, const Ids *ids, int64 settled_below
 		if (block->first > 0)
 		{
 			block->sealed = true;
-			write_block(block, settled_below);
+			write_block(block, settled_below, incarnation);
 		}
 		block->first = Max(block->last, 0) + 1;
 		block->last = block->first - 1;
@@ -130,7 +141,7 @@ pointstore_write_positions(FeedBlock *block, const Ids *ids, int64 settled_below
 		block->sealed = block->stored = false;
 		(void) grow(block, ids->id[i]);
 	}
-	write_block(block, settled_below);
+	write_block(block, settled_below, incarnation);
 }
 
 /* Puts an id at the end of a block; false: it does not go there. */
@@ -161,25 +172,41 @@ seal(FeedBlock *block)
 
 /* A row that is not as it was left is not written. */
 static void
-write_block(FeedBlock *block, int64 settled_below)
+write_block(FeedBlock *block, int64 settled_below, const Incarnation *incarnation)
 {
 	static PointstorePlan insert = {
-		.sql = "INSERT INTO pointstore.feed_block (first_position, last_position, ids, sealed, settled_below, at)"
-		" VALUES ($1, $2, $3, $4, $5, pg_catalog.clock_timestamp())",
+		.sql = INSERT_BLOCK("", ""),
 		.nargs = 5, .argtypes = {INT8OID, INT8OID, INT8MULTIRANGEOID, BOOLOID, INT8OID},
 		.generic = true
 	};
 	static PointstorePlan update = {
-		.sql = "UPDATE pointstore.feed_block SET last_position = $2, ids = $3, sealed = $4, settled_below = $5,"
-		" at = pg_catalog.clock_timestamp() WHERE first_position" EQ "$1 AND last_position" EQ "$6",
+		.sql = UPDATE_BLOCK(""),
 		.nargs = 6, .argtypes = {INT8OID, INT8OID, INT8MULTIRANGEOID, BOOLOID, INT8OID, INT8OID},
 		.generic = true
 	};
-	Datum		values[6] = {Int64GetDatum(block->first), Int64GetDatum(block->last),
+	static PointstorePlan insert_in_shard = {
+		.sql = INSERT_BLOCK(", incarnation, server, place", ", $7, $8, $9"),
+		.nargs = 9, .argtypes = {INT8OID, INT8OID, INT8MULTIRANGEOID, BOOLOID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID},
+		.generic = true
+	};
+	static PointstorePlan update_in_shard = {
+		.sql = UPDATE_BLOCK(", incarnation = $7, server = $8"),
+		.nargs = 8, .argtypes = {INT8OID, INT8OID, INT8MULTIRANGEOID, BOOLOID, INT8OID, INT8OID, TEXTOID, TEXTOID},
+		.generic = true
+	};
+	Datum		values[9] = {Int64GetDatum(block->first), Int64GetDatum(block->last),
 		multirange_of(block->ranges, block->nranges), BoolGetDatum(block->sealed), Int64GetDatum(settled_below),
 	Int64GetDatum(block->stored_last)};
 
-	pointstore_execute(block->stored ? &update : &insert, values, NULL, false);
+	if (incarnation != NULL)
+	{
+		values[6] = CStringGetTextDatum(incarnation->given);
+		values[7] = CStringGetTextDatum(incarnation->server);
+		values[8] = PointerGetDatum(pointstore_name_of_feed());
+		pointstore_execute(block->stored ? &update_in_shard : &insert_in_shard, values, NULL, false);
+	}
+	else
+		pointstore_execute(block->stored ? &update : &insert, values, NULL, false);
 	if (SPI_processed != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -194,11 +221,38 @@ void
 pointstore_write_settled(const FeedBlock *block, int64 settled_below)
 {
 	static PointstorePlan plan = {
-		.sql = "UPDATE pointstore.feed_block SET settled_below = $2 WHERE first_position" EQ "$1",
+		.sql = "UPDATE pointstore.feed_block SET settled_below = $2 WHERE first_position" EQ "$1 AND " OF_THIS_FEED,
 		.nargs = 2, .argtypes = {INT8OID, INT8OID},
 		.generic = true
 	};
 	Datum		values[2] = {Int64GetDatum(block->first), Int64GetDatum(settled_below)};
 
 	pointstore_execute(&plan, values, NULL, false);
+}
+
+/*
+ * Whose the feed of the shard is where we stay. It goes where its shard goes: another server is that to which it has moved. The same one on another
+ * timeline was promoted, or restored, and gives anew what was lost.
+ */
+void
+pointstore_read_incarnation(Incarnation *incarnation)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT incarnation, server FROM pointstore.feed_block WHERE " OF_THIS_FEED " ORDER BY first_position DESC LIMIT 1"
+	};
+	char		system[32];
+	char	   *given = NULL;
+	char	   *server = NULL;
+
+	snprintf(system, sizeof(system), UINT64_FORMAT "/", GetSystemIdentifier());
+	snprintf(incarnation->server, sizeof(incarnation->server), "%s%u", system, pointstore_timeline());
+	pointstore_execute(&plan, NULL, NULL, true);
+	if (SPI_processed > 0)
+	{
+		given = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+		server = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+	}
+	if (given == NULL || server == NULL || (strncmp(server, system, strlen(system)) == 0 && strcmp(server, incarnation->server) != 0))
+		given = incarnation->server;
+	strlcpy(incarnation->given, given, sizeof(incarnation->given));
 }

@@ -24,9 +24,17 @@ typedef struct Block
 	int64		stored_last;	/* and its last position there */
 } FeedBlock;
 
+/* Of a shard's feed, which may move from server to server: as system identifier and timeline. */
+typedef struct Incarnation
+{
+	char		given[48];		/* by which its consumers know it */
+	char		server[48];		/* where positions are given now */
+} Incarnation;
+
 extern int	pointstore_read_multirange(Datum multirange, IdRange *ranges, int room);
 extern void pointstore_read_last_block(FeedBlock *block, int64 *settled_below);
-extern void pointstore_write_positions(FeedBlock *block, const Ids *ids, int64 settled_below);
+extern void pointstore_write_positions(FeedBlock *block, const Ids *ids, int64 settled_below, const Incarnation *incarnation);
 extern void pointstore_write_settled(const FeedBlock *block, int64 settled_below);
+extern void pointstore_read_incarnation(Incarnation *incarnation);
 
 #endif							/* POINTSTORE_BLOCK_H */

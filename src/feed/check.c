@@ -32,11 +32,14 @@
 #include "feed/block.h"
 #include "feed/check.h"
 #include "feed/sequence.h"
+#include "feed/whose.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
+#include "ground/shard.h"
 #include "ground/store.h"
 
 PG_FUNCTION_INFO_V1(pointstore_feed_check);
@@ -52,7 +55,7 @@ PG_FUNCTION_INFO_V1(pointstore_feed_check);
 "blocks AS (SELECT pg_catalog.row_number() OVER (ORDER BY b.first, b.last) AS no, b.* FROM (" \
 "  SELECT CAST(first_position AS pg_catalog.int8) AS first, CAST(last_position AS pg_catalog.int8) AS last," \
 "         CAST(ids AS pg_catalog.int8multirange) AS ids, CAST(sealed AS pg_catalog.bool) AS sealed," \
-"         CAST(settled_below AS pg_catalog.int8) AS settled_below FROM pointstore.feed_block) b)," \
+"         CAST(settled_below AS pg_catalog.int8) AS settled_below FROM pointstore.feed_block WHERE " OF_THIS_FEED ") b)," \
 " ranges AS (SELECT r.no, r.first, pg_catalog.lower(r.ids) AS lower, pg_catalog.upper(r.ids) AS upper" \
 "   FROM (SELECT b.no, b.first, pg_catalog.unnest(b.ids) AS ids FROM blocks b) r)"
 
@@ -70,7 +73,7 @@ PG_FUNCTION_INFO_V1(pointstore_feed_check);
 
 /* How far ids are settled, and which are of the sequence: from lowest to last, every so many. */
 #define MARK_SQL \
-"mark AS MATERIALIZED (SELECT (SELECT b.settled_below FROM pointstore.feed_block b WHERE b.first_position IS NOT NULL" \
+"mark AS MATERIALIZED (SELECT (SELECT b.settled_below FROM pointstore.feed_block b WHERE b.first_position IS NOT NULL AND " OF_THIS_FEED \
 "          ORDER BY b.first_position DESC LIMIT 1) AS settled_below, GREATEST(s.seqincrement, 1) AS step, s.seqmin AS lowest, q.last_value AS last," \
 "         GREATEST(CASE WHEN q.is_called THEN " NUMERIC("q.last_value") " ELSE " NUMERIC("q.last_value") MINUS "1 END, " NUMERIC("s.seqmin") MINUS "1) AS drawn" \
 "   FROM pointstore.event_store_id_seq q, pg_catalog.pg_sequence s" \
@@ -110,7 +113,7 @@ static PointstorePlan blocks_plan = {
 	" UNION ALL SELECT 'duplicate', d.position, d.lower FROM ("
 	"   SELECT lower, position, pg_catalog.max(lower" PLUS "(n" MINUS "1)) OVER (ORDER BY lower, position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reach"
 	"     FROM stretches) d WHERE d.lower" LE "d.reach"
-	" UNION ALL SELECT 'sequence', CAST(NULL AS pg_catalog.int8), CAST(m.drawn AS pg_catalog.int8) FROM mark m WHERE $1 AND m.settled_below" GT "(m.drawn" PLUS "1)"
+	" UNION ALL SELECT 'sequence', CAST(NULL AS pg_catalog.int8), CAST(m.drawn AS pg_catalog.int8) FROM mark m WHERE $1 AND " IN_ONE_PLACE " AND m.settled_below" GT "(m.drawn" PLUS "1)"
 	" ORDER BY 1, 2, 3",
 	.nargs = 1, .argtypes = {BOOLOID}
 };
@@ -131,14 +134,15 @@ static PointstorePlan events_plan = {
 	"     ORDER BY p.version, p.position DESC)),"
 	" judged AS (SELECT CASE"
 	"   WHEN c.id IS NULL THEN CASE WHEN $1 THEN 'missing_event' END"
-	"   WHEN c.given IS NULL THEN CASE WHEN $1 AND c.id" LT "m.settled_below AND c.id" GE "m.lowest AND c.id" LE "m.drawn THEN"
-	"     CASE WHEN m.step" EQ "1 OR (" NUMERIC("c.id") MINUS "m.last) OPERATOR(pg_catalog.%) m.step" EQ "0 THEN 'unsequenced' END END"
+	"   WHEN c.given IS NULL THEN CASE WHEN $1 AND c.id" LT "m.settled_below AND (NOT " IN_ONE_PLACE " OR (c.id" GE "m.lowest AND c.id" LE "m.drawn)) THEN"
+	"     CASE WHEN NOT " IN_ONE_PLACE " OR m.step" EQ "1 OR (" NUMERIC("c.id") MINUS "m.last) OPERATOR(pg_catalog.%) m.step" EQ "0 THEN 'unsequenced' END END"
 	"   WHEN c.aggregate_id IS NOT NULL AND c.version_before" LT "c.version AND c.position_before" GE "c.position THEN 'order' END AS code,"
 	"   c.position, coalesce(c.id, c.given) AS id FROM compared c, mark m)"
 	" SELECT j.code, j.position, j.id FROM judged j WHERE j.code IS NOT NULL ORDER BY 1, 2, 3",
 	.nargs = 1, .argtypes = {BOOLOID}
 };
 
+static Datum check_here(FunctionCallInfo fcinfo);
 static void tell_row(Listener *listener, const Fault *fault);
 static void tell_sequence(Listener *listener);
 static void tell_faults(Listener *listener);
@@ -147,14 +151,34 @@ static void tell_each(Listener *listener, PointstorePlan *plan, bool sequenced);
 static void note(Listener *listener, const Fault *fault);
 static char *number(int64 value, bool isnull);
 
-/* feed_check(): in the caller's snapshot. */
+/* feed_check(), feed_check(shard): in the caller's snapshot; of all shards, where it says none. */
 Datum
 pointstore_feed_check(PG_FUNCTION_ARGS)
+{
+	const PointstorePlacements *map;
+	int64	   *shards;
+	int			n;
+	int			i;
+
+	pointstore_materialize(fcinfo);
+	if (PG_NARGS() > 0 || !pointstore_is_distributed())
+		return pointstore_call_of_feed(fcinfo, 1, check_here);
+	map = pointstore_store()->placements;
+	n = map->n;
+	shards = palloc(sizeof(int64) * n);
+	for (i = 0; i < n; i++)
+		shards[i] = map->ranges[i].shard_number;
+	for (i = 0; i < n; i++)
+		(void) pointstore_call_of_shard(fcinfo, check_here, shards[i]);
+	return (Datum) 0;
+}
+
+static Datum
+check_here(FunctionCallInfo fcinfo)
 {
 	Listener	listener = {.tell = tell_row, .rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
 	PointstoreScope scope;
 
-	pointstore_materialize(fcinfo);
 	pointstore_act_as_verifier(&scope);
 	tell_sequence(&listener);
 	tell_faults(&listener);
@@ -178,7 +202,7 @@ tell_sequence(Listener *listener)
 	Fault		fault = {.code = "sequence", .no_position = true};
 	int64		expected;
 	int64		found;
-	const char *setting = pointstore_is_sequenced() ? pointstore_sequence_fault(&expected, &found) : NULL;
+	const char *setting = !pointstore_here().is_range && pointstore_is_sequenced() ? pointstore_sequence_fault(&expected, &found) : NULL;
 
 	if (setting == NULL)
 		return;
@@ -243,7 +267,7 @@ static bool
 has_begun(void)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT FROM pointstore.feed_block LIMIT 1"
+		.sql = "SELECT FROM pointstore.feed_block WHERE " OF_THIS_FEED " LIMIT 1"
 	};
 
 	pointstore_execute(&plan, NULL, NULL, true);
@@ -257,8 +281,7 @@ tell_each(Listener *listener, PointstorePlan *plan, bool sequenced)
 	Datum		value = BoolGetDatum(sequenced);
 	Portal		cursor;
 
-	pointstore_prepare(plan);
-	cursor = SPI_cursor_open(NULL, plan->plan, &value, NULL, true);
+	cursor = SPI_cursor_open(NULL, pointstore_prepare(plan)->plan, &value, NULL, true);
 	for (SPI_cursor_fetch(cursor, true, FAULTS_AT_ONCE); SPI_processed > 0; SPI_cursor_fetch(cursor, true, FAULTS_AT_ONCE))
 	{
 		SPITupleTable *rows = SPI_tuptable;

@@ -13,7 +13,9 @@
 #include "utils/fmgrprotos.h"
 #include "utils/syscache.h"
 
+#include "account/id.h"
 #include "feed/drawn.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/stat.h"
@@ -27,9 +29,19 @@ void
 pointstore_read_drawn(Drawn *drawn)
 {
 	Oid			sequence = pointstore_store()->id_sequence;
-	bool		called = read_last_drawn(sequence, &drawn->last);
-	HeapTuple	settings = SearchSysCache1(SEQRELID, ObjectIdGetDatum(sequence));
+	bool		called;
+	HeapTuple	settings;
 
+	if (pointstore_here().is_range)
+	{
+		/* ids of any node that had the shard are below it */
+		drawn->last = pointstore_last_of_node(pointstore_anybody_here());
+		drawn->increment = 1;
+		drawn->lowest = PG_INT64_MIN + 1;
+		return;
+	}
+	called = read_last_drawn(sequence, &drawn->last);
+	settings = SearchSysCache1(SEQRELID, ObjectIdGetDatum(sequence));
 	if (!HeapTupleIsValid(settings))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -30,7 +30,6 @@
 
 #include "feed/gap.h"
 #include "ground/compat.h"
-#include "ground/store.h"
 
 static int	compare_xids(const void *a, const void *b);
 static int	drop_ended(TransactionId *writers, int n, Snapshot snapshot);
@@ -41,19 +40,19 @@ static void sort_gaps(Horizon *horizon);
 static void free_horizon(Horizon *horizon);
 
 /*
- * The transactions that may store events of ids drawn until now, prepared ones too, but
+ * The transactions that may store events in that table of ids drawn until now, prepared ones too, but
  * for our own. Who has the table locked and no transaction id has drawn none. One that ends while we
  * look may be left out: its end is seen by any snapshot from now on.
  */
 void
-pointstore_event_writers(Writers *writers)
+pointstore_event_writers(Oid events, Writers *writers)
 {
 	LOCKTAG		tag;
 	VirtualTransactionId *holders;
 	int			n;
 	int			i;
 
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, pointstore_store()->shard.table[TABLE_EVENT_STORE].relid);
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, events);
 	holders = GetLockConflicts(&tag, ShareLock, &n);
 	memset(writers, 0, sizeof(Writers));
 	writers->xid = palloc(sizeof(TransactionId) * (n + 1));

@@ -52,7 +52,7 @@ typedef struct Gaps
 	MemoryContext context;
 } Gaps;
 
-extern void pointstore_event_writers(Writers *writers);
+extern void pointstore_event_writers(Oid events, Writers *writers);
 extern Horizon *pointstore_add_horizon(Gaps *gaps, const Writers *writers, bool withheld);
 extern void pointstore_add_gap(Gaps *gaps, Horizon *horizon, int64 lower, int64 upper);
 extern void pointstore_drop_ended(Writers *writers, Snapshot snapshot);

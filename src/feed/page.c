@@ -28,6 +28,7 @@
 
 #include "feed/block.h"
 #include "feed/page.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/step.h"
@@ -36,9 +37,10 @@
 
 #define BLOCKS_AT_ONCE 16
 #define NEAR_BY 64				/* ids between two ranges that are rather read than jumped over */
+#define NEAR_BY_IN_SHARD (1024 * 1024)	/* the same of a shard, which has few of them */
 #define EVENTS_AT_ONCE 200
 
-#define LAST_BLOCK "SELECT first_position, last_position, ids FROM pointstore.feed_block ORDER BY first_position DESC LIMIT 1"
+#define LAST_BLOCK "SELECT first_position, last_position, ids FROM pointstore.feed_block WHERE " OF_THIS_FEED " ORDER BY first_position DESC LIMIT 1"
 
 /* Ranges of ids, each with the position of its first. */
 typedef struct Stretch
@@ -95,7 +97,7 @@ pointstore_position(int64 event_id)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT CAST(b.first_position AS pg_catalog.int8), CAST(b.ids AS pg_catalog.int8multirange) FROM"
-		" (SELECT s.first_position, s.ids FROM pointstore.feed_block s WHERE s.sealed AND s.ids OPERATOR(pg_catalog.@>) $1"
+		" (SELECT s.first_position, s.ids FROM pointstore.feed_block s WHERE s.sealed AND s.ids OPERATOR(pg_catalog.@>) $1 AND " OF_THIS_FEED
 		"  UNION ALL SELECT l.first_position, l.ids FROM (" LAST_BLOCK ") l WHERE l.ids OPERATOR(pg_catalog.@>) $1) b"
 		" WHERE b.first_position IS NOT NULL AND b.ids IS NOT NULL LIMIT 1",
 		.nargs = 1, .argtypes = {INT8OID},
@@ -166,8 +168,8 @@ read_stretch(const FeedPage *page, int64 after, int64 most, Stretch *stretch)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT CAST(first_position AS pg_catalog.int8), CAST(ids AS pg_catalog.int8multirange) FROM pointstore.feed_block"
-		" WHERE first_position" GE "coalesce((SELECT b.first_position FROM pointstore.feed_block b WHERE b.first_position" LE "$1"
-		"   ORDER BY b.first_position DESC LIMIT 1), 0) AND first_position" LE "$2 AND first_position IS NOT NULL AND ids IS NOT NULL"
+		" WHERE first_position" GE "coalesce((SELECT b.first_position FROM pointstore.feed_block b WHERE b.first_position" LE "$1 AND " OF_THIS_FEED
+		"   ORDER BY b.first_position DESC LIMIT 1), 0) AND first_position" LE "$2 AND first_position IS NOT NULL AND ids IS NOT NULL AND " OF_THIS_FEED
 		" ORDER BY first_position LIMIT $3",
 		.nargs = 3, .argtypes = {INT8OID, INT8OID, INT8OID},
 		.generic = true
@@ -308,6 +310,7 @@ open_cursor(const FeedPage *page, const Stretch *stretch)
 	Datum	   *firsts = palloc(sizeof(Datum) * stretch->n);
 	Datum		values[5] = {0, 0, 0, page->event_types, page->prefix};
 	char		nulls[] = "     ";
+	int			near_by = pointstore_here().is_range ? NEAR_BY_IN_SHARD : NEAR_BY;
 	int			n = 0;
 	int			i;
 
@@ -315,7 +318,7 @@ open_cursor(const FeedPage *page, const Stretch *stretch)
 	{
 		const IdRange *range = &stretch->ranges[i];
 
-		if (i == 0 || range->lower < range[-1].upper || range->lower - range[-1].upper > NEAR_BY)
+		if (i == 0 || range->lower < range[-1].upper || range->lower - range[-1].upper > near_by)
 		{
 			lowers[n] = Int64GetDatum(range->lower);
 			firsts[n++] = Int64GetDatum(i);
@@ -327,8 +330,7 @@ open_cursor(const FeedPage *page, const Stretch *stretch)
 	values[2] = number_array(firsts, n);
 	nulls[3] = page->event_types == 0 ? 'n' : ' ';
 	nulls[4] = page->prefix == 0 ? 'n' : ' ';
-	pointstore_prepare(&plan);
-	return SPI_cursor_open(NULL, plan.plan, values, nulls, true);
+	return SPI_cursor_open(NULL, pointstore_prepare(&plan)->plan, values, nulls, true);
 }
 
 static Datum

@@ -64,6 +64,7 @@
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/scan.h"
 #include "ground/sql.h"
@@ -78,11 +79,17 @@ PG_FUNCTION_INFO_V1(pointstore_sequence_feed);
 #define RUN_EVENTS 100000		/* positions that one run gives at most */
 #define SETTLED_STEP 10000		/* ids that settled_below advances without a position given, before it is written */
 #define LOCK_INTERVAL 10		/* ms, between two tries of a worker to be the one who sequences */
+#define FIRST_PAUSE 1000		/* ms, after an error; twice as long after each further one */
+#define LONGEST_PAUSE 15000
 #define SETTLE_TRIES 10			/* looks of sequence_feed() for writers that end, 10 ms apart */
 
-/* What a session knows of the feed while nobody else sequences. */
+/* What a session knows of a feed while nobody else sequences. */
 typedef struct Sequencer
 {
+	PointstorePlace place;		/* of which shard it is */
+	Incarnation incarnation;	/* of a shard's */
+	TimestampTz rests_until;	/* after an error */
+	long		pause;			/* ms, after the last one */
 	MemoryContext context;
 	Oid			events;			/* whose it is */
 	bool		valid;			/* of what is committed, or in this transaction */
@@ -109,8 +116,11 @@ typedef struct Run
 	int64		upto;			/* below this everything was looked at */
 } Run;
 
-static Sequencer sequencer;
+static Sequencer *sequencer;		/* of the feed where we stay */
+static List *sequencers = NIL;	/* all that this session knows */
 
+static void find_sequencer(void);
+static Oid	events_here(void);
 static void lock_sequencing(void);
 static bool try_lock(bool wait);
 static void cancel_holder(void);
@@ -138,6 +148,9 @@ static void store_positions(const Ids *ids);
 static void store_class(const Drawn *drawn, int64 increment);
 static void require_own_transaction(void);
 static bool goes_on_after_us(void);
+static int64 each_feed(int64 (*visit) (void));
+static int64 sequence_now(void);
+static bool is_under_way(void);
 static void await_writers(void);
 
 /* Whether this store gives positions itself: not where its events come by a subscription. As the owner. */
@@ -168,34 +181,96 @@ pointstore_sequence(SequenceRun *result)
 	Run			run = {.limit = RUN_EVENTS};
 	int64		increment;
 
+	find_sequencer();
 	lock_sequencing();
-	LockRelationOid(pointstore_store()->shard.table[TABLE_EVENT_STORE].relid, AccessShareLock);
+	LockRelationOid(events_here(), AccessShareLock);
+	if (pointstore_is_distributed() && !sequencer->place.is_range)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the store has been distributed meanwhile")));
 	SPI_connect();
-	sequencer.under_way = true;
+	sequencer->under_way = true;
 	pointstore_read_drawn(&run.drawn);
-	pointstore_event_writers(&run.writers);
-	result->prepared = run.writers.prepared;
+	pointstore_event_writers(events_here(), &run.writers);
+	result->prepared |= run.writers.prepared;
 	increment = run.drawn.increment;
 	if (is_up_to_date(&run.drawn))
 		widen(&run.drawn);
 	else
 		restore(&run.drawn, &run.writers);
-	sequencer.valid = false;
+	sequencer->valid = false;
 	read_events(&run);
-	pointstore_fill_gaps(&sequencer.gaps, &run.seen);
-	if (run.upto > sequencer.highest)
-		note_gaps(&run, pointstore_add_horizon(&sequencer.gaps, &run.writers, false));
+	pointstore_fill_gaps(&sequencer->gaps, &run.seen);
+	if (run.upto > sequencer->highest)
+		note_gaps(&run, pointstore_add_horizon(&sequencer->gaps, &run.writers, false));
 	note_withheld(&run.withheld);
-	pointstore_settle_gaps(&sequencer.gaps, run.upto);
+	pointstore_settle_gaps(&sequencer->gaps, run.upto);
 	store_positions(&run.given);
 	store_class(&run.drawn, increment);
 	result->more = run.seen.n == run.limit || (run.given.n > 0 && run.withheld.n > 0);
-	result->head = Max(sequencer.block.last, 0);
+	result->head = Max(sequencer->block.last, 0);
 	result->given = run.given.n;
-	result->id = sequencer.highest;
+	result->id = sequencer->highest;
 	result->last = run.drawn.last;
-	sequencer.valid = true;
+	sequencer->valid = true;
+	sequencer->pause = 0;
 	SPI_finish();
+}
+
+/* What is known of the feed where we stay. What a split has ended is forgotten. */
+static void
+find_sequencer(void)
+{
+	PointstorePlace place = pointstore_here();
+	MemoryContext old;
+	ListCell   *cell;
+
+	foreach(cell, sequencers)
+	{
+		Sequencer  *known = lfirst(cell);
+
+		if (known->place.is_range == place.is_range && (!place.is_range || (known->place.min == place.min && known->place.max == place.max)))
+		{
+			sequencer = known;
+			return;
+		}
+		if (known->place.is_range != place.is_range || (known->place.min <= place.max && known->place.max >= place.min))
+		{
+			if (known->context != NULL)
+				MemoryContextDelete(known->context);
+			pfree(known);
+			sequencers = foreach_delete_current(sequencers, cell);
+		}
+	}
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	sequencer = palloc0(sizeof(Sequencer));
+	sequencer->place = place;
+	sequencers = lappend(sequencers, sequencer);
+	MemoryContextSwitchTo(old);
+}
+
+/* The table of events where we stay. */
+static Oid
+events_here(void)
+{
+	return pointstore_shard_of(pointstore_anybody_here())->table[TABLE_EVENT_STORE].relid;
+}
+
+/* The feed where we stay has failed: it rests, longer each time. */
+void
+pointstore_sequence_failed(void)
+{
+	find_sequencer();
+	sequencer->pause = Max(FIRST_PAUSE, Min(2 * sequencer->pause, LONGEST_PAUSE));
+	sequencer->rests_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), sequencer->pause);
+}
+
+/* Whether it still does. */
+bool
+pointstore_sequence_rests(void)
+{
+	find_sequencer();
+	return sequencer->rests_until > GetCurrentTimestamp();
 }
 
 /* One sequencer at a time; the lock goes with the transaction. A worker does not wait for a session that keeps it. */
@@ -264,22 +339,22 @@ cancel_holder(void)
 static bool
 is_up_to_date(const Drawn *drawn)
 {
-	Oid			events = pointstore_store()->shard.table[TABLE_EVENT_STORE].relid;
+	Oid			events = events_here();
 	FeedBlock	last;
 	int64		settled_below;
 	bool		result;
 
 	if (is_unchanged(events))
-		return sequencer.highest <= drawn->last;
+		return sequencer->highest <= drawn->last;
 	pointstore_read_last_block(&last, &settled_below);
-	result = sequencer.valid && sequencer.events == events && sequencer.highest <= drawn->last &&
-		sequencer.block.first == last.first && sequencer.block.last == last.last;
-	if (OidIsValid(sequencer.events) && sequencer.events != events)
+	result = sequencer->valid && sequencer->events == events && sequencer->highest <= drawn->last &&
+		sequencer->block.first == last.first && sequencer->block.last == last.last;
+	if (!sequencer->place.is_range && OidIsValid(sequencer->events) && sequencer->events != events)
 		pointstore_forget_head();
-	sequencer.events = events;
-	sequencer.block = last;
-	sequencer.settled_below = settled_below;
-	sequencer.read_at = GetCurrentTransactionStartTimestamp();
+	sequencer->events = events;
+	sequencer->block = last;
+	sequencer->settled_below = settled_below;
+	sequencer->read_at = GetCurrentTransactionStartTimestamp();
 	return result;
 }
 
@@ -287,8 +362,8 @@ is_up_to_date(const Drawn *drawn)
 static bool
 is_unchanged(Oid events)
 {
-	return sequencer.valid && sequencer.events == events && sequencer.change != 0 && sequencer.change == pointstore_feed_change() &&
-		!TimestampDifferenceExceeds(sequencer.read_at, GetCurrentTransactionStartTimestamp(), 1000);
+	return sequencer->valid && sequencer->events == events && sequencer->change != 0 && sequencer->change == pointstore_feed_change() &&
+		!TimestampDifferenceExceeds(sequencer->read_at, GetCurrentTransactionStartTimestamp(), 1000);
 }
 
 /* Makes up from the blocks what the session has to know. */
@@ -297,17 +372,19 @@ restore(Drawn *drawn, const Writers *writers)
 {
 	Horizon    *horizon;
 
-	if (sequencer.context == NULL)
-		sequencer.context = AllocSetContextCreate(TopMemoryContext, "pointstore sequencer", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextReset(sequencer.context);
-	sequencer.gaps.context = sequencer.context;
-	sequencer.gaps.horizons = NIL;
+	if (sequencer->context == NULL)
+		sequencer->context = AllocSetContextCreate(TopMemoryContext, "pointstore sequencer", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(sequencer->context);
+	if (sequencer->place.is_range)
+		pointstore_read_incarnation(&sequencer->incarnation);
+	sequencer->gaps.context = sequencer->context;
+	sequencer->gaps.horizons = NIL;
 	read_start();
 	widen(drawn);
 	/* what was not settled is looked at, even where MINVALUE was raised above it */
-	sequencer.highest = (sequencer.block.first > 0 ? sequencer.settled_below : drawn->lowest) - 1;
+	sequencer->highest = (sequencer->block.first > 0 ? sequencer->settled_below : drawn->lowest) - 1;
 	/* what has come in the meantime was seen by nobody */
-	horizon = pointstore_add_horizon(&sequencer.gaps, writers, false);
+	horizon = pointstore_add_horizon(&sequencer->gaps, writers, false);
 	horizon->look = true;
 	restore_gaps(drawn, horizon);
 }
@@ -322,9 +399,9 @@ read_start(void)
 	bool		isnull;
 
 	pointstore_execute(&plan, NULL, NULL, false);
-	sequencer.unordered_below = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	sequencer.step = Max(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)), 0);
-	sequencer.id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
+	sequencer->unordered_below = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	sequencer->step = Max(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)), 0);
+	sequencer->id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
 }
 
 /*
@@ -334,8 +411,8 @@ read_start(void)
 static void
 widen(Drawn *drawn)
 {
-	if (sequencer.step > 0)
-		pointstore_widen_class(drawn, sequencer.step, sequencer.id);
+	if (sequencer->step > 0)
+		pointstore_widen_class(drawn, sequencer->step, sequencer->id);
 }
 
 /* What is between the ranges of the blocks. However many blocks there are, gaps alone are kept. */
@@ -344,17 +421,15 @@ restore_gaps(const Drawn *drawn, Horizon *horizon)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT pg_catalog.lower(r.ids), pg_catalog.upper(r.ids) FROM"
-		" (SELECT s.ids FROM pointstore.feed_block s WHERE s.sealed AND s.ids OPERATOR(pg_catalog.&&) pg_catalog.int8range($1, NULL)"
-		"  UNION ALL SELECT l.ids FROM (SELECT ids, sealed FROM pointstore.feed_block ORDER BY first_position DESC LIMIT 1) l WHERE NOT l.sealed) b,"
+		" (SELECT s.ids FROM pointstore.feed_block s WHERE s.sealed AND s.ids OPERATOR(pg_catalog.&&) pg_catalog.int8range($1, NULL) AND " OF_THIS_FEED
+		"  UNION ALL SELECT l.ids FROM (SELECT ids, sealed FROM pointstore.feed_block WHERE " OF_THIS_FEED " ORDER BY first_position DESC LIMIT 1) l WHERE NOT l.sealed) b,"
 		" LATERAL pg_catalog.unnest(CAST(b.ids AS pg_catalog.int8multirange)) AS r(ids) WHERE pg_catalog.upper(r.ids)" GT "$1 ORDER BY 1",
 		.nargs = 1, .argtypes = {INT8OID},
 		.generic = true
 	};
-	Datum		value = Int64GetDatum(sequencer.highest + 1);
-	Portal		cursor;
+	Datum		value = Int64GetDatum(sequencer->highest + 1);
+	Portal		cursor = SPI_cursor_open(NULL, pointstore_prepare(&plan)->plan, &value, NULL, false);
 
-	pointstore_prepare(&plan);
-	cursor = SPI_cursor_open(NULL, plan.plan, &value, NULL, false);
 	for (SPI_cursor_fetch(cursor, true, 1000); SPI_processed > 0; SPI_cursor_fetch(cursor, true, 1000))
 	{
 		uint64		i;
@@ -365,8 +440,8 @@ restore_gaps(const Drawn *drawn, Horizon *horizon)
 			bool		isnull;
 			int64		lower = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 
-			note_gap(drawn, horizon, sequencer.highest + 1, lower);
-			sequencer.highest = Max(sequencer.highest,
+			note_gap(drawn, horizon, sequencer->highest + 1, lower);
+			sequencer->highest = Max(sequencer->highest,
 									DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)) - 1);
 		}
 		SPI_freetuptable(SPI_tuptable);
@@ -381,13 +456,13 @@ read_events(Run *run)
 	PushActiveSnapshot(GetLatestSnapshot());
 	pointstore_drop_ended(&run->writers, GetActiveSnapshot());
 	run->limit += withheld_horizon()->ngaps;
-	if (pointstore_find_ended(&sequencer.gaps, GetActiveSnapshot()))
+	if (pointstore_find_ended(&sequencer->gaps, GetActiveSnapshot()))
 		read_gaps(run);
 	if (run->seen.n == run->limit)
-		run->upto = Min(run->seen.id[run->seen.n - 1], sequencer.highest);
+		run->upto = Min(run->seen.id[run->seen.n - 1], sequencer->highest);
 	else
 		read_new(run);
-	if (run->seen.n > 0 && run->seen.id[0] < sequencer.unordered_below)
+	if (run->seen.n > 0 && run->seen.id[0] < sequencer->unordered_below)
 		withhold(run);
 	else
 		run->given = run->seen;
@@ -399,7 +474,7 @@ static void
 read_gaps(Run *run)
 {
 	IdRange    *ranges;
-	int			n = pointstore_gaps_to_look_at(&sequencer.gaps, &ranges);
+	int			n = pointstore_gaps_to_look_at(&sequencer->gaps, &ranges);
 
 	read_ids(run, ranges, n);
 	pfree(ranges);
@@ -409,10 +484,10 @@ read_gaps(Run *run)
 static void
 read_new(Run *run)
 {
-	IdRange		range = {sequencer.highest + 1, run->drawn.last};
+	IdRange		range = {sequencer->highest + 1, run->drawn.last};
 
-	run->upto = Max(run->drawn.last, sequencer.highest);
-	if (run->drawn.last <= sequencer.highest)
+	run->upto = Max(run->drawn.last, sequencer->highest);
+	if (run->drawn.last <= sequencer->highest)
 		return;
 	/* the last one itself may be the highest there is */
 	range.upper += range.upper < PG_INT64_MAX;
@@ -435,7 +510,7 @@ read_ids(Run *run, const IdRange *ranges, int n)
 		CHECK_FOR_INTERRUPTS();
 		key_of(&key, &ranges[i]);
 		if (i == 0)
-			pointstore_scan_begin_reading(&scan, NULL, INDEX_EVENT_ID, GetActiveSnapshot(), &key);
+			pointstore_scan_begin_reading(&scan, pointstore_anybody_here(), INDEX_EVENT_ID, GetActiveSnapshot(), &key);
 		else
 			pointstore_scan_again(&scan, &key);
 		while (run->seen.n < run->limit && pointstore_scan_next(&scan, ForwardScanDirection))
@@ -528,7 +603,7 @@ has_come(const Run *run, const bool *refused, int64 id, int64 before)
 
 	if (place >= 0)
 		return before < id && !refused[place];
-	return before <= sequencer.highest && !pointstore_in_gap(&sequencer.gaps, before);
+	return before <= sequencer->highest && !pointstore_in_gap(&sequencer->gaps, before);
 }
 
 /* Where an id is among others, ascending; -1: nowhere. */
@@ -554,7 +629,7 @@ find_id(const Ids *ids, int64 id)
 static void
 note_gaps(Run *run, Horizon *horizon)
 {
-	int64		next = sequencer.highest + 1;
+	int64		next = sequencer->highest + 1;
 	int			i;
 
 	for (i = 0; i < run->seen.n; i++)
@@ -565,7 +640,7 @@ note_gaps(Run *run, Horizon *horizon)
 		next = run->seen.id[i] + 1;
 	}
 	note_gap(&run->drawn, horizon, next, run->upto + 1);
-	sequencer.highest = run->upto;
+	sequencer->highest = run->upto;
 }
 
 /* The ids from lower to below upper, if some of them are of the sequence's class. */
@@ -580,7 +655,7 @@ note_gap(const Drawn *drawn, Horizon *horizon, int64 lower, int64 upper)
 	above = drawn->last < upper ? ((uint64) upper - 1 - (uint64) drawn->last) % step :
 		(step - ((uint64) drawn->last - ((uint64) upper - 1)) % step) % step;
 	if ((uint64) upper - 1 - (uint64) lower >= above)
-		pointstore_add_gap(&sequencer.gaps, horizon, lower, upper);
+		pointstore_add_gap(&sequencer->gaps, horizon, lower, upper);
 }
 
 /* The events that are withheld. */
@@ -590,7 +665,7 @@ note_withheld(const Ids *withheld)
 	int			i;
 
 	for (i = 0; i < withheld->n; i++)
-		pointstore_add_gap(&sequencer.gaps, withheld_horizon(), withheld->id[i], withheld->id[i] + 1);
+		pointstore_add_gap(&sequencer->gaps, withheld_horizon(), withheld->id[i], withheld->id[i] + 1);
 }
 
 static Horizon *
@@ -598,29 +673,32 @@ withheld_horizon(void)
 {
 	ListCell   *cell;
 
-	foreach(cell, sequencer.gaps.horizons)
+	foreach(cell, sequencer->gaps.horizons)
 		if (((Horizon *) lfirst(cell))->withheld)
 			return lfirst(cell);
-	return pointstore_add_horizon(&sequencer.gaps, NULL, true);
+	return pointstore_add_horizon(&sequencer->gaps, NULL, true);
 }
 
 /* The blocks, and how far all is settled, as it is worth a write. */
 static void
 store_positions(const Ids *ids)
 {
-	int64		settled_below = Min(pointstore_lowest_gap(&sequencer.gaps), sequencer.highest + 1);
+	int64		settled_below = Min(pointstore_lowest_gap(&sequencer->gaps), sequencer->highest + 1);
 
 	if (ids->n > 0)
-		pointstore_write_positions(&sequencer.block, ids, settled_below);
-	else if (sequencer.block.first > 0 && settled_below >= sequencer.settled_below + SETTLED_STEP)
-		pointstore_write_settled(&sequencer.block, settled_below);
+		pointstore_write_positions(&sequencer->block, ids, settled_below, sequencer->place.is_range ? &sequencer->incarnation : NULL);
+	else if (sequencer->block.first > 0 && settled_below >= sequencer->settled_below + SETTLED_STEP)
+		pointstore_write_settled(&sequencer->block, settled_below);
 	else
 		return;
-	sequencer.settled_below = settled_below;
+	sequencer->settled_below = settled_below;
 	ForceSyncCommit();
 }
 
-/* Which ids may have no position yet, where that has changed: when all is settled, those that the sequence draws now. */
+/*
+ * Which ids may have no position yet, where that has changed: when all is settled, those that the sequence draws now. In a shard ids of any are drawn,
+ * by other nodes.
+ */
 static void
 store_class(const Drawn *drawn, int64 increment)
 {
@@ -635,17 +713,19 @@ store_class(const Drawn *drawn, int64 increment)
 	Drawn		class = *drawn;
 	Datum		values[2];
 
-	if (Min(pointstore_lowest_gap(&sequencer.gaps), sequencer.highest + 1) > drawn->last)
+	if (sequencer->place.is_range)
+		return;
+	if (Min(pointstore_lowest_gap(&sequencer->gaps), sequencer->highest + 1) > drawn->last)
 		class.increment = increment;
-	if (drawn->last < drawn->lowest || (sequencer.step == class.increment && pointstore_is_of_class(&class, sequencer.id)))
+	if (drawn->last < drawn->lowest || (sequencer->step == class.increment && pointstore_is_of_class(&class, sequencer->id)))
 		return;
 	values[0] = Int64GetDatum(class.increment);
 	values[1] = Int64GetDatum(drawn->last);
 	pointstore_execute(&update, values, NULL, false);
 	if (SPI_processed == 0)
 		pointstore_execute(&insert, values, NULL, false);
-	sequencer.step = class.increment;
-	sequencer.id = drawn->last;
+	sequencer->step = class.increment;
+	sequencer->id = drawn->last;
 	ForceSyncCommit();
 }
 
@@ -653,8 +733,8 @@ store_class(const Drawn *drawn, int64 increment)
 Datum
 pointstore_sequence_feed(PG_FUNCTION_ARGS)
 {
-	SequenceRun run = {0};
 	PointstoreScope scope;
+	int64		head;
 
 	PreventCommandIfReadOnly("sequence_feed()");
 	require_own_transaction();
@@ -669,16 +749,57 @@ pointstore_sequence_feed(PG_FUNCTION_ARGS)
 				 errmsg("the events of this store come by a subscription, and it gives no positions itself"),
 				 errhint("Let the publication have pointstore.feed_block too.")));
 	/* a statement that has the lock already works itself: a sequencer that came meanwhile waits for it */
-	if (sequencer.under_way || !pointstore_sequencer_ask())
-	{
-		pointstore_sequence(&run);
-		await_writers();
-		pointstore_sequence(&run);
-	}
+	if (is_under_way() || !pointstore_sequencer_ask())
+		head = each_feed(sequence_now);
 	else
-		run.head = pointstore_read_head();
+		head = each_feed(pointstore_read_head);
 	pointstore_act_as_caller(&scope);
-	PG_RETURN_INT64(run.head);
+	PG_RETURN_INT64(head);
+}
+
+/* The sum of what is said of the feeds that are here: of a plain store's one. */
+static int64
+each_feed(int64 (*visit) (void))
+{
+	int64		hash = POINTSTORE_FIRST_HASH;
+	volatile int64 sum = 0;
+
+	PG_TRY();
+	{
+		while (pointstore_next_place(&hash))
+			sum += visit();
+	}
+	PG_CATCH();
+	{
+		pointstore_leave_place();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return sum;
+}
+
+/* Two runs, since a moment after the first those have ended, perhaps, who kept gaps open. Returns the head. */
+static int64
+sequence_now(void)
+{
+	SequenceRun run = {0};
+
+	pointstore_sequence(&run);
+	await_writers();
+	pointstore_sequence(&run);
+	return run.head;
+}
+
+/* Whether a statement of this session's is at it, in this transaction. */
+static bool
+is_under_way(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, sequencers)
+		if (((Sequencer *) lfirst(cell))->under_way)
+			return true;
+	return false;
 }
 
 /*
@@ -715,25 +836,35 @@ await_writers(void)
 {
 	int			i;
 
-	for (i = 0; i < SETTLE_TRIES && pointstore_gaps_await_writers(&sequencer.gaps); i++)
+	for (i = 0; i < SETTLE_TRIES && pointstore_gaps_await_writers(&sequencer->gaps); i++)
 	{
 		pg_usleep(10000L);
 		CHECK_FOR_INTERRUPTS();
-		(void) pointstore_find_ended(&sequencer.gaps, GetLatestSnapshot());
+		(void) pointstore_find_ended(&sequencer->gaps, GetLatestSnapshot());
 	}
 }
 
-/* At the end of each transaction: what the session knows counts if that was committed, and those who wait for it are told. */
+/*
+ * At the end of each transaction: what the session knows counts if that was committed, and those who wait for it are told. The lock is kept a moment
+ * longer: who has it next knows of it.
+ */
 void
 pointstore_sequence_ended(bool committed)
 {
-	if (sequencer.under_way && committed)
+	uint64		change = is_under_way() && committed ? pointstore_change_feed() : 0;
+	ListCell   *cell;
+
+	foreach(cell, sequencers)
 	{
-		/* the lock is kept a moment longer: who has it next knows of it */
-		sequencer.change = pointstore_change_feed();
-		pointstore_publish_head(sequencer.block.last);
+		Sequencer  *known = lfirst(cell);
+
+		if (known->under_way && !committed)
+			known->valid = false;
+		/* nobody has sequenced between */
+		if (change != 0 && (known->under_way || known->change == change - 1))
+			known->change = change;
+		if (known->under_way && committed)
+			pointstore_publish_head(known->place.is_range ? (int64) change : known->block.last);
+		known->under_way = false;
 	}
-	else if (sequencer.under_way)
-		sequencer.valid = false;
-	sequencer.under_way = false;
 }

@@ -22,5 +22,7 @@ typedef struct SequenceRun
 extern bool pointstore_is_sequenced(void);
 extern void pointstore_sequence(SequenceRun *run);
 extern void pointstore_sequence_ended(bool committed);
+extern void pointstore_sequence_failed(void);
+extern bool pointstore_sequence_rests(void);
 
 #endif							/* POINTSTORE_SEQUENCE_H */

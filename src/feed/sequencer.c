@@ -30,6 +30,7 @@
 #include "feed/signal.h"
 #include "ground/identity.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/step.h"
 #include "ground/store.h"
 #include "ground/worker.h"
@@ -37,15 +38,27 @@
 
 #define IDLE_TIMEOUT 60000		/* ms, between two looks while nothing is committed */
 #define PREPARED_PAUSE 10		/* ms, between two runs while a prepared transaction is known */
-#define FIRST_PAUSE 1000		/* ms, after an error; twice as long after each further one */
+#define FIRST_PAUSE 1000		/* ms, after an error of the store itself; twice as long after each further one */
 #define LONGEST_PAUSE 15000
+#define FAILED_PAUSE 100		/* ms, between two runs while a feed has failed: it is not tried in each */
 #define RATE_WINDOW 100			/* ms, over which the rate of events is measured */
 
 static bool is_on = true;
 static bool notify = false;
+static bool is_broken = false;	/* the last run has found no feed that it could try */
 static bool is_here = true;		/* a store that gives positions itself, when the last run looked */
 
-static bool sequence_guarded(SequenceRun *run, bool *failed);
+/* A run of one feed. */
+typedef struct Step
+{
+	int64	   *hash;			/* from where on its shard is looked for */
+	SequenceRun run;
+	bool		ends;			/* there is none left */
+	bool		rests;			/* it has failed, and is not tried yet */
+} Step;
+
+static bool sequence_guarded(SequenceRun *all, bool *failed);
+static void add_run(SequenceRun *all, const SequenceRun *run);
 static void sequence_in_step(void *arg);
 static void report_run(const SequenceRun *before);
 static bool is_sequenced_still(void);
@@ -98,8 +111,8 @@ pointstore_run_sequencer(void)
 		pointstore_sequencer_run_ended(failed);
 		if (failed)
 		{
-			rest(pause);
-			pause = Min(2 * pause, LONGEST_PAUSE);
+			rest(is_broken ? pause : FAILED_PAUSE);
+			pause = is_broken ? Min(2 * pause, LONGEST_PAUSE) : FIRST_PAUSE;
 			continue;
 		}
 		pause = FIRST_PAUSE;
@@ -125,38 +138,78 @@ wait_for_commits(const SequenceRun *run)
 	pointstore_heed_signals();
 }
 
-/* A run whose error is logged. False: there is nothing to sequence here. */
+/* A run whose error is logged: of each shard that is here by itself. False: there is nothing to sequence here. */
 static bool
-sequence_guarded(SequenceRun *run, bool *failed)
+sequence_guarded(SequenceRun *all, bool *failed)
 {
-	ErrorData  *error;
+	int64		hash = POINTSTORE_FIRST_HASH;
+	SequenceRun total = {0};
+	bool		ends = false;
 
+	*failed = false;
 	is_here = true;
-	error = pointstore_in_transaction(sequence_in_step, run, true);
-	*failed = error != NULL;
-	if (error != NULL)
-		FreeErrorData(error);
+	while (is_here && !ends)
+	{
+		int64		from = hash;
+		Step		step = {.hash = &hash, .run = {.more = all->more, .head = all->head, .id = all->id, .last = all->last}};
+		ErrorData  *error = pointstore_in_transaction(sequence_in_step, &step, true);
+
+		if (error != NULL)
+		{
+			FreeErrorData(error);
+			*failed = true;
+			if (hash == from)
+				break;
+			pointstore_sequence_failed();
+		}
+		else
+			add_run(&total, &step.run);
+		*failed |= step.rests;
+		ends = step.ends || hash > PG_INT32_MAX;
+	}
+	pointstore_leave_place();
+	*all = total;
+	is_broken = !ends;
 	return *failed || is_here;
+}
+
+static void
+add_run(SequenceRun *all, const SequenceRun *run)
+{
+	all->given += run->given;
+	all->more |= run->more;
+	all->prepared |= run->prepared;
+	all->head = run->head;
+	all->id = run->id;
+	all->last = run->last;
 }
 
 static void
 sequence_in_step(void *arg)
 {
-	SequenceRun *run = arg;
+	Step	   *step = arg;
+	bool		passed = false;
 	PointstoreScope scope;
 
-	report_run(run);
+	report_run(&step->run);
+	step->run.more = false;
 	is_here = has_extension() && pointstore_store_exists();
 	if (!is_here)
+		return;
+	step->ends = !pointstore_next_free_place(step->hash, &passed);
+	/* nobody tells when it is not moved any more */
+	step->run.prepared = passed;
+	if (step->ends)
 		return;
 	pointstore_begin_step();
 	pointstore_act_as_verifier(&scope);
 	pointstore_use_indexes();
 	is_here = pointstore_store_is_whole() && is_sequenced_still();
-	if (is_here)
-		pointstore_sequence(run);
-	if (is_here && notify && run->given > 0)
-		Async_Notify("pointstore_feed", psprintf("%lld", (long long) run->head));
+	step->rests = pointstore_sequence_rests();
+	if (is_here && !step->rests)
+		pointstore_sequence(&step->run);
+	if (is_here && notify && step->run.given > 0)
+		Async_Notify("pointstore_feed", psprintf("%lld", (long long) step->run.head));
 	pointstore_act_as_caller(&scope);
 }
 

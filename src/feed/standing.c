@@ -83,7 +83,7 @@ read_blocks(Figures *figures)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT coalesce(CAST(l.last_position AS pg_catalog.int8), 0), CAST(l.at AS pg_catalog.timestamptz)"
-		"  FROM (SELECT 1) one LEFT JOIN (SELECT last_position, at FROM pointstore.feed_block ORDER BY first_position DESC LIMIT 1) l ON true"
+		"  FROM (SELECT 1) one LEFT JOIN (SELECT last_position, at FROM pointstore.feed_block WHERE " OF_THIS_FEED " ORDER BY first_position DESC LIMIT 1) l ON true"
 	};
 
 	SPI_connect();
@@ -102,15 +102,16 @@ read_waiting(Figures *figures)
 {
 	static PointstorePlan plan = {
 		.sql = "WITH l AS (SELECT CAST(ids AS pg_catalog.int8multirange) AS ids, CAST(sealed AS pg_catalog.bool) AS sealed,"
-		"         CAST(settled_below AS pg_catalog.int8) AS settled_below FROM pointstore.feed_block ORDER BY first_position DESC LIMIT 1),"
-		" d AS MATERIALIZED (SELECT q.last_value AS last, pg_catalog.gcd(pg_catalog.gcd(" NUMERIC("GREATEST(s.seqincrement, 1)") ", coalesce(f.step, 0)),"
-		"           CASE WHEN f.step" GT "0 THEN coalesce(f.id, 0)" MINUS "q.last_value ELSE 0 END) AS step, coalesce((SELECT settled_below FROM l), s.seqmin) AS since"
+		"         CAST(settled_below AS pg_catalog.int8) AS settled_below FROM pointstore.feed_block WHERE " OF_THIS_FEED " ORDER BY first_position DESC LIMIT 1),"
+		" d AS MATERIALIZED (SELECT CASE WHEN " IN_ONE_PLACE " THEN q.last_value ELSE 9223372036854775807 END AS last, CASE WHEN NOT " IN_ONE_PLACE " THEN 1 ELSE pg_catalog.gcd(pg_catalog.gcd(" NUMERIC("GREATEST(s.seqincrement, 1)") ", coalesce(f.step, 0)),"
+		"           CASE WHEN f.step" GT "0 THEN coalesce(f.id, 0)" MINUS "q.last_value ELSE 0 END) END AS step,"
+		"         coalesce((SELECT settled_below FROM l), CASE WHEN " IN_ONE_PLACE " THEN s.seqmin ELSE -9223372036854775807 END) AS since"
 		"   FROM pointstore.event_store_id_seq q, pg_catalog.pg_sequence s,"
 		"        (SELECT " NUMERIC("GREATEST(pg_catalog.max(CAST(step AS pg_catalog.int8)), 0)") " AS step, " NUMERIC("pg_catalog.max(CAST(id AS pg_catalog.int8))") " AS id FROM pointstore.feed_start) f"
 		"  WHERE s.seqrelid" EQ "CAST('pointstore.event_store_id_seq' AS pg_catalog.regclass)),"
 		" r AS (SELECT pg_catalog.unnest(b.ids) AS ids FROM ("
 		"   SELECT CAST(s.ids AS pg_catalog.int8multirange) AS ids FROM pointstore.feed_block s"
-		"    WHERE s.sealed AND s.ids OPERATOR(pg_catalog.&&) pg_catalog.int8range((SELECT since FROM d), NULL)"
+		"    WHERE s.sealed AND s.ids OPERATOR(pg_catalog.&&) pg_catalog.int8range((SELECT since FROM d), NULL) AND " OF_THIS_FEED
 		"   UNION ALL SELECT l.ids FROM l WHERE NOT coalesce(l.sealed, false)) b),"
 		" bounds AS (SELECT GREATEST(pg_catalog.lower(r.ids), d.since) AS lower, pg_catalog.upper(r.ids) AS upper FROM r, d WHERE pg_catalog.upper(r.ids)" GT "d.since"
 		"   UNION ALL SELECT d.since, d.since FROM d UNION ALL SELECT NULL, NULL),"

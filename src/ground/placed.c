@@ -54,6 +54,7 @@ static List *made_here = NIL;	/* MadeHere: since that was forgotten last */
 
 static PointstorePlan *place_plan(PointstorePlan *plan);
 static Named what_is_named(const char *sql);
+static text *name_in(int32 min, int32 max, const char *prefix);
 static void stay(const PointstorePlacement *range);
 static bool is_here(const PointstorePlacement *range);
 static PointstorePlacement *here(void);
@@ -92,7 +93,7 @@ static Named
 what_is_named(const char *sql)
 {
 	static const char *const elsewhere[] = {
-		"feed_block", "feed_start", "subscription", "subscription_slot", "subscription_account", "subscription_log", "projection",
+		"subscription", "subscription_slot", "subscription_account", "subscription_log", "projection",
 		"replay_run", "replay_slice", "replay_difference", "snapshot_progress", "movement", "movement_step", "movement_log", "movement_store",
 		"movement_server", "participant_origin"
 	};
@@ -118,6 +119,13 @@ what_is_named(const char *sql)
 bool
 pointstore_next_place(int64 *hash)
 {
+	return pointstore_next_free_place(hash, NULL);
+}
+
+/* The same, past shards that are being moved or split; *passed: one was. NULL: they are waited for. */
+bool
+pointstore_next_free_place(int64 *hash, bool *passed)
+{
 	PointstorePlacement *range = NULL;
 
 	pointstore_leave_place();
@@ -126,7 +134,7 @@ pointstore_next_place(int64 *hash)
 	/* a plain one may lack a key: it is for what verifies it */
 	if (pointstore_is_distributed())
 	{
-		if (!pointstore_range_from(*hash, &range))
+		if (!(passed == NULL ? pointstore_range_from(*hash, &range) : pointstore_free_range_from(*hash, &range, passed)))
 			return false;
 		stay(range);
 	}
@@ -140,6 +148,24 @@ pointstore_go_to(text *of)
 {
 	if (pointstore_is_distributed())
 		stay(pointstore_placement_of(of));
+}
+
+/* Goes to a shard, by the number that it has in Citus: 22023 where there is none. False: it is on another node. */
+bool
+pointstore_go_to_shard(int64 shard)
+{
+	PointstorePlacements *map = pointstore_store()->placements;
+	PointstorePlacement *range = map == NULL ? NULL : pointstore_placement_of_shard(map, shard);
+
+	if (range == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the store has no shard %lld", (long long) shard),
+				 errhint("The view shard_map shows which there are, of a distributed store.")));
+	if (range->node != map->node)
+		return false;
+	stay(range);
+	return true;
 }
 
 /* Where we are, to return to: what the users run may have us go elsewhere. */
@@ -174,15 +200,47 @@ pointstore_stays_with(text *of)
 text *
 pointstore_name_of_place(void)
 {
-	text	   *name;
+	return name_in(place.min, place.max, "");
+}
+
+/* The same for what a split ends: it has another one in each shard that comes of it. */
+text *
+pointstore_name_of_feed(void)
+{
+	return name_in(place.min, place.max, psprintf("%d..%d/", place.min, place.max));
+}
+
+/* The name of an account, there or not, that is where we stay; NULL: where accounts are does not matter. */
+text *
+pointstore_anybody_here(void)
+{
+	return place.is_range ? name_in(place.min, place.max, "") : NULL;
+}
+
+/* The name of an account, there or not, of a shard, wherever that is. */
+text *
+pointstore_name_in_shard(int64 shard)
+{
+	PointstorePlacement *range = pointstore_placement_of_shard(pointstore_store()->placements, shard);
+
+	return name_in(range->min, range->max, "");
+}
+
+static text *
+name_in(int32 min, int32 max, const char *prefix)
+{
 	int64		i;
 
-	for (i = 0; i == 0 || !pointstore_stays_with(name); i++)
+	for (i = 0;; i++)
 	{
+		text	   *name = cstring_to_text(psprintf("%s%lld", prefix, (long long) i));
+		int32		hash = pointstore_hash_of(name);
+
 		CHECK_FOR_INTERRUPTS();
-		name = cstring_to_text(psprintf("%lld", (long long) i));
+		if (hash >= min && hash <= max)
+			return name;
+		pfree(name);
 	}
-	return name;
 }
 
 static void
@@ -366,6 +424,11 @@ placed_text(const char *sql, const PointstorePlacement *range)
 		{
 			appendStringInfoString(&text, IN_A_SHARD);
 			behind = sql + strlen(IN_ONE_PLACE);
+		}
+		else if (strncmp(sql, OF_THIS_FEED, strlen(OF_THIS_FEED)) == 0)
+		{
+			appendStringInfo(&text, "place" EQ "%s", quote_literal_cstr(text_to_cstring(pointstore_name_of_feed())));
+			behind = sql + strlen(OF_THIS_FEED);
 		}
 		else
 		{

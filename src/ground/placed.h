@@ -21,13 +21,18 @@ typedef struct PointstorePlace
 
 extern void pointstore_placed_init(void);
 extern bool pointstore_next_place(int64 *hash);
+extern bool pointstore_next_free_place(int64 *hash, bool *passed);
 extern void pointstore_go_to(text *of);
+extern bool pointstore_go_to_shard(int64 shard);
 extern PointstorePlace pointstore_here(void);
 extern void pointstore_return_to(PointstorePlace place);
 extern void pointstore_leave_place(void);
 extern void pointstore_forget_places(void);
 extern bool pointstore_stays_with(text *of);
 extern text *pointstore_name_of_place(void);
+extern text *pointstore_name_of_feed(void);
+extern text *pointstore_anybody_here(void);
+extern text *pointstore_name_in_shard(int64 shard);
 extern void pointstore_show_shards(void);
 extern const char *pointstore_text_here(const char *sql);
 extern void pointstore_execute_of(PointstorePlan *plan, text *of, Datum *values, const char *nulls, bool read_only);

@@ -67,7 +67,7 @@ pointstore_load_placements(MemoryContext context, Oid schema)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT CAST(s.shardminvalue AS pg_catalog.int4), CAST(s.shardmaxvalue AS pg_catalog.int4),"
-		"  CAST(l.groupid AS pg_catalog.int8), CAST(p.groupid AS pg_catalog.int8), CAST(t.colocationid AS pg_catalog.int8)"
+		"  CAST(l.groupid AS pg_catalog.int8), CAST(p.groupid AS pg_catalog.int8), CAST(t.colocationid AS pg_catalog.int8), s.shardid"
 		" FROM pg_catalog.pg_dist_partition t JOIN pg_catalog.pg_dist_shard s ON s.logicalrelid" EQ "t.logicalrelid"
 		"  JOIN pg_catalog.pg_dist_placement p ON p.shardid" EQ "s.shardid, pg_catalog.pg_dist_local_group l"
 		" WHERE t.logicalrelid" EQ "CAST('pointstore.event_store' AS pg_catalog.regclass) AND p.shardstate" EQ "1"
@@ -99,6 +99,7 @@ fill_range(PointstorePlacement *range, int index, HeapTuple row, TupleDesc desc)
 	range->min = number(row, desc, 1);
 	range->max = number(row, desc, 2);
 	range->node = number(row, desc, 4);
+	range->shard_number = number(row, desc, 6);
 }
 
 /* The shards that are here, of all tables: those of a colocated table come in the order of its ranges, those of a reference table are for all. */
@@ -183,6 +184,18 @@ pointstore_placement_of_hash(PointstorePlacements *map, int32 hash)
 			high = middle - 1;
 	}
 	return &map->ranges[low];
+}
+
+/* The range of a shard of event_store; NULL: there is none of that number. */
+PointstorePlacement *
+pointstore_placement_of_shard(PointstorePlacements *map, int64 shard)
+{
+	int			i;
+
+	for (i = 0; i < map->n; i++)
+		if (map->ranges[i].shard_number == shard)
+			return &map->ranges[i];
+	return NULL;
 }
 
 /* The range that a relation has the rows of, as that table of the store; NULL where it is none of these. */

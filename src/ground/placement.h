@@ -17,6 +17,7 @@ typedef struct PointstorePlacement
 	int32		max;
 	uint32		index;			/* its place among the ranges, by which Citus locks them */
 	int32		node;			/* group id of the node that has it */
+	int64		shard_number;	/* number of the shard of event_store, in Citus */
 	Oid			relids[N_PLACED_TABLES]; /* here; invalid where they are elsewhere */
 	bool		has_ids;		/* of which ids drawn here are above (account/id.c) */
 	uint64		locked;			/* in which generation of locks it was locked (shard.c) */
@@ -36,6 +37,7 @@ typedef struct PointstorePlacements
 extern bool pointstore_have_placements(Oid events);
 extern PointstorePlacements *pointstore_load_placements(MemoryContext context, Oid schema);
 extern void pointstore_rules_here(const PointstorePlacements *map, Oid *relids);
+extern PointstorePlacement *pointstore_placement_of_shard(PointstorePlacements *map, int64 shard);
 extern PointstorePlacement *pointstore_placement_of_hash(PointstorePlacements *map, int32 hash);
 extern PointstorePlacement *pointstore_placement_of_relation(PointstorePlacements *map, Oid relid, PointstoreTableId table);
 extern void pointstore_forget_placed(PointstorePlacements *map, Oid relid);

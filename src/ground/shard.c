@@ -36,7 +36,8 @@ static uint64 lock_generation = 1;
 
 static PointstorePlacement *range_of(PointstorePlacements *map, text *of);
 static const PointstoreShard *locked_shard(text *of);
-static void lock_range(const PointstorePlacements *map, const PointstorePlacement *range);
+static bool lock_range(const PointstorePlacements *map, const PointstorePlacement *range, bool wait);
+static bool range_from(int64 hash, PointstorePlacement **range, bool wait, bool *passed);
 static void look_up(const PointstoreStore *store, PointstorePlacement *range);
 pg_noreturn static void refuse_elsewhere(const PointstorePlacement *range, text *of);
 
@@ -80,7 +81,7 @@ locked_shard(text *of)
 
 		CHECK_FOR_INTERRUPTS();
 		if (range->locked != lock_generation)
-			lock_range(store->placements, range);
+			(void) lock_range(store->placements, range, true);
 		if (pointstore_store() != store)
 			continue;
 		range->locked = lock_generation;
@@ -93,15 +94,20 @@ locked_shard(text *of)
 	}
 }
 
-/* Holds off moves and splits of a range to the end of the transaction; what they have changed before is known afterwards. */
-static void
-lock_range(const PointstorePlacements *map, const PointstorePlacement *range)
+/*
+ * Holds off moves and splits of a range to the end of the transaction; what they have changed before is known afterwards.
+ * False: one of them has it, and is not waited for.
+ */
+static bool
+lock_range(const PointstorePlacements *map, const PointstorePlacement *range, bool wait)
 {
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, range->index, map->colocation, LOCK_OF_COLOCATED_SHARDS);
-	(void) LockAcquire(&tag, ShareLock, false, false);
+	if (LockAcquire(&tag, ShareLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
 	AcceptInvalidationMessages();
+	return true;
 }
 
 /* Looks a shard's tables up, as the owner: see pointstore_load_shard(). Its memory is its own: what was looked up before lives as long as this transaction. */
@@ -167,6 +173,19 @@ pointstore_placement_of(text *of)
 bool
 pointstore_range_from(int64 hash, PointstorePlacement **range)
 {
+	return range_from(hash, range, true, NULL);
+}
+
+/* The same, past those that are being moved or split. *passed: one was. */
+bool
+pointstore_free_range_from(int64 hash, PointstorePlacement **range, bool *passed)
+{
+	return range_from(hash, range, false, passed);
+}
+
+static bool
+range_from(int64 hash, PointstorePlacement **range, bool wait, bool *passed)
+{
 	*range = NULL;
 	while (hash <= PG_INT32_MAX)
 	{
@@ -177,8 +196,12 @@ pointstore_range_from(int64 hash, PointstorePlacement **range)
 		if (map == NULL)
 			return true;
 		*range = pointstore_placement_of_hash(map, hash);
-		if ((*range)->node == map->node && (*range)->locked != lock_generation)
-			lock_range(map, *range);
+		if ((*range)->node == map->node && (*range)->locked != lock_generation && !lock_range(map, *range, wait))
+		{
+			*passed = true;
+			hash = pointstore_next_hash(*range);
+			continue;
+		}
 		if (pointstore_store() != store)
 			continue;
 		if ((*range)->node == map->node)

@@ -20,6 +20,7 @@ extern const PointstoreTable *pointstore_table_of_relation(Oid relid, Pointstore
 extern PointstorePlacement *pointstore_placement_of(text *of);
 extern void pointstore_refuse_left_shard(Relation relation, PointstoreTableId table);
 extern bool pointstore_range_from(int64 hash, PointstorePlacement **range);
+extern bool pointstore_free_range_from(int64 hash, PointstorePlacement **range, bool *passed);
 extern int64 pointstore_next_hash(const PointstorePlacement *range);
 extern int32 pointstore_hash_of(text *of);
 extern int32 pointstore_node_of(text *of);

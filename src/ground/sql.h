@@ -21,6 +21,8 @@
 /* True, but where a statement is executed in a shard of a distributed store, and sees the accounts of that alone (placed.c). */
 #define IN_ONE_PLACE "pg_catalog.bool 'on'"
 #define IN_A_SHARD "pg_catalog.bool 'off'"
+/* Whether a block is of the feed of where we stay: true, but in a shard that others were split from. */
+#define OF_THIS_FEED "pg_catalog.bool 'yes'"
 /* What is found of movements over nodes, by another way than what a shard has by itself (across.c). */
 #define IS_ACROSS(code) "(NOT " IN_ONE_PLACE " AND " code EQ "'transfer_unbalanced')"
 /* Whether names of requests and holds of two rows are of one realm: that of a store, or of an account of a distributed one. */

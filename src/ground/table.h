@@ -31,6 +31,8 @@ typedef enum PointstoreTableId
 	TABLE_FINDING,
 	TABLE_RECONCILIATION,
 	TABLE_RECONCILIATION_CHECKPOINT,
+	TABLE_FEED_BLOCK,
+	TABLE_FEED_START,
 	N_PLACED_TABLES				/* those that a distributed store has shards of */
 } PointstoreTableId;
 

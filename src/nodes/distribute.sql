@@ -6,11 +6,11 @@ CREATE FUNCTION pointstore.distributed_tables(OUT tab text, OUT by_column text)
 RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    VALUES ('account_kind', NULL), ('transition', NULL), ('upcaster', NULL),
+    VALUES ('account_kind', NULL), ('transition', NULL), ('upcaster', NULL), ('feed_start', NULL),
            ('event_store', 'aggregate_id'), ('balance', 'aggregate_id'), ('pure_account', 'aggregate_id'),
            ('hold', 'aggregate_id'), ('account_log', 'aggregate_id'), ('account_proof', 'aggregate_id'),
            ('snapshot', 'aggregate_id'), ('participant_step', 'aggregate_id'), ('finding', 'aggregate_id'),
-           ('reconciliation', 'place'), ('reconciliation_checkpoint', 'place'), ('lease', 'name')
+           ('reconciliation', 'place'), ('reconciliation_checkpoint', 'place'), ('feed_block', 'place'), ('lease', 'name')
 $$;
 COMMENT ON FUNCTION pointstore.distributed_tables() IS
 'The tables of a store that distribute_store() distributes, and by which column; null: every node has all of it.';
@@ -146,7 +146,7 @@ BEGIN
                IN (('pointstore.event_store'::regclass, ARRAY['request_id', 'leg']), ('pointstore.event_store'::regclass, ARRAY['id']),
                    ('pointstore.hold'::regclass, ARRAY['hold_id']), ('pointstore.participant_step'::regclass, ARRAY['origin', 'movement_id', 'step']), ('pointstore.account_log'::regclass, ARRAY['id']),
                    ('pointstore.finding'::regclass, ARRAY['id'])))
-            OR c.conrelid IN ('pointstore.reconciliation'::regclass, 'pointstore.reconciliation_checkpoint'::regclass)
+            OR c.conrelid IN ('pointstore.reconciliation'::regclass, 'pointstore.reconciliation_checkpoint'::regclass, 'pointstore.feed_block'::regclass)
     LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', lost.tab, lost.conname);
     END LOOP;
@@ -168,6 +168,12 @@ BEGIN
     ALTER TABLE pointstore.reconciliation ADD CONSTRAINT reconciliation_pkey PRIMARY KEY (place, id);
     ALTER TABLE pointstore.reconciliation_checkpoint ADD COLUMN place text COLLATE "C" NOT NULL DEFAULT '';
     ALTER TABLE pointstore.reconciliation_checkpoint ADD CONSTRAINT reconciliation_checkpoint_pkey PRIMARY KEY (place, single);
+    -- so has each a feed: place is a name that hashes into it, and tells it from those that it is split into
+    ALTER TABLE pointstore.feed_block ADD COLUMN place text COLLATE "C" NOT NULL DEFAULT '', ADD COLUMN incarnation text, ADD COLUMN server text;
+    ALTER TABLE pointstore.feed_block ADD CONSTRAINT feed_block_pkey PRIMARY KEY (place, first_position);
+    COMMENT ON COLUMN pointstore.feed_block.place IS 'the shard whose feed it is of: its hashes, and what makes this a name that hashes into it';
+    COMMENT ON COLUMN pointstore.feed_block.incarnation IS 'system identifier and timeline by which feed_incarnation() tells the feed';
+    COMMENT ON COLUMN pointstore.feed_block.server IS 'the same of the server that wrote it last, to which the shard may have moved';
     COMMENT ON COLUMN pointstore.reconciliation.place IS 'a name that hashes into the shard that was gone through; empty: before the store was distributed';
     COMMENT ON COLUMN pointstore.reconciliation_checkpoint.place IS 'a name that hashes into the shard that it is about';
     ALTER SEQUENCE pointstore.event_store_id_seq OWNED BY NONE;
@@ -195,7 +201,7 @@ BEGIN
         EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.tab);
     END LOOP;
     -- what will be in shards has been gone through in none; no rule of the owner's fires for this
-    TRUNCATE pointstore.reconciliation_checkpoint;
+    TRUNCATE pointstore.reconciliation_checkpoint, pointstore.feed_block;
     FOR part IN SELECT t.tab, t.by_column FROM pointstore.distributed_tables() t LOOP
         IF part.by_column IS NULL THEN
             PERFORM create_reference_table(('pointstore.' || part.tab)::regclass);
@@ -311,7 +317,7 @@ BEGIN
     SET LOCAL citus.shard_replication_factor = 1;
     -- in the order in which appends lock them
     LOCK TABLE pointstore.event_store, pointstore.balance, pointstore.pure_account, pointstore.hold, pointstore.account_log, pointstore.account_proof,
-        pointstore.snapshot, pointstore.participant_step, pointstore.finding, pointstore.reconciliation, pointstore.reconciliation_checkpoint, pointstore.lease, pointstore.account_kind, pointstore.transition, pointstore.upcaster,
+        pointstore.snapshot, pointstore.participant_step, pointstore.finding, pointstore.reconciliation, pointstore.reconciliation_checkpoint, pointstore.feed_block, pointstore.feed_start, pointstore.lease, pointstore.account_kind, pointstore.transition, pointstore.upcaster,
         pointstore.subscription, pointstore.projection, pointstore.movement IN ACCESS EXCLUSIVE MODE;
     PERFORM pointstore.check_distributable_tables();
     PERFORM pointstore.alter_keys_for_nodes();
@@ -322,7 +328,7 @@ BEGIN
     PERFORM pointstore.delegate_functions();
     PERFORM pointstore.wake_workers();
     RAISE NOTICE 'what roles may do on the other nodes grant_access() grants, to be called again for each, the owner''s among them (operator)';
-    RAISE WARNING 'a distributed store is a preview: it has no feed, and its movements are not there'
+    RAISE WARNING 'a distributed store is a preview: it has no subscriptions, and its movements are not there'
         USING HINT = 'doc/operations.md, Many nodes, says what is there.';
     RETURN 'distributed';
 END

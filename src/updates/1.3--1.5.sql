@@ -22,3 +22,5 @@ ALTER TYPE pointstore.delivery ADD ATTRIBUTE state_after text;
 ALTER TYPE pointstore.feed_event ALTER ATTRIBUTE read_feed_to TYPE text;
 ALTER TYPE pointstore.feed_event RENAME ATTRIBUTE read_feed_to TO state_after;
 ALTER TYPE pointstore.feed_event ADD ATTRIBUTE read_feed_to bigint;
+DROP FUNCTION pointstore.read_feed(bigint, integer, text[], text, boolean);
+DROP PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint);

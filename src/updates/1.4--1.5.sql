@@ -2,3 +2,5 @@
 -- script itself (src/updates/update.awk).
 -- types that stay: receipt account_state event_digest event feed_event delivery lease_grant
 DROP FUNCTION pointstore.refuse_own_columns(text);
+DROP FUNCTION pointstore.read_feed(bigint, integer, text[], text, boolean);
+DROP PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint);

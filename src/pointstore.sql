@@ -443,7 +443,7 @@ BEGIN
         pointstore.position_of(bigint), pointstore.position_of(bigint, bigint), pointstore.feed_incarnation(), pointstore.feed_incarnation(bigint),
         pointstore.feed_head_part(text), pointstore.read_feed_part(bigint, integer, text[], text, boolean, text), pointstore.position_of_part(bigint, text), pointstore.feed_incarnation_part(text), pointstore.feed_check_part(text),
         pointstore.load_events(text, bigint, integer, boolean), pointstore.aggregate_state(text, bigint),
-        pointstore.sequence_feed(), pointstore.sequencer_alive(), pointstore.feed_check(), pointstore.feed_check(bigint), pointstore.feed_state(),
+        pointstore.sequence_feed(), pointstore.sequencer_alive(), pointstore.feed_check(), pointstore.feed_check(bigint), pointstore.feed_state(), pointstore.feed_states(), pointstore.feed_states_part(text),
         pointstore.create_subscription(text, bigint, smallint, text[], text, interval, integer, text),
         pointstore.drop_subscription(text), pointstore.pause_subscription(text), pointstore.resume_subscription(text),
         pointstore.alter_subscription(text, text[], text, interval, integer, text, smallint, integer, integer),

@@ -155,21 +155,10 @@ static char *number(int64 value, bool isnull);
 Datum
 pointstore_feed_check(PG_FUNCTION_ARGS)
 {
-	const PointstorePlacements *map;
-	int64	   *shards;
-	int			n;
-	int			i;
-
 	pointstore_materialize(fcinfo);
 	if (PG_NARGS() > 0 || !pointstore_is_distributed())
 		return pointstore_call_of_feed(fcinfo, 1, check_here);
-	map = pointstore_store()->placements;
-	n = map->n;
-	shards = palloc(sizeof(int64) * n);
-	for (i = 0; i < n; i++)
-		shards[i] = map->ranges[i].shard_number;
-	for (i = 0; i < n; i++)
-		(void) pointstore_call_of_shard(fcinfo, check_here, shards[i]);
+	pointstore_call_of_each_shard(fcinfo, check_here);
 	return (Datum) 0;
 }
 

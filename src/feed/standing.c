@@ -22,20 +22,25 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #include "feed/sequence.h"
 #include "feed/signal.h"
+#include "feed/whose.h"
 #include "ground/identity.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
+#include "ground/store.h"
 #include "verify/index.h"
 
 PG_FUNCTION_INFO_V1(pointstore_feed_state);
+PG_FUNCTION_INFO_V1(pointstore_feed_states);
 
 enum
 {
-	HEAD, SEQUENCED_AT, UNSEQUENCED, OLDEST, GAPS, OPEN_SINCE, OPEN_PID, OPEN_GID, ALIVE, N_FIGURES
+	HEAD, SEQUENCED_AT, UNSEQUENCED, OLDEST, GAPS, OPEN_SINCE, OPEN_PID, OPEN_GID, ALIVE, SHARD, N_FIGURES
 };
 
 typedef struct Figures
@@ -47,35 +52,76 @@ typedef struct Figures
 /* How many ids of the sequence are not above x. */
 #define DRAWN_UP_TO(x) "pg_catalog.floor((" NUMERIC(x) MINUS "d.last) OPERATOR(pg_catalog./) d.step)"
 
+static Datum state_here(FunctionCallInfo fcinfo);
+static Datum put_state(FunctionCallInfo fcinfo);
+static void read_figures(Figures *figures);
 static void read_blocks(Figures *figures);
 static void read_waiting(Figures *figures);
 static void read_writer(Figures *figures);
 static void take(Figures *figures, int figure, int column);
 
-/* feed_state(): one row. */
+/* feed_state(): one row, of a store that is not distributed. */
 Datum
 pointstore_feed_state(PG_FUNCTION_ARGS)
 {
+	return pointstore_call_of_feed(fcinfo, 1, state_here);
+}
+
+static Datum
+state_here(FunctionCallInfo fcinfo)
+{
 	Figures		figures;
 	TupleDesc	desc;
-	PointstoreScope scope;
 
-	memset(figures.value, 0, sizeof(figures.value));
-	memset(figures.isnull, true, sizeof(figures.isnull));
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	read_figures(&figures);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), figures.value, figures.isnull)));
+}
+
+/* feed_states(): a row for each shard of a distributed store. */
+Datum
+pointstore_feed_states(PG_FUNCTION_ARGS)
+{
+	pointstore_materialize(fcinfo);
+	if (PG_NARGS() > 0)
+		return pointstore_call_of_feed(fcinfo, 1, put_state);
+	if (pointstore_is_distributed())
+		pointstore_call_of_each_shard(fcinfo, put_state);
+	return (Datum) 0;
+}
+
+static Datum
+put_state(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Figures		figures;
+
+	read_figures(&figures);
+	figures.value[SHARD] = Int64GetDatum(pointstore_shard_here());
+	figures.isnull[SHARD] = false;
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, figures.value, figures.isnull);
+	return (Datum) 0;
+}
+
+static void
+read_figures(Figures *figures)
+{
+	PointstoreScope scope;
+
+	memset(figures->value, 0, sizeof(figures->value));
+	memset(figures->isnull, true, sizeof(figures->isnull));
 	pointstore_act_as_verifier(&scope);
-	read_blocks(&figures);
+	read_blocks(figures);
 	if (pointstore_is_sequenced())
-		read_waiting(&figures);
+		read_waiting(figures);
 	pointstore_act_as_caller(&scope);
 	/* who writes on the primary does not show on a standby */
-	figures.isnull[GAPS] |= RecoveryInProgress();
-	if (!figures.isnull[GAPS])
-		read_writer(&figures);
-	figures.value[ALIVE] = BoolGetDatum(pointstore_sequencer_is_alive());
-	figures.isnull[ALIVE] = false;
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), figures.value, figures.isnull)));
+	figures->isnull[GAPS] |= RecoveryInProgress();
+	if (!figures->isnull[GAPS])
+		read_writer(figures);
+	figures->value[ALIVE] = BoolGetDatum(pointstore_sequencer_is_alive());
+	figures->isnull[ALIVE] = false;
 }
 
 static void

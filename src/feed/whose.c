@@ -103,6 +103,22 @@ pointstore_call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard)
 	return is_here ? result : call_elsewhere(fcinfo, shard);
 }
 
+/* Makes a call of every shard's feed, whose rows come to the same result. */
+void
+pointstore_call_of_each_shard(FunctionCallInfo fcinfo, FeedCall call)
+{
+	const PointstorePlacements *map = pointstore_store()->placements;
+	int			n = map->n;
+	int64	   *shards = palloc(sizeof(int64) * n);
+	int			i;
+
+	/* the map may be another one by the next call */
+	for (i = 0; i < n; i++)
+		shards[i] = map->ranges[i].shard_number;
+	for (i = 0; i < n; i++)
+		(void) pointstore_call_of_shard(fcinfo, call, shards[i]);
+}
+
 /* The same on the node that has the shard, with the caller's other arguments. */
 static Datum
 call_elsewhere(FunctionCallInfo fcinfo, int64 shard)

@@ -175,6 +175,13 @@ pointstore_here(void)
 	return place;
 }
 
+/* The number in Citus of the shard where we stay. */
+int64
+pointstore_shard_here(void)
+{
+	return here()->shard_number;
+}
+
 void
 pointstore_return_to(PointstorePlace before)
 {

@@ -25,6 +25,7 @@ extern bool pointstore_next_free_place(int64 *hash, bool *passed);
 extern void pointstore_go_to(text *of);
 extern bool pointstore_go_to_shard(int64 shard);
 extern PointstorePlace pointstore_here(void);
+extern int64 pointstore_shard_here(void);
 extern void pointstore_return_to(PointstorePlace place);
 extern void pointstore_leave_place(void);
 extern void pointstore_forget_places(void);

@@ -324,6 +324,7 @@ BEGIN
     PERFORM pointstore.distribute_tables(shard_count);
     PERFORM pointstore.create_account_view();
     PERFORM pointstore.create_shard_map();
+    PERFORM pointstore.create_feed_view();
     PERFORM pointstore.create_reconciliation_views();
     PERFORM pointstore.delegate_functions();
     PERFORM pointstore.wake_workers();

@@ -99,6 +99,7 @@ typedef struct Sequencer
 	FeedBlock	block;			/* the last */
 	int64		settled_below;	/* as it is stored */
 	int64		highest;		/* up to there every id has a position, or is in a gap, or is given up */
+	int64		top;			/* the highest that an event was seen with */
 	int64		unordered_below;	/* ids below it may fall within an account */
 	int64		step;			/* ids that may have no position yet: one of them, and how far they are apart; 0: not known */
 	int64		id;
@@ -383,6 +384,7 @@ restore(Drawn *drawn, const Writers *writers)
 	widen(drawn);
 	/* what was not settled is looked at, even where MINVALUE was raised above it */
 	sequencer->highest = (sequencer->block.first > 0 ? sequencer->settled_below : drawn->lowest) - 1;
+	sequencer->top = sequencer->highest;
 	/* what has come in the meantime was seen by nobody */
 	horizon = pointstore_add_horizon(&sequencer->gaps, writers, false);
 	horizon->look = true;
@@ -641,6 +643,8 @@ note_gaps(Run *run, Horizon *horizon)
 	}
 	note_gap(&run->drawn, horizon, next, run->upto + 1);
 	sequencer->highest = run->upto;
+	if (run->seen.n > 0)
+		sequencer->top = Max(sequencer->top, run->seen.id[run->seen.n - 1]);
 }
 
 /* The ids from lower to below upper, if some of them are of the sequence's class. */
@@ -679,11 +683,14 @@ withheld_horizon(void)
 	return pointstore_add_horizon(&sequencer->gaps, NULL, true);
 }
 
-/* The blocks, and how far all is settled, as it is worth a write. */
+/*
+ * The blocks, and how far all is settled, as it is worth a write. The node to which a shard moves draws ids above those of its events: above them nothing
+ * is settled for it.
+ */
 static void
 store_positions(const Ids *ids)
 {
-	int64		settled_below = Min(pointstore_lowest_gap(&sequencer->gaps), sequencer->highest + 1);
+	int64		settled_below = Min(pointstore_lowest_gap(&sequencer->gaps), (sequencer->place.is_range ? sequencer->top : sequencer->highest) + 1);
 
 	if (ids->n > 0)
 		pointstore_write_positions(&sequencer->block, ids, settled_below, sequencer->place.is_range ? &sequencer->incarnation : NULL);

@@ -229,7 +229,7 @@ look(Case *wrong)
 
 	wrong->stamp = read_stamp(wrong, false, &wrong->version);
 	wrong->found = pointstore_examine(wrong->id, false);
-	if (run->full && VARSIZE_ANY_EXHDR(wrong->id) == 0 && !pointstore_is_distributed())
+	if (run->full && pointstore_is_whole_store(wrong->id))
 		pointstore_examine_whole_store(wrong->found);
 	wrong->moved = wrong->by_heap && has_moved(wrong);
 	compare_with_heap(wrong, snapshot);

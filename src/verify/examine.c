@@ -326,6 +326,15 @@ pointstore_add_store_check(StoreCheck check)
 	store_checks[n_store_checks++] = check;
 }
 
+/* Whether findings of that name are about the store as a whole, or in a shard about its feed. */
+bool
+pointstore_is_whole_store(text *id)
+{
+	if (!pointstore_here().is_range)
+		return VARSIZE_ANY_EXHDR(id) == 0;
+	return strcmp(pointstore_cstring(id), text_to_cstring(pointstore_name_of_feed())) == 0;
+}
+
 /* Adds to what is wrong with the store as a whole what is registered from above, which may take as long as reading all events. */
 void
 pointstore_examine_whole_store(Findings *found)
@@ -345,7 +354,7 @@ pointstore_examine_now(text *id)
 
 	(void) pointstore_push_snapshot();
 	found = pointstore_examine(id, false);
-	if (VARSIZE_ANY_EXHDR(id) == 0)
+	if (pointstore_is_whole_store(id))
 		pointstore_examine_whole_store(found);
 	PopActiveSnapshot();
 	return found;

@@ -34,6 +34,7 @@ typedef bool (*StoreCheck) (Finding *finding);
 
 extern void pointstore_add_store_check(StoreCheck check);
 extern Findings *pointstore_examine(text *id, bool by_heap);
+extern bool pointstore_is_whole_store(text *id);
 extern void pointstore_examine_whole_store(Findings *found);
 extern Findings *pointstore_examine_now(text *id);
 

@@ -305,6 +305,8 @@ run_all(Run *run)
 		pointstore_scan_store(run);
 	else
 		pointstore_scan_new_events(run);
+	if (run->full && pointstore_is_distributed())
+		pointstore_confirm(run, text_to_cstring(pointstore_name_of_feed()), false, NULL);
 	if (pointstore_stays_with(cstring_to_text("")))
 	{
 		pointstore_confirm(run, "", false, NULL);	/* the store as a whole */

@@ -166,7 +166,7 @@ at_transaction(XactEvent event, void *arg)
 static void
 tell_sequencer(XactEvent event)
 {
-	bool		drawn = pointstore_has_drawn();
+	uint64		drawn = pointstore_drawn();
 
 	if (event != XACT_EVENT_ABORT)
 		pointstore_feed_commit(drawn);

@@ -38,7 +38,7 @@
 /* as many nodes draw ids that are not each other's: their group ids are below it */
 #define NODES 1024
 
-static bool has_drawn = false;	/* ids, in this transaction */
+static uint64 drawn = 0;		/* ids, in this transaction: in which parts of the hashes, of a plain store in any */
 static bool is_raised = false;	/* the node's sequence, by this session if need be */
 static LWLock *raising = NULL;	/* shared by who draws for a node, exclusive for who raises its sequence; null: not preloaded */
 
@@ -81,12 +81,12 @@ pointstore_draw_id(Account *account)
 	(void) GetCurrentTransactionId();
 	if (pointstore_is_distributed())
 	{
-		has_drawn = true;
+		drawn |= pointstore_parts_of_hashes(pointstore_hash_of(account->id), pointstore_hash_of(account->id));
 		return account->last_id = pointstore_draw_for_node(account->id);
 	}
 	highest = pointstore_stat_highest_id();
 	settled = settled_ids();
-	has_drawn = true;
+	drawn = 1;
 	if (highest == 0)
 		pointstore_stat_raise_id(pointstore_highest_id());
 	id = nextval_internal(pointstore_store()->id_sequence, false);
@@ -274,7 +274,7 @@ settled_ids(void)
 
 	if (known >= 0)
 		return known;
-	if (has_drawn)
+	if (drawn != 0)
 		return settled;
 	SPI_connect();
 	pointstore_execute(&plan, NULL, NULL, true);
@@ -284,13 +284,13 @@ settled_ids(void)
 	return settled;
 }
 
-/* Whether events have been written since this was asked: at the end of a transaction, whether in that. */
-bool
-pointstore_has_drawn(void)
+/* In which parts of the hashes events have been written since this was asked, at the end of a transaction in that; 0: none have. */
+uint64
+pointstore_drawn(void)
 {
-	bool		result = has_drawn;
+	uint64		result = drawn;
 
-	has_drawn = false;
+	drawn = 0;
 	return result;
 }
 

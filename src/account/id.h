@@ -16,7 +16,7 @@ extern void pointstore_ids_set_up(void);
 extern int64 pointstore_draw_id(Account *account);
 extern int64 pointstore_draw_for_node(text *account);
 extern int64 pointstore_last_of_node(text *account);
-extern bool pointstore_has_drawn(void);
+extern uint64 pointstore_drawn(void);
 pg_noreturn extern void pointstore_refuse_sequence(const char *why, int64 above);
 
 #endif							/* POINTSTORE_ID_H */

@@ -40,18 +40,15 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
-#include "tcop/pquery.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
-#include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -72,8 +69,6 @@
 #include "ground/store.h"
 #include "verify/index.h"
 
-PG_FUNCTION_INFO_V1(pointstore_sequence_feed);
-
 #define SEQUENCE_LOCK 0x70736671	/* field of an advisory lock tag, which users' numbers do not reach */
 #define SEQUENCE_LOCK_KIND 13
 #define RUN_EVENTS 100000		/* positions that one run gives at most */
@@ -81,13 +76,14 @@ PG_FUNCTION_INFO_V1(pointstore_sequence_feed);
 #define LOCK_INTERVAL 10		/* ms, between two tries of a worker to be the one who sequences */
 #define FIRST_PAUSE 1000		/* ms, after an error; twice as long after each further one */
 #define LONGEST_PAUSE 15000
-#define SETTLE_TRIES 10			/* looks of sequence_feed() for writers that end, 10 ms apart */
 
 /* What a session knows of a feed while nobody else sequences. */
 typedef struct Sequencer
 {
 	PointstorePlace place;		/* of which shard it is */
 	Incarnation incarnation;	/* of a shard's */
+	uint64		generation;		/* of the store, by which its tables were found */
+	bool		more;			/* the last run has left something */
 	TimestampTz rests_until;	/* after an error */
 	long		pause;			/* ms, after the last one */
 	MemoryContext context;
@@ -147,12 +143,6 @@ static void note_withheld(const Ids *withheld);
 static Horizon *withheld_horizon(void);
 static void store_positions(const Ids *ids);
 static void store_class(const Drawn *drawn, int64 increment);
-static void require_own_transaction(void);
-static bool goes_on_after_us(void);
-static int64 each_feed(int64 (*visit) (void));
-static int64 sequence_now(void);
-static bool is_under_way(void);
-static void await_writers(void);
 
 /* Whether this store gives positions itself: not where its events come by a subscription. As the owner. */
 bool
@@ -208,13 +198,14 @@ pointstore_sequence(SequenceRun *result)
 	pointstore_settle_gaps(&sequencer->gaps, run.upto);
 	store_positions(&run.given);
 	store_class(&run.drawn, increment);
-	result->more = run.seen.n == run.limit || (run.given.n > 0 && run.withheld.n > 0);
+	result->more = sequencer->more = run.seen.n == run.limit || (run.given.n > 0 && run.withheld.n > 0);
 	result->head = Max(sequencer->block.last, 0);
 	result->given = run.given.n;
 	result->id = sequencer->highest;
 	result->last = run.drawn.last;
 	sequencer->valid = true;
 	sequencer->pause = 0;
+	sequencer->generation = pointstore_store()->generation;
 	SPI_finish();
 }
 
@@ -266,7 +257,19 @@ pointstore_sequence_failed(void)
 	sequencer->rests_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), sequencer->pause);
 }
 
-/* Whether it still does. */
+/*
+ * Whether there is something to do for the feed where we stay: events there may be, in these parts of the hashes, or a gap may end that one which is
+ * prepared keeps open, or its shard has come from elsewhere.
+ */
+bool
+pointstore_sequence_is_due(uint64 drawn)
+{
+	find_sequencer();
+	return !sequencer->place.is_range || !sequencer->valid || sequencer->more || sequencer->generation != pointstore_store()->generation ||
+		sequencer->gaps.horizons != NIL || (drawn & pointstore_parts_of_hashes(sequencer->place.min, sequencer->place.max)) != 0;
+}
+
+/* Whether it still rests after it has failed. */
 bool
 pointstore_sequence_rests(void)
 {
@@ -736,70 +739,9 @@ store_class(const Drawn *drawn, int64 increment)
 	ForceSyncCommit();
 }
 
-/* sequence_feed(): a run of the sequencer's, or one in the transaction of the statement that calls it. Returns the head. */
-Datum
-pointstore_sequence_feed(PG_FUNCTION_ARGS)
-{
-	PointstoreScope scope;
-	int64		head;
-
-	PreventCommandIfReadOnly("sequence_feed()");
-	require_own_transaction();
-	(void) pointstore_store();
-	/* it reads what is committed now, whatever the session's default */
-	pointstore_read_committed();
-	pointstore_act_as_verifier(&scope);
-	pointstore_use_indexes();
-	if (!pointstore_is_sequenced())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the events of this store come by a subscription, and it gives no positions itself"),
-				 errhint("Let the publication have pointstore.feed_block too.")));
-	/* a statement that has the lock already works itself: a sequencer that came meanwhile waits for it */
-	if (is_under_way() || !pointstore_sequencer_ask())
-		head = each_feed(sequence_now);
-	else
-		head = each_feed(pointstore_read_head);
-	pointstore_act_as_caller(&scope);
-	PG_RETURN_INT64(head);
-}
-
-/* The sum of what is said of the feeds that are here: of a plain store's one. */
-static int64
-each_feed(int64 (*visit) (void))
-{
-	int64		hash = POINTSTORE_FIRST_HASH;
-	volatile int64 sum = 0;
-
-	PG_TRY();
-	{
-		while (pointstore_next_place(&hash))
-			sum += visit();
-	}
-	PG_CATCH();
-	{
-		pointstore_leave_place();
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	return sum;
-}
-
-/* Two runs, since a moment after the first those have ended, perhaps, who kept gaps open. Returns the head. */
-static int64
-sequence_now(void)
-{
-	SequenceRun run = {0};
-
-	pointstore_sequence(&run);
-	await_writers();
-	pointstore_sequence(&run);
-	return run.head;
-}
-
 /* Whether a statement of this session's is at it, in this transaction. */
-static bool
-is_under_way(void)
+bool
+pointstore_sequence_is_under_way(void)
 {
 	ListCell   *cell;
 
@@ -809,46 +751,12 @@ is_under_way(void)
 	return false;
 }
 
-/*
- * 25001 unless the transaction is that of one statement and ends with it: while it goes on nobody else
- * gives positions. So in a pipeline it ends too.
- */
-static void
-require_own_transaction(void)
+/* Whether there are gaps, where we stay, that somebody may still fill, by now. */
+bool
+pointstore_sequence_awaits_writers(void)
 {
-	if (pointstore_in_block() || pointstore_has_written() || goes_on_after_us())
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("sequence_feed() gives positions to what is committed, and cannot run inside a transaction block, a DO block or a procedure, nor after a write"),
-				 errhint("Have it in a statement of its own: SELECT pointstore.sequence_feed();")));
-	MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT;
-}
-
-/* Whether a DO block or a procedure has called us, however deep. */
-static bool
-goes_on_after_us(void)
-{
-	PlannedStmt *statement = ActivePortal != NULL ? PortalGetPrimaryStmt(ActivePortal) : NULL;
-	Node	   *utility = statement != NULL ? statement->utilityStmt : NULL;
-
-	return SPI_inside_nonatomic_context() || (utility != NULL && (IsA(utility, DoStmt) || IsA(utility, CallStmt)));
-}
-
-/*
- * Waits a moment for those who may still fill a gap: a session that does not go on to
- * sequence forgets what they are, and would find them to be others next time.
- */
-static void
-await_writers(void)
-{
-	int			i;
-
-	for (i = 0; i < SETTLE_TRIES && pointstore_gaps_await_writers(&sequencer->gaps); i++)
-	{
-		pg_usleep(10000L);
-		CHECK_FOR_INTERRUPTS();
-		(void) pointstore_find_ended(&sequencer->gaps, GetLatestSnapshot());
-	}
+	(void) pointstore_find_ended(&sequencer->gaps, GetLatestSnapshot());
+	return pointstore_gaps_await_writers(&sequencer->gaps);
 }
 
 /*
@@ -858,7 +766,7 @@ await_writers(void)
 void
 pointstore_sequence_ended(bool committed)
 {
-	uint64		change = is_under_way() && committed ? pointstore_change_feed() : 0;
+	uint64		change = pointstore_sequence_is_under_way() && committed ? pointstore_change_feed() : 0;
 	ListCell   *cell;
 
 	foreach(cell, sequencers)

@@ -21,8 +21,11 @@ typedef struct SequenceRun
 
 extern bool pointstore_is_sequenced(void);
 extern void pointstore_sequence(SequenceRun *run);
+extern bool pointstore_sequence_is_under_way(void);
+extern bool pointstore_sequence_awaits_writers(void);
 extern void pointstore_sequence_ended(bool committed);
 extern void pointstore_sequence_failed(void);
 extern bool pointstore_sequence_rests(void);
+extern bool pointstore_sequence_is_due(uint64 drawn);
 
 #endif							/* POINTSTORE_SEQUENCE_H */

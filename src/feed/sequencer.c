@@ -45,19 +45,23 @@
 
 static bool is_on = true;
 static bool notify = false;
+static bool has_passed = false;	/* in the last run some shard was being moved */
 static bool is_broken = false;	/* the last run has found no feed that it could try */
 static bool is_here = true;		/* a store that gives positions itself, when the last run looked */
 
 /* A run of one feed. */
 typedef struct Step
 {
+	uint64		drawn;			/* in which parts of the hashes there may be events */
 	int64	   *hash;			/* from where on its shard is looked for */
+	bool		passed;			/* some shard could not be looked at */
 	SequenceRun run;
 	bool		ends;			/* there is none left */
 	bool		rests;			/* it has failed, and is not tried yet */
 } Step;
 
-static bool sequence_guarded(SequenceRun *all, bool *failed);
+static uint64 take(void);
+static bool sequence_guarded(uint64 drawn, SequenceRun *all, bool *failed);
 static void add_run(SequenceRun *all, const SequenceRun *run);
 static void sequence_in_step(void *arg);
 static void report_run(const SequenceRun *before);
@@ -105,8 +109,7 @@ pointstore_run_sequencer(void)
 		(void) pointstore_worker_reload();
 		if (!is_on)
 			return;
-		pointstore_sequencer_take();
-		if (!sequence_guarded(&run, &failed))
+		if (!sequence_guarded(take(), &run, &failed))
 			return;
 		pointstore_sequencer_run_ended(failed);
 		if (failed)
@@ -138,20 +141,35 @@ wait_for_commits(const SequenceRun *run)
 	pointstore_heed_signals();
 }
 
+/* In which parts of the hashes there may be events; in all, from time to time, and after some shard could not be looked at. */
+static uint64
+take(void)
+{
+	static TimestampTz all = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	uint64		drawn = pointstore_sequencer_take();
+
+	if (!has_passed && !TimestampDifferenceExceeds(all, now, IDLE_TIMEOUT))
+		return drawn;
+	all = now;
+	return ~UINT64CONST(0);
+}
+
 /* A run whose error is logged: of each shard that is here by itself. False: there is nothing to sequence here. */
 static bool
-sequence_guarded(SequenceRun *all, bool *failed)
+sequence_guarded(uint64 drawn, SequenceRun *all, bool *failed)
 {
 	int64		hash = POINTSTORE_FIRST_HASH;
 	SequenceRun total = {0};
 	bool		ends = false;
 
 	*failed = false;
+	has_passed = false;
 	is_here = true;
 	while (is_here && !ends)
 	{
 		int64		from = hash;
-		Step		step = {.hash = &hash, .run = {.more = all->more, .head = all->head, .id = all->id, .last = all->last}};
+		Step		step = {.drawn = drawn, .hash = &hash, .run = {.more = all->more, .head = all->head, .id = all->id, .last = all->last}};
 		ErrorData  *error = pointstore_in_transaction(sequence_in_step, &step, true);
 
 		if (error != NULL)
@@ -165,6 +183,7 @@ sequence_guarded(SequenceRun *all, bool *failed)
 		else
 			add_run(&total, &step.run);
 		*failed |= step.rests;
+		has_passed |= step.passed;
 		ends = step.ends || hash > PG_INT32_MAX;
 	}
 	pointstore_leave_place();
@@ -188,7 +207,6 @@ static void
 sequence_in_step(void *arg)
 {
 	Step	   *step = arg;
-	bool		passed = false;
 	PointstoreScope scope;
 
 	report_run(&step->run);
@@ -196,9 +214,10 @@ sequence_in_step(void *arg)
 	is_here = has_extension() && pointstore_store_exists();
 	if (!is_here)
 		return;
-	step->ends = !pointstore_next_free_place(step->hash, &passed);
+	while (!(step->ends = !pointstore_next_free_place(step->hash, &step->passed)) && !pointstore_sequence_is_due(step->drawn))
+		 /* the next one */ ;
 	/* nobody tells when it is not moved any more */
-	step->run.prepared = passed;
+	step->run.prepared = step->passed;
 	if (step->ends)
 		return;
 	pointstore_begin_step();
@@ -209,7 +228,8 @@ sequence_in_step(void *arg)
 	if (is_here && !step->rests)
 		pointstore_sequence(&step->run);
 	if (is_here && notify && step->run.given > 0)
-		Async_Notify("pointstore_feed", psprintf("%lld", (long long) step->run.head));
+		Async_Notify("pointstore_feed", !pointstore_here().is_range ? psprintf("%lld", (long long) step->run.head) :
+					 psprintf("%lld/%lld", (long long) pointstore_shard_here(), (long long) step->run.head));
 	pointstore_act_as_caller(&scope);
 }
 

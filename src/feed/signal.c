@@ -53,6 +53,7 @@ typedef struct FeedSignal
 	pg_atomic_uint32 pending;	/* something was committed since the sequencer began to read */
 	pg_atomic_uint32 asleep;	/* it waits to be woken */
 	pg_atomic_uint32 every_commit;	/* may be one that it waits for */
+	pg_atomic_uint64 touched;	/* where, by parts of the hashes: pointstore_drawn() */
 	pg_atomic_uint64 latch;		/* the sequencer's; 0: none is alive */
 	pg_atomic_uint64 head;		/* last position that is known to be given */
 	pg_atomic_uint64 change;	/* the last that was committed to the feed */
@@ -76,7 +77,7 @@ static FeedSignal *own = NULL;
 
 static FeedSignal *own_signal(void);
 static FeedSignal *claim_signal(void);
-static void wake_sequencer(FeedSignal *signal);
+static void wake_sequencer(FeedSignal *signal, uint64 drawn);
 static bool await_run(FeedSignal *signal, uint64 run, uint64 failures);
 static void sequencer_ended(int code, Datum arg);
 
@@ -103,6 +104,7 @@ pointstore_feed_set_up(void)
 		pg_atomic_init_u32(&signal->pending, 0);
 		pg_atomic_init_u32(&signal->asleep, 0);
 		pg_atomic_init_u32(&signal->every_commit, 0);
+		pg_atomic_init_u64(&signal->touched, 0);
 		pg_atomic_init_u64(&signal->latch, 0);
 		pg_atomic_init_u64(&signal->head, 0);
 		pg_atomic_init_u64(&signal->change, 0);
@@ -155,22 +157,24 @@ claim_signal(void)
 	return own_signal();
 }
 
-/* A transaction has become visible, or was prepared: the sequencer is woken where it matters to it. */
+/* A transaction has become visible, or was prepared: the sequencer is woken where it matters to it. drawn: of pointstore_drawn(). */
 void
-pointstore_feed_commit(bool events_written)
+pointstore_feed_commit(uint64 drawn)
 {
 	FeedSignal *signal = own_signal();
 
-	if (signal != NULL && (events_written || pg_atomic_read_u32(&signal->every_commit)))
-		wake_sequencer(signal);
+	if (signal != NULL && (drawn != 0 || pg_atomic_read_u32(&signal->every_commit)))
+		wake_sequencer(signal, drawn);
 }
 
 /* There is something for it to do. */
 static void
-wake_sequencer(FeedSignal *signal)
+wake_sequencer(FeedSignal *signal, uint64 drawn)
 {
 	uint64		latch;
 
+	if ((pg_atomic_read_u64(&signal->touched) & drawn) != drawn)
+		pg_atomic_fetch_or_u64(&signal->touched, drawn);
 	if (pg_atomic_read_u32(&signal->pending) == 0)
 		pg_atomic_write_u32(&signal->pending, 1);
 	pg_memory_barrier();
@@ -224,13 +228,14 @@ pointstore_sequencer_watch(bool every_commit)
 	return every_commit && !before;
 }
 
-/* It takes what has been committed, and asked for: a run begins. To be called before it reads. */
-void
+/* It takes what has been committed, and asked for: a run begins. To be called before it reads. Returns in which parts of the hashes that is. */
+uint64
 pointstore_sequencer_take(void)
 {
 	pg_atomic_write_u32(&own->pending, 0);
 	pg_memory_barrier();
 	pg_atomic_fetch_add_u64(&own->begun, 1);
+	return pg_atomic_exchange_u64(&own->touched, 0);
 }
 
 /* Its run has ended, and was committed or has failed. */
@@ -259,7 +264,7 @@ pointstore_sequencer_ask(void)
 	failures = pg_atomic_read_u64(&own->failures);
 	run = pg_atomic_read_u64(&own->begun) + 1;
 	pg_memory_barrier();
-	wake_sequencer(own);
+	wake_sequencer(own, ~UINT64CONST(0));
 	return await_run(own, run, failures);
 }
 

@@ -10,11 +10,11 @@
 
 extern Size pointstore_feed_memory(void);
 extern void pointstore_feed_set_up(void);
-extern void pointstore_feed_commit(bool events_written);
+extern void pointstore_feed_commit(uint64 drawn);
 
 extern bool pointstore_sequencer_begin(void);
 extern bool pointstore_sequencer_watch(bool every_commit);
-extern void pointstore_sequencer_take(void);
+extern uint64 pointstore_sequencer_take(void);
 extern void pointstore_sequencer_run_ended(bool failed);
 extern void pointstore_sequencer_sleep(long timeout);
 extern bool pointstore_sequencer_ask(void);

@@ -27,6 +27,7 @@
 
 #define MOST_ARGUMENTS 6
 
+static Datum call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard);
 static int64 shard_or_none(bool isnull, int64 shard);
 static Datum call_elsewhere(FunctionCallInfo fcinfo, int64 shard);
 static Datum value_of(FunctionCallInfo fcinfo);
@@ -41,10 +42,14 @@ pointstore_call_of_feed(FunctionCallInfo fcinfo, int nargs, FeedCall call)
 	Datum		result = (Datum) 0;
 
 	if (PG_NARGS() == last)
-		return pointstore_call_of_shard(fcinfo, call, shard_or_none(true, 0));
+		return call_of_shard(fcinfo, call, shard_or_none(true, 0));
 	pointstore_check_arguments(fcinfo, nargs);
 	if (get_fn_expr_argtype(fcinfo->flinfo, last) != TEXTOID)
-		return pointstore_call_of_shard(fcinfo, call, pointstore_shard_of_call(fcinfo));
+		return call_of_shard(fcinfo, call, pointstore_shard_of_call(fcinfo));
+	if (PG_ARGISNULL(last))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("aggregate_id must not be null")));
 	PG_TRY();
 	{
 		pointstore_go_to(PG_GETARG_TEXT_PP(last));
@@ -81,8 +86,8 @@ shard_or_none(bool isnull, int64 shard)
 }
 
 /* Makes a call of a shard's feed, or of that of a plain store: NO_SHARD. */
-Datum
-pointstore_call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard)
+static Datum
+call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard)
 {
 	PointstorePlace before = pointstore_here();
 	Datum		result = (Datum) 0;
@@ -116,7 +121,7 @@ pointstore_call_of_each_shard(FunctionCallInfo fcinfo, FeedCall call)
 	for (i = 0; i < n; i++)
 		shards[i] = map->ranges[i].shard_number;
 	for (i = 0; i < n; i++)
-		(void) pointstore_call_of_shard(fcinfo, call, shards[i]);
+		(void) call_of_shard(fcinfo, call, shards[i]);
 }
 
 /* The same on the node that has the shard, with the caller's other arguments. */

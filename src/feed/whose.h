@@ -18,6 +18,5 @@ typedef Datum (*FeedCall) (FunctionCallInfo fcinfo);
 extern int64 pointstore_shard_of_call(FunctionCallInfo fcinfo);
 extern Datum pointstore_call_of_feed(FunctionCallInfo fcinfo, int nargs, FeedCall call);
 extern void pointstore_call_of_each_shard(FunctionCallInfo fcinfo, FeedCall call);
-extern Datum pointstore_call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard);
 
 #endif							/* POINTSTORE_WHOSE_H */

@@ -64,6 +64,16 @@ pointstore_hash_of(text *of)
 	return (int32) DatumGetUInt32(hash_any((unsigned char *) VARDATA_ANY(of), VARSIZE_ANY_EXHDR(of)));
 }
 
+/* A bit for each 64th part of all hashes that those from one to another are in. */
+uint64
+pointstore_parts_of_hashes(int32 min, int32 max)
+{
+	int			first = ((int64) min - PG_INT32_MIN) >> 26;
+	int			last = ((int64) max - PG_INT32_MIN) >> 26;
+
+	return (~UINT64CONST(0) << first) & (~UINT64CONST(0) >> (63 - last));
+}
+
 static PointstorePlacement *
 range_of(PointstorePlacements *map, text *of)
 {

@@ -23,6 +23,7 @@ extern bool pointstore_range_from(int64 hash, PointstorePlacement **range);
 extern bool pointstore_free_range_from(int64 hash, PointstorePlacement **range, bool *passed);
 extern int64 pointstore_next_hash(const PointstorePlacement *range);
 extern int32 pointstore_hash_of(text *of);
+extern uint64 pointstore_parts_of_hashes(int32 min, int32 max);
 extern int32 pointstore_node_of(text *of);
 extern void pointstore_check_place(Relation relation, PointstoreTableId table, text *of);
 extern bool pointstore_is_here(text *of);

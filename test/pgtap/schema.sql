@@ -137,7 +137,7 @@ SELECT is(pg_temp.signature(name), signature, name) FROM (VALUES
     ('balance_at', 'aggregate_id text, at timestamp with time zone -> bigint'),
     ('balance_as_of', 'aggregate_id text, version bigint -> bigint'),
     ('feed_head', ' -> bigint'),
-    ('read_feed', 'after bigint DEFAULT 0, max_events integer DEFAULT 1000, event_types text[] DEFAULT NULL::text[], aggregate_prefix text DEFAULT NULL::text, raw boolean DEFAULT false -> SETOF feed_event'),
+    ('read_feed', 'after bigint DEFAULT 0, max_events integer DEFAULT 1000, event_types text[] DEFAULT NULL::text[], aggregate_prefix text DEFAULT NULL::text, raw boolean DEFAULT false, shard bigint DEFAULT NULL::bigint -> SETOF feed_event'),
     ('position_of', 'event_id bigint -> bigint'),
     ('sequence_feed', ' -> bigint'),
     ('feed_incarnation', ' -> text'),

@@ -8,11 +8,12 @@ CREATE VIEW hold_row AS
 SELECT hold_id, aggregate_id, amount, captured, status, expires_at > created_at AS expires, closed_at >= created_at AS closed
   FROM pointstore.hold WHERE hold_id LIKE 'hold-%';
 CREATE FUNCTION hold_state(id text, OUT version bigint, OUT balance bigint, OUT held bigint, OUT available bigint, OUT next_is_right boolean)
-LANGUAGE sql AS $$
-    SELECT g.version, g.balance, g.held, g.available,
-           b.next_expiry IS NOT DISTINCT FROM (SELECT min(h.expires_at) FROM pointstore.hold h WHERE h.aggregate_id = $1 AND h.status = 'open')
-      FROM pointstore.get_balance($1) g JOIN pointstore.balance b USING (aggregate_id)
-$$;
+LANGUAGE plpgsql AS $$
+BEGIN
+    SELECT g.version, g.balance, g.held, g.available INTO version, balance, held, available FROM pointstore.get_balance(id) g;
+    SELECT b.next_expiry IS NOT DISTINCT FROM (SELECT min(h.expires_at) FROM pointstore.hold h WHERE h.aggregate_id = id AND h.status = 'open')
+      INTO next_is_right FROM pointstore.balance b WHERE b.aggregate_id = id;
+END$$;
 
 -- in whole, in part, cancelled
 SELECT outcome, version, balance, available FROM pointstore.append_event('hold-1', 'Earned', 100);
@@ -31,9 +32,9 @@ SELECT outcome, version, balance, available FROM pointstore.cancel_hold('hold-c'
 SELECT * FROM hold_state('hold-1');
 SELECT * FROM hold_row ORDER BY hold_id;
 SELECT e.version, e.event_type, e.amount, e.held, e.balance_after, e.payload, e.metadata - 'expires_at' AS metadata, e.request_id, e.leg, c.version AS cause
-  FROM pointstore.event_store e LEFT JOIN pointstore.event_store c ON c.id = e.cause_id
+  FROM pointstore.event_store e LEFT JOIN pointstore.event_store c ON c.aggregate_id = e.aggregate_id AND c.id = e.cause_id
  WHERE e.aggregate_id = 'hold-1' ORDER BY e.version;
-SELECT h.hold_id, e.version FROM pointstore.hold h JOIN pointstore.event_store e ON e.id = h.event_id WHERE h.aggregate_id = 'hold-1' ORDER BY 1;
+SELECT h.hold_id, e.version FROM pointstore.hold h JOIN pointstore.event_store e ON e.aggregate_id = h.aggregate_id AND e.id = h.event_id WHERE h.aggregate_id = 'hold-1' ORDER BY 1;
 
 -- repeated, each step is answered with its first receipt, also when all has moved on
 SELECT outcome, version, balance, available FROM pointstore.hold('hold-1', 30, 'hold-a', '7 days', '{"order": 1}');
@@ -408,8 +409,9 @@ INSERT INTO pointstore.account_kind (kind, mode, min_balance, max_balance, unit)
 SELECT count(pointstore.append_event('hold-p', 'Earned', 1000));
 SELECT count(pointstore.hold('hold-p', 100, 'hold-to' || i)) FROM generate_series(1, 9) i;
 SELECT outcome, aggregate_id, version, balance, available FROM pointstore.confirm_hold('hold-to1', to_id => 'hold-shop', payload => '{"order": 7}', metadata => '{"actor": "me", "hold_id": "x"}');
+WITH event AS MATERIALIZED (SELECT * FROM pointstore.event_store)
 SELECT e.aggregate_id, e.version, e.event_type, e.amount, e.held, e.balance_after, e.payload, e.metadata, e.request_id, e.leg, c.event_type AS cause
-  FROM pointstore.event_store e LEFT JOIN pointstore.event_store c ON c.id = e.cause_id
+  FROM event e LEFT JOIN event c ON c.id = e.cause_id
  WHERE e.aggregate_id = 'hold-shop' OR (e.aggregate_id = 'hold-p' AND e.version > 10) ORDER BY e.id;
 SELECT status, captured FROM pointstore.hold WHERE hold_id = 'hold-to1';
 -- repeated it is the first receipt, whatever the metadata; and anything else is another request

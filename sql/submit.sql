@@ -247,8 +247,9 @@ RESET ROLE;
 DROP OWNED BY submit_writer;
 SELECT aggregate_id, action, by_role = 'submit_writer' AS by_writer FROM pointstore.account_log WHERE aggregate_id IN ('submit-20', 'submit-21') ORDER BY 1;
 DROP ROLE submit_writer;
+WITH event AS MATERIALIZED (SELECT * FROM pointstore.event_store)
 SELECT e.aggregate_id, e.event_type, e.amount, e.balance_after, e.payload, e.metadata, e.request_id, e.leg, c.aggregate_id AS cause
-  FROM pointstore.event_store e LEFT JOIN pointstore.event_store c ON c.id = e.cause_id
+  FROM event e LEFT JOIN event c ON c.id = e.cause_id
  WHERE e.event_type IN ('Transferred', 'Gift') AND e.aggregate_id LIKE 'submit-%' ORDER BY e.id;
 SELECT outcome, aggregate_id, version, balance, available FROM pointstore.submit_transfer('submit-6', 'submit-21', 5, 'submit-t1', 'Gift', '{"for": "you"}');
 SELECT outcome, aggregate_id, version, balance, available FROM pointstore.transfer('submit-6', 'submit-21', 5, 'submit-t1', 'Gift', '{"for": "you"}');

@@ -4,8 +4,9 @@ SET client_min_messages = error;
 INSERT INTO pointstore.account_kind (kind, unit, min_balance, max_balance, mode) VALUES
     ('tr-house', '', NULL, NULL, 'hybrid'), ('tr-seat', 'seat', NULL, NULL, 'hybrid'), ('tr-cap', '', NULL, 50, 'hybrid'), ('tr-pure', '', NULL, NULL, 'pure');
 CREATE VIEW tr_event AS
+WITH event AS MATERIALIZED (SELECT * FROM pointstore.event_store)
 SELECT e.aggregate_id, e.version, e.event_type, e.amount, e.balance_after, e.request_id, e.leg, c.aggregate_id || ' ' || c.version AS cause
-  FROM pointstore.event_store e LEFT JOIN pointstore.event_store c ON c.id = e.cause_id
+  FROM event e LEFT JOIN event c ON c.id = e.cause_id
  WHERE e.aggregate_id LIKE 'tr-%';
 
 -- both legs, linked, and with a request once

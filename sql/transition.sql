@@ -13,9 +13,9 @@ INSERT INTO pointstore.transition (kind, from_state, event_type, to_state) VALUE
     ('tn-case', 'held', 'HoldConfirmed', 'open'), ('tn-case', 'held', 'HoldCancelled', 'open'),
     ('tn-pure', 'draft', 'Sent', 'sent'), ('tn-pure', 'sent', 'Read', 'read'),
     ('tn-strict', '', 'Began', 'going'), ('tn-strict', 'going', 'Ended', 'gone');
-CREATE FUNCTION tr_now(asked text) RETURNS TABLE (version bigint, balance bigint, state text, last text) LANGUAGE sql AS
-$$SELECT a.version, a.balance, a.state, (SELECT e.state_after FROM pointstore.event_store e WHERE e.aggregate_id = asked ORDER BY e.version DESC LIMIT 1)
-    FROM pointstore.account a WHERE a.aggregate_id = asked$$;
+CREATE FUNCTION tr_now(asked text) RETURNS TABLE (version bigint, balance bigint, state text, last text) LANGUAGE plpgsql AS
+$$BEGIN RETURN QUERY SELECT a.version, a.balance, a.state, (SELECT e.state_after FROM pointstore.event_store e WHERE e.aggregate_id = asked ORDER BY e.version DESC LIMIT 1)
+    FROM pointstore.account a WHERE a.aggregate_id = asked; END$$;
 CREATE FUNCTION tr_events(asked text) RETURNS text LANGUAGE sql AS
 $$SELECT string_agg(event_type || '>' || coalesce(state_after, '-'), ' ' ORDER BY version) FROM pointstore.event_store WHERE aggregate_id = asked$$;
 -- what a refusal tells programs

@@ -188,7 +188,7 @@ prune(const StateAccount *account)
 	pointstore_execute_of(&plan, account->aggregate_id, &value, NULL, false);
 }
 
-/* drop_snapshots(kind, aggregate_id): how many. */
+/* drop_snapshots(kind, aggregate_id): how many. Of a distributed store those of accounts here, or of one, PS013. */
 Datum
 pointstore_drop_snapshots(PG_FUNCTION_ARGS)
 {
@@ -200,14 +200,25 @@ pointstore_drop_snapshots(PG_FUNCTION_ARGS)
 	};
 	Datum		values[2] = {PG_ARGISNULL(0) ? 0 : PG_GETARG_DATUM(0), PG_ARGISNULL(1) ? 0 : PG_GETARG_DATUM(1)};
 	char		nulls[] = {PG_ARGISNULL(0) ? 'n' : ' ', PG_ARGISNULL(1) ? 'n' : ' ', '\0'};
+	PointstorePlacement *range = NULL;
+	int64		hash = POINTSTORE_FIRST_HASH;
 	PointstoreScope scope;
-	int64		dropped;
+	int64		dropped = 0;
 
 	PreventCommandIfReadOnly("drop_snapshots()");
 	pointstore_act_as_reader(&scope);
 	SPI_connect();
-	pointstore_execute(&plan, values, nulls, false);
-	dropped = SPI_processed;
+	if (!PG_ARGISNULL(1))
+	{
+		pointstore_execute_of(&plan, DatumGetTextPP(values[1]), values, nulls, false);
+		dropped = SPI_processed;
+	}
+	else
+		for (; pointstore_range_from(hash, &range); hash = pointstore_next_hash(range))
+		{
+			pointstore_execute_in(&plan, range, values, nulls, false);
+			dropped += SPI_processed;
+		}
 	SPI_finish();
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_INT64(dropped);

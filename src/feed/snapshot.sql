@@ -11,7 +11,7 @@ CREATE FUNCTION pointstore.drop_snapshots(kind text = NULL, aggregate_id text = 
 RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_drop_snapshots';
 COMMENT ON FUNCTION pointstore.drop_snapshots(text, text) IS
-'Drops snapshots, of the accounts of a kind, of one account, or all, and returns their number. States are then made from the first event again, until others are taken.';
+'Drops snapshots, of the accounts of a kind, of one account, or all, and returns their number; of a distributed store those of the node that it is called on (PS013: the account is elsewhere). States are then made from the first event again, until others are taken.';
 
 CREATE FUNCTION pointstore.create_snapshots()
 RETURNS void LANGUAGE plpgsql

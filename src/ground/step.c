@@ -38,6 +38,7 @@
 #include "utils/timestamp.h"
 
 #include "ground/identity.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/step.h"
 #include "ground/store.h"
@@ -199,6 +200,29 @@ pointstore_last_step(void)
 	if (under_way && !ThereAreNoReadyPortals())
 		close_pinned_cursors();
 	SPI_commit();
+}
+
+/* Does something in steps in each place that is here, inside a non-atomic SPI connection. Where it fails, or is done, we stay nowhere. */
+void
+pointstore_step_through_places(void (*what) (void *), void *arg)
+{
+	int64		hash = POINTSTORE_FIRST_HASH;
+
+	PG_TRY();
+	{
+		for (pointstore_next_step(); pointstore_next_place(&hash); pointstore_next_step())
+		{
+			what(arg);
+			pointstore_forget_places();
+		}
+		pointstore_last_step();
+	}
+	PG_CATCH();
+	{
+		pointstore_leave_place();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }
 
 /* Those that this step has left behind: what was pinned before it began is held by now. */

@@ -22,6 +22,7 @@ extern void pointstore_let_go(void);
 extern TimestampTz pointstore_wait_ends(Interval *timeout);
 extern void pointstore_next_step(void);
 extern void pointstore_last_step(void);
+extern void pointstore_step_through_places(void (*what) (void *), void *arg);
 extern ErrorData *pointstore_attempt(bool (*what) (void *), void *arg);
 extern void pointstore_read_committed(void);
 extern bool pointstore_in_block(void);

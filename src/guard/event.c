@@ -141,8 +141,6 @@ read_raw_event(RawEvent *raw, HeapTuple tuple, const TriggerData *trigger)
 
 	memset(raw, 0, sizeof(RawEvent));
 	event->aggregate_id = pointstore_text_column(tuple, trigger, att[EV_AGGREGATE_ID]);
-	if (event->aggregate_id != NULL)
-		pointstore_check_place(trigger->tg_relation, TABLE_EVENT_STORE, event->aggregate_id);
 	event->event_type = pointstore_text_column(tuple, trigger, att[EV_EVENT_TYPE]);
 	event->request_id = pointstore_text_column(tuple, trigger, att[EV_REQUEST_ID]);
 	event->amount = pointstore_bigint_column(tuple, trigger, att[EV_AMOUNT], &event->any_amount);
@@ -177,6 +175,8 @@ propose_event(const TriggerData *trigger)
 
 	pointstore_refuse_in_merge();
 	read_raw_event(&raw, trigger->tg_trigtuple, trigger);
+	if (raw.event.aggregate_id != NULL)
+		pointstore_check_place(trigger->tg_relation, TABLE_EVENT_STORE, raw.event.aggregate_id);
 	raw.began = ActiveSnapshotSet() ? GetActiveSnapshot()->curcid : InvalidCommandId;
 	check_raw_event(&raw);
 	while (!done)

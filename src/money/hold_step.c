@@ -43,6 +43,7 @@ static Proposing propose_closing(BatchEvent *event, Snapshot snapshot);
 static Proposing refuse_excess(Decision *decision, const Hold *hold);
 static Proposing repeat_closing(BatchEvent *event, const HoldStep *step);
 static Proposing repeat_credit(BatchEvent *event, const HoldStep *step);
+static bool is_leg(text *account, int64 version);
 static text *find_credited(text *where, int64 confirmed);
 static Proposing propose_credit(BatchEvent *event, Snapshot snapshot);
 static Proposing decide(Decision *decision, Outcome outcome);
@@ -211,12 +212,12 @@ repeat_credit(BatchEvent *event, const HoldStep *step)
 {
 	text	   *credited = find_credited(step->to_id != NULL ? step->to_id : event->account->id, event->decision->id);
 
-	if (credited == NULL && step->to_id == NULL)
+	if (credited == NULL && step->to_id == NULL && !(pointstore_is_distributed() && is_leg(event->account->id, event->decision->version)))
 		return PROPOSING_DONE;
 	if (credited != NULL && step->to_id != NULL && pointstore_same_text(credited, step->to_id))
 		return PROPOSING_DONE;
 	return mismatch(event->decision, "to_id", step->to_id ? pointstore_cstring(step->to_id) : "null",
-					credited ? pointstore_cstring(credited) : "null");
+					credited ? pointstore_cstring(credited) : step->to_id ? "null" : "an account elsewhere");
 }
 
 /* The account that got what the event of a confirmed hold has taken, or NULL; of a distributed store one that is where an account is. */
@@ -243,6 +244,24 @@ find_credited(text *where, int64 confirmed)
 	}
 	SPI_finish();
 	return credited;
+}
+
+/* Whether an event is one of several of a movement, of which the others may be elsewhere. */
+static bool
+is_leg(text *account, int64 version)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT 1 FROM pointstore.event_store WHERE aggregate_id" EQ "$1 AND version" EQ "$2 AND leg IS NOT NULL",
+		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
+	};
+	Datum		values[2] = {PointerGetDatum(account), Int64GetDatum(version)};
+	bool		found;
+
+	SPI_connect();
+	pointstore_execute_of(&plan, account, values, NULL, true);
+	found = SPI_processed > 0;
+	SPI_finish();
+	return found;
 }
 
 /* What was taken, by the event before. */

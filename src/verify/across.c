@@ -60,8 +60,8 @@ typedef struct Comparison
 	Run		   *run;
 	int64		from;			/* ids of first legs */
 	int64		to;
-	int64		highest;
 	int64		at_once;
+	bool		has_more;		/* there are any */
 	List	   *unbalanced;		/* by accounts and versions */
 	char	   *prepared;		/* names of the transactions that are prepared on any node, as an array's text */
 	bool		ended;			/* these are not any more */
@@ -71,7 +71,8 @@ typedef struct Comparison
 static List *compare(Comparison *comparison, bool *answered);
 static List *in_both(Comparison *comparison, const List *before, const List *now);
 static bool attempt(Comparison *comparison, bool (*what) (void *));
-static bool read_highest(void *arg);
+static bool read_nodes(void *arg);
+static bool find_next(void *arg);
 static bool read_unbalanced(void *arg);
 static bool read_prepared(void *arg);
 static bool have_ended(Comparison *comparison);
@@ -92,7 +93,7 @@ pointstore_compare_across(Run *run)
 	bool		answered;
 	List	   *before;
 
-	if (!attempt(&comparison, read_highest))
+	if (!attempt(&comparison, read_nodes))
 		return;
 	before = compare(&comparison, &answered);
 	if (answered && before != NIL && attempt(&comparison, read_prepared))
@@ -113,12 +114,10 @@ static List *
 compare(Comparison *comparison, bool *answered)
 {
 	comparison->unbalanced = NIL;
-	*answered = true;
-	for (comparison->from = 0; *answered && comparison->from <= comparison->highest; comparison->from += comparison->at_once)
-	{
-		comparison->to = comparison->from + comparison->at_once - 1;
-		*answered = attempt(comparison, read_unbalanced);
-	}
+	comparison->to = -1;
+	do
+		*answered = attempt(comparison, find_next) && (!comparison->has_more || attempt(comparison, read_unbalanced));
+	while (*answered && comparison->has_more);
 	/* of what is left out nothing is known */
 	comparison->in_doubt |= list_length(comparison->unbalanced) >= MOST_UNBALANCED;
 	return comparison->unbalanced;
@@ -170,13 +169,11 @@ attempt(Comparison *comparison, bool (*what) (void *))
 	return error == NULL;
 }
 
+/* How many ids are compared at once. */
 static bool
-read_highest(void *arg)
+read_nodes(void *arg)
 {
 	static PointstorePlan plan = {
-		.sql = "SELECT coalesce(pg_catalog.max(cause_id), 0) FROM pointstore.event_store", .spans_nodes = true
-	};
-	static PointstorePlan nodes = {
 		.sql = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_dist_node WHERE isactive", .spans_nodes = true
 	};
 	Comparison *comparison = arg;
@@ -184,9 +181,28 @@ read_highest(void *arg)
 
 	SPI_connect();
 	pointstore_execute(&plan, NULL, NULL, true);
-	comparison->highest = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	pointstore_execute(&nodes, NULL, NULL, true);
 	comparison->at_once = IDS_AT_ONCE / Max(1, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
+	SPI_finish();
+	return true;
+}
+
+/* The next ids, from the lowest that an event follows from: callers may say any, and of what lies between them there is nothing to compare. */
+static bool
+find_next(void *arg)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT pg_catalog.min(cause_id) FROM pointstore.event_store WHERE cause_id" GT "$1",
+		.nargs = 1, .argtypes = {INT8OID}, .spans_nodes = true
+	};
+	Comparison *comparison = arg;
+	Datum		value = Int64GetDatum(comparison->to);
+	bool		isnull;
+
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, true);
+	comparison->from = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	comparison->to = comparison->from > PG_INT64_MAX - comparison->at_once ? PG_INT64_MAX : comparison->from + comparison->at_once - 1;
+	comparison->has_more = !isnull;
 	SPI_finish();
 	return true;
 }

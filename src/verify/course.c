@@ -25,11 +25,30 @@
 #include "ground/name.h"
 #include "ground/owner.h"
 #include "ground/plan.h"
+#include "ground/store.h"
 #include "ground/sql.h"
 
 PG_FUNCTION_INFO_V1(pointstore_check_transitions);
 
 #define ROWS_AT_ONCE 1000
+
+/* What has happened to the accounts of a kind, in order. */
+#define SELECT_HISTORIES \
+	"WITH a AS (SELECT aggregate_id FROM pointstore.balance WHERE kind" EQ "$1" \
+	" UNION ALL SELECT aggregate_id FROM pointstore.pure_account WHERE kind" EQ "$1)" \
+	" SELECT e.aggregate_id, e.version, e.event_type, CAST(NULL AS pg_catalog.text) AS action, CAST(NULL AS pg_catalog.text) AS kind," \
+	"        CAST(NULL AS pg_catalog.text) AS state, e.id," \
+	/* what undoes a movement's step passes in every state */ \
+	"        e.cause_id IS NOT NULL AND (e.metadata OPERATOR(pg_catalog.->>) 'movement_id') IS NOT NULL AS undoes" \
+	"   FROM a JOIN pointstore.event_store e ON e.aggregate_id" EQ "a.aggregate_id" \
+	" UNION ALL" \
+	" SELECT l.aggregate_id, CASE WHEN l.after OPERATOR(pg_catalog.->>) 'version' OPERATOR(pg_catalog.~) '^[0-9]{1,18}$'" \
+	"          THEN CAST(l.after OPERATOR(pg_catalog.->>) 'version' AS pg_catalog.int8) END, NULL, l.action," \
+	"        l.after OPERATOR(pg_catalog.->>) 'kind', " LOGGED_STATE("l.after") ", l.id, false" \
+	"   FROM a JOIN pointstore.account_log l ON l.aggregate_id" EQ "a.aggregate_id" \
+	"  WHERE l.action" EQ "ANY (ARRAY['open', 'set_kind']) AND l.after IS NOT NULL" \
+	/* what was logged at a version came after that event */ \
+	" ORDER BY 1, 2, 4 NULLS FIRST, 7"
 
 /* An account on its way through its history. */
 typedef struct Course
@@ -45,6 +64,7 @@ typedef struct Course
 	MemoryContext rows;			/* of so many rows */
 } Course;
 
+static void follow_histories(Course *course, PointstorePlan *plan, text *kind);
 static void follow_row(Course *course, HeapTuple row, TupleDesc desc);
 static void begin_account(Course *course, const char *account);
 static void follow_log(Course *course, const char *action, const char *kind, const char *state);
@@ -52,63 +72,61 @@ static void follow_event(Course *course, const char *event_type, Datum version, 
 static void tell(Course *course, text *event_type, Datum version);
 static Datum allowed_types(const Course *course);
 
-/* check_transitions(kind) */
+/* check_transitions(kind): of a distributed store the histories are read as the caller, who can log in on the other nodes. */
 Datum
 pointstore_check_transitions(PG_FUNCTION_ARGS)
 {
-	static PointstorePlan plan = {
-		.sql = "WITH a AS (SELECT aggregate_id FROM pointstore.balance WHERE kind" EQ "$1"
-		" UNION ALL SELECT aggregate_id FROM pointstore.pure_account WHERE kind" EQ "$1)"
-		" SELECT e.aggregate_id, e.version, e.event_type, CAST(NULL AS pg_catalog.text) AS action, CAST(NULL AS pg_catalog.text) AS kind,"
-		"        CAST(NULL AS pg_catalog.text) AS state, e.id,"
-		/* what undoes a movement's step passes in every state */
-		"        e.cause_id IS NOT NULL AND (e.metadata OPERATOR(pg_catalog.->>) 'movement_id') IS NOT NULL AS undoes"
-		"   FROM a JOIN pointstore.event_store e ON e.aggregate_id" EQ "a.aggregate_id"
-		" UNION ALL"
-		" SELECT l.aggregate_id, CASE WHEN l.after OPERATOR(pg_catalog.->>) 'version' OPERATOR(pg_catalog.~) '^[0-9]{1,18}$'"
-		"          THEN CAST(l.after OPERATOR(pg_catalog.->>) 'version' AS pg_catalog.int8) END, NULL, l.action,"
-		"        l.after OPERATOR(pg_catalog.->>) 'kind', " LOGGED_STATE("l.after") ", l.id, false"
-		"   FROM a JOIN pointstore.account_log l ON l.aggregate_id" EQ "a.aggregate_id"
-		"  WHERE l.action" EQ "ANY (ARRAY['open', 'set_kind']) AND l.after IS NOT NULL"
-		/* what was logged at a version came after that event */
-		" ORDER BY 1, 2, 4 NULLS FIRST, 7",
-		.nargs = 1, .argtypes = {TEXTOID}
+	static PointstorePlan here = {
+		.sql = SELECT_HISTORIES, .nargs = 1, .argtypes = {TEXTOID}
+	};
+	static PointstorePlan everywhere = {
+		.sql = SELECT_HISTORIES, .nargs = 1, .argtypes = {TEXTOID}, .spans_nodes = true
 	};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	text	   *name = pointstore_name(fcinfo, 0, "kind");
-	Datum		value = PointerGetDatum(name);
 	Course		course = {0};
 	PointstoreScope scope;
-	Portal		cursor;
 
 	pointstore_materialize(fcinfo);
-	pointstore_act_as_reader(&scope);
-	course.kind = pointstore_require_kind(name);
 	course.result = rsinfo->setResult;
 	course.desc = rsinfo->setDesc;
-	course.context = AllocSetContextCreate(CurrentMemoryContext, "pointstore course", ALLOCSET_SMALL_SIZES);
-	course.rows = AllocSetContextCreate(CurrentMemoryContext, "pointstore course rows", ALLOCSET_DEFAULT_SIZES);
+	pointstore_act_as_reader(&scope);
+	course.kind = pointstore_require_kind(name);
+	if (!pointstore_is_distributed())
+		follow_histories(&course, &here, name);
+	pointstore_act_as_caller(&scope);
+	if (pointstore_is_distributed())
+		follow_histories(&course, &everywhere, name);
+	return (Datum) 0;
+}
+
+/* What the statement tells of the kind's accounts, in order. */
+static void
+follow_histories(Course *course, PointstorePlan *plan, text *kind)
+{
+	Datum		value = PointerGetDatum(kind);
+	Portal		cursor;
+
+	course->context = AllocSetContextCreate(CurrentMemoryContext, "pointstore course", ALLOCSET_SMALL_SIZES);
+	course->rows = AllocSetContextCreate(CurrentMemoryContext, "pointstore course rows", ALLOCSET_DEFAULT_SIZES);
 	SPI_connect();
-	pointstore_prepare(&plan);
-	cursor = SPI_cursor_open(NULL, plan.plan, &value, NULL, true);
+	cursor = SPI_cursor_open(NULL, pointstore_prepare(plan)->plan, &value, NULL, true);
 	for (SPI_cursor_fetch(cursor, true, ROWS_AT_ONCE); SPI_processed > 0; SPI_cursor_fetch(cursor, true, ROWS_AT_ONCE))
 	{
-		MemoryContext old = MemoryContextSwitchTo(course.rows);
+		MemoryContext old = MemoryContextSwitchTo(course->rows);
 		uint64		i;
 
 		CHECK_FOR_INTERRUPTS();
 		for (i = 0; i < SPI_processed; i++)
-			follow_row(&course, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+			follow_row(course, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 		MemoryContextSwitchTo(old);
-		MemoryContextReset(course.rows);
+		MemoryContextReset(course->rows);
 		SPI_freetuptable(SPI_tuptable);
 	}
 	SPI_cursor_close(cursor);
 	SPI_finish();
-	MemoryContextDelete(course.context);
-	MemoryContextDelete(course.rows);
-	pointstore_act_as_caller(&scope);
-	return (Datum) 0;
+	MemoryContextDelete(course->context);
+	MemoryContextDelete(course->rows);
 }
 
 /* An event, or an entry of the log, in an account's history. */

@@ -29,6 +29,7 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/scan.h"
@@ -61,7 +62,7 @@ pointstore_use_indexes(void)
 	pointstore_set_option("jit", "off");	/* where there is none the cost is immense */
 }
 
-/* What the heaps say of these accounts, in the active snapshot: one pass over each table, whatever their number. */
+/* What the heaps say of these accounts, all of one place, in the active snapshot: one pass over each table, whatever their number. */
 void
 pointstore_view_heaps(Datum *ids, int n, HeapView *views)
 {
@@ -85,7 +86,7 @@ pointstore_view_heaps(Datum *ids, int n, HeapView *views)
 	pointstore_act_as_verifier(&scope);
 	pointstore_use_no_index();
 	SPI_connect();
-	pointstore_execute(&plan, &value, NULL, true);
+	pointstore_execute_of(&plan, DatumGetTextPP(ids[0]), &value, NULL, true);
 	for (i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];

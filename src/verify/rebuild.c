@@ -8,7 +8,8 @@
  * refuse such an account (XX001), and a backend that puts the row back second finds
  * its key taken.
  *
- * All accounts are gone through in the order of their ids. A batch is a
+ * All accounts are gone through in the order of their ids, of a distributed store
+ * those of one shard that is here after the other's. A batch is a
  * range of ids, few enough in rows and in events: one statement sums the
  * events of the range and compares, and only what differs there is rebuilt
  * under its lock. Then the batch commits. What differs in that statement's
@@ -58,6 +59,13 @@ PG_FUNCTION_INFO_V1(pointstore_rebuild_balances);
 #define BATCH_ACCOUNTS	1000
 #define BATCH_EVENTS	100000
 
+/* How far rebuild_balances() is. */
+typedef struct Progress
+{
+	int			batches;
+	int64		rebuilt;
+} Progress;
+
 /* What the heaps say of a batch's accounts of which an index may hide something, in their order. */
 typedef struct Doubtful
 {
@@ -69,6 +77,7 @@ static void check_before_writing(const Rebuild *how, const Account *after, bool 
 static bool state_by_events(const Account *before, Account *after, bool *sound);
 static bool sum_events(Account *account, TimestampTz *last, bool *sound);
 static void restore_rules(Account *account);
+static void rebuild_place(void *arg);
 static char *rebuild_batch(char *after, int64 *rebuilt);
 static char *end_of_batch(char *after);
 static int64 rebuild_range(char *after, char *end);
@@ -289,27 +298,33 @@ restore_rules(Account *account)
 	account->pure = account->kind->pure;
 }
 
-/* rebuild_balances(): every account, a transaction for each batch. 2D000 in a transaction block. */
+/* rebuild_balances(): every account that is here, a transaction for each batch. 2D000 in a transaction block. */
 Datum
 pointstore_rebuild_balances(PG_FUNCTION_ARGS)
 {
-	char	   *after = "";
-	int64		rebuilt = 0;
-	int			batches = 0;
+	Progress	progress = {0};
 
 	pointstore_begin_procedure(fcinfo, "rebuild_balances()");
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	pointstore_next_step();
-	while ((after = rebuild_batch(after, &rebuilt)) != NULL)
-	{
-		ereport(NOTICE,
-				(errmsg("batch %d: accounts up to \"%s\" compared, %lld rebuilt so far", ++batches,
-						after, (long long) rebuilt)));
-		pointstore_next_step();
-	}
-	pointstore_last_step();
+	pointstore_step_through_places(rebuild_place, &progress);
 	SPI_finish();
 	PG_RETURN_VOID();
+}
+
+/* The accounts where we stay. */
+static void
+rebuild_place(void *arg)
+{
+	Progress   *progress = arg;
+	char	   *after = "";
+
+	while ((after = rebuild_batch(after, &progress->rebuilt)) != NULL)
+	{
+		ereport(NOTICE,
+				(errmsg("batch %d: accounts up to \"%s\" compared, %lld rebuilt so far", ++progress->batches,
+						after, (long long) progress->rebuilt)));
+		pointstore_next_step();
+	}
 }
 
 /* Rebuilds the batch that follows an id and returns its last id; NULL when there is none. */

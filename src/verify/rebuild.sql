@@ -17,4 +17,4 @@ CREATE PROCEDURE pointstore.rebuild_balances()
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pointstore_rebuild_balances';
 COMMENT ON PROCEDURE pointstore.rebuild_balances() IS
-'rebuild_balance() for every account, in batches that commit, with a NOTICE for each batch. Accounts whose events are inconsistent, or about which an index lies, are left as they are, with a WARNING for each. May be cancelled and called again: what it has done stays. Not inside a transaction block (2D000).';
+'rebuild_balance() for every account, in batches that commit, with a NOTICE for each batch. Accounts whose events are inconsistent, or about which an index lies, are left as they are, with a WARNING for each. May be cancelled and called again: what it has done stays. Not inside a transaction block (2D000). Of a distributed store: every account of the node that it is called on.';

@@ -127,7 +127,16 @@ static PointstorePlan pass_ids_plan = {
 	" WHERE o.last" GT "coalesce(pg_catalog.pg_sequence_last_value(o.seq), 0)"
 };
 
+/* What reconcile() is asked for, and whether it came to that. */
+typedef struct RunByHand
+{
+	bool		full;
+	bool		were;
+	int64	   *id;				/* of the last */
+} RunByHand;
+
 static bool run_by_hand(bool full, int64 *id);
+static void run_in_place(void *arg);
 static bool lock_scope(bool full, LOCKTAG *tag);
 static void run_under_lock(Run *run, const LOCKTAG *tag);
 static void leave(const LOCKTAG *tag);
@@ -179,27 +188,20 @@ pointstore_reconcile(PG_FUNCTION_ARGS)
 static bool
 run_by_hand(bool full, int64 *id)
 {
-	int64		hash = POINTSTORE_FIRST_HASH;
-	volatile bool was_run = false;
+	RunByHand	runs = {.full = full, .id = id};
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	PG_TRY();
-	{
-		for (pointstore_next_step(); pointstore_next_place(&hash); pointstore_next_step())
-		{
-			was_run |= pointstore_run_reconciliation(full, "manual", id);
-			pointstore_forget_places();
-		}
-		pointstore_last_step();
-	}
-	PG_CATCH();
-	{
-		pointstore_leave_place();
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	pointstore_step_through_places(run_in_place, &runs);
 	SPI_finish();
-	return was_run;
+	return runs.were;
+}
+
+static void
+run_in_place(void *arg)
+{
+	RunByHand  *runs = arg;
+
+	runs->were |= pointstore_run_reconciliation(runs->full, "manual", runs->id);
 }
 
 /*

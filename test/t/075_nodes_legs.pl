@@ -37,12 +37,14 @@ sub alter_leg
 	return;
 }
 
-sub run_on { my ($node, $scope) = @_; return state_of(CitusTest::Session->new($node, options => '-c client_min_messages=error'), "CALL pointstore.reconcile('$scope')"); }
+sub run_on { my ($node, $scope) = @_; return state_of(CitusTest::Session->new($node, options => '-c client_min_messages=error -c statement_timeout=2min'), "CALL pointstore.reconcile('$scope')"); }
 sub reconcile { my ($scope) = @_; return join ' ', map { run_on($_, $scope) } $w1, $w2; }
 sub open_findings { return rows_of($_[0] // $c, q{SELECT aggregate_id, code, severity, expected, found, version, action FROM pointstore.finding WHERE resolved_at IS NULL ORDER BY 1}); }
 sub unverified { return rows_of($c, q{SELECT sum(unverified) FROM (SELECT DISTINCT ON (place) unverified FROM pointstore.reconciliation WHERE scope = 'full' ORDER BY place, id DESC) r}); }
 
 is(state_of($c, "SELECT pointstore.append_event('$_', 'Given', 1000)"), '00000', "$_ has something") foreach $a, $a2, $b, $b2;
+# the cause of an event may be any number
+is(state_of($c, "SELECT pointstore.append_event('$a2', 'Caused', cause_id => $_)"), '00000', "... and an event caused by $_") foreach '9223372036854775807', '9223372036850000000';
 is(state_of($c, "SELECT pointstore.transfer($_)"), '00000', "transfer($_)") foreach "'$b', '$a', 20, 'back'", "'$a', '$b2', 10, 'taken back'", "'$a', '$a2', 5, 'within'";
 my $taken = rows_of($c, "SELECT version FROM pointstore.event_store WHERE aggregate_id = '$a' AND request_id = 'taken back'");
 is(state_of($c, "SELECT pointstore.reverse_event('$a', $taken, 4)"), '00000', 'a part of one is taken back');

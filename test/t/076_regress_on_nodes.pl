@@ -42,15 +42,19 @@ foreach (split /\n/, slurp_file($list))
 sub adapted
 {
 	my ($text, $until) = @_;
-	# by the first that places one of that name, or of one that begins so
+	# of each hold, or of those whose names begin so, the account that places it first
 	my %account = reverse $text =~ /(?<!confirm_)(?<!cancel_)hold\('([^']+)', *[^,]+, *'([^']+)'/g;
-	my $account = sub { my ($hold) = @_; my ($name) = grep { index($hold, $_) == 0 } sort { length $b <=> length $a } keys %account; return defined $name ? $account{$name} : undef; };
-	my $said = sub { my ($step, $hold, $other, $how) = @_; my $at = $account->($hold); return "$step$other" . (defined $at ? ", $how'$at')" : ')'); };
+	my @holds = sort { length $b <=> length $a } keys %account;
+	my $ended = sub {
+		my ($step, $hold, $name) = @_;
+		my ($placed) = grep { index($hold, $_) == 0 } @holds;
+		return $step . (defined $placed ? ", $name'$account{$placed}')" : ')');
+	};
 
 	$text =~ s/^\Q$until\E\n.*//ms if defined $until;
 	$text =~ s/(CREATE ROLE (?:(?!LOGIN)[^;])+);/$1 LOGIN;/g;
-	$text =~ s/(confirm_hold\('([^']+)')((?:, [^,()']+)?(?:, (?!aggregate_id)\w+ => (?:'[^']*'|[^(),']+))*)\)/$said->($1, $2, $3, 'aggregate_id => ')/ge;
-	$text =~ s/(cancel_hold\('([^']+)')\)/$said->($1, $2, '', '')/ge;
+	$text =~ s/(confirm_hold\('([^']+)')((?:, [^,()']+)?(?:, (?!aggregate_id)\w+ => (?:'[^']*'|[^(),']+))*)\)/$ended->("$1$3", $2, 'aggregate_id => ')/ge;
+	$text =~ s/(cancel_hold\('([^']+)')\)/$ended->($1, $2, '')/ge;
 	return $text;
 }
 

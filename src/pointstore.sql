@@ -153,7 +153,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.digest(bigint, bigint, bigint, bigint, bigint, bigint, bigint),
-        pointstore.guard_event_store(), pointstore.guard_balance(),
+        pointstore.take_steps(text, jsonb), pointstore.ask_movement(text, jsonb), pointstore.guard_event_store(), pointstore.guard_balance(),
         pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_hold(), pointstore.guard_append_only(), pointstore.guard_function(), pointstore.guard_transition() TO %s', owner);
     PERFORM pointstore.grant_access(owner, 'operator'::text);
 END

@@ -16,6 +16,9 @@
  * are not finished (live.c). Any error of a step that is not of one movement makes it forget all that, close its connections and begin
  * anew after a pause.
  *
+ * Of a distributed store each node has one, for the movements whose rows are there. It tells others of nothing that has finished: what
+ * is below a number, no node knows of all.
+ *
  * One session drives at a time, by a session's advisory lock whose number SQL cannot name; it is asked for again in each round, since
  * users' triggers may have given back the session's locks.
  *
@@ -121,6 +124,8 @@ static bool step_of_procedure(Coordinator *coordinator);
 static void do_step(Coordinator *coordinator);
 static void do_work(Coordinator *coordinator);
 static void know_store(Coordinator *coordinator);
+static void know_below(Coordinator *coordinator);
+static void check_incarnation(const Coordinator *coordinator);
 static void look(Coordinator *coordinator);
 static void keep_finished(Coordinator *coordinator);
 static bool look_if_needed(void);
@@ -418,13 +423,8 @@ do_work(Coordinator *coordinator)
 static void
 know_store(Coordinator *coordinator)
 {
-	static PointstorePlan plan = {
-		.sql = "UPDATE pointstore.movement_store SET finished_below = finished_below WHERE only_one RETURNING"
-		" CAST(finished_incarnation AS pg_catalog.int8), CAST(finished_below AS pg_catalog.int8)"
-	};
 	MemoryContext old = MemoryContextSwitchTo(coordinator->context);
 	char		host[256] = "";
-	bool		isnull;
 
 	pointstore_know_store(&coordinator->identity);
 	(void) gethostname(host, sizeof(host) - 1);
@@ -433,6 +433,20 @@ know_store(Coordinator *coordinator)
 	coordinator->sender.name = psprintf("%s@%s", get_database_name(MyDatabaseId), host);
 	coordinator->sender.incarnation = coordinator->identity.incarnation;
 	MemoryContextSwitchTo(old);
+	if (!pointstore_is_distributed())
+		know_below(coordinator);
+	coordinator->is_known = true;
+}
+
+static void
+know_below(Coordinator *coordinator)
+{
+	static PointstorePlan plan = {
+		.sql = "UPDATE pointstore.movement_store SET finished_below = finished_below WHERE only_one RETURNING"
+		" CAST(finished_incarnation AS pg_catalog.int8), CAST(finished_below AS pg_catalog.int8)"
+	};
+	bool		isnull;
+
 	pointstore_execute(&plan, NULL, NULL, false);
 	if (SPI_processed > 0)
 	{
@@ -441,7 +455,25 @@ know_store(Coordinator *coordinator)
 	}
 	coordinator->sender.below_incarnation = coordinator->kept_incarnation;
 	coordinator->sender.below = coordinator->kept_below;
-	coordinator->is_known = true;
+}
+
+/*
+ * Of a distributed store another node may have begun an incarnation, 55000: what is known here is of an earlier one. What is read, and may have come
+ * from another node, is flushed with this step.
+ */
+static void
+check_incarnation(const Coordinator *coordinator)
+{
+	StoreIdentity now;
+
+	if (!pointstore_is_distributed())
+		return;
+	pointstore_know_store(&now);
+	if (now.incarnation != coordinator->identity.incarnation)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("another node has begun incarnation %lld of the store", (long long) now.incarnation)));
+	(void) pointstore_mark_wal(true);
 }
 
 /* Looks for movements that are new, or were decided. */
@@ -455,6 +487,7 @@ look(Coordinator *coordinator)
 	bool		is_due = now >= next_look(coordinator);
 	bool		all = !set->is_loaded || TimestampDifferenceExceeds(coordinator->all_looked_at, now, set->sweeps ? SWEEP_INTERVAL : FULL_INTERVAL);
 
+	check_incarnation(coordinator);
 	set->prepared_limit = prepared_limit;
 	if (set->is_loaded && (wants_reload(coordinator) || set->has_stale || all))
 	{
@@ -495,7 +528,7 @@ keep_finished(Coordinator *coordinator)
 	int64		incarnation;
 	int64		below;
 
-	if (!TimestampDifferenceExceeds(coordinator->kept_at, now, KEEP_INTERVAL))
+	if (pointstore_is_distributed() || !TimestampDifferenceExceeds(coordinator->kept_at, now, KEEP_INTERVAL))
 		return;
 	coordinator->kept_at = now;
 	if (pointstore_lives_lowest(&coordinator->set, coordinator->identity.incarnation, &incarnation, &below) &&
@@ -513,7 +546,7 @@ keep_finished(Coordinator *coordinator)
 	coordinator->kept_below = sender->below;
 }
 
-/* Whether there is anything that movements could go to. */
+/* Whether there is anything that movements could go to: other stores, or nodes. */
 static bool
 look_if_needed(void)
 {
@@ -523,6 +556,8 @@ look_if_needed(void)
 	};
 	bool		isnull;
 
+	if (pointstore_is_distributed())
+		return true;
 	pointstore_execute(&plan, NULL, NULL, true);
 	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }

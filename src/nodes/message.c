@@ -7,7 +7,7 @@
  * each message is
  *
  *	{"do": "try" | "confirm" | "cancel", "movement_id", "step", "incarnation", "number", "protocol", "attempt",
- *	 of a try also "aggregate_id", "amount", "event_type", "payload", "metadata", "undo", "kind"}
+ *	 "aggregate_id", of a try also "amount", "event_type", "payload", "metadata", "undo", "kind"}
  *	{"do": "list", "after": {"movement_id", "step"}, "limit"}: rows of the origin's steps
  *
  * and each answer {"answer", "unit", "event_id", "sqlstate", "error"}, without what is null, or
@@ -163,7 +163,8 @@ read_step(Jsonb *object, StepMessage *message)
 	message->protocol = (MovementProtocol) place;
 	message->step = (int16) step;
 	message->attempt = (int) attempt;
-	return message->verb == VERB_TRY ? read_try(object, message) : NULL;
+	fault = read_name(object, "aggregate_id", message->verb != VERB_TRY, &message->aggregate_id);
+	return fault != NULL || message->verb != VERB_TRY ? fault : read_try(object, message);
 }
 
 /* The same of what a try has besides. */
@@ -173,8 +174,7 @@ read_try(Jsonb *object, StepMessage *message)
 	JsonbValue	payload;
 	const char *fault;
 
-	if ((fault = read_name(object, "aggregate_id", false, &message->aggregate_id)) != NULL ||
-		(fault = read_name(object, "event_type", false, &message->event_type)) != NULL ||
+	if ((fault = read_name(object, "event_type", false, &message->event_type)) != NULL ||
 		(fault = read_name(object, "kind", true, &message->kind)) != NULL ||
 		(fault = read_number(object, "amount", PG_INT64_MIN, PG_INT64_MAX, &message->amount)) != NULL)
 		return fault;

@@ -217,3 +217,9 @@ RETURNS pointstore.movement_state LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_resolve_movement';
 COMMENT ON FUNCTION pointstore.resolve_movement(text, text, text) IS
 'An operator''s word on a movement that is stuck, with its reason. confirm: it goes on, and what was lost is tried again, unless it was decided to be cancelled or a step was; cancel: it goes back, unless it was decided to be confirmed or a step was; accept: it ends as it is, what is reserved is given back, and what its steps were is kept as a closed finding, movement_accepted. PS011: it is not stuck, or that must not be; PS008: there is no such movement; 22023: another decision, or an empty reason.';
+
+CREATE FUNCTION pointstore.ask_movement(movement_id text, call jsonb)
+RETURNS jsonb LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_ask_about_movement';
+COMMENT ON FUNCTION pointstore.ask_movement(text, jsonb) IS
+'What is asked about a movement of a distributed store, on the node that has its rows: to begin, wait for, cancel or resolve it. Called by start_movement(), move(), wait_for_movement(), cancel_movement() and resolve_movement(), as the store''s owner (42501).';

@@ -46,6 +46,7 @@
 #include "nodes/member.h"
 #include "nodes/message.h"
 #include "nodes/origin.h"
+#include "nodes/apart.h"
 #include "nodes/participant.h"
 #include "nodes/participant_row.h"
 #include "nodes/sender.h"
@@ -153,9 +154,7 @@ begin_call(void)
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("participate() cannot run in a transaction that has written in REPEATABLE READ or SERIALIZABLE")));
 	pointstore_read_committed();
-	if (synchronous_commit < SYNCHRONOUS_COMMIT_ON)
-		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	(void) pointstore_mark_wal(true);
+	pointstore_commit_durably();
 }
 
 /* As the store's owner, whose triggers fire at once, and leave nothing behind. */

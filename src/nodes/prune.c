@@ -20,6 +20,7 @@
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/step.h"
+#include "ground/store.h"
 #include "nodes/prune.h"
 
 #define ROWS_AT_ONCE 1000		/* of the log */
@@ -53,7 +54,7 @@ pointstore_prune_movements(void)
 	ErrorData  *error;
 	bool		more = false;
 
-	if (retention == 0 || !TimestampDifferenceExceeds(last, GetCurrentTimestamp(), Min(pause, retention * 1000L)))
+	if (pointstore_is_distributed() || retention == 0 || !TimestampDifferenceExceeds(last, GetCurrentTimestamp(), Min(pause, retention * 1000L)))
 		return;
 	error = pointstore_attempt(prune_some, &more);
 	more &= error == NULL;

@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * src/nodes/apart.h
+ *		Messages about steps whose accounts are on several nodes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef POINTSTORE_APART_H
+#define POINTSTORE_APART_H
+
+#include "nodes/step.h"
+
+extern void pointstore_take_messages(const pg_uuid_t *store, StepMessage *messages, int n, MessageSource source);
+extern void pointstore_take_for(PartOrigin *origin, StepMessage *messages, int n);
+extern void pointstore_require_owner(void);
+
+#endif							/* POINTSTORE_APART_H */

@@ -386,6 +386,7 @@ do_step(Coordinator *coordinator)
 	pointstore_set_option("enable_seqscan", "off");
 	pointstore_set_option("enable_hashjoin", "off");
 	pointstore_set_option("enable_mergejoin", "off");
+	pointstore_set_option("jit", "off");
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(coordinator->cycle);
 	if (pointstore_store_is_whole())

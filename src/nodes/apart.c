@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -29,14 +30,17 @@
 #include "ground/json.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/shard.h"
+#include "ground/sql.h"
 #include "ground/step.h"
 #include "ground/store.h"
 #include "ground/twophase.h"
 #include "nodes/apart.h"
 #include "nodes/message.h"
 #include "nodes/participant.h"
+#include "nodes/route.h"
 
 PG_FUNCTION_INFO_V1(pointstore_take_steps);
 
@@ -51,6 +55,8 @@ typedef struct Share
 	int32		node;
 	StepMessage *messages;
 	int			n;
+	const char *word_by;		/* an operator's: who; NULL: it is none */
+	const char *reason;			/* then */
 } Share;
 
 /* A node that could not be asked. */
@@ -64,6 +70,7 @@ typedef struct Pause
 static List *pauses = NIL;
 
 static void take_apart(PartOrigin *origin, StepMessage *messages, int n);
+static text *account_of_step(const PartOrigin *origin, const StepMessage *message);
 static void refuse_nameless(StepMessage *message);
 static void take_share(Share *share);
 static bool is_paused(int32 node);
@@ -75,7 +82,6 @@ static Jsonb *tell_call(const Share *share);
 static void tell_message(JsonbParseState **state, const StepMessage *message);
 static void read_answers(Jsonb *answers, Share *share);
 static void read_answer(Jsonb *answer, StepMessage *message);
-static int64 told_number(Jsonb *call, const char *key);
 
 /* Takes messages about steps of an origin's movements and answers each, as pointstore_take_here(), wherever their accounts are. */
 void
@@ -128,6 +134,42 @@ take_apart(PartOrigin *origin, StepMessage *messages, int n)
 		for (i = 0; i < share.n; i++)
 			messages[from[i]] = share.messages[i];
 	}
+}
+
+/* What an operator says of a step, wherever its account is. */
+void
+pointstore_send_word(PartOrigin *origin, StepMessage *message, const char *role, const char *reason)
+{
+	Share		share = {.origin = origin, .messages = message, .n = 1, .word_by = role, .reason = reason};
+
+	if (!pointstore_is_distributed())
+		pointstore_take_word(origin, message, role, reason);
+	else if ((message->aggregate_id = account_of_step(origin, message)) == NULL)
+		message->answer = ANSWER_MISSING;
+	else
+		(void) ask_node(&share);
+}
+
+/* The account of a step that this store has tried, on whatever node; NULL: there is none. */
+static text *
+account_of_step(const PartOrigin *origin, const StepMessage *message)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT CAST(p.aggregate_id AS pg_catalog.text) FROM pointstore.participant_step p"
+		" WHERE p.origin" EQ "$1 AND p.movement_id" EQ "$2 AND p.step" EQ "$3 AND p.event_type IS NOT NULL LIMIT 1",
+		.nargs = 3, .argtypes = {UUIDOID, TEXTOID, INT2OID}, .spans_nodes = true
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[3] = {UUIDPGetDatum(origin->store), PointerGetDatum(message->movement_id), Int16GetDatum(message->step)};
+	char	   *account = NULL;
+
+	SPI_connect();
+	pointstore_execute(&plan, values, NULL, true);
+	if (SPI_processed > 0)
+		account = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	account = account == NULL ? NULL : MemoryContextStrdup(context, account);
+	SPI_finish();
+	return account == NULL ? NULL : cstring_to_text(account);
 }
 
 /* What does not say which account it is about may be about any. */
@@ -270,6 +312,11 @@ tell_call(const Share *share)
 	pointstore_push_string(&state, "origin", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(origin->store))));
 	pointstore_push_number(&state, "source", origin->source);
 	pointstore_push_number(&state, "incarnation", origin->incarnation);
+	if (share->word_by != NULL)
+	{
+		pointstore_push_string(&state, "word_by", share->word_by);
+		pointstore_push_string(&state, "reason", share->reason);
+	}
 	pointstore_push_key(&state, "messages");
 	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (i = 0; i < share->n; i++)
@@ -362,8 +409,8 @@ pointstore_take_steps(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a call is an object with an origin and messages")));
 	store = *DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(pnstrdup(member.val.string.val, member.val.string.len))));
-	origin.source = (MessageSource) told_number(call, "source");
-	origin.incarnation = told_number(call, "incarnation");
+	origin.source = (MessageSource) pointstore_told(call, "source");
+	origin.incarnation = pointstore_told(call, "incarnation");
 	asked = pointstore_read_messages(call, &n);
 	messages = palloc(sizeof(StepMessage) * Max(n, 1));
 	for (i = 0; i < n; i++)
@@ -376,18 +423,13 @@ pointstore_take_steps(PG_FUNCTION_ARGS)
 	}
 	if (origin.source != MESSAGES_OF_CALLER)
 		pointstore_commit_durably();
-	pointstore_take_here(&origin, messages, n);
+	if (pointstore_told_text(call, "word_by") != NULL && n == 1)
+		pointstore_take_word(&origin, messages, pointstore_cstring(pointstore_told_text(call, "word_by")), pointstore_cstring(pointstore_told_text(call, "reason")));
+	else
+		pointstore_take_here(&origin, messages, n);
 	for (i = 0; i < n; i++)
 		asked[i].message = messages[i];
 	PG_RETURN_JSONB_P(pointstore_answers(&store, asked, n));
-}
-
-static int64
-told_number(Jsonb *call, const char *key)
-{
-	JsonbValue	member;
-
-	return pointstore_member(call, key, &member) ? pointstore_json_bigint(key, &member) : 0;
 }
 
 /* What nodes ask of each other they ask as the store's owner: 42501. */

@@ -497,7 +497,7 @@ transfer_here(Beginning *beginning)
 	AskedMovement *asked = &beginning->asked;
 	Batch		batch = {
 		.proposals = asked->events, .nevents = asked->nsteps, .same_unit = beginning->same_unit,
-		.balanced = asked->balanced && !beginning->same_unit
+		.balanced = asked->balanced && !beginning->same_unit, .may_spread = true
 	};
 	int			i;
 
@@ -508,7 +508,7 @@ transfer_here(Beginning *beginning)
 		pointstore_make_request(asked->events, asked->nsteps, NULL);
 		pointstore_link_legs(asked->events, asked->nsteps);
 	}
-	pointstore_append(&batch);
+	pointstore_append_or_leave(&batch);
 	for (i = 0; i < asked->nsteps; i++)
 	{
 		beginning->steps.status[i] = STEP_CONFIRMED;

@@ -190,5 +190,244 @@ is(state_of($nodes->{w1}, sprintf q{SELECT pointstore.move('%s', '%s', 1, 'two-p
 is(state_of($nodes->{w1}, q{SET ROLE pg_monitor; SELECT pointstore.take_steps('a', '{}')}), '42501', 'nobody asks a node but nodes');
 sound(total_of_all(), 'calls');
 
+
+#
+# Nodes that are killed in the midst of it.
+#
+
+# What is asked may be asked again, by a client's one session, until it is answered or refused by a rule.
+my $session;
+sub insist
+{
+	my ($port, $sql) = @_;
+	my $finish = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	while (time < $finish)
+	{
+		$session = CitusTest::Session->new($port) if !$session || $session->lost;
+		my ($state, $rows) = @{ $session->query($sql) };
+		return "$state $rows" if $state =~ /^(?:00000|PS(?!013)|22|42)/;
+		usleep(50_000 + rand 100_000);
+	}
+	return 'not in time';
+}
+
+# Calls of a client at a node; each is answered with a phase, or refused.
+sub wave
+{
+	my ($tag, $n, $accounts, $servers) = @_;
+	my @calls;
+
+	foreach my $i (1 .. $n)
+	{
+		my ($one, $two, $three) = shuffle @$accounts;
+		my ($id, $amount) = ("$tag-$i", 1 + int rand 9);
+		my @server = $servers && rand() < 0.5 ? ('far') : ();
+		my $kind = $i % 6;
+		push @calls, "SELECT phase FROM pointstore.move('$one', '$two', $amount, '$id', deadline => '20 s')" if $kind == 0;
+		push @calls, 'SELECT phase FROM ' . movement($id, 'tcc', '20 s', [ $one, -$amount ], [ @server ? 'far-' . (1 + int rand 5) : $two, $amount, @server ]) if $kind == 1;
+		push @calls, 'SELECT phase FROM ' . movement($id, 'tcc', '20 s', [ $one, -$amount ], [ $two, -1 ], [ $three, $amount + 1 ]) if $kind == 2;
+		push @calls, 'SELECT phase FROM ' . movement($id, 'saga', '20 s', [ $one, -$amount ], [ $two, 1 ], [ @server ? 'far-1' : $three, $amount - 1, @server ]) if $kind == 3;
+		push @calls, 'SELECT phase FROM ' . movement($id, $i % 4 ? 'tcc' : 'saga', '20 s', [ $one, 1_000_000 ], [ @server ? 'far-2' : $two, -1_000_000, @server ]) if $kind == 4;
+		push @calls, 'SELECT phase FROM ' . movement($id, 'tcc', '20 s', [ $one, -$amount ], [ @server ? 'far-3' : $two, $amount, @server ]), "SELECT phase FROM pointstore.cancel_movement('$id', 'called off')" if $kind == 5;
+		push @calls, "SELECT phase FROM pointstore.wait_for_movement('$id', '1 s')";
+	}
+	return @calls;
+}
+
+# The same of the other store's movements, to accounts on all nodes.
+sub far_wave
+{
+	my ($tag, $n, $accounts) = @_;
+	my @calls;
+
+	foreach my $i (1 .. $n)
+	{
+		my ($one, $two) = shuffle @$accounts;
+		my ($id, $own, $amount) = ("$tag-$i", 'far-' . (1 + int rand 5), 1 + int rand 9);
+		my $protocol = ('tcc', 'saga', 'tcc', 'tcc', '2pc', 'saga')[ $i % 6 ];
+		my @steps = $i % 3 == 0 ? ([ $one, -$amount, 'shop' ], [ $two, $amount, 'shop' ]) : $i % 3 == 1 ? ([ $own, -$amount ], [ $one, $amount - 1, 'shop' ], [ $two, 1, 'shop' ]) :
+		  ([ $own, 1_000_000 ], [ $one, -1_000_000, 'shop' ]);
+		push @calls, 'SELECT phase FROM ' . movement($id, $protocol, '20 s', @steps);
+		push @calls, "SELECT phase FROM pointstore.cancel_movement('$id', 'called off')" if $i % 4 == 0;
+		push @calls, "SELECT phase FROM pointstore.wait_for_movement('$id', '1 s')";
+	}
+	return @calls;
+}
+
+my $file = 0;
+
+# A client that begins now, and tells what it was answered about each movement.
+sub start_wave
+{
+	my ($name, @calls) = @_;
+	my $path = PostgreSQL::Test::Utils::tempdir . '/told' . $file++;
+	my $port = ($nodes->{$name} // $plain)->port;
+	my $client = start_client($name, $path, sub {
+			my ($told) = @_;
+			srand;
+			foreach my $sql (@calls)
+			{
+				my ($id) = $sql =~ /'(\w+-\w+-\d+)'/;
+				print $told "$id " . insist($port, $sql) . "\n";
+			}
+		});
+	return { %$client, told => $path };
+}
+
+# What clients were told, and is not so: a phase that was the last is the last.
+sub untrue
+{
+	my @untrue;
+	foreach my $client (@_)
+	{
+		waitpid $client->{pid}, 0;
+		push @untrue, "$client->{name} has ended with $?" if $? != 0;
+	}
+	poll_until($c, 'postgres', 'SELECT count(*) >= 0 FROM pointstore.movement');
+	my %phase = map { split /\|/, $_, 2 } map { split /\n/, $_->safe_psql('postgres', 'SELECT movement_id, phase FROM pointstore.movement') } $c, $plain;
+	foreach my $client (@_)
+	{
+		foreach (split /\n/, slurp_file($client->{told}))
+		{
+			my ($id, $state, $told) = split / /;
+			push @untrue, "$id: $_" if $state eq 'not';
+			next if $state ne '00000';
+			push @untrue, "$id was told, and is not there" if !exists $phase{$id};
+			push @untrue, "$id was told to be $told, and is $phase{$id}" if $told =~ /^(?:confirmed|cancelled|done|undone)$/ && ($phase{$id} // '') ne $told;
+		}
+	}
+	return join "\n", @untrue;
+}
+
+my @load = map { my $name = $_; map { name_on($name) } 1 .. 5 } @names;
+is(state_of($c, "SELECT pointstore.append_event('$_', 'Given', 1000)"), '00000', "$_ has something") foreach @load;
+$plain->safe_psql('postgres', q{SELECT count(pointstore.append_event('far-' || i, 'Given', 1000)) FROM generate_series(1, 5) i});
+my $total = total_of_all();
+
+sub kill_process
+{
+	my ($node, $which) = @_;
+	if ($which eq 'the server')
+	{
+		$node->kill9;
+		start_again($node);
+		return;
+	}
+	my $whose = $which eq 'the coordinator' ? q{backend_type = 'pointstore coordinator'} : q{application_name LIKE 'citus_internal%'};
+	my ($pid) = split /\n/, rows_of($node, "SELECT pid FROM pg_stat_activity WHERE $whose");
+	kill 'KILL', $pid if $pid =~ /^\d+$/;
+	return;
+}
+
+sub round_of_kills
+{
+	my ($tag, $name, $where, $servers) = @_;
+	my $node = $nodes->{$name} // $plain;
+	my $is_point = $where !~ /^th/;
+	my $from = -s $node->logfile;
+	my @clients;
+
+	inject($node, $where =~ s/^([\w-]+)(.*)/$1=kill$2/r) if $is_point;
+	@clients = map { start_wave($_, wave("$tag-$_", 18, \@load, $servers)) } @names;
+	push @clients, start_wave('far', far_wave("$tag-far", 12, \@load)) if $servers;
+	if ($is_point)
+	{
+		my $finish = time + 10;
+		usleep(10_000) until is_killed($node, $from) || time > $finish;
+		ok(is_killed($node, $from), "$tag: $name $where: is reached");
+		inject($node, '');
+	}
+	else
+	{
+		usleep(rand 500_000);
+		kill_process($node, $where);
+	}
+	my $untrue = untrue(@clients);
+	my $is_sound = sound($total, "$tag: $name $where");
+	is($untrue, '', "$tag: $name $where: each has ended as it was told");
+	is(settled($nodes), '', "$tag: $name $where: nothing stays prepared");
+	return $is_sound;
+}
+
+my @kills = ([ w1 => 'start-before-commit:2' ], [ w1 => 'participant-tried:3' ], [ w2 => 'participant-confirmed:2' ], [ c => 'participant-cancelled' ],
+	[ w2 => 'coordinator-decided:2' ], [ c => 'coordinator-decided:3' ], [ w1 => 'coordinator-finished:2' ], [ w1 => 'before-commit:12' ], [ w2 => 'committed:8' ], [ c => 'committed:5' ],
+	[ w1 => 'the coordinator' ], [ w2 => 'the server' ], [ c => 'the server' ], [ w1 => 'those of others' ]);
+my $round = 0;
+foreach (@kills)
+{
+	last unless round_of_kills('k' . ++$round, @$_);
+}
+
+
+#
+# To and from another store: it is one store that far has to do with, whichever node a message comes from or goes to.
+#
+$plain->safe_psql('postgres', q{CREATE ROLE of_shop LOGIN; SELECT pointstore.grant_access('of_shop', 'participant')});
+$c->safe_psql('postgres', q{CREATE ROLE of_far LOGIN});
+$c->safe_psql('postgres', q{SELECT pointstore.grant_access('of_far', 'participant')});
+# Citus carries the server to all nodes, and no user mapping
+$c->safe_psql('postgres', sprintf q{CREATE SERVER far FOREIGN DATA WRAPPER pointstore OPTIONS (host '127.0.0.1', port '%d', dbname 'postgres')}, $plain->port);
+$nodes->{$_}->safe_psql('postgres', q{CREATE USER MAPPING FOR CURRENT_USER SERVER far OPTIONS (user 'of_shop')}) foreach @names;
+$plain->safe_psql('postgres', sprintf q{CREATE SERVER shop FOREIGN DATA WRAPPER pointstore OPTIONS (host '127.0.0.1', port '%d', dbname 'postgres');
+	CREATE USER MAPPING FOR CURRENT_USER SERVER shop OPTIONS (user 'of_far')}, $nodes->{w1}->port);
+
+foreach my $through (@names)
+{
+	my ($one, $two) = (name_on('w1'), name_on('w2'));
+	state_of($c, "SELECT pointstore.append_event('$_', 'Given', 100)") foreach $one, $two;
+	my $id = name_on($through);
+	is(state_of($nodes->{$through}, "SELECT pointstore.move('$one', 'far-1', 10, '$id', 'far')"), '00000', "from w1 to far, of $through");
+	is(rows_of($nodes->{$through}, "SELECT phase FROM pointstore.wait_for_movement('$id')"), 'confirmed', '... is confirmed');
+	is($plain->safe_psql('postgres', "SELECT origin FROM pointstore.participant_step WHERE movement_id = '$id'"), $store, '... of one store');
+	is(state_of($nodes->{$through}, sprintf q{SELECT pointstore.start_movement('%sx', '[{"aggregate_id": "%s", "amount": 1}, {"aggregate_id": "%s", "amount": 1}, {"aggregate_id": "far-poor", "amount": -2, "server": "far"}]')}, $id, $one, $two), '00000', '... from far, which has nothing');
+	is(rows_of($nodes->{$through}, "SELECT phase, error LIKE '%PS003%' FROM pointstore.wait_for_movement('${id}x')"), 'cancelled|t', '... is cancelled');
+	$plain->safe_psql('postgres', sprintf q{ALTER SERVER shop OPTIONS (SET port '%d')}, $nodes->{$through}->port);
+	foreach my $protocol ('tcc', 'saga')
+	{
+		$plain->safe_psql('postgres', 'SELECT ' . movement("far-$through-$protocol", $protocol, '20 s', [ 'far-1', -3 ], [ $one, 1, 'shop' ], [ $two, 2, 'shop' ]));
+		is($plain->safe_psql('postgres', "SELECT phase FROM pointstore.wait_for_movement('far-$through-$protocol')"), $protocol eq 'tcc' ? 'confirmed' : 'done', "from far through $through to w1 and w2, $protocol");
+	}
+	is(state_of($plain, 'SELECT ' . movement("far-$through-2pc", '2pc', '20 s', [ 'far-1', -3 ], [ $one, 3, 'shop' ])), '00000', '... by 2pc');
+	is($plain->safe_psql('postgres', "SELECT phase, error LIKE '%0A000%' FROM pointstore.wait_for_movement('far-$through-2pc')"), 'cancelled|t', '... is cancelled');
+}
+is($plain->safe_psql('postgres', q{SELECT count(*) FROM pointstore.reconcile_movements('shop')}), 0, 'far and the nodes agree');
+$total = total_of_all();
+sound($total, 'another store');
+
+foreach ([ w1 => 'coordinator-sent:2' ], [ w2 => 'coordinator-answered:2' ], [ w1 => 'participant-tried:2' ], [ w2 => 'participant-confirmed' ], [ far => 'participant-confirmed:2' ], [ far => 'the server' ], [ w1 => 'the server' ])
+{
+	last unless round_of_kills('f' . ++$round, @$_, 1);
+}
+is($plain->safe_psql('postgres', q{SELECT count(*) FROM pointstore.reconcile_movements('shop')}), 0, 'far and the nodes agree after all that');
+
+#
+# Shards change places, and are split, meanwhile.
+#
+{
+	my @clients = map { start_wave($_, wave("m-$_", 90, \@load, 1)) } @names;
+	push @clients, start_wave('far', far_wave('m-far', 60, \@load));
+	my %port = map { $group{$_} => $nodes->{$_}->port } @names;
+	foreach my $i (1 .. 5)
+	{
+		my ($shard, $node) = split /\|/, $c->safe_psql('postgres', 'SELECT shard, node FROM pointstore.shard_map ORDER BY random() LIMIT 1');
+		my ($to) = shuffle grep { $_ != $node } values %group;
+		my $state = state_of($c, sprintf q{SELECT citus_move_shard_placement(%d, '127.0.0.1', %d, '127.0.0.1', %d, '%s')}, $shard, $port{$node}, $port{$to}, $i % 2 ? 'block_writes' : 'force_logical');
+		is($state, '00000', "a shard moves from $node to $to");
+	}
+	my ($shard, $middle) = split /\|/, $c->safe_psql('postgres', 'SELECT shard, (min_hash::bigint + max_hash) / 2 FROM pointstore.shard_map ORDER BY random() LIMIT 1');
+	is(state_of($c, sprintf q{SELECT citus_split_shard_by_split_points(%d, ARRAY['%d'], ARRAY(SELECT nodeid::int FROM pg_dist_node WHERE groupid IN (%d, %d)), 'block_writes')}, $shard, $middle, $group{w1}, $group{w2}), '00000', 'one is split');
+	my $untrue = untrue(@clients);
+	sound($total, 'moves');
+	is($untrue, '', 'moves: each has ended as it was told');
+}
+foreach my $name (@names)
+{
+	ok(poll_until($nodes->{$name}, 'postgres', q{SELECT pointstore.coordinator_alive()}), "$name has a coordinator still");
+}
+is(node_faults($nodes), '', 'the store is sound');
+$c->safe_psql('postgres', q{SELECT run_command_on_all_nodes('CALL pointstore.reconcile(''full'')')});
+is($c->safe_psql('postgres', q{SELECT code, aggregate_id, detail FROM pointstore.finding WHERE resolved_at IS NULL}), '', '... as reconciliation says');
+
 $plain->stop;
 done_testing();

@@ -433,6 +433,9 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', role);
     IF level = 'participant' THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.participate(jsonb) TO %s', role);
+        IF pointstore.is_distributed() THEN
+            PERFORM pointstore.grant_on_nodes(role);
+        END IF;
         RETURN;
     END IF;
     EXECUTE (SELECT format('GRANT SELECT ON %s TO %s', string_agg(format('pointstore.%I', r.name), ', '), role)

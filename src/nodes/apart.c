@@ -45,6 +45,7 @@
 PG_FUNCTION_INFO_V1(pointstore_take_steps);
 
 #define MOST_AT_ONCE 500		/* messages, of one call */
+#define TAKEN PG_INT32_MAX		/* in the place of a node: the message has been, or is answered */
 #define FIRST_PAUSE 50			/* ms, after a node could not be asked; twice as long after each further time */
 #define LONGEST_PAUSE 5000
 
@@ -70,6 +71,7 @@ typedef struct Pause
 static List *pauses = NIL;
 
 static void take_apart(PartOrigin *origin, StepMessage *messages, int n);
+static int32 lowest(const int32 *node, int n);
 static text *account_of_step(const PartOrigin *origin, const StepMessage *message);
 static void refuse_nameless(StepMessage *message);
 static void take_share(Share *share);
@@ -102,31 +104,27 @@ pointstore_take_for(PartOrigin *origin, StepMessage *messages, int n)
 		pointstore_take_here(origin, messages, n);
 }
 
-/* Each where its account is. */
+/* Each where its account is, one node after the other in their order: so those who wait for locks wait in one order of nodes. */
 static void
 take_apart(PartOrigin *origin, StepMessage *messages, int n)
 {
 	Share		share = {.origin = origin, .messages = palloc(sizeof(StepMessage) * Max(n, 1))};
 	int		   *from = palloc(sizeof(int) * Max(n, 1));
-	bool	   *taken = palloc0(sizeof(bool) * Max(n, 1));
-	int			first;
+	int32	   *node = palloc(sizeof(int32) * Max(n, 1));
 	int			i;
 
-	for (first = 0; first < n; first++)
+	for (i = 0; i < n; i++)
+		node[i] = messages[i].aggregate_id == NULL ? TAKEN : pointstore_node_of(messages[i].aggregate_id);
+	for (i = 0; i < n; i++)
+		if (messages[i].aggregate_id == NULL)
+			refuse_nameless(&messages[i]);
+	while ((share.node = lowest(node, n)) != TAKEN)
 	{
-		if (messages[first].aggregate_id == NULL && !taken[first])
-		{
-			refuse_nameless(&messages[first]);
-			taken[first] = true;
-		}
-		if (taken[first])
-			continue;
-		share.node = pointstore_node_of(messages[first].aggregate_id);
 		share.n = 0;
-		for (i = first; i < n && share.n < MOST_AT_ONCE; i++)
-			if (!taken[i] && messages[i].aggregate_id != NULL && pointstore_node_of(messages[i].aggregate_id) == share.node)
+		for (i = 0; i < n && share.n < MOST_AT_ONCE; i++)
+			if (node[i] == share.node)
 			{
-				taken[i] = true;
+				node[i] = TAKEN;
 				from[share.n] = i;
 				share.messages[share.n++] = messages[i];
 			}
@@ -134,6 +132,17 @@ take_apart(PartOrigin *origin, StepMessage *messages, int n)
 		for (i = 0; i < share.n; i++)
 			messages[from[i]] = share.messages[i];
 	}
+}
+
+static int32
+lowest(const int32 *node, int n)
+{
+	int32		found = TAKEN;
+	int			i;
+
+	for (i = 0; i < n; i++)
+		found = Min(found, node[i]);
+	return found;
 }
 
 /* What an operator says of a step, wherever its account is. */

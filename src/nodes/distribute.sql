@@ -343,7 +343,7 @@ BEGIN
     PERFORM pointstore.delegate_functions();
     PERFORM pointstore.wake_workers();
     RAISE NOTICE 'what roles may do on the other nodes grant_access() grants, to be called again for each, the owner''s among them (operator)';
-    RAISE WARNING 'a distributed store is a preview: it has no feed, and its movements are not there'
+    RAISE WARNING 'a distributed store is a preview: it has no feed'
         USING HINT = 'doc/operations.md, Many nodes, says what is there.';
     RETURN 'distributed';
 END

@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
 #include "utils/acl.h"
 
 #include "ground/json.h"
@@ -36,7 +35,6 @@ pointstore_ask_about_movement(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a call is an object")));
-	PreventCommandIfReadOnly("ask_movement()");
 	pointstore_require_owner();
 	call = PG_GETARG_JSONB_P(1);
 	what = pointstore_told_text(call, "do");

@@ -153,7 +153,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.digest(bigint, bigint, bigint, bigint, bigint, bigint, bigint),
-        pointstore.take_steps(text, jsonb), pointstore.ask_movement(text, jsonb), pointstore.guard_event_store(), pointstore.guard_balance(),
+        pointstore.guard_event_store(), pointstore.guard_balance(),
         pointstore.guard_pure_account(), pointstore.guard_account_kind(), pointstore.guard_hold(), pointstore.guard_append_only(), pointstore.guard_function(), pointstore.guard_transition() TO %s', owner);
     PERFORM pointstore.grant_access(owner, 'operator'::text);
 END
@@ -501,6 +501,7 @@ BEGIN
             pointstore.create_projection(text, regprocedure, bigint, text[], text, smallint, integer, text),
             pointstore.drop_projection(text), pointstore.rebuild_projection(text, regprocedure),
             pointstore.resolve_movement(text, text, text), pointstore.resolve_step(uuid, text, integer, text, text), pointstore.reconcile_movements(text),
+            pointstore.take_steps(text, jsonb), pointstore.ask_movement(text, jsonb),
             pointstore.pg_stat_pointstore_reset() TO %s', role);
         EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.sweep_holds(), pointstore.verify_replay(text, regprocedure, double precision, bigint), pointstore.reconcile(text, bigint), pointstore.run_projection(text), pointstore.drive_movements() TO %s', role);
     END IF;

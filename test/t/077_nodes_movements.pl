@@ -22,7 +22,7 @@ srand $seed;
 note("CHECK_SEED=$seed");
 
 my $conf = "include_if_exists = 'injection.conf'\n";
-my $plain = new_cluster('far', conf => "listen_addresses = '127.0.0.1'\npointstore.databases = 'postgres'\npointstore.reconcile_interval = 0
+my $plain = new_cluster('far', conf => "listen_addresses = '127.0.0.1'\nrestart_after_crash = on\npointstore.databases = 'postgres'\npointstore.reconcile_interval = 0
 pointstore.full_reconcile_interval = 0\npointstore.sweep_interval = 0\nmax_prepared_transactions = 20\n$conf");
 $plain->start;
 create_store($plain, 'postgres');
@@ -429,6 +429,78 @@ foreach my $name (@names)
 is(node_faults($nodes), '', 'the store is sound');
 $c->safe_psql('postgres', q{SELECT run_command_on_all_nodes('CALL pointstore.reconcile(''full'')')});
 is($c->safe_psql('postgres', q{SELECT code, aggregate_id, detail FROM pointstore.finding WHERE resolved_at IS NULL}), '', '... as reconciliation says');
+
+#
+# What operators see and do, on any node.
+#
+{
+	my ($one, $two, $id) = (name_on('w1'), name_on('w2'), name_on('c'));
+	my $through = $nodes->{w2};
+	state_of($c, "SELECT pointstore.append_event('$_', 'Given', 100)") foreach $one, $two;
+	is(state_of($through, 'SELECT ' . movement($id, 'tcc', '20 s', [ $one, -5 ], [ $two, 2 ], [ 'far-1', 3, 'far' ])), '00000', 'a movement of three accounts');
+	is(rows_of($c, "SELECT phase FROM pointstore.wait_for_movement('$id')"), 'confirmed', '... is confirmed');
+	is(rows_of($nodes->{$_}, "SELECT string_agg(kind || coalesce(' ' || event_type, '') || coalesce(' ' || status, ''), ', ' ORDER BY kind, event_type, status) FROM pointstore.trace('$id') WHERE kind IN ('event', 'step')"),
+		'event MovementConfirmed, event MovementConfirmed, event MovementTried, event MovementTried, step Moved confirmed, step Moved confirmed, step Moved confirmed', "... its trace, from $_") foreach @names;
+	is(state_of($through, "SELECT * FROM pointstore.reconcile_movements()"), '0A000', 'reconcile_movements() is not there');
+
+	# what is tried here is decided by hand where far's coordinator is away
+	inject($plain, 'coordinator-decided=wait');
+	my $holder = $plain->background_psql('postgres');
+	$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('pointstore'), hashtext('coordinator-decided'))});
+	my $origin = $plain->safe_psql('postgres', q{SELECT store FROM pointstore.movement_store});
+	$plain->safe_psql('postgres', 'SELECT ' . movement('by-hand', 'tcc', '1 min', [ 'far-1', -5 ], [ $one, 5, 'shop' ]));
+	ok(poll_until($c, 'postgres', q{SELECT count(*) = 1 FROM pointstore.participant_step WHERE movement_id = 'by-hand' AND status = 'tried'}), 'a step of far is tried');
+	is(rows_of($through, "SELECT pointstore.resolve_step('$origin', 'by-hand', 2, 'cancel', 'test')"), 'cancelled', '... and cancelled by hand, on another node');
+	is(rows_of($nodes->{w1}, "SELECT pointstore.resolve_step('$origin', 'by-hand', 2, 'cancel', 'test')"), 'cancelled', '... again');
+	is(state_of($nodes->{c}, "SELECT pointstore.resolve_step('$origin', 'by-hand', 2, 'confirm', 'test')"), 'PS007', '... and not confirmed then');
+	is(state_of($nodes->{c}, "SELECT pointstore.resolve_step('$origin', 'by-hand', 3, 'confirm', 'test')"), 'PS008', 'there is no other');
+	inject($plain, '');
+	$holder->quit;
+	ok(poll_until($plain, 'postgres', q{SELECT phase = 'stuck' FROM pointstore.movement WHERE movement_id = 'by-hand'}), 'its movement is stuck');
+	is($plain->safe_psql('postgres', q{SELECT (pointstore.resolve_movement('by-hand', 'accept', 'test')).phase}), 'accepted', '... and accepted');
+
+	# one of the nodes' own
+	is(state_of($through, 'SELECT ' . movement('own-stuck', 'tcc', '1 min', [ $one, -5 ], [ 'far-1', 5, 'far' ])), '00000', 'another one');
+	is(rows_of($c, "SELECT phase FROM pointstore.wait_for_movement('own-stuck')"), 'confirmed', '... is confirmed');
+	state_of($c, "UPDATE pointstore.movement SET phase = 'stuck', finished_at = NULL WHERE movement_id = 'own-stuck'");
+	is(state_of($nodes->{w1}, "SELECT pointstore.resolve_movement('own-stuck', 'cancel', 'test')"), 'PS011', 'one that is stuck, and was confirmed, is not cancelled');
+	is(rows_of($nodes->{w2}, "SELECT phase FROM pointstore.resolve_movement('own-stuck', 'accept', 'test')"), 'accepted', '... but accepted');
+	is(rows_of($nodes->{w1}, "SELECT code, detail ->> 'reason' FROM pointstore.finding WHERE aggregate_id = 'own-stuck'"), 'movement_accepted|test', '... which is a finding');
+	ok(ended(), 'all has ended');
+}
+
+#
+# A node that is not where it was begins a new incarnation of the store, on all nodes and at other stores.
+#
+{
+	my $before = $c->safe_psql('postgres', 'SELECT max(incarnation) FROM pointstore.movement_store');
+	$c->safe_psql('postgres', "UPDATE pointstore.movement_store SET timeline = 99 WHERE node = $group{w2}");
+	ok(poll_until($nodes->{$_}, 'postgres', "SELECT max(incarnation) > $before FROM pointstore.movement_store"), "$_ hears of a new incarnation") foreach @names;
+	my $one = name_on('w1');
+	state_of($c, "SELECT pointstore.append_event('$one', 'Given', 100)");
+	foreach my $name (@names)
+	{
+		my $id = name_on($name);
+		is(state_of($nodes->{w1}, "SELECT pointstore.move('$one', 'far-1', 10, '$id', 'far')"), '00000', "a movement of $name");
+		is(rows_of($nodes->{w1}, "SELECT phase FROM pointstore.wait_for_movement('$id', '30 s')"), 'confirmed', '... is confirmed');
+	}
+	is($plain->safe_psql('postgres', "SELECT incarnation FROM pointstore.participant_origin WHERE origin = '$store'"),
+		$c->safe_psql('postgres', 'SELECT max(incarnation) FROM pointstore.movement_store'), 'far has heard of it');
+}
+
+#
+# What finished long ago is pruned, on each node.
+#
+{
+	foreach my $name (@names)
+	{
+		$nodes->{$name}->append_conf('postgresql.conf', 'pointstore.movement_retention = 1s');
+		$nodes->{$name}->restart;
+	}
+	ok(poll_until($c, 'postgres', 'SELECT count(*) = 0 FROM pointstore.movement_step'), 'steps are pruned');
+	is($c->safe_psql('postgres', 'SELECT count(*) FROM pointstore.movement_log'), 0, '... and the log');
+	is(rows_of($nodes->{w1}, q{SELECT phase FROM pointstore.wait_for_movement('old')}), 'confirmed', '... and outcomes are kept');
+}
 
 $plain->stop;
 done_testing();

@@ -146,10 +146,10 @@ pointstore_advance(Advance *advance, LiveSet *set, const StoreIdentity *identity
 static int
 compare_places(const void *a, const void *b)
 {
-	int32		left = (*(Live *const *) a)->hash;
-	int32		right = (*(Live *const *) b)->hash;
+	int64		left = (*(Live *const *) a)->hash;
+	int64		right = (*(Live *const *) b)->hash;
 
-	return left < right ? -1 : left > right ? 1 : 0;
+	return left < right ? -1 : left > right;
 }
 
 /* How many, from one on, are where that one is: of a plain store all. */
@@ -607,13 +607,12 @@ write_bunch(Bunch *bunch)
 		.argtypes = {TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID}, .generic = true
 	};
 	bool		draws = pointstore_is_distributed();
-	int			i;
 
 	rows_begin(&bunch->steps, lengthof(step_types), step_types);
 	rows_begin(&bunch->movements, lengthof(movement_types), movement_types);
 	rows_begin(&bunch->log, N_LOG_COLUMNS + draws, log_types);
 	ask_own(bunch);
-	for (i = 0; i < bunch->n; i++)
+	for (int i = 0; i < bunch->n; i++)
 		if (bunch->lives[i]->is_locked)
 		{
 			add_steps(bunch, bunch->lives[i]);

@@ -677,14 +677,9 @@ judge_swept(Peer *peer, const Sender *sender)
 	ListCell   *cell;
 
 	peer->swept = NIL;
-	/* which prepares nothing */
-	if (pointstore_is_distributed())
-	{
-		list_free_deep(swept);
-		return;
-	}
+	/* a distributed store prepares nothing */
 	foreach(cell, swept)
-		if (!is_reported(peer, lfirst(cell)))
+		if (!pointstore_is_distributed() && !is_reported(peer, lfirst(cell)))
 			unjudged = lappend(unjudged, lfirst(cell));
 	pointstore_judge_prepared(unjudged, sender, &strangers, &finished);
 	foreach(cell, strangers)

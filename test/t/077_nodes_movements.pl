@@ -439,7 +439,7 @@ is($c->safe_psql('postgres', q{SELECT code, aggregate_id, detail FROM pointstore
 	state_of($c, "SELECT pointstore.append_event('$_', 'Given', 100)") foreach $one, $two;
 	is(state_of($through, 'SELECT ' . movement($id, 'tcc', '20 s', [ $one, -5 ], [ $two, 2 ], [ 'far-1', 3, 'far' ])), '00000', 'a movement of three accounts');
 	is(rows_of($c, "SELECT phase FROM pointstore.wait_for_movement('$id')"), 'confirmed', '... is confirmed');
-	is(rows_of($nodes->{$_}, "SELECT string_agg(kind || coalesce(' ' || event_type, '') || coalesce(' ' || status, ''), ', ' ORDER BY kind, event_type, status) FROM pointstore.trace('$id') WHERE kind IN ('event', 'step')"),
+	is(rows_of($nodes->{$_}, "SELECT string_agg(what || coalesce(' ' || name, '') || coalesce(' ' || status, ''), ', ' ORDER BY what, name, status) FROM pointstore.trace('$id') WHERE what IN ('event', 'step')"),
 		'event MovementConfirmed, event MovementConfirmed, event MovementTried, event MovementTried, step Moved confirmed, step Moved confirmed, step Moved confirmed', "... its trace, from $_") foreach @names;
 	is(state_of($through, "SELECT * FROM pointstore.reconcile_movements()"), '0A000', 'reconcile_movements() is not there');
 

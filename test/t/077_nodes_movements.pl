@@ -8,7 +8,7 @@ use FindBin;
 use lib $FindBin::RealBin;
 use CitusTest;
 use List::Util qw(shuffle);
-use MovementTest qw(inject is_killed movement);
+use MovementTest qw(hold_point inject is_killed is_waiting movement);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use StoreTest;
@@ -360,6 +360,26 @@ foreach (@kills)
 	last unless round_of_kills('k' . ++$round, @$_);
 }
 
+
+# A node dies as it commits what the coordinator of another asks of it: neither has it then, or both.
+{
+	my ($one, $two, $id) = (name_on('w1'), name_on('w2'), name_on('w1'));
+	my $w2 = $nodes->{w2};
+	is(state_of($c, "SELECT pointstore.append_event('$one', 'Given', 100)"), '00000', 'an account');
+	my $holder = hold_point($w2, 'participant-confirmed');
+	inject($w2, 'participant-confirmed=wait');
+	is(state_of($nodes->{w1}, "SELECT pointstore.move('$one', '$two', 10, '$id')"), '00000', 'a movement from w1 to w2');
+	ok(is_waiting($w2), '... is to be confirmed on w2');
+	my $from = -s $w2->logfile;
+	inject($w2, 'committed=kill');
+	$holder->quit;
+	my $finish = time + 10;
+	usleep(10_000) until is_killed($w2, $from) || time > $finish;
+	ok(is_killed($w2, $from), '... which is killed as it commits that');
+	inject($w2, '');
+	ok(poll_until($c, 'postgres', "SELECT phase = 'confirmed' FROM pointstore.movement WHERE movement_id = '$id'"), '... and it is confirmed');
+	sound($total += 100, 'killed as it commits');
+}
 
 #
 # To and from another store: it is one store that far has to do with, whichever node a message comes from or goes to.

@@ -242,6 +242,8 @@ note_asked(int32 node, const ErrorData *error)
 	if (error == NULL || error->sqlerrcode == ERRCODE_POINTSTORE_OTHER_NODE)
 	{
 		pauses = list_delete_ptr(pauses, pause);
+		if (pause != NULL)
+			pfree(pause);
 		return;
 	}
 	if (pause == NULL)

@@ -51,7 +51,7 @@
 #include "ground/identity.h"
 #include "ground/inject.h"
 #include "ground/owner.h"
-#include "ground/plan.h"
+#include "ground/placed.h"
 #include "ground/scan.h"
 #include "ground/sql.h"
 #include "ground/step.h"
@@ -279,6 +279,7 @@ end(Coordinator *coordinator)
 {
 	if (coordinator->events != NULL)
 		FreeWaitEventSet(coordinator->events);
+	pointstore_leave_place();
 	pointstore_peers_end(&coordinator->set);
 	pointstore_lives_end(&coordinator->set);
 	MemoryContextDelete(coordinator->context);

@@ -413,7 +413,7 @@ pointstore_take_steps(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "aggregate_id" : "call")));
 	PreventCommandIfReadOnly("take_steps()");
-	pointstore_require_owner();
+	pointstore_require_owner(PG_GETARG_TEXT_PP(0));
 	call = PG_GETARG_JSONB_P(1);
 	if (!JB_ROOT_IS_OBJECT(call) || !pointstore_member(call, "origin", &member) || member.type != jbvString)
 		ereport(ERROR,
@@ -422,6 +422,10 @@ pointstore_take_steps(PG_FUNCTION_ARGS)
 	store = *DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(pnstrdup(member.val.string.val, member.val.string.len))));
 	origin.source = (MessageSource) pointstore_told(call, "source");
 	origin.incarnation = pointstore_told(call, "incarnation");
+	if (origin.source > MESSAGES_FROM_AWAY)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no such source of messages")));
 	asked = pointstore_read_messages(call, &n);
 	messages = palloc(sizeof(StepMessage) * Max(n, 1));
 	for (i = 0; i < n; i++)
@@ -443,12 +447,13 @@ pointstore_take_steps(PG_FUNCTION_ARGS)
 	PG_RETURN_JSONB_P(pointstore_answers(&store, asked, n));
 }
 
-/* What nodes ask of each other they ask as the store's owner: 42501. */
+/* What nodes ask of each other they ask as the store's owner, 42501, of what is here, PS013. */
 void
-pointstore_require_owner(void)
+pointstore_require_owner(text *of)
 {
 	if (GetUserId() != pointstore_store()->owner && !superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("only the store's owner asks this of a node")));
+	(void) pointstore_shard_of(of);
 }

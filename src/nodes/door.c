@@ -31,13 +31,14 @@ pointstore_ask_about_movement(PG_FUNCTION_ARGS)
 	text	   *what;
 	Oid			caller;
 
-	if (PG_ARGISNULL(1) || !JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(1)))
+	pointstore_require_owner(movement_id);
+	call = PG_ARGISNULL(1) || !JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(1)) ? NULL : PG_GETARG_JSONB_P(1);
+	what = call == NULL ? NULL : pointstore_told_text(call, "do");
+	if (what == NULL || pointstore_told_text(call, "by") == NULL ||
+		(strcmp(pointstore_cstring(what), "resolve") == 0 && pointstore_told_text(call, "reason") == NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a call is an object")));
-	pointstore_require_owner();
-	call = PG_GETARG_JSONB_P(1);
-	what = pointstore_told_text(call, "do");
+				 errmsg("a call is an object that says what is asked, and for whom")));
 	caller = get_role_oid(pointstore_cstring(pointstore_told_text(call, "by")), false);
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (strcmp(pointstore_cstring(what), "begin") == 0)

@@ -305,11 +305,11 @@ pointstore_begin_here(MovementRow *row, text *movement_id, Jsonb *call, Oid call
 	int			i;
 
 	asked->movement_id = movement_id;
-	asked->protocol = pointstore_read_protocol(pointstore_told_text(call, "protocol"));
 	if (pointstore_member(call, "metadata", &member))
 		asked->metadata = JsonbValueToJsonb(&member);
-	if (!pointstore_member(call, "steps", &member))
-		elog(ERROR, "a movement begins without steps");
+	if (pointstore_told_text(call, "protocol") == NULL || !pointstore_member(call, "steps", &member))
+		elog(ERROR, "a movement begins without a protocol or steps");
+	asked->protocol = pointstore_read_protocol(pointstore_told_text(call, "protocol"));
 	pointstore_read_steps(asked, JsonbValueToJsonb(&member));
 	pointstore_ask_end(asked);
 	pointstore_act_as_restricted(pointstore_store()->owner, &scope);

@@ -150,7 +150,7 @@ at_transaction(XactEvent event, void *arg)
 		pointstore_sequence_ended(event == XACT_EVENT_COMMIT);
 		tell_sequencer(event);
 		pointstore_wake_ended(event == XACT_EVENT_COMMIT);
-		pointstore_notices_ended(event == XACT_EVENT_COMMIT);
+		pointstore_notices_ended(event);
 		pointstore_session_leases_ended(event != XACT_EVENT_ABORT);
 		pointstore_wake_lease_waiters();
 		pointstore_forget_notes();

@@ -433,6 +433,9 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA pointstore TO %s', role);
     IF level = 'participant' THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION pointstore.participate(jsonb) TO %s', role);
+        IF pointstore.is_distributed() THEN
+            PERFORM pointstore.grant_on_nodes(role);
+        END IF;
         RETURN;
     END IF;
     EXECUTE (SELECT format('GRANT SELECT ON %s TO %s', string_agg(format('pointstore.%I', r.name), ', '), role)
@@ -500,6 +503,7 @@ BEGIN
             pointstore.create_projection(text, regprocedure, bigint, text[], text, smallint, integer, text),
             pointstore.drop_projection(text), pointstore.rebuild_projection(text, regprocedure),
             pointstore.resolve_movement(text, text, text), pointstore.resolve_step(uuid, text, integer, text, text), pointstore.reconcile_movements(text),
+            pointstore.take_steps(text, jsonb), pointstore.ask_movement(text, jsonb),
             pointstore.pg_stat_pointstore_reset() TO %s', role);
         EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.rebuild_balances(), pointstore.sweep_holds(), pointstore.verify_replay(text, regprocedure, double precision, bigint), pointstore.reconcile(text, bigint), pointstore.run_projection(text), pointstore.drive_movements() TO %s', role);
     END IF;

@@ -215,7 +215,7 @@ next_of_node(Oid sequence, int32 node)
 	return place * NODES + node;
 }
 
-/* The highest id that a shard's events, its log and its runs have, by what is committed; another node may have drawn it. */
+/* The highest id that a shard's events, its logs and its runs have, by what is committed; another node may have drawn it. */
 static int64
 highest_of_shard(const PointstorePlacement *range)
 {
@@ -227,9 +227,10 @@ highest_of_shard(const PointstorePlacement *range)
 	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (SPI_execute(psprintf("SELECT greatest((SELECT pg_catalog.max(id) FROM pointstore.%1$s), (SELECT pg_catalog.max(id) FROM pointstore.%2$s),"
-							 " (SELECT pg_catalog.max(id) FROM pointstore.%3$s WHERE scope" EQ "'full'), (SELECT pg_catalog.max(id) FROM pointstore.%3$s WHERE scope" EQ "'incremental'))",
+							 " (SELECT pg_catalog.max(id) FROM pointstore.%3$s WHERE scope" EQ "'full'), (SELECT pg_catalog.max(id) FROM pointstore.%3$s WHERE scope" EQ "'incremental'),"
+							 " (SELECT pg_catalog.max(id) FROM pointstore.%4$s))",
 							 quote_identifier(get_rel_name(range->relids[TABLE_EVENT_STORE])), quote_identifier(get_rel_name(range->relids[TABLE_ACCOUNT_LOG])),
-							 quote_identifier(get_rel_name(range->relids[TABLE_RECONCILIATION]))),
+							 quote_identifier(get_rel_name(range->relids[TABLE_RECONCILIATION])), quote_identifier(get_rel_name(range->relids[TABLE_MOVEMENT_LOG]))),
 					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the highest id of a shard");
 	highest = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));

@@ -429,6 +429,8 @@ place_of_account(HeapTuple function)
 	/* which every node answers */
 	if (strcmp(NameStr(((Form_pg_proc) GETSTRUCT(function))->proname), "node_of") == 0)
 		return -1;
+	if (strcmp(NameStr(((Form_pg_proc) GETSTRUCT(function))->proname), "ask_movement") == 0)
+		return 0;
 	for (i = 0; names != NULL && i < n; i++)
 		if (strcmp(names[i], "aggregate_id") == 0 || strcmp(names[i], "name") == 0)
 			return i;

@@ -23,6 +23,7 @@
 #include "ground/placed.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
+#include "ground/twophase.h"
 
 /* The same statement for a shard. */
 struct PlacedPlan
@@ -94,8 +95,7 @@ what_is_named(const char *sql)
 {
 	static const char *const elsewhere[] = {
 		"subscription", "subscription_slot", "subscription_account", "subscription_log", "projection",
-		"replay_run", "replay_slice", "replay_difference", "snapshot_progress", "movement", "movement_step", "movement_log", "movement_store",
-		"movement_server", "participant_origin"
+		"replay_run", "replay_slice", "replay_difference", "snapshot_progress"
 	};
 	Named		named = NAMES_NOTHING;
 	int			table;
@@ -328,6 +328,15 @@ void
 pointstore_execute_of(PointstorePlan *plan, text *of, Datum *values, const char *nulls, bool read_only)
 {
 	pointstore_execute(pointstore_plan_of(plan, of), values, nulls, read_only);
+}
+
+/* The same of a statement that writes. */
+void
+pointstore_write_of(PointstorePlan *plan, text *of, Datum *values, const char *nulls)
+{
+	if (pointstore_is_distributed())
+		pointstore_note_written(of);
+	pointstore_execute_of(plan, of, values, nulls, false);
 }
 
 /* Runs a statement about rules alone, which every node has. */

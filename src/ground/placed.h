@@ -37,6 +37,7 @@ extern text *pointstore_name_in_shard(int64 shard);
 extern void pointstore_show_shards(void);
 extern const char *pointstore_text_here(const char *sql);
 extern void pointstore_execute_of(PointstorePlan *plan, text *of, Datum *values, const char *nulls, bool read_only);
+extern void pointstore_write_of(PointstorePlan *plan, text *of, Datum *values, const char *nulls);
 extern void pointstore_execute_rules(PointstorePlan *plan, Datum *values, const char *nulls, bool read_only);
 extern void pointstore_execute_in(PointstorePlan *plan, PointstorePlacement *range, Datum *values, const char *nulls, bool read_only);
 extern PointstorePlan *pointstore_plan_in(PointstorePlan *plan, PointstorePlacement *range);

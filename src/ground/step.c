@@ -32,11 +32,13 @@
 #include "nodes/parsenodes.h"
 #include "storage/predicate.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/portal.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/placed.h"
 #include "ground/plan.h"
@@ -169,6 +171,15 @@ pointstore_read_committed(void)
 	if (XactIsoLevel == XACT_SERIALIZABLE)
 		ReleasePredicateLocks(false, false);
 	XactIsoLevel = XACT_READ_COMMITTED;
+}
+
+/* This transaction is flushed, and confirmed by the standbys asked for, when it has committed, whatever the settings, and also where it writes nothing. */
+void
+pointstore_commit_durably(void)
+{
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_ON)
+		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	(void) pointstore_mark_wal(true);
 }
 
 /* When a wait that begins now ends. */

@@ -25,6 +25,7 @@ extern void pointstore_last_step(void);
 extern void pointstore_step_through_places(void (*what) (void *), void *arg);
 extern ErrorData *pointstore_attempt(bool (*what) (void *), void *arg);
 extern void pointstore_read_committed(void);
+extern void pointstore_commit_durably(void);
 extern bool pointstore_in_block(void);
 extern bool pointstore_has_written(void);
 extern Snapshot pointstore_push_snapshot(void);

@@ -49,8 +49,12 @@ static bool may_spread = true;	/* this transaction, as far as we were told */
 static bool is_told = false;	/* by the hooks, of what is executed */
 static ProcessUtility_hook_type earlier_utility = NULL;
 
+/* Called where what somebody has prepared was committed here; NULL: nobody asks. */
+void		(*pointstore_prepared_committed) (void) = NULL;
+
 static void execute_command(PlannedStmt *statement, const char *text, bool keep, ProcessUtilityContext context,
 							ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion);
+static bool commits_prepared(const PlannedStmt *statement);
 static void refuse_code(Oid relid);
 static bool is_distributed_from_here(void);
 
@@ -74,6 +78,14 @@ execute_command(PlannedStmt *statement, const char *text, bool keep, ProcessUtil
 		earlier_utility(statement, text, keep, context, params, environment, dest, completion);
 	else
 		standard_ProcessUtility(statement, text, keep, context, params, environment, dest, completion);
+	if (commits_prepared(statement) && pointstore_prepared_committed != NULL)
+		pointstore_prepared_committed();
+}
+
+static bool
+commits_prepared(const PlannedStmt *statement)
+{
+	return IsA(statement->utilityStmt, TransactionStmt) && ((TransactionStmt *) statement->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED;
 }
 
 /* Something is executed that may go on on other nodes. */

@@ -9,6 +9,8 @@
 #define POINTSTORE_TWOPHASE_H
 
 extern void pointstore_twophase_init(void);
+extern void (*pointstore_prepared_committed) (void);
+
 extern void pointstore_note_spread(void);
 extern void pointstore_note_written(text *of);
 extern void pointstore_tell_written(void);

@@ -14,6 +14,9 @@
  * subtransaction; where it fails each movement goes by itself, and one that fails then is left alone for a while,
  * longer each time, with a WARNING.
  *
+ * Of a distributed store the rows of one range are written together, those of one range after the other. Own steps may be
+ * done on other nodes (apart.c), within the transaction.
+ *
  * Locks: the movements' rows, without waiting; then what the participant takes.
  *
  *-------------------------------------------------------------------------
@@ -31,14 +34,19 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "account/id.h"
 #include "ground/inject.h"
 #include "ground/name.h"
-#include "ground/plan.h"
+#include "ground/placed.h"
+#include "ground/placement.h"
+#include "ground/pointstore.h"
 #include "ground/sql.h"
 #include "ground/step.h"
+#include "ground/store.h"
+#include "ground/twophase.h"
 #include "nodes/advance.h"
+#include "nodes/apart.h"
 #include "nodes/notice.h"
-#include "nodes/participant.h"
 
 #define ADVANCED_AT_ONCE 500	/* movements, of one transaction */
 #define STEPS_AT_ONCE 1000		/* of these: each own one that is asked is a lock until the commit */
@@ -49,6 +57,7 @@
 #define FIRST_BUSY 5			/* ms, until an own step that was busy is tried again */
 #define LONGEST_BUSY 500
 #define MOST_COLUMNS 8
+#define N_LOG_COLUMNS 4			/* of its rows, but for ids: a distributed store draws them */
 
 /* Rows for a statement, as one array for each column. */
 typedef struct Rows
@@ -72,8 +81,11 @@ typedef struct Bunch
 	Rows		log;
 } Bunch;
 
+static int	compare_places(const void *a, const void *b);
+static int	in_one_place(const Advance *advance, int first);
+static void advance_some(Advance *advance, int first, int n);
 static bool advance_bunch(void *arg);
-static void advance_each(Advance *advance);
+static void advance_each(Advance *advance, int first, int n);
 static void fail_one(Advance *advance, int i, const ErrorData *error);
 static void lock_rows(Bunch *bunch);
 static void begin_live(Live *live);
@@ -81,12 +93,13 @@ static void apply_answers(Live *live);
 static void check_units(Live *live);
 static void follow_protocol(Bunch *bunch, Live *live);
 static void note_phase(Bunch *bunch, Live *live, MovementPhase phase);
+static void add_log(Bunch *bunch, const Live *live, Datum *values, const bool *nulls);
 static char *reason_of(const Live *live, MovementPhase phase);
 static int	collect_own(Bunch *bunch, StepMessage *messages, LiveStep **asked, int most);
 static void ask_own(Bunch *bunch);
 static void begin_message(const Live *live, int i, MovementVerb verb, StepMessage *message);
 static void read_contents(StepMessage *messages, int n);
-static void take_answer(LiveStep *step, const StepMessage *message);
+static void take_answer(LiveSet *set, LiveStep *step, const StepMessage *message);
 static void execute(PointstorePlan *plan, Datum *values);
 static void write_bunch(Bunch *bunch);
 static void add_steps(Bunch *bunch, Live *live);
@@ -104,9 +117,9 @@ static TimestampTz pause_after(int failures, long first, long longest);
 void
 pointstore_advance(Advance *advance, LiveSet *set, const StoreIdentity *identity)
 {
-	Bunch		bunch = {.advance = advance};
-	ErrorData  *error;
 	int			nsteps = 0;
+	int			first;
+	int			n;
 
 	memset(advance, 0, sizeof(Advance));
 	advance->set = set;
@@ -121,25 +134,57 @@ pointstore_advance(Advance *advance, LiveSet *set, const StoreIdentity *identity
 		nsteps += live->nsteps;
 		advance->lives[advance->n++] = live;
 	}
-	if (advance->n == 0)
-		return;
-	bunch.lives = advance->lives;
-	bunch.n = advance->n;
-	error = pointstore_attempt(advance_bunch, &bunch);
-	if (error != NULL)
-		advance_each(advance);
+	if (pointstore_is_distributed())
+		qsort(advance->lives, advance->n, sizeof(Live *), compare_places);
+	for (first = 0; first < advance->n; first += n)
+		advance_some(advance, first, n = in_one_place(advance, first));
+	pointstore_leave_place();
 	if (advance->nwritten > 0)
 		POINTSTORE_INJECT("coordinator-decided");
 }
 
+static int
+compare_places(const void *a, const void *b)
+{
+	int64		left = (*(Live *const *) a)->hash;
+	int64		right = (*(Live *const *) b)->hash;
+
+	return left < right ? -1 : left > right;
+}
+
+/* How many, from one on, are where that one is: of a plain store all. */
+static int
+in_one_place(const Advance *advance, int first)
+{
+	PointstorePlacements *map = pointstore_store()->placements;
+	int			last = first;
+
+	if (map == NULL)
+		return advance->n - first;
+	while (last + 1 < advance->n && advance->lives[last + 1]->hash <= pointstore_placement_of_hash(map, advance->lives[first]->hash)->max)
+		last++;
+	return last + 1 - first;
+}
+
+static void
+advance_some(Advance *advance, int first, int n)
+{
+	Bunch		bunch = {.advance = advance, .lives = &advance->lives[first], .n = n};
+	int			nwritten = advance->nwritten;
+
+	if (pointstore_attempt(advance_bunch, &bunch) == NULL)
+		return;
+	advance->nwritten = nwritten;
+	advance_each(advance, first, n);
+}
+
 /* Each by itself, for together they have failed. */
 static void
-advance_each(Advance *advance)
+advance_each(Advance *advance, int first, int n)
 {
 	int			i;
 
-	advance->nwritten = 0;
-	for (i = 0; i < advance->n; i++)
+	for (i = first; i < first + n; i++)
 	{
 		Bunch		bunch = {.advance = advance, .lives = &advance->lives[i], .n = 1};
 		ErrorData  *error;
@@ -158,6 +203,12 @@ fail_one(Advance *advance, int i, const ErrorData *error)
 
 	advance->failed[i] = true;
 	live->failures++;
+	/* its rows have left this node */
+	if (error->sqlerrcode == ERRCODE_POINTSTORE_OTHER_NODE)
+	{
+		advance->set->has_stale = live->is_stale = true;
+		return;
+	}
 	ereport(WARNING,
 			(errcode(error->sqlerrcode),
 			 errmsg("movement \"%s\" cannot be brought on: %s", live->movement_id, error->message),
@@ -170,8 +221,12 @@ static bool
 advance_bunch(void *arg)
 {
 	Bunch	   *bunch = arg;
+	text	   *first = cstring_to_text(bunch->lives[0]->movement_id);
 	int			i;
 
+	pointstore_go_to(first);
+	if (pointstore_is_distributed())
+		pointstore_note_written(first);
 	lock_rows(bunch);
 	for (i = 0; i < bunch->n; i++)
 		if (bunch->lives[i]->is_locked)
@@ -321,14 +376,23 @@ static void
 note_phase(Bunch *bunch, Live *live, MovementPhase phase)
 {
 	char	   *reason = reason_of(live, phase);
-	Datum		values[4] = {
+	Datum		values[5] = {
 		CStringGetTextDatum(live->movement_id), 0, CStringGetTextDatum(pointstore_phase_names[phase]),
 		reason == NULL ? 0 : CStringGetTextDatum(reason)
 	};
-	bool		nulls[4] = {false, true, false, reason == NULL};
+	bool		nulls[5] = {false, true, false, reason == NULL, false};
 
 	if (reason != NULL)
 		live->error = reason;
+	add_log(bunch, live, values, nulls);
+}
+
+/* A row of the log; the room for its id is behind the others. */
+static void
+add_log(Bunch *bunch, const Live *live, Datum *values, const bool *nulls)
+{
+	if (bunch->log.ncolumns > N_LOG_COLUMNS)
+		values[N_LOG_COLUMNS] = Int64GetDatum(pointstore_draw_for_node(cstring_to_text(live->movement_id)));
 	rows_add(&bunch->log, values, nulls);
 }
 
@@ -388,7 +452,7 @@ ask_own(Bunch *bunch)
 		read_contents(messages, n);
 		pointstore_take_messages(&bunch->advance->identity->store, messages, n, MESSAGES_OF_COORDINATOR);
 		for (i = 0; i < n; i++)
-			take_answer(asked[i], &messages[i]);
+			take_answer(bunch->advance->set, asked[i], &messages[i]);
 		for (i = 0; i < n; i++)
 			if (i == 0 || asked[i]->live != asked[i - 1]->live)
 				follow_protocol(bunch, asked[i]->live);
@@ -436,6 +500,7 @@ begin_message(const Live *live, int i, MovementVerb verb, StepMessage *message)
 	message->incarnation = live->incarnation;
 	message->number = live->number;
 	message->attempt = live->steps[i].attempts;
+	message->aggregate_id = cstring_to_text(live->steps[i].account);
 }
 
 /* What tries of own steps are about. */
@@ -481,7 +546,7 @@ read_contents(StepMessage *messages, int n)
 
 /* What an own step has come to. */
 static void
-take_answer(LiveStep *step, const StepMessage *message)
+take_answer(LiveSet *set, LiveStep *step, const StepMessage *message)
 {
 	Live	   *live = step->live;
 	int			i = step - live->steps;
@@ -489,6 +554,8 @@ take_answer(LiveStep *step, const StepMessage *message)
 	StepStatus	before;
 
 	step->was_busy = message->answer == ANSWER_BUSY;
+	if (step->was_busy && message->error != NULL && pointstore_is_distributed())
+		pointstore_step_note(set, step, psprintf("%s: %s", unpack_sql_state(message->sqlerrcode), message->error));
 	if (step->was_busy)
 		return;
 	outcome = palloc0(sizeof(LiveAnswer));
@@ -510,7 +577,7 @@ write_bunch(Bunch *bunch)
 {
 	static const Oid step_types[] = {TEXTOID, INT2OID, TEXTOID, INT4OID, TEXTOID, INT8OID, TEXTOID, TIMESTAMPTZOID};
 	static const Oid movement_types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID};
-	static const Oid log_types[] = {TEXTOID, INT2OID, TEXTOID, TEXTOID};
+	static const Oid log_types[] = {TEXTOID, INT2OID, TEXTOID, TEXTOID, INT8OID};
 	static PointstorePlan step_plan = {
 		.sql = "UPDATE pointstore.movement_step AS s SET status = u.status, attempts = u.attempts, next_try = u.next_try, error = u.error,"
 		" event_id = coalesce(u.event_id, s.event_id), unit = coalesce(u.unit, s.unit), at = pg_catalog.clock_timestamp()"
@@ -528,19 +595,24 @@ write_bunch(Bunch *bunch)
 		" WHERE m.number" EQ "u.number AND m.phase" EQ "u.before",
 		.nargs = 5, .argtypes = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BOOLARRAYOID}, .generic = true
 	};
+#define LOG_CHANGES(column, ids, value) \
+		"INSERT INTO pointstore.movement_log (movement_id, step, status, error, by_role" column ")" \
+		" SELECT u.movement_id, u.step, u.status, u.error, current_user" value \
+		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)" ids ") AS u (movement_id, step, status, error" column ")"
 	static PointstorePlan log_plan = {
-		.sql = "INSERT INTO pointstore.movement_log (movement_id, step, status, error, by_role)"
-		" SELECT u.movement_id, u.step, u.status, u.error, current_user"
-		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS u (movement_id, step, status, error)",
-		.nargs = 4, .argtypes = {TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}, .generic = true
+		.sql = LOG_CHANGES("", "", ""), .nargs = N_LOG_COLUMNS, .argtypes = {TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}, .generic = true
 	};
-	int			i;
+	static PointstorePlan log_plan_with_ids = {
+		.sql = LOG_CHANGES(", id", ", pg_catalog.unnest($5)", ", u.id"), .nargs = N_LOG_COLUMNS + 1,
+		.argtypes = {TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID}, .generic = true
+	};
+	bool		draws = pointstore_is_distributed();
 
 	rows_begin(&bunch->steps, lengthof(step_types), step_types);
 	rows_begin(&bunch->movements, lengthof(movement_types), movement_types);
-	rows_begin(&bunch->log, lengthof(log_types), log_types);
+	rows_begin(&bunch->log, N_LOG_COLUMNS + draws, log_types);
 	ask_own(bunch);
-	for (i = 0; i < bunch->n; i++)
+	for (int i = 0; i < bunch->n; i++)
 		if (bunch->lives[i]->is_locked)
 		{
 			add_steps(bunch, bunch->lives[i]);
@@ -551,7 +623,7 @@ write_bunch(Bunch *bunch)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("rows of movements have changed while they were locked")));
-	(void) rows_execute(&log_plan, &bunch->log);
+	(void) rows_execute(draws ? &log_plan_with_ids : &log_plan, &bunch->log);
 	bunch->advance->nwritten += bunch->steps.n + bunch->movements.n;
 }
 
@@ -587,7 +659,8 @@ add_steps(Bunch *bunch, Live *live)
 			continue;
 		values[3] = values[4];
 		nulls[3] = nulls[4];
-		rows_add(&bunch->log, values, nulls);
+		nulls[4] = false;
+		add_log(bunch, live, values, nulls);
 	}
 }
 

@@ -16,13 +16,16 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "ground/json.h"
 #include "ground/name.h"
 #include "ground/owner.h"
 #include "ground/pointstore.h"
 #include "ground/scan.h"
 #include "ground/step.h"
+#include "ground/store.h"
+#include "nodes/await.h"
 #include "nodes/notice.h"
-#include "nodes/record.h"
+#include "nodes/route.h"
 
 PG_FUNCTION_INFO_V1(pointstore_wait_for_movement);
 
@@ -37,6 +40,7 @@ Datum
 pointstore_wait_for_movement(PG_FUNCTION_ARGS)
 {
 	text	   *movement_id;
+	int64		timeout;
 	MovementRow row;
 
 	pointstore_check_arguments(fcinfo, 2);
@@ -45,9 +49,25 @@ pointstore_wait_for_movement(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("timeout must not be null")));
-	await_movement(&row, movement_id, pointstore_wait_ends(PG_GETARG_INTERVAL_P(1)));
-	pointstore_await_durable(row.durable);
+	timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), pointstore_wait_ends(PG_GETARG_INTERVAL_P(1)));
+	if (pointstore_is_distributed())
+	{
+		JsonbParseState *state = pointstore_begin_asking("wait", GetUserId());
+
+		pointstore_push_number(&state, "timeout", timeout);
+		(void) pointstore_ask_movement(state, movement_id, &row);
+	}
+	else
+		pointstore_wait_here(&row, movement_id, timeout);
 	return pointstore_movement_answer(fcinfo, &row);
+}
+
+/* Waits, so many ms, for a movement whose rows are here. */
+void
+pointstore_wait_here(MovementRow *row, text *movement_id, int64 timeout)
+{
+	await_movement(row, movement_id, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout));
+	pointstore_await_durable(row->durable);
 }
 
 /* Waits until it is over, or so late: PS008 where there is no such, 25001 where that could not happen. */

@@ -16,6 +16,9 @@
  * are not finished (live.c). Any error of a step that is not of one movement makes it forget all that, close its connections and begin
  * anew after a pause.
  *
+ * Of a distributed store each node has one, for the movements whose rows are there. It tells others of nothing that has finished: what
+ * is below a number, no node knows of all.
+ *
  * One session drives at a time, by a session's advisory lock whose number SQL cannot name; it is asked for again in each round, since
  * users' triggers may have given back the session's locks.
  *
@@ -48,7 +51,7 @@
 #include "ground/identity.h"
 #include "ground/inject.h"
 #include "ground/owner.h"
-#include "ground/plan.h"
+#include "ground/placed.h"
 #include "ground/scan.h"
 #include "ground/sql.h"
 #include "ground/step.h"
@@ -121,6 +124,8 @@ static bool step_of_procedure(Coordinator *coordinator);
 static void do_step(Coordinator *coordinator);
 static void do_work(Coordinator *coordinator);
 static void know_store(Coordinator *coordinator);
+static void know_below(Coordinator *coordinator);
+static void check_incarnation(const Coordinator *coordinator);
 static void look(Coordinator *coordinator);
 static void keep_finished(Coordinator *coordinator);
 static bool look_if_needed(void);
@@ -274,6 +279,7 @@ end(Coordinator *coordinator)
 {
 	if (coordinator->events != NULL)
 		FreeWaitEventSet(coordinator->events);
+	pointstore_leave_place();
 	pointstore_peers_end(&coordinator->set);
 	pointstore_lives_end(&coordinator->set);
 	MemoryContextDelete(coordinator->context);
@@ -381,6 +387,7 @@ do_step(Coordinator *coordinator)
 	pointstore_set_option("enable_seqscan", "off");
 	pointstore_set_option("enable_hashjoin", "off");
 	pointstore_set_option("enable_mergejoin", "off");
+	pointstore_set_option("jit", "off");
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(coordinator->cycle);
 	if (pointstore_store_is_whole())
@@ -418,13 +425,8 @@ do_work(Coordinator *coordinator)
 static void
 know_store(Coordinator *coordinator)
 {
-	static PointstorePlan plan = {
-		.sql = "UPDATE pointstore.movement_store SET finished_below = finished_below WHERE only_one RETURNING"
-		" CAST(finished_incarnation AS pg_catalog.int8), CAST(finished_below AS pg_catalog.int8)"
-	};
 	MemoryContext old = MemoryContextSwitchTo(coordinator->context);
 	char		host[256] = "";
-	bool		isnull;
 
 	pointstore_know_store(&coordinator->identity);
 	(void) gethostname(host, sizeof(host) - 1);
@@ -433,6 +435,20 @@ know_store(Coordinator *coordinator)
 	coordinator->sender.name = psprintf("%s@%s", get_database_name(MyDatabaseId), host);
 	coordinator->sender.incarnation = coordinator->identity.incarnation;
 	MemoryContextSwitchTo(old);
+	if (!pointstore_is_distributed())
+		know_below(coordinator);
+	coordinator->is_known = true;
+}
+
+static void
+know_below(Coordinator *coordinator)
+{
+	static PointstorePlan plan = {
+		.sql = "UPDATE pointstore.movement_store SET finished_below = finished_below WHERE only_one RETURNING"
+		" CAST(finished_incarnation AS pg_catalog.int8), CAST(finished_below AS pg_catalog.int8)"
+	};
+	bool		isnull;
+
 	pointstore_execute(&plan, NULL, NULL, false);
 	if (SPI_processed > 0)
 	{
@@ -441,7 +457,25 @@ know_store(Coordinator *coordinator)
 	}
 	coordinator->sender.below_incarnation = coordinator->kept_incarnation;
 	coordinator->sender.below = coordinator->kept_below;
-	coordinator->is_known = true;
+}
+
+/*
+ * Of a distributed store another node may have begun an incarnation, 55000: what is known here is of an earlier one. What is read, and may have come
+ * from another node, is flushed with this step.
+ */
+static void
+check_incarnation(const Coordinator *coordinator)
+{
+	StoreIdentity now;
+
+	if (!pointstore_is_distributed())
+		return;
+	pointstore_know_store(&now);
+	if (now.incarnation != coordinator->identity.incarnation)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("another node has begun incarnation %lld of the store", (long long) now.incarnation)));
+	(void) pointstore_mark_wal(true);
 }
 
 /* Looks for movements that are new, or were decided. */
@@ -455,6 +489,7 @@ look(Coordinator *coordinator)
 	bool		is_due = now >= next_look(coordinator);
 	bool		all = !set->is_loaded || TimestampDifferenceExceeds(coordinator->all_looked_at, now, set->sweeps ? SWEEP_INTERVAL : FULL_INTERVAL);
 
+	check_incarnation(coordinator);
 	set->prepared_limit = prepared_limit;
 	if (set->is_loaded && (wants_reload(coordinator) || set->has_stale || all))
 	{
@@ -495,7 +530,7 @@ keep_finished(Coordinator *coordinator)
 	int64		incarnation;
 	int64		below;
 
-	if (!TimestampDifferenceExceeds(coordinator->kept_at, now, KEEP_INTERVAL))
+	if (pointstore_is_distributed() || !TimestampDifferenceExceeds(coordinator->kept_at, now, KEEP_INTERVAL))
 		return;
 	coordinator->kept_at = now;
 	if (pointstore_lives_lowest(&coordinator->set, coordinator->identity.incarnation, &incarnation, &below) &&
@@ -513,7 +548,7 @@ keep_finished(Coordinator *coordinator)
 	coordinator->kept_below = sender->below;
 }
 
-/* Whether there is anything that movements could go to. */
+/* Whether there is anything that movements could go to: other stores, or nodes. */
 static bool
 look_if_needed(void)
 {
@@ -523,6 +558,8 @@ look_if_needed(void)
 	};
 	bool		isnull;
 
+	if (pointstore_is_distributed())
+		return true;
 	pointstore_execute(&plan, NULL, NULL, true);
 	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }

@@ -59,7 +59,11 @@ pointstore_add_message(StringInfo call, const LiveStep *step, MovementVerb verb)
 		appendStringInfoString(call, step->contents + 1);
 	}
 	else
+	{
+		appendStringInfoString(call, ",\"aggregate_id\":");
+		escape_json(call, step->account);
 		appendStringInfoChar(call, '}');
+	}
 }
 
 void

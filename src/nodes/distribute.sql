@@ -10,7 +10,9 @@ AS $$
            ('event_store', 'aggregate_id'), ('balance', 'aggregate_id'), ('pure_account', 'aggregate_id'),
            ('hold', 'aggregate_id'), ('account_log', 'aggregate_id'), ('account_proof', 'aggregate_id'),
            ('snapshot', 'aggregate_id'), ('participant_step', 'aggregate_id'), ('finding', 'aggregate_id'),
-           ('reconciliation', 'place'), ('reconciliation_checkpoint', 'place'), ('feed_block', 'place'), ('lease', 'name')
+           ('reconciliation', 'place'), ('reconciliation_checkpoint', 'place'), ('feed_block', 'place'), ('lease', 'name'),
+           ('movement', 'movement_id'), ('movement_step', 'movement_id'), ('movement_log', 'movement_id'),
+           ('movement_store', NULL), ('movement_server', NULL), ('participant_origin', NULL)
 $$;
 COMMENT ON FUNCTION pointstore.distributed_tables() IS
 'The tables of a store that distribute_store() distributes, and by which column; null: every node has all of it.';
@@ -94,7 +96,12 @@ BEGIN
       FROM (SELECT format('subscription %s', s.name) AS what FROM pointstore.subscription s
             UNION ALL SELECT format('projection %s', p.name) FROM pointstore.projection p
             UNION ALL SELECT format('movement %s', m.movement_id) FROM pointstore.movement m WHERE m.finished_at IS NULL
-            UNION ALL SELECT format('step %s of movement %s', s.step, s.movement_id) FROM pointstore.participant_step s WHERE s.status = 'tried'
+            UNION ALL SELECT format('step %s of movement %s', s.step, s.movement_id) FROM pointstore.participant_step s
+                       WHERE s.status IN ('tried', 'done')
+                          -- cancelled before it was tried, where a try may come late: it names no account, by which that would find it in a shard
+                          OR (s.aggregate_id IS NULL AND s.origin NOT IN (SELECT m.store FROM pointstore.movement_store m)
+                              AND NOT EXISTS (SELECT FROM pointstore.participant_origin o WHERE o.origin = s.origin
+                                                 AND (o.finished_incarnation, o.finished_below) > (s.incarnation, s.number)))
             UNION ALL SELECT format('default of column %s of %s, which is drawn from a sequence', a.attname, d.adrelid::regclass)
                         FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
                         JOIN pointstore.distributed_tables() t ON d.adrelid = ('pointstore.' || t.tab)::regclass
@@ -145,8 +152,8 @@ BEGIN
                                JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum))
                IN (('pointstore.event_store'::regclass, ARRAY['request_id', 'leg']), ('pointstore.event_store'::regclass, ARRAY['id']),
                    ('pointstore.hold'::regclass, ARRAY['hold_id']), ('pointstore.participant_step'::regclass, ARRAY['origin', 'movement_id', 'step']), ('pointstore.account_log'::regclass, ARRAY['id']),
-                   ('pointstore.finding'::regclass, ARRAY['id'])))
-            OR c.conrelid IN ('pointstore.reconciliation'::regclass, 'pointstore.reconciliation_checkpoint'::regclass, 'pointstore.feed_block'::regclass)
+                   ('pointstore.finding'::regclass, ARRAY['id']), ('pointstore.movement'::regclass, ARRAY['number']), ('pointstore.movement_log'::regclass, ARRAY['id'])))
+            OR c.conrelid IN ('pointstore.reconciliation'::regclass, 'pointstore.reconciliation_checkpoint'::regclass, 'pointstore.feed_block'::regclass, 'pointstore.movement_store'::regclass)
     LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', lost.tab, lost.conname);
     END LOOP;
@@ -176,6 +183,17 @@ BEGIN
     COMMENT ON COLUMN pointstore.feed_block.server IS 'the same of the server that wrote it last, to which the shard may have moved';
     COMMENT ON COLUMN pointstore.reconciliation.place IS 'a name that hashes into the shard that was gone through; empty: before the store was distributed';
     COMMENT ON COLUMN pointstore.reconciliation_checkpoint.place IS 'a name that hashes into the shard that it is about';
+    ALTER TABLE pointstore.movement ALTER COLUMN number DROP IDENTITY IF EXISTS;
+    CREATE INDEX movement_number_idx ON pointstore.movement (number);
+    ALTER TABLE pointstore.movement_log ALTER COLUMN id DROP IDENTITY IF EXISTS, ADD CONSTRAINT movement_log_pkey PRIMARY KEY (movement_id, id);
+    CREATE INDEX movement_log_id_idx ON pointstore.movement_log (id);
+    DROP INDEX IF EXISTS pointstore.movement_log_movement_id_id_idx;
+    -- one store to others, and where each of its nodes was last found
+    ALTER TABLE pointstore.movement_store ADD COLUMN node integer NOT NULL DEFAULT 0;
+    ALTER TABLE pointstore.movement_store ADD CONSTRAINT movement_store_pkey PRIMARY KEY (node);
+    COMMENT ON TABLE pointstore.movement_store IS 'Who this store is to others: a row for each node that movements are driven on, whose incarnation is the highest of all';
+    COMMENT ON COLUMN pointstore.movement_store.node IS 'group id of the node';
+    DELETE FROM pointstore.participant_step s WHERE s.aggregate_id IS NULL;
     ALTER SEQUENCE pointstore.event_store_id_seq OWNED BY NONE;
 END
 $$;
@@ -222,7 +240,7 @@ $$;
 COMMENT ON FUNCTION pointstore.distribute_tables(integer) IS
 'Distributes the tables of a store, their triggers put back afterwards. Called by distribute_store(); superusers only.';
 
--- A call goes to the node that has its account: by the argument aggregate_id, or the name of a lease.
+-- A call goes to the node that has its account: by the argument aggregate_id, or the name of a lease, or of a movement.
 CREATE FUNCTION pointstore.delegate_functions()
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -235,7 +253,8 @@ BEGIN
           FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid AND p.prokind = 'f'
           JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pointstore'
          CROSS JOIN LATERAL (SELECT n.name FROM unnest(p.proargnames[:p.pronargs]) n (name)
-                              WHERE n.name = 'aggregate_id' OR (n.name = 'name' AND p.proname LIKE '%\_lease')) a
+                              WHERE n.name = 'aggregate_id' OR (n.name = 'name' AND p.proname LIKE '%\_lease')
+                                 OR (n.name = 'movement_id' AND p.proname = 'ask_movement')) a
          WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
            AND p.proname NOT IN ('node_of', 'replay_parked', 'skip_parked', 'drop_snapshots', 'reverse_event', 'try_reverse_event')
     LOOP
@@ -318,7 +337,8 @@ BEGIN
     -- in the order in which appends lock them
     LOCK TABLE pointstore.event_store, pointstore.balance, pointstore.pure_account, pointstore.hold, pointstore.account_log, pointstore.account_proof,
         pointstore.snapshot, pointstore.participant_step, pointstore.finding, pointstore.reconciliation, pointstore.reconciliation_checkpoint, pointstore.feed_block, pointstore.feed_start, pointstore.lease, pointstore.account_kind, pointstore.transition, pointstore.upcaster,
-        pointstore.subscription, pointstore.projection, pointstore.movement IN ACCESS EXCLUSIVE MODE;
+        pointstore.subscription, pointstore.projection, pointstore.movement, pointstore.movement_step, pointstore.movement_log,
+        pointstore.movement_store, pointstore.movement_server, pointstore.participant_origin IN ACCESS EXCLUSIVE MODE;
     PERFORM pointstore.check_distributable_tables();
     PERFORM pointstore.alter_keys_for_nodes();
     PERFORM pointstore.distribute_tables(shard_count);
@@ -326,10 +346,11 @@ BEGIN
     PERFORM pointstore.create_shard_map();
     PERFORM pointstore.create_feed_view();
     PERFORM pointstore.create_reconciliation_views();
+    PERFORM pointstore.create_movement_views();
     PERFORM pointstore.delegate_functions();
     PERFORM pointstore.wake_workers();
     RAISE NOTICE 'what roles may do on the other nodes grant_access() grants, to be called again for each, the owner''s among them (operator)';
-    RAISE WARNING 'a distributed store is a preview: it has no subscriptions, and its movements are not there'
+    RAISE WARNING 'a distributed store is a preview: it has no subscriptions'
         USING HINT = 'doc/operations.md, Many nodes, says what is there.';
     RETURN 'distributed';
 END

@@ -183,6 +183,7 @@ free_live(LiveSet *set, Live *live)
 	{
 		LiveStep   *step = &live->steps[i];
 
+		pointstore_live_replace(&step->account, NULL);
 		pointstore_live_replace(&step->contents, NULL);
 		pointstore_live_replace(&step->note, NULL);
 		pointstore_live_replace(&step->told_error, NULL);
@@ -404,6 +405,19 @@ pointstore_step_answered(LiveSet *set, LiveStep *step, const LiveAnswer *answer)
 	MemoryContextSwitchTo(old);
 }
 
+/* What it was not answered by, which now and then its row tells. */
+void
+pointstore_step_note(LiveSet *set, LiveStep *step, const char *error)
+{
+	MemoryContext old;
+
+	if (error == NULL || step->attempts < FIRST_NOTE || (step->attempts & (step->attempts - 1)) != 0)
+		return;
+	old = MemoryContextSwitchTo(set->context);
+	pointstore_live_replace(&step->note, error);
+	MemoryContextSwitchTo(old);
+}
+
 /* None has come, or one that says nothing: it is asked again. until 0: as soon as its store is. */
 void
 pointstore_step_unanswered(LiveSet *set, LiveStep *step, TimestampTz until, const char *error)
@@ -420,15 +434,9 @@ pointstore_step_unanswered(LiveSet *set, LiveStep *step, TimestampTz until, cons
 			free_live(set, live);
 		return;
 	}
-	/* now and then its row tells */
-	if (error != NULL && step->attempts >= FIRST_NOTE && (step->attempts & (step->attempts - 1)) == 0)
-	{
-		MemoryContext old = MemoryContextSwitchTo(set->context);
-
-		pointstore_live_replace(&step->note, error);
-		MemoryContextSwitchTo(old);
+	pointstore_step_note(set, step, error);
+	if (step->note != NULL)
 		pointstore_live_dirty(set, live);
-	}
 	if (until != 0)
 		pointstore_step_delay(set, step, until);
 	if (live->paused_until != 0)

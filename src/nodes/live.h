@@ -49,6 +49,7 @@ typedef struct LiveStep
 	int16		step;			/* from 1 */
 	StepQueue  *queue;			/* NULL: this store's own */
 	int64		amount;
+	char	   *account;
 	char	   *unit;			/* NULL: not known */
 	char	   *contents;		/* members of the message that tries it; NULL: it is not to be tried again */
 	StepPlace	place;
@@ -70,6 +71,7 @@ typedef struct Live
 {
 	int64		number;			/* key of the table */
 	char	   *movement_id;
+	int32		hash;			/* of that: by which its rows are where they are in a distributed store */
 	int64		incarnation;	/* of this store when it began */
 	MovementProtocol protocol;
 	MovementPhase phase;		/* as committed */
@@ -150,6 +152,7 @@ extern void pointstore_live_pause(LiveSet *set, Live *live, TimestampTz until);
 extern void pointstore_live_drop(LiveSet *set, Live *live);
 extern void pointstore_step_delay(LiveSet *set, LiveStep *step, TimestampTz until);
 extern void pointstore_step_answered(LiveSet *set, LiveStep *step, const LiveAnswer *answer);
+extern void pointstore_step_note(LiveSet *set, LiveStep *step, const char *error);
 extern void pointstore_step_unanswered(LiveSet *set, LiveStep *step, TimestampTz until, const char *error);
 extern bool pointstore_live_timers(LiveSet *set, TimestampTz now, TimestampTz *next);
 extern long pointstore_lives_count(LiveSet *set);

@@ -9,6 +9,9 @@
  * the first look is read again as a whole until all transactions of that time have ended, and now and then besides. So
  * no zone of rows is read again and again.
  *
+ * Of a distributed store those of the ranges that are here are read, each time as a whole: a range may come from another node with movements of
+ * whatever numbers. Those of a range that has left are forgotten.
+ *
  * A movement whose row says another phase or deadline than is known here, since its caller has cancelled it or an operator
  * has decided, is read again where it is: messages under way come back to it.
  *
@@ -27,8 +30,9 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "ground/plan.h"
+#include "ground/placed.h"
 #include "ground/sql.h"
+#include "ground/store.h"
 #include "nodes/load.h"
 
 #define LOADED_AT_ONCE 1000		/* movements, of one statement */
@@ -41,9 +45,10 @@
 enum
 {
 	COLUMN_NUMBER = 1, COLUMN_MOVEMENT_ID, COLUMN_INCARNATION, COLUMN_PROTOCOL, COLUMN_PHASE, COLUMN_DEADLINE, COLUMN_BALANCED,
-	COLUMN_STEP, COLUMN_SERVER, COLUMN_AMOUNT, COLUMN_STATUS, COLUMN_UNIT, COLUMN_ERROR, COLUMN_CONTENTS
+	COLUMN_STEP, COLUMN_SERVER, COLUMN_AMOUNT, COLUMN_STATUS, COLUMN_UNIT, COLUMN_ERROR, COLUMN_CONTENTS, COLUMN_ACCOUNT
 };
 
+static void load_here(LiveSet *set, int64 incarnation, bool all);
 static void read_numbers(LiveSet *set, bool all);
 static int	note_numbers(LiveSet *set, bool all, int64 *numbers);
 static void note_sweep(LiveSet *set, TransactionId oldest);
@@ -51,7 +56,9 @@ static void fill_gap(LiveSet *set, int64 number);
 static void pass_over(LiveSet *set, int64 number, TransactionId next);
 static void take_gap(LiveSet *set, int64 number, TransactionId xid);
 static void give_up_gaps(LiveSet *set, TransactionId oldest);
-static int64 *known_numbers(LiveSet *set, int *n);
+static void reload_here(LiveSet *set, int64 incarnation);
+static void unmark_all(LiveSet *set);
+static int64 *numbers_here(LiveSet *set, int *n);
 static void drop_unmarked(LiveSet *set);
 static void read_steps(LiveSet *set, int64 incarnation, const int64 *numbers, int n);
 static int	read_one(LiveSet *set, int64 incarnation, SPITupleTable *rows, int first, int nrows);
@@ -66,15 +73,25 @@ static Datum number_array(const int64 *numbers, int n);
 void
 pointstore_load_lives(LiveSet *set, int64 incarnation, bool all)
 {
+	int64		hash = POINTSTORE_FIRST_HASH;
+
+	if (all)
+		set->has_unsound = false;
+	while (pointstore_next_place(&hash))
+		load_here(set, incarnation, all);
+	set->is_loaded = true;
+}
+
+static void
+load_here(LiveSet *set, int64 incarnation, bool all)
+{
 	/* before it is read what there is: what these have committed is seen */
 	TransactionId oldest = GetTransactionSnapshot()->xmin;
 	int64	   *numbers;
 	int			n;
 	int			i;
 
-	all |= !set->is_loaded;
-	if (all)
-		set->has_unsound = false;
+	all |= !set->is_loaded || pointstore_is_distributed();
 	read_numbers(set, all);
 	numbers = palloc(sizeof(int64) * (SPI_processed + 1));
 	n = note_numbers(set, all, numbers);
@@ -84,7 +101,6 @@ pointstore_load_lives(LiveSet *set, int64 incarnation, bool all)
 		give_up_gaps(set, oldest);
 	for (i = 0; i < n; i += LOADED_AT_ONCE)
 		read_steps(set, incarnation, numbers + i, Min(LOADED_AT_ONCE, n - i));
-	set->is_loaded = true;
 }
 
 /* The numbers that are new, in SPI_tuptable: of all, or after the cursor and in the gaps. With a look ahead to who may still come. */
@@ -226,6 +242,18 @@ give_up_gaps(LiveSet *set, TransactionId oldest)
 void
 pointstore_reload_lives(LiveSet *set, int64 incarnation)
 {
+	int64		hash = POINTSTORE_FIRST_HASH;
+
+	unmark_all(set);
+	while (pointstore_next_place(&hash))
+		reload_here(set, incarnation);
+	drop_unmarked(set);
+	set->has_stale = false;
+}
+
+static void
+reload_here(LiveSet *set, int64 incarnation)
+{
 	static PointstorePlan plan = {
 		.sql = "SELECT u.number, m.phase, m.finished_at IS NULL, " DEADLINE("m", "$2") " FROM pg_catalog.unnest($1) u (number)"
 		" JOIN pointstore.movement m ON m.number" EQ "u.number",
@@ -238,7 +266,9 @@ pointstore_reload_lives(LiveSet *set, int64 incarnation)
 	int			n;
 	int			changed = 0;
 
-	numbers = known_numbers(set, &n);
+	numbers = numbers_here(set, &n);
+	if (n == 0)
+		return;
 	values[0] = number_array(numbers, n);
 	values[1] = Float8GetDatum(set->prepared_limit);
 	pointstore_execute(&plan, values, NULL, false);
@@ -259,25 +289,33 @@ pointstore_reload_lives(LiveSet *set, int64 incarnation)
 	}
 	for (i = 0; i < changed; i += LOADED_AT_ONCE)
 		read_steps(set, incarnation, numbers + i, Min(LOADED_AT_ONCE, changed - (int) i));
-	drop_unmarked(set);
-	set->has_stale = false;
 }
 
-/* The numbers of all that are known, whose marks are taken away. */
+static void
+unmark_all(LiveSet *set)
+{
+	HASH_SEQ_STATUS status;
+	LiveEntry  *entry;
+
+	hash_seq_init(&status, set->table);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		entry->live->is_locked = false;
+}
+
+/* The numbers of all that are known whose rows are where we are. */
 static int64 *
-known_numbers(LiveSet *set, int *n)
+numbers_here(LiveSet *set, int *n)
 {
 	int64	   *numbers = palloc(sizeof(int64) * (hash_get_num_entries(set->table) + 1));
+	PointstorePlace place = pointstore_here();
 	HASH_SEQ_STATUS status;
 	LiveEntry  *entry;
 
 	*n = 0;
 	hash_seq_init(&status, set->table);
 	while ((entry = hash_seq_search(&status)) != NULL)
-	{
-		numbers[(*n)++] = entry->number;
-		entry->live->is_locked = false;
-	}
+		if (!place.is_range || (entry->live->hash >= place.min && entry->live->hash <= place.max))
+			numbers[(*n)++] = entry->number;
 	return numbers;
 }
 
@@ -303,7 +341,7 @@ read_steps(LiveSet *set, int64 incarnation, const int64 *numbers, int n)
 		" CAST(s.step AS pg_catalog.int2), s.server, CAST(s.amount AS pg_catalog.int8), s.status, s.unit, s.error,"
 		" CASE WHEN s.server IS NOT NULL AND (m.phase" EQ "ANY (ARRAY['trying', 'doing']) OR m.phase" EQ "ANY (ARRAY['confirming', 'done']) AND s.status" EQ "'pending') THEN"
 		"  CAST(pg_catalog.jsonb_build_object('aggregate_id', s.aggregate_id, 'amount', s.amount, 'event_type', s.event_type,"
-		"   'payload', s.payload, 'metadata', m.metadata, 'undo', s.undo, 'kind', s.kind) AS pg_catalog.text) END"
+		"   'payload', s.payload, 'metadata', m.metadata, 'undo', s.undo, 'kind', s.kind) AS pg_catalog.text) END, CAST(s.aggregate_id AS pg_catalog.text)"
 		" FROM pg_catalog.unnest($1) u (number) JOIN pointstore.movement m ON m.number" EQ "u.number"
 		" JOIN pointstore.movement_step s ON s.movement_id" EQ "m.movement_id"
 		" WHERE m.finished_at IS NULL ORDER BY u.number, s.step",
@@ -333,7 +371,8 @@ read_one(LiveSet *set, int64 incarnation, SPITupleTable *rows, int first, int nr
 	for (n = 0; first + n < nrows && DatumGetInt64(SPI_getbinval(rows->vals[first + n], rows->tupdesc, COLUMN_NUMBER, &isnull)) == number; n++)
 	{
 		is_sound &= name_of(value_of(rows, first + n, COLUMN_STATUS), pointstore_step_names, N_STEP_STATUSES) >= 0 &&
-			value_of(rows, first + n, COLUMN_STEP) != NULL && value_of(rows, first + n, COLUMN_AMOUNT) != NULL;
+			value_of(rows, first + n, COLUMN_STEP) != NULL && value_of(rows, first + n, COLUMN_AMOUNT) != NULL &&
+			value_of(rows, first + n, COLUMN_ACCOUNT) != NULL;
 	}
 	is_sound &= value_of(rows, first, COLUMN_MOVEMENT_ID) != NULL && value_of(rows, first, COLUMN_INCARNATION) != NULL &&
 		name_of(value_of(rows, first, COLUMN_PROTOCOL), pointstore_protocol_names, N_PROTOCOLS) >= 0 &&
@@ -380,6 +419,7 @@ fill_live(LiveSet *set, Live *live, SPITupleTable *rows, int first, int64 incarn
 
 	live->deadline = isnull ? DT_NOEND : DatumGetTimestampTz(deadline);
 	keep_value(set, &live->movement_id, rows, first, COLUMN_MOVEMENT_ID);
+	live->hash = pointstore_hash_of(cstring_to_text(live->movement_id));
 	live->error = NULL;
 	live->paused_until = 0;
 	live->failures = 0;
@@ -412,7 +452,9 @@ fill_step(LiveSet *set, Live *live, SPITupleTable *rows, int row, int i)
 		step->asked_before |= !set->is_loaded;
 	}
 	step->told = name_of(value_of(rows, row, COLUMN_STATUS), pointstore_step_names, N_STEP_STATUSES);
-	live->status[i] = pointstore_step_after_restart(live->phase, step->told, live->local[i]);
+	/* what one node has done another may have lost */
+	live->status[i] = pointstore_step_after_restart(live->phase, step->told, live->local[i] && !pointstore_is_distributed());
+	keep_value(set, &step->account, rows, row, COLUMN_ACCOUNT);
 	keep_value(set, &step->told_error, rows, row, COLUMN_ERROR);
 	keep_value(set, &step->unit, rows, row, COLUMN_UNIT);
 	keep_value(set, &step->contents, rows, row, COLUMN_CONTENTS);

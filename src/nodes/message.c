@@ -7,7 +7,7 @@
  * each message is
  *
  *	{"do": "try" | "confirm" | "cancel", "movement_id", "step", "incarnation", "number", "protocol", "attempt",
- *	 of a try also "aggregate_id", "amount", "event_type", "payload", "metadata", "undo", "kind"}
+ *	 "aggregate_id", of a try also "amount", "event_type", "payload", "metadata", "undo", "kind"}
  *	{"do": "list", "after": {"movement_id", "step"}, "limit"}: rows of the origin's steps
  *
  * and each answer {"answer", "unit", "event_id", "sqlstate", "error"}, without what is null, or
@@ -28,6 +28,7 @@
 #include "ground/name.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
+#include "ground/store.h"
 #include "nodes/member.h"
 #include "nodes/message.h"
 #include "nodes/participant_event.h"
@@ -163,7 +164,8 @@ read_step(Jsonb *object, StepMessage *message)
 	message->protocol = (MovementProtocol) place;
 	message->step = (int16) step;
 	message->attempt = (int) attempt;
-	return message->verb == VERB_TRY ? read_try(object, message) : NULL;
+	fault = read_name(object, "aggregate_id", message->verb != VERB_TRY, &message->aggregate_id);
+	return fault != NULL || message->verb != VERB_TRY ? fault : read_try(object, message);
 }
 
 /* The same of what a try has besides. */
@@ -173,8 +175,7 @@ read_try(Jsonb *object, StepMessage *message)
 	JsonbValue	payload;
 	const char *fault;
 
-	if ((fault = read_name(object, "aggregate_id", false, &message->aggregate_id)) != NULL ||
-		(fault = read_name(object, "event_type", false, &message->event_type)) != NULL ||
+	if ((fault = read_name(object, "event_type", false, &message->event_type)) != NULL ||
 		(fault = read_name(object, "kind", true, &message->kind)) != NULL ||
 		(fault = read_number(object, "amount", PG_INT64_MIN, PG_INT64_MAX, &message->amount)) != NULL)
 		return fault;
@@ -268,6 +269,27 @@ list_rows(const pg_uuid_t *origin, const Asked *asked)
 		"   ORDER BY p.movement_id, p.step LIMIT $4) s",
 		.nargs = 4, .argtypes = {UUIDOID, TEXTOID, INT8OID, INT8OID}
 	};
+	/* Citus takes no subquery in the place of a value */
+	static PointstorePlan over_nodes = {
+		.sql = "SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object("
+		"  'movement_id', s.movement_id, 'step', s.step, 'protocol', s.protocol, 'status', s.status, 'incarnation', s.incarnation,"
+		"  'number', s.number, 'aggregate_id', s.aggregate_id, 'amount', s.amount, 'event_id', s.event_id,"
+		"  'end_event_id', s.end_event_id, 'ended_by', s.ended_by, 'applied', s.applied)) ORDER BY s.movement_id, s.step), '[]')"
+		" FROM (SELECT p.movement_id, p.step, p.protocol, p.status, p.incarnation, p.number,"
+		"   CASE WHEN p.event_type IS NOT NULL THEN p.aggregate_id END AS aggregate_id, p.amount, p.event_id, p.end_event_id, p.ended_by,"
+		"   coalesce(t.amount, 0) OPERATOR(pg_catalog.+) coalesce(d.amount, 0) OPERATOR(pg_catalog.+) coalesce(pg_catalog.sum(r.amount), 0) AS applied"
+		"   FROM pointstore.participant_step p"
+		"   LEFT JOIN pointstore.event_store t ON t.aggregate_id" EQ "p.aggregate_id AND t.id" EQ "p.event_id"
+		"   LEFT JOIN pointstore.event_store d ON d.aggregate_id" EQ "p.aggregate_id AND d.id" EQ "p.end_event_id AND d.id" NE "coalesce(p.event_id, 0)"
+		"   LEFT JOIN pointstore.event_store r ON r.aggregate_id" EQ "p.aggregate_id AND r.cause_id" EQ "p.event_id AND p.status" EQ "'cancelled'"
+		"     AND r.event_type" EQ "'EventReversed' AND r.id" NE "coalesce(p.end_event_id, 0)"
+		"   WHERE p.origin" EQ "$1"
+		"    AND p.movement_id" GE "coalesce($2, '') AND ($2 IS NULL OR p.movement_id" GT "$2 OR (p.movement_id" EQ "$2 AND p.step" GT "$3))"
+		"   GROUP BY p.movement_id, p.step, p.protocol, p.status, p.incarnation, p.number, p.aggregate_id, p.event_type, p.amount, p.event_id,"
+		"     p.end_event_id, p.ended_by, t.amount, d.amount"
+		"   ORDER BY p.movement_id, p.step LIMIT $4) s",
+		.nargs = 4, .argtypes = {UUIDOID, TEXTOID, INT8OID, INT8OID}, .spans_nodes = true
+	};
 	MemoryContext context = CurrentMemoryContext;
 	Datum		values[4];
 	char		nulls[4] = {' ', asked->after_movement == NULL ? 'n' : ' ', ' ', ' '};
@@ -279,7 +301,7 @@ list_rows(const pg_uuid_t *origin, const Asked *asked)
 	values[2] = Int64GetDatum(asked->after_step);
 	values[3] = Int64GetDatum(asked->limit);
 	SPI_connect();
-	pointstore_execute(&plan, values, nulls, false);
+	pointstore_execute(pointstore_is_distributed() ? &over_nodes : &plan, values, nulls, false);
 	MemoryContextSwitchTo(context);
 	rows = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();

@@ -10,6 +10,10 @@
  * A movement of this store alone needs no coordinator: its steps are the legs of one transfer, in the caller's transaction, and
  * it is over as it begins.
  *
+ * Of a distributed store the rows are on the node of the movement, the accounts on theirs. One whose accounts are all on one node is
+ * a transfer there; of others what is asked of the accounts is asked in the caller's transaction too, and the rows are written
+ * as if it had not been: the coordinator asks again, and is answered that it was done.
+ *
  * A repeat is answered, whoever asks, before it is looked whether he might start it. Nothing of it is told before it is durable.
  *
  * What the owner has put on these tables runs in a security-restricted operation, and so leaves nothing to a caller's commit.
@@ -33,15 +37,18 @@
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/inject.h"
+#include "ground/json.h"
 #include "ground/name.h"
 #include "ground/pointstore.h"
 #include "ground/scan.h"
+#include "ground/shard.h"
 #include "ground/store.h"
+#include "nodes/apart.h"
 #include "nodes/ask.h"
+#include "nodes/movement.h"
 #include "nodes/notice.h"
 #include "nodes/origin.h"
-#include "nodes/participant.h"
-#include "nodes/record.h"
+#include "nodes/route.h"
 
 PG_FUNCTION_INFO_V1(pointstore_start_movement);
 PG_FUNCTION_INFO_V1(pointstore_move);
@@ -58,9 +65,14 @@ typedef struct Beginning
 
 static void read_times(FunctionCallInfo fcinfo, AskedMovement *asked, int deadline, int metadata);
 static Datum begin(FunctionCallInfo fcinfo, Beginning *beginning);
-static void fill_row(Beginning *beginning, Oid caller);
+static void fill_row(Beginning *beginning, Oid caller, bool settled);
 static TimestampTz end_of(Interval *deadline, TimestampTz from);
-static Datum answer_repeat(FunctionCallInfo fcinfo, const Beginning *beginning);
+static Datum begin_on_nodes(FunctionCallInfo fcinfo, Beginning *beginning);
+static bool is_of_one_node(const AskedMovement *asked);
+static bool ask_to_begin(Beginning *beginning, bool settled);
+static Jsonb *tell_steps(const AskedMovement *asked);
+static void read_repeat(MovementRow *row, const AskedMovement *asked);
+static void check_name(const Beginning *beginning);
 static void check_beginning(const Beginning *beginning);
 static void check_server(text *name, Oid caller);
 static void fill_steps(Beginning *beginning);
@@ -150,15 +162,23 @@ begin(FunctionCallInfo fcinfo, Beginning *beginning)
 	Oid			caller = GetUserId();
 	bool		new;
 
+	if (pointstore_is_distributed())
+		return begin_on_nodes(fcinfo, beginning);
 	pointstore_act_as_restricted(pointstore_store()->owner, &scope);
 	pointstore_know_store(&beginning->store);
-	fill_row(beginning, caller);
+	fill_row(beginning, caller, beginning->asked.local);
 	new = pointstore_insert_movement(&beginning->movement);
 	if (new)
+	{
 		check_beginning(beginning);
+		check_name(beginning);
+	}
 	pointstore_act_as_caller(&scope);
 	if (!new)
-		return answer_repeat(fcinfo, beginning);
+	{
+		read_repeat(&beginning->movement.row, &beginning->asked);
+		return pointstore_movement_answer(fcinfo, &beginning->movement.row);
+	}
 	fill_steps(beginning);
 	if (beginning->asked.local)
 		transfer_here(beginning);
@@ -175,9 +195,152 @@ begin(FunctionCallInfo fcinfo, Beginning *beginning)
 	return pointstore_movement_answer(fcinfo, &beginning->movement.row);
 }
 
-/* The row of movement that is to be. One of this store alone is over as it begins. */
+/* The same on any node: the rows of the movement are written where they are to be, and the accounts asked where these are. */
+static Datum
+begin_on_nodes(FunctionCallInfo fcinfo, Beginning *beginning)
+{
+	AskedMovement *asked = &beginning->asked;
+	bool		settled = asked->local && is_of_one_node(asked);
+	PointstoreScope scope;
+
+	if (asked->protocol == PROTOCOL_2PC)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a distributed store does not do movements by 2pc"),
+				 errhint("Take tcc.")));
+	fill_row(beginning, GetUserId(), settled);
+	if (!ask_to_begin(beginning, settled))
+		return pointstore_movement_answer(fcinfo, &beginning->movement.row);
+	pointstore_act_as_restricted(pointstore_store()->owner, &scope);
+	check_beginning(beginning);
+	pointstore_act_as_caller(&scope);
+	fill_steps(beginning);
+	if (settled)
+		transfer_here(beginning);
+	else
+		try_own(beginning);
+	POINTSTORE_INJECT("start-before-commit");
+	return pointstore_movement_answer(fcinfo, &beginning->movement.row);
+}
+
+static bool
+is_of_one_node(const AskedMovement *asked)
+{
+	int			i;
+
+	for (i = 1; i < asked->nsteps; i++)
+		if (pointstore_node_of(asked->events[i].aggregate_id) != pointstore_node_of(asked->events[0].aggregate_id))
+			return false;
+	return true;
+}
+
+/* Has the rows written on the node of the movement. False: there is one of that name, whose row that now is. */
+static bool
+ask_to_begin(Beginning *beginning, bool settled)
+{
+	const AskedMovement *asked = &beginning->asked;
+	NewMovement *movement = &beginning->movement;
+	JsonbParseState *state = pointstore_begin_asking("begin", movement->by_role);
+	Jsonb	   *told;
+
+	pointstore_push_string(&state, "protocol", pointstore_protocol_names[asked->protocol]);
+	pointstore_push_document(&state, "steps", tell_steps(asked));
+	if (asked->metadata != NULL)
+		pointstore_push_document(&state, "metadata", asked->metadata);
+	pointstore_push_number(&state, "settled", settled);
+	pointstore_push_number(&state, "started_at", movement->started_at);
+	pointstore_push_number(&state, "deadline", movement->deadline);
+	told = pointstore_ask_movement(state, asked->movement_id, &movement->row);
+	movement->row.incarnation = pointstore_told(told, "incarnation");
+	movement->number = pointstore_told(told, "number");
+	if (movement->number == 0)
+		return false;
+	beginning->store.store = *DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(pointstore_cstring(pointstore_told_text(told, "store")))));
+	return true;
+}
+
+/* The steps as start_movement() takes them, with all that was left out filled in. */
+static Jsonb *
+tell_steps(const AskedMovement *asked)
+{
+	JsonbParseState *state = NULL;
+	int			i;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (i = 0; i < asked->nsteps; i++)
+	{
+		const ProposedEvent *event = &asked->events[i];
+
+		(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		pointstore_push_text(&state, "aggregate_id", event->aggregate_id);
+		pointstore_push_number(&state, "amount", event->amount);
+		pointstore_push_text(&state, "event_type", event->event_type);
+		pointstore_push_document(&state, "payload", event->payload);
+		if (event->kind != NULL)
+			pointstore_push_text(&state, "kind", event->kind);
+		if (asked->steps[i].server != NULL)
+			pointstore_push_text(&state, "server", asked->steps[i].server);
+		if (asked->steps[i].undo != NULL)
+			pointstore_push_document(&state, "undo", asked->steps[i].undo);
+		if (!asked->balanced)
+			pointstore_push_value(&state, "balanced", &(JsonbValue) {.type = jbvBool});
+		(void) pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+}
+
+/*
+ * What ask_to_begin() asks, where the movement's rows are to be: nothing is known of its steps, but of one that is settled as it
+ * begins. The answer has the number of one that is new.
+ */
+void
+pointstore_begin_here(MovementRow *row, text *movement_id, Jsonb *call, Oid caller, JsonbParseState **state)
+{
+	Beginning	beginning = {{0}};
+	AskedMovement *asked = &beginning.asked;
+	NewMovement *movement = &beginning.movement;
+	bool		settled = pointstore_told(call, "settled") != 0;
+	JsonbValue	member;
+	PointstoreScope scope;
+	int			i;
+
+	asked->movement_id = movement_id;
+	if (pointstore_member(call, "metadata", &member))
+		asked->metadata = JsonbValueToJsonb(&member);
+	if (pointstore_told_text(call, "protocol") == NULL || !pointstore_member(call, "steps", &member))
+		elog(ERROR, "a movement begins without a protocol or steps");
+	asked->protocol = pointstore_read_protocol(pointstore_told_text(call, "protocol"));
+	pointstore_read_steps(asked, JsonbValueToJsonb(&member));
+	pointstore_ask_end(asked);
+	pointstore_act_as_restricted(pointstore_store()->owner, &scope);
+	pointstore_know_store(&beginning.store);
+	fill_row(&beginning, caller, settled);
+	movement->started_at = pointstore_told(call, "started_at");
+	movement->deadline = pointstore_told(call, "deadline");
+	if (pointstore_insert_movement(movement))
+	{
+		check_name(&beginning);
+		fill_steps(&beginning);
+		for (i = 0; settled && i < asked->nsteps; i++)
+			beginning.steps.status[i] = STEP_CONFIRMED;
+		pointstore_insert_steps(movement, &beginning.steps);
+		if (settled)
+			pointstore_movement_settles(movement_id);
+		else
+			pointstore_movement_starts();
+		pointstore_push_number(state, "number", movement->number);
+		pointstore_push_number(state, "incarnation", movement->row.incarnation);
+		pointstore_push_string(state, "store", pointstore_store_name(&beginning.store));
+	}
+	else
+		read_repeat(&movement->row, asked);
+	pointstore_act_as_caller(&scope);
+	*row = movement->row;
+}
+
+/* The row of movement that is to be. One that is settled is over as it begins. */
 static void
-fill_row(Beginning *beginning, Oid caller)
+fill_row(Beginning *beginning, Oid caller, bool settled)
 {
 	const AskedMovement *asked = &beginning->asked;
 	NewMovement *movement = &beginning->movement;
@@ -185,12 +348,13 @@ fill_row(Beginning *beginning, Oid caller)
 
 	movement->row.movement_id = asked->movement_id;
 	movement->row.protocol = asked->protocol;
-	movement->row.phase = asked->local ? (saga ? PHASE_DONE : PHASE_CONFIRMED) : saga ? PHASE_DOING : PHASE_TRYING;
+	movement->row.phase = settled ? (saga ? PHASE_DONE : PHASE_CONFIRMED) : saga ? PHASE_DOING : PHASE_TRYING;
 	movement->row.body = asked->body;
 	movement->row.incarnation = beginning->store.incarnation;
-	movement->row.finished = asked->local;
+	movement->row.finished = settled;
 	movement->started_at = GetCurrentTimestamp();
-	movement->deadline = end_of(asked->deadline, movement->started_at);
+	if (asked->deadline != NULL)
+		movement->deadline = end_of(asked->deadline, movement->started_at);
 	movement->by_role = caller;
 	movement->metadata = asked->metadata;
 	movement->balanced = asked->balanced;
@@ -210,40 +374,37 @@ end_of(Interval *deadline, TimestampTz from)
 }
 
 /* What has become of the movement of that name, when it is durable: PS002 where that was asked for something else. */
-static Datum
-answer_repeat(FunctionCallInfo fcinfo, const Beginning *beginning)
+static void
+read_repeat(MovementRow *row, const AskedMovement *asked)
 {
-	bytea	   *asked = beginning->asked.body;
+	bytea	   *body = asked->body;
 	PointstoreScope scope;
-	MovementRow row;
 	bool		found;
 
 	pointstore_act_as_restricted(pointstore_store()->owner, &scope);
-	found = pointstore_read_movement(&row, beginning->asked.movement_id);
+	found = pointstore_read_movement(row, asked->movement_id);
 	pointstore_act_as_caller(&scope);
 	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("movement \"%s\" cannot be written", pointstore_cstring(beginning->asked.movement_id)),
+				 errmsg("movement \"%s\" cannot be written", pointstore_cstring(asked->movement_id)),
 				 errdetail("A trigger or a policy on pointstore.movement keeps it from being written.")));
-	if (row.body != NULL &&
-		(VARSIZE_ANY_EXHDR(row.body) != VARSIZE_ANY_EXHDR(asked) ||
-		 memcmp(VARDATA_ANY(row.body), VARDATA_ANY(asked), VARSIZE_ANY_EXHDR(asked)) != 0))
+	if (row->body != NULL &&
+		(VARSIZE_ANY_EXHDR(row->body) != VARSIZE_ANY_EXHDR(body) ||
+		 memcmp(VARDATA_ANY(row->body), VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body)) != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_REQUEST_MISMATCH),
-				 errmsg("movement \"%s\" was started with another protocol or other steps", pointstore_cstring(row.movement_id)),
-				 errdetail_internal("movement_id=%s, phase=%s", pointstore_cstring(row.movement_id), pointstore_phase_names[row.phase])));
-	pointstore_await_durable(row.durable);
-	return pointstore_movement_answer(fcinfo, &row);
+				 errmsg("movement \"%s\" was started with another protocol or other steps", pointstore_cstring(row->movement_id)),
+				 errdetail_internal("movement_id=%s, phase=%s", pointstore_cstring(row->movement_id), pointstore_phase_names[row->phase])));
+	pointstore_await_durable(row->durable);
 }
 
-/* What forbids it: 42501, 42704, 42809, PS002. */
+/* What forbids it: 42501, 42704, 42809. */
 static void
 check_beginning(const Beginning *beginning)
 {
 	const AskedMovement *asked = &beginning->asked;
 	Oid			caller = beginning->movement.by_role;
-	char	   *origin;
 	int			i;
 
 	if (asked->protocol == PROTOCOL_SAGA)
@@ -255,7 +416,15 @@ check_beginning(const Beginning *beginning)
 		if (server != NULL && (i == 0 || asked->steps[i - 1].server == NULL || !pointstore_same_text(server, asked->steps[i - 1].server)))
 			check_server(server, caller);
 	}
-	origin = pointstore_other_origin(asked->movement_id, &beginning->store.store);
+}
+
+/* PS002: another store's movement has that name. */
+static void
+check_name(const Beginning *beginning)
+{
+	const AskedMovement *asked = &beginning->asked;
+	char	   *origin = pointstore_other_origin(asked->movement_id, &beginning->store.store);
+
 	if (origin != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_REQUEST_MISMATCH),
@@ -328,7 +497,7 @@ transfer_here(Beginning *beginning)
 	AskedMovement *asked = &beginning->asked;
 	Batch		batch = {
 		.proposals = asked->events, .nevents = asked->nsteps, .same_unit = beginning->same_unit,
-		.balanced = asked->balanced && !beginning->same_unit
+		.balanced = asked->balanced && !beginning->same_unit, .may_spread = true
 	};
 	int			i;
 
@@ -339,7 +508,7 @@ transfer_here(Beginning *beginning)
 		pointstore_make_request(asked->events, asked->nsteps, NULL);
 		pointstore_link_legs(asked->events, asked->nsteps);
 	}
-	pointstore_append(&batch);
+	pointstore_append_or_leave(&batch);
 	for (i = 0; i < asked->nsteps; i++)
 	{
 		beginning->steps.status[i] = STEP_CONFIRMED;

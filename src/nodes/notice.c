@@ -9,8 +9,8 @@
  *
  * Two numbers are counted up when a transaction has become visible: one by those that have started a movement,
  * the other by those that have changed the phase of one that is under way. Then the coordinator's latch is set. It
- * reads the numbers before it reads the tables, and so misses nothing. Of a transaction that was prepared nobody is told: the
- * coordinator looks from time to time.
+ * reads the numbers before it reads the tables, and so misses nothing. A session of Citus' tells when it commits what it
+ * has prepared; of any other transaction that was prepared nobody is told: the coordinator looks from time to time.
  *
  * Who waits for a movement sleeps on one of many condition variables, by the hash of its name. Whoever settles it,
  * a worker or not, wakes all that sleep there, when that has been committed; they look for themselves.
@@ -31,6 +31,7 @@
 #include "storage/shmem.h"
 
 #include "ground/compat.h"
+#include "ground/twophase.h"
 #include "ground/wake.h"
 #include "nodes/notice.h"
 
@@ -69,6 +70,12 @@ static bool changes = false;
 static bool settles = false;
 static bool settles_at[N_PLACES];
 
+/* of the last one of this session that was prepared */
+static bool prepared_starts = false;
+static bool prepared_changes = false;
+
+static void tell(bool started, bool changed);
+static void tell_prepared(void);
 static Driver *own_driver(void);
 static int	place_of(text *movement_id);
 static void tell_settled(void);
@@ -88,6 +95,7 @@ pointstore_notice_set_up(void)
 	bool		found;
 	int			i;
 
+	pointstore_prepared_committed = tell_prepared;
 	notices = ShmemInitStruct("pointstore movements", sizeof(Notices), &found);
 	for (i = 0; !found && i < MAX_DATABASES; i++)
 	{
@@ -158,28 +166,50 @@ place_of(text *movement_id)
 
 /* At the end of each transaction, when it has become visible. */
 void
-pointstore_notices_ended(bool committed)
+pointstore_notices_ended(XactEvent event)
 {
-	Driver	   *driver = (starts || changes) && committed ? own_driver() : NULL;
+	bool		committed = event == XACT_EVENT_COMMIT;
 
-	if (driver != NULL)
+	if (event == XACT_EVENT_PREPARE)
 	{
-		uint64		latch;
-
-		if (starts)
-			pg_atomic_fetch_add_u64(&driver->started, 1);
-		if (changes)
-			pg_atomic_fetch_add_u64(&driver->changed, 1);
-		latch = pg_atomic_read_u64(&driver->latch);
-		if (latch != 0)
-			SetLatch((Latch *) (uintptr_t) latch);
+		prepared_starts = starts;
+		prepared_changes = changes;
 	}
+	if ((starts || changes) && committed)
+		tell(starts, changes);
 	starts = changes = false;
 	if (settles && committed && notices != NULL)
 		tell_settled();
 	if (settles)
 		memset(settles_at, 0, sizeof(settles_at));
 	settles = false;
+}
+
+/* Wakes the coordinator, if there is one. */
+static void
+tell(bool started, bool changed)
+{
+	Driver	   *driver = own_driver();
+	uint64		latch;
+
+	if (driver == NULL)
+		return;
+	if (started)
+		pg_atomic_fetch_add_u64(&driver->started, 1);
+	if (changed)
+		pg_atomic_fetch_add_u64(&driver->changed, 1);
+	latch = pg_atomic_read_u64(&driver->latch);
+	if (latch != 0)
+		SetLatch((Latch *) (uintptr_t) latch);
+}
+
+/* What this session has prepared is committed, or something else: then it is looked in vain, once. */
+static void
+tell_prepared(void)
+{
+	if (prepared_starts || prepared_changes)
+		tell(prepared_starts, prepared_changes);
+	prepared_starts = prepared_changes = false;
 }
 
 static void

@@ -8,6 +8,8 @@
 #ifndef POINTSTORE_NOTICE_H
 #define POINTSTORE_NOTICE_H
 
+#include "access/xact.h"
+
 #include "c.h"
 
 extern Size pointstore_notice_memory(void);
@@ -17,7 +19,7 @@ extern void pointstore_notice_set_up(void);
 extern void pointstore_movement_starts(void);
 extern void pointstore_movement_changes(void);
 extern void pointstore_movement_settles(text *movement_id);
-extern void pointstore_notices_ended(bool committed);
+extern void pointstore_notices_ended(XactEvent event);
 
 /* the coordinator's */
 extern bool pointstore_coordinator_begin(void);

@@ -44,6 +44,7 @@
 #include "ground/owner.h"
 #include "ground/pointstore.h"
 #include "ground/step.h"
+#include "ground/store.h"
 #include "nodes/participant.h"
 #include "nodes/participant_event.h"
 #include "nodes/participant_row.h"
@@ -82,21 +83,12 @@ static void tell_units(Round *round);
 static void tell_unit(StepMessage *message, text *id);
 
 /*
- * Takes messages about steps of an origin's movements and answers each. In the caller's
+ * Takes messages about steps of an origin's movements and answers each; of a distributed store those whose accounts are here: PS013. In the caller's
  * transaction; durable when that has committed, which whoever passes the answers on waits for. From
  * away: 55000 where the origin has a newer incarnation.
  */
 void
-pointstore_take_messages(const pg_uuid_t *store, StepMessage *messages, int n, MessageSource source)
-{
-	PartOrigin	origin = {.store = store, .source = source};
-
-	pointstore_take_for(&origin, messages, n);
-}
-
-/* The same of an origin whose incarnation is known. */
-void
-pointstore_take_for(PartOrigin *origin, StepMessage *messages, int n)
+pointstore_take_here(PartOrigin *origin, StepMessage *messages, int n)
 {
 	StepWork   *work = palloc0(sizeof(StepWork) * Max(n, 1));
 	bool	   *taken = palloc0(sizeof(bool) * Max(n, 1));
@@ -257,9 +249,12 @@ take_round(Round *round)
 	round->n = lock_steps(round);
 	if (round->n == 0)
 		return;
-	(void) pointstore_push_snapshot();
-	pointstore_read_parts(origin, round->work, round->n);
-	PopActiveSnapshot();
+	if (!origin->is_self || !pointstore_is_distributed())
+	{
+		(void) pointstore_push_snapshot();
+		pointstore_read_parts(origin, round->work, round->n);
+		PopActiveSnapshot();
+	}
 	if (origin->source == MESSAGES_FROM_AWAY && origin->known > origin->incarnation)
 		pointstore_refuse_fenced(origin);
 	for (i = 0; i < round->n; i++)

@@ -10,8 +10,7 @@
 
 #include "nodes/step.h"
 
-extern void pointstore_take_messages(const pg_uuid_t *origin, StepMessage *messages, int n, MessageSource source);
-extern void pointstore_take_for(PartOrigin *origin, StepMessage *messages, int n);
+extern void pointstore_take_here(PartOrigin *origin, StepMessage *messages, int n);
 extern void pointstore_take_word(PartOrigin *origin, StepMessage *message, const char *role, const char *reason);
 
 #endif							/* POINTSTORE_PARTICIPANT_H */

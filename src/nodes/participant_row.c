@@ -24,8 +24,10 @@
 
 #include "ground/name.h"
 #include "ground/owner.h"
-#include "ground/plan.h"
+#include "ground/placed.h"
 #include "ground/sql.h"
+#include "ground/store.h"
+#include "ground/twophase.h"
 #include "nodes/participant_row.h"
 
 /* tombstones that are dropped at once */
@@ -40,14 +42,17 @@ typedef struct Column
 	Oid			type;
 } Column;
 
-static void execute_by_key(PointstorePlan *plan, Datum *values);
+static void in_places(PartOrigin *origin, StepWork **work, int n, void (*what) (PartOrigin *origin, StepWork **work, int n, PointstorePlacement *range));
+static void read_parts(PartOrigin *origin, StepWork **work, int n, PointstorePlacement *range);
+static void execute_by_key(PointstorePlan *plan, PointstorePlacement *range, Datum *values);
 static void fill_row(PartRow *row, HeapTuple tuple, TupleDesc desc);
 static PartStatus status_of(const char *name);
 static bool lacks_something(const PartRow *row);
 static Datum value_of(HeapTuple tuple, TupleDesc desc, int column, bool *isnull);
-static void insert_parts(const PartOrigin *origin, StepWork **work, int n);
+static void write_parts(PartOrigin *origin, StepWork **work, int n, PointstorePlacement *range);
+static void insert_parts(const PartOrigin *origin, StepWork **work, int n, PointstorePlacement *range);
 static void add_row(Column *column, const StepWork *work);
-static void update_parts(const PartOrigin *origin, StepWork **work, int n);
+static void update_parts(const PartOrigin *origin, StepWork **work, int n, PointstorePlacement *range);
 static void begin_column(Column *column, int n, Oid type);
 static void add_value(Column *column, Datum value, bool isnull);
 static Datum array_of(const Column *column);
@@ -58,6 +63,47 @@ static Datum array_of(const Column *column);
  */
 void
 pointstore_read_parts(PartOrigin *origin, StepWork **work, int n)
+{
+	in_places(origin, work, n, read_parts);
+}
+
+/* Does something with messages that are of one range, for each range that has some; of a plain store with all of them. */
+static void
+in_places(PartOrigin *origin, StepWork **work, int n, void (*what) (PartOrigin *origin, StepWork **work, int n, PointstorePlacement *range))
+{
+	StepWork  **some;
+	bool	   *done;
+	int			first;
+	int			i;
+
+	if (!pointstore_is_distributed())
+	{
+		what(origin, work, n, NULL);
+		return;
+	}
+	some = palloc(sizeof(StepWork *) * n);
+	done = palloc0(sizeof(bool) * n);
+	for (first = 0; first < n; first++)
+	{
+		PointstorePlacement *range = done[first] ? NULL : pointstore_placement_of(work[first]->message->aggregate_id);
+		int			found = 0;
+
+		for (i = first; range != NULL && i < n; i++)
+		{
+			int32		hash = pointstore_hash_of(work[i]->message->aggregate_id);
+
+			if (hash < range->min || hash > range->max)
+				continue;
+			done[i] = true;
+			some[found++] = work[i];
+		}
+		if (range != NULL)
+			what(origin, some, found, range);
+	}
+}
+
+static void
+read_parts(PartOrigin *origin, StepWork **work, int n, PointstorePlacement *range)
 {
 	static PointstorePlan plan = {
 		.sql = "SELECT CAST(k.place AS pg_catalog.int4), CAST(p.status AS pg_catalog.text), CAST(p.protocol AS pg_catalog.text),"
@@ -101,7 +147,7 @@ pointstore_read_parts(PartOrigin *origin, StepWork **work, int n)
 	values[3] = array_of(&tries);
 	values[4] = BoolGetDatum(origin->source == MESSAGES_FROM_AWAY);
 	SPI_connect();
-	execute_by_key(&plan, values);
+	execute_by_key(&plan, range, values);
 	MemoryContextSwitchTo(context);
 	for (i = 0; i < SPI_processed; i++)
 	{
@@ -119,13 +165,13 @@ pointstore_read_parts(PartOrigin *origin, StepWork **work, int n)
 
 /* Runs a statement inside an SPI connection so that it finds rows by their key. */
 static void
-execute_by_key(PointstorePlan *plan, Datum *values)
+execute_by_key(PointstorePlan *plan, PointstorePlacement *range, Datum *values)
 {
 	PointstoreScope scope;
 
 	pointstore_act_as_owner(&scope);
 	pointstore_set_option("enable_seqscan", "off");
-	pointstore_execute(plan, values, NULL, false);
+	pointstore_execute_in(plan, range, values, NULL, false);
 	pointstore_act_as_caller(&scope);
 }
 
@@ -190,15 +236,21 @@ value_of(HeapTuple tuple, TupleDesc desc, int column, bool *isnull)
 
 /* Writes what has been done: new rows, and those that have ended. */
 void
-pointstore_write_parts(const PartOrigin *origin, StepWork **work, int n)
+pointstore_write_parts(PartOrigin *origin, StepWork **work, int n)
 {
-	insert_parts(origin, work, n);
-	update_parts(origin, work, n);
+	in_places(origin, work, n, write_parts);
+}
+
+static void
+write_parts(PartOrigin *origin, StepWork **work, int n, PointstorePlacement *range)
+{
+	insert_parts(origin, work, n, range);
+	update_parts(origin, work, n, range);
 }
 
 /* New rows: steps that were tried, tombstones. */
 static void
-insert_parts(const PartOrigin *origin, StepWork **work, int n)
+insert_parts(const PartOrigin *origin, StepWork **work, int n, PointstorePlacement *range)
 {
 	static PointstorePlan plan = {
 		.sql = "INSERT INTO pointstore.participant_step (origin, movement_id, step, incarnation, number, protocol, status,"
@@ -233,8 +285,10 @@ insert_parts(const PartOrigin *origin, StepWork **work, int n)
 	values[0] = UUIDPGetDatum(origin->store);
 	for (i = 0; i < lengthof(types); i++)
 		values[1 + i] = array_of(&columns[i]);
+	if (range != NULL)
+		pointstore_note_written(work[0]->message->aggregate_id);
 	SPI_connect();
-	pointstore_execute(&plan, values, NULL, false);
+	pointstore_execute_in(&plan, range, values, NULL, false);
 	if (SPI_processed != columns[0].n)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
@@ -255,7 +309,8 @@ add_row(Column *column, const StepWork *work)
 	add_value(column++, Int64GetDatum(message->number), false);
 	add_value(column++, CStringGetTextDatum(pointstore_protocol_names[message->protocol]), false);
 	add_value(column++, CStringGetTextDatum(pointstore_part_names[work->rule->becomes]), false);
-	add_value(column++, PointerGetDatum(message->aggregate_id), !tried);
+	/* of a distributed store a tombstone lies where the account is */
+	add_value(column++, PointerGetDatum(message->aggregate_id), !tried && !pointstore_is_distributed());
 	add_value(column++, Int64GetDatum(tried ? message->amount : 0), false);
 	add_value(column++, PointerGetDatum(message->event_type), !tried);
 	add_value(column++, PointerGetDatum(message->payload), !tried || message->payload == NULL);
@@ -266,7 +321,7 @@ add_row(Column *column, const StepWork *work)
 
 /* Rows that have ended. What only an open one needs is not kept. */
 static void
-update_parts(const PartOrigin *origin, StepWork **work, int n)
+update_parts(const PartOrigin *origin, StepWork **work, int n, PointstorePlacement *range)
 {
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.participant_step p SET status = k.status, end_event_id = k.event_id, ended_by = k.ended_by,"
@@ -302,8 +357,10 @@ update_parts(const PartOrigin *origin, StepWork **work, int n)
 	values[0] = UUIDPGetDatum(origin->store);
 	for (i = 0; i < lengthof(types); i++)
 		values[1 + i] = array_of(&columns[i]);
+	if (range != NULL)
+		pointstore_note_written(work[0]->message->aggregate_id);
 	SPI_connect();
-	execute_by_key(&plan, values);
+	execute_by_key(&plan, range, values);
 	if (SPI_processed != columns[0].n)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -326,8 +383,11 @@ pointstore_prune_tombstones(const PartOrigin *origin)
 	values[0] = UUIDPGetDatum(origin->store);
 	values[1] = Int64GetDatum(origin->below_incarnation);
 	values[2] = Int64GetDatum(origin->below);
+	/* nobody tells a distributed store's node which have finished (sender.c) */
+	if (pointstore_is_distributed())
+		return;
 	SPI_connect();
-	execute_by_key(&plan, values);
+	execute_by_key(&plan, NULL, values);
 	SPI_finish();
 }
 

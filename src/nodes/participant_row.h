@@ -42,7 +42,7 @@ typedef struct StepWork
 } StepWork;
 
 extern void pointstore_read_parts(PartOrigin *origin, StepWork **work, int n);
-extern void pointstore_write_parts(const PartOrigin *origin, StepWork **work, int n);
+extern void pointstore_write_parts(PartOrigin *origin, StepWork **work, int n);
 extern void pointstore_prune_tombstones(const PartOrigin *origin);
 
 #endif							/* POINTSTORE_PARTICIPANT_ROW_H */

@@ -46,7 +46,7 @@
 #include "nodes/member.h"
 #include "nodes/message.h"
 #include "nodes/origin.h"
-#include "nodes/participant.h"
+#include "nodes/apart.h"
 #include "nodes/participant_row.h"
 #include "nodes/sender.h"
 
@@ -153,9 +153,7 @@ begin_call(void)
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("participate() cannot run in a transaction that has written in REPEATABLE READ or SERIALIZABLE")));
 	pointstore_read_committed();
-	if (synchronous_commit < SYNCHRONOUS_COMMIT_ON)
-		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	(void) pointstore_mark_wal(true);
+	pointstore_commit_durably();
 }
 
 /* As the store's owner, whose triggers fire at once, and leave nothing behind. */
@@ -300,15 +298,16 @@ take(Call *call)
 			call->asked[i].message = messages[n++];
 }
 
-/* Whether this server prepares transactions; else the step is refused. */
+/* Whether this store prepares transactions; else the step is refused. */
 static bool
 can_be_prepared(Asked *asked)
 {
-	if (max_prepared_xacts > 0)
+	if (max_prepared_xacts > 0 && !pointstore_is_distributed())
 		return true;
 	asked->message.answer = ANSWER_REFUSED;
-	asked->message.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-	asked->message.error = "this server prepares no transactions: max_prepared_transactions is 0";
+	asked->message.sqlerrcode = pointstore_is_distributed() ? ERRCODE_FEATURE_NOT_SUPPORTED : ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	asked->message.error = pointstore_is_distributed() ? "a distributed store takes no part in movements by 2pc" :
+		"this server prepares no transactions: max_prepared_transactions is 0";
 	return false;
 }
 
@@ -354,7 +353,7 @@ pointstore_resolve_step(PG_FUNCTION_ARGS)
 	reason = pointstore_name(fcinfo, 4, "reason");
 	PreventCommandIfReadOnly("resolve_step()");
 	act_restricted(&scope);
-	pointstore_take_word(&origin, &message, pointstore_role_name(scope.user), pointstore_cstring(reason));
+	pointstore_send_word(&origin, &message, pointstore_role_name(scope.user), pointstore_cstring(reason));
 	pointstore_act_as_caller(&scope);
 	check_word(&message, message.verb);
 	PG_RETURN_TEXT_P(cstring_to_text(pointstore_answer_names[message.answer]));

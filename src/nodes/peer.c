@@ -43,9 +43,10 @@
 #include "ground/identity.h"
 #include "ground/name.h"
 #include "ground/owner.h"
-#include "ground/plan.h"
+#include "ground/placed.h"
 #include "ground/sql.h"
 #include "ground/step.h"
+#include "ground/store.h"
 #include "nodes/dispatch.h"
 #include "nodes/peer.h"
 #include "nodes/prepared.h"
@@ -553,7 +554,7 @@ read_row(Peer *peer)
 	Datum		value = CStringGetTextDatum(peer->name);
 	bool		isnull;
 
-	pointstore_execute(&plan, &value, NULL, false);
+	pointstore_execute_rules(&plan, &value, NULL, false);
 	peer->is_known = true;
 	if (SPI_processed == 0)
 	{
@@ -616,7 +617,8 @@ write_row(Peer *peer)
 		" ON CONFLICT (server) DO UPDATE SET store = EXCLUDED.store, system_identifier = EXCLUDED.system_identifier, timeline = EXCLUDED.timeline,"
 		" lsn = EXCLUDED.lsn, failures = EXCLUDED.failures, paused_until = EXCLUDED.paused_until, error = EXCLUDED.error,"
 		" answered_at = EXCLUDED.answered_at, reopened_at = coalesce(EXCLUDED.reopened_at, s.reopened_at)",
-		.nargs = 10, .argtypes = {TEXTOID, TEXTOID, TEXTOID, INT4OID, LSNOID, INT4OID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+		.nargs = 10, .argtypes = {TEXTOID, TEXTOID, TEXTOID, INT4OID, LSNOID, INT4OID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+		.spans_nodes = true
 	};
 	char		nulls[] = "          ";
 	Datum		values[10];
@@ -675,8 +677,9 @@ judge_swept(Peer *peer, const Sender *sender)
 	ListCell   *cell;
 
 	peer->swept = NIL;
+	/* a distributed store prepares nothing */
 	foreach(cell, swept)
-		if (!is_reported(peer, lfirst(cell)))
+		if (!pointstore_is_distributed() && !is_reported(peer, lfirst(cell)))
 			unjudged = lappend(unjudged, lfirst(cell));
 	pointstore_judge_prepared(unjudged, sender, &strangers, &finished);
 	foreach(cell, strangers)

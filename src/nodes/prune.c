@@ -6,7 +6,7 @@
  *
  * They are found by the log, which is in the order of time: it is gone through from its beginning, some rows at each call, as far as
  * it is old enough. What has not finished, or not long enough ago, is passed over, and looked at again when
- * the next round begins.
+ * the next round begins. Of a distributed store a round goes through the ranges that are here.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,9 +17,11 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
-#include "ground/plan.h"
+#include "ground/placed.h"
 #include "ground/sql.h"
 #include "ground/step.h"
+#include "ground/store.h"
+#include "ground/twophase.h"
 #include "nodes/prune.h"
 
 #define ROWS_AT_ONCE 1000		/* of the log */
@@ -28,7 +30,9 @@
 
 static int	retention = 30 * SECS_PER_DAY;
 static int64 last_id = 0;		/* how far this round has come */
+static int64 place_from = POINTSTORE_FIRST_HASH;	/* and in which range */
 
+static bool prune_place(bool *more);
 static bool prune_some(void *more);
 static void prune(Datum movements);
 
@@ -50,21 +54,36 @@ pointstore_prune_movements(void)
 {
 	static TimestampTz last = 0;
 	static int	pause = 0;
-	ErrorData  *error;
+	int64		next = place_from;
 	bool		more = false;
 
 	if (retention == 0 || !TimestampDifferenceExceeds(last, GetCurrentTimestamp(), Min(pause, retention * 1000L)))
 		return;
-	error = pointstore_attempt(prune_some, &more);
-	more &= error == NULL;
+	if (!pointstore_next_place(&next))
+		next = POINTSTORE_FIRST_HASH;
+	else if (prune_place(&more))
+		next = place_from;
+	pointstore_leave_place();
+	if (!more)
+		last_id = 0;
+	/* a plain store is one place, which is behind it then */
+	pause = more || (next > place_from && next <= PG_INT32_MAX) ? PAUSE : ROUND_INTERVAL;
+	place_from = next > PG_INT32_MAX ? POINTSTORE_FIRST_HASH : next;
+	last = GetCurrentTimestamp();
+}
+
+/* Some of where we are. Whether there is more. */
+static bool
+prune_place(bool *more)
+{
+	ErrorData  *error = pointstore_attempt(prune_some, more);
+
+	*more &= error == NULL;
 	if (error != NULL)
 		ereport(WARNING,
 				(errcode(error->sqlerrcode),
 				 errmsg("movements that finished long ago cannot be pruned: %s", error->message)));
-	if (!more)
-		last_id = 0;
-	pause = more ? PAUSE : ROUND_INTERVAL;
-	last = GetCurrentTimestamp();
+	return *more;
 }
 
 /* Tells whether the round goes on. */
@@ -120,6 +139,8 @@ prune(Datum movements)
 	};
 	int			i;
 
+	if (pointstore_is_distributed())
+		pointstore_note_written(pointstore_name_of_place());
 	for (i = 0; i < lengthof(plans); i++)
 		pointstore_execute(&plans[i], &movements, NULL, false);
 }

@@ -28,10 +28,11 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "account/id.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/name.h"
-#include "ground/plan.h"
+#include "ground/placed.h"
 #include "ground/sql.h"
 #include "nodes/record.h"
 
@@ -84,7 +85,7 @@ read_movement(MovementRow *row, text *movement_id, PointstorePlan *plan)
 	memset(row, 0, sizeof(MovementRow));
 	row->movement_id = movement_id;
 	SPI_connect();
-	pointstore_execute(plan, &value, NULL, plan->sql[strlen(plan->sql) - 1] != 'E');
+	pointstore_execute_of(plan, movement_id, &value, NULL, plan->sql[strlen(plan->sql) - 1] != 'E');
 	found = SPI_processed > 0;
 	if (found)
 	{
@@ -152,17 +153,18 @@ durable_of(TransactionId xid)
 bool
 pointstore_insert_movement(NewMovement *movement)
 {
-	static PointstorePlan plan = {
-		.sql = "INSERT INTO pointstore.movement (movement_id, protocol, phase, deadline, started_at, finished_at, by_role, metadata,"
-		" incarnation, balanced, body, reason, error)"
-		" VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN $5 END, $7, $8, $9, $10, $11, $12, $13)"
-		" ON CONFLICT (movement_id) DO NOTHING RETURNING CAST(number AS pg_catalog.int8)",
-		.nargs = 13,
-		.argtypes = {TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID, TEXTOID, JSONBOID, INT8OID, BOOLOID, BYTEAOID, TEXTOID, TEXTOID}
-	};
+#define INSERT_MOVEMENT(column, value) \
+		"INSERT INTO pointstore.movement (movement_id, protocol, phase, deadline, started_at, finished_at, by_role, metadata," \
+		" incarnation, balanced, body, reason, error" column ")" \
+		" VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN $5 END, $7, $8, $9, $10, $11, $12, $13" value ")" \
+		" ON CONFLICT (movement_id) DO NOTHING RETURNING CAST(number AS pg_catalog.int8)"
+#define MOVEMENT_TYPES TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID, TEXTOID, JSONBOID, INT8OID, BOOLOID, BYTEAOID, TEXTOID, TEXTOID
+	static PointstorePlan plan = {.sql = INSERT_MOVEMENT("", ""), .nargs = 13, .argtypes = {MOVEMENT_TYPES}};
+	static PointstorePlan plan_with_number = {.sql = INSERT_MOVEMENT(", number", ", $14"), .nargs = 14, .argtypes = {MOVEMENT_TYPES, INT8OID}};
 	MovementRow *row = &movement->row;
-	Datum		values[13];
-	char		nulls[] = "             ";
+	bool		draws = pointstore_is_distributed();
+	Datum		values[14];
+	char		nulls[] = "              ";
 	bool		inserted;
 	bool		isnull;
 
@@ -186,8 +188,10 @@ pointstore_insert_movement(NewMovement *movement)
 	nulls[12] = row->error == NULL ? 'n' : ' ';
 	/* before its number is drawn: the coordinator waits for a number that was passed over as long as this transaction runs */
 	(void) GetCurrentTransactionId();
+	if (draws)
+		values[13] = Int64GetDatum(pointstore_draw_for_node(row->movement_id));
 	SPI_connect();
-	pointstore_execute(&plan, values, nulls, false);
+	pointstore_write_of(draws ? &plan_with_number : &plan, row->movement_id, values, nulls);
 	inserted = SPI_processed > 0;
 	if (inserted)
 		movement->number = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -197,21 +201,36 @@ pointstore_insert_movement(NewMovement *movement)
 	return inserted;
 }
 
+/* Ids for rows of a log, of a distributed store, which has no identity that all nodes draw from. */
+Datum
+pointstore_draw_ids(text *movement_id, int n)
+{
+	int64	   *ids = palloc(sizeof(int64) * n);
+	int			i;
+
+	for (i = 0; i < n; i++)
+		ids[i] = pointstore_draw_for_node(movement_id);
+	return numbers(ids, n, false);
+}
+
 static void
 log_movement(text *movement_id, const char *status, const char *error, Oid by_role)
 {
-	static PointstorePlan plan = {
-		.sql = "INSERT INTO pointstore.movement_log (movement_id, status, error, by_role) VALUES ($1, $2, $3, $4)",
-		.nargs = 4, .argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID}
-	};
-	Datum		values[4];
+#define LOG_MOVEMENT(column, value) \
+		"INSERT INTO pointstore.movement_log (movement_id, status, error, by_role" column ") VALUES ($1, $2, $3, $4" value ")"
+	static PointstorePlan plan = {.sql = LOG_MOVEMENT("", ""), .nargs = 4, .argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID}};
+	static PointstorePlan plan_with_id = {.sql = LOG_MOVEMENT(", id", ", ($5)[1]"), .nargs = 5, .argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8ARRAYOID}};
+	bool		draws = pointstore_is_distributed();
+	Datum		values[5];
 
 	values[0] = PointerGetDatum(movement_id);
 	values[1] = CStringGetTextDatum(status);
 	values[2] = error == NULL ? (Datum) 0 : CStringGetTextDatum(error);
 	values[3] = CStringGetTextDatum(pointstore_role_name(by_role));
+	if (draws)
+		values[4] = pointstore_draw_ids(movement_id, 1);
 	SPI_connect();
-	pointstore_execute(&plan, values, error == NULL ? "  n " : NULL, false);
+	pointstore_write_of(draws ? &plan_with_id : &plan, movement_id, values, error == NULL ? "  n  " : NULL);
 	SPI_finish();
 }
 
@@ -235,7 +254,7 @@ pointstore_set_phase(MovementRow *row, MovementPhase phase, const char *error, t
 	values[4] = PointerGetDatum(reason);
 	nulls[4] = reason == NULL ? 'n' : ' ';
 	SPI_connect();
-	pointstore_execute(&plan, values, nulls, false);
+	pointstore_write_of(&plan, row->movement_id, values, nulls);
 	done = SPI_processed > 0;
 	SPI_finish();
 	if (!done)
@@ -262,7 +281,7 @@ pointstore_set_deadline(text *movement_id, TimestampTz deadline, text *reason)
 	values[1] = TimestampTzGetDatum(deadline);
 	values[2] = PointerGetDatum(reason);
 	SPI_connect();
-	pointstore_execute(&plan, values, reason == NULL ? "  n" : NULL, false);
+	pointstore_write_of(&plan, movement_id, values, reason == NULL ? "  n" : NULL);
 	SPI_finish();
 }
 
@@ -279,12 +298,13 @@ pointstore_insert_steps(const NewMovement *movement, const StepRows *steps)
 		.nargs = 12,
 		.argtypes = {TEXTOID, TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID}
 	};
-	static PointstorePlan log = {
-		.sql = "INSERT INTO pointstore.movement_log (movement_id, step, status, by_role)"
-		" SELECT $1, s.step, s.status, $3 FROM pg_catalog.unnest($2) WITH ORDINALITY AS s (status, step)"
-		" WHERE s.status" NE "'pending' ORDER BY s.step",
-		.nargs = 3, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID}
-	};
+#define LOG_STEPS(column, value) \
+		"INSERT INTO pointstore.movement_log (movement_id, step, status, by_role" column ")" \
+		" SELECT $1, s.step, s.status, $3" value " FROM pg_catalog.unnest($2) WITH ORDINALITY AS s (status, step)" \
+		" WHERE s.status" NE "'pending' ORDER BY s.step"
+	static PointstorePlan log = {.sql = LOG_STEPS("", ""), .nargs = 3, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID}};
+	static PointstorePlan log_with_ids = {.sql = LOG_STEPS(", id", ", ($4)[s.step]"), .nargs = 4, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID, INT8ARRAYOID}};
+	bool		draws = pointstore_is_distributed();
 	text	  **units = palloc0(sizeof(text *) * steps->n);
 	Datum		values[12];
 	int			i;
@@ -304,14 +324,16 @@ pointstore_insert_steps(const NewMovement *movement, const StepRows *steps)
 	values[10] = texts(units, steps->n);
 	values[11] = numbers(steps->event_id, steps->n, true);
 	SPI_connect();
-	pointstore_execute(&insert, values, NULL, false);
+	pointstore_write_of(&insert, movement->row.movement_id, values, NULL);
 	if (SPI_processed != steps->n)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("a trigger on movement_step has left out rows")));
 	values[1] = values[5];
 	values[2] = CStringGetTextDatum(pointstore_role_name(movement->by_role));
-	pointstore_execute(&log, values, NULL, false);
+	if (draws)
+		values[3] = pointstore_draw_ids(movement->row.movement_id, steps->n);
+	pointstore_write_of(draws ? &log_with_ids : &log, movement->row.movement_id, values, NULL);
 	SPI_finish();
 }
 
@@ -329,7 +351,7 @@ pointstore_read_steps_of(text *movement_id, StepRows *steps)
 
 	memset(steps, 0, sizeof(StepRows));
 	SPI_connect();
-	pointstore_execute(&plan, &value, NULL, false);
+	pointstore_execute_of(&plan, movement_id, &value, NULL, false);
 	steps->n = SPI_processed;
 	steps->status = MemoryContextAllocZero(context, sizeof(StepStatus) * Max(steps->n, 1));
 	steps->local = MemoryContextAllocZero(context, sizeof(bool) * Max(steps->n, 1));
@@ -348,23 +370,27 @@ pointstore_read_steps_of(text *movement_id, StepRows *steps)
 void
 pointstore_set_steps(text *movement_id, const StepRows *steps, const StepStatus *status, Oid by_role)
 {
-	static PointstorePlan plan = {
-		.sql = "WITH s AS (SELECT step, pg_catalog.row_number() OVER (ORDER BY step) AS place FROM pointstore.movement_step WHERE movement_id" EQ "$1),"
-		" changed AS (UPDATE pointstore.movement_step AS m SET status = n.status, attempts = 0, next_try = NULL, error = NULL,"
-		"  at = pg_catalog.clock_timestamp()"
-		"  FROM s, pg_catalog.unnest($2) WITH ORDINALITY AS n (status, place)"
-		"  WHERE m.movement_id" EQ "$1 AND m.step" EQ "s.step AND s.place" EQ "n.place AND m.status" NE "n.status"
-		"  RETURNING m.step, n.status)"
-		" INSERT INTO pointstore.movement_log (movement_id, step, status, by_role) SELECT $1, c.step, c.status, $3 FROM changed c ORDER BY c.step",
-		.nargs = 3, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID}
-	};
-	Datum		values[3];
+#define SET_STEPS(column, value) \
+		"WITH s AS (SELECT step, pg_catalog.row_number() OVER (ORDER BY step) AS place FROM pointstore.movement_step WHERE movement_id" EQ "$1)," \
+		" changed AS (UPDATE pointstore.movement_step AS m SET status = n.status, attempts = 0, next_try = NULL, error = NULL," \
+		"  at = pg_catalog.clock_timestamp()" \
+		"  FROM s, pg_catalog.unnest($2) WITH ORDINALITY AS n (status, place)" \
+		"  WHERE m.movement_id" EQ "$1 AND m.step" EQ "s.step AND s.place" EQ "n.place AND m.status" NE "n.status" \
+		"  RETURNING m.step, n.status, n.place)" \
+		" INSERT INTO pointstore.movement_log (movement_id, step, status, by_role" column ")" \
+		" SELECT $1, c.step, c.status, $3" value " FROM changed c ORDER BY c.step"
+	static PointstorePlan plan = {.sql = SET_STEPS("", ""), .nargs = 3, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID}};
+	static PointstorePlan plan_with_ids = {.sql = SET_STEPS(", id", ", ($4)[c.place]"), .nargs = 4, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID, INT8ARRAYOID}};
+	bool		draws = pointstore_is_distributed();
+	Datum		values[4];
 
 	values[0] = PointerGetDatum(movement_id);
 	values[1] = names(status, steps->n);
 	values[2] = CStringGetTextDatum(pointstore_role_name(by_role));
+	if (draws)
+		values[3] = pointstore_draw_ids(movement_id, steps->n);
 	SPI_connect();
-	pointstore_execute(&plan, values, NULL, false);
+	pointstore_write_of(draws ? &plan_with_ids : &plan, movement_id, values, NULL);
 	SPI_finish();
 }
 
@@ -382,13 +408,16 @@ pointstore_was_decided(text *movement_id, bool *confirm, bool *cancel)
 	bool		isnull;
 
 	SPI_connect();
-	pointstore_execute(&plan, &value, NULL, false);
+	pointstore_execute_of(&plan, movement_id, &value, NULL, false);
 	*confirm = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	*cancel = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	SPI_finish();
 }
 
-/* The store, but for this one, in whose movement of that name this store takes part; NULL: there is none. */
+/*
+ * The store, but for this one, in whose movement of that name this store takes part; NULL: there is none. Of a distributed store that
+ * is asked of the accounts alone that are where the movement is.
+ */
 char *
 pointstore_other_origin(text *movement_id, const pg_uuid_t *store)
 {
@@ -405,7 +434,7 @@ pointstore_other_origin(text *movement_id, const pg_uuid_t *store)
 	values[0] = PointerGetDatum(movement_id);
 	values[1] = UUIDPGetDatum(store);
 	SPI_connect();
-	pointstore_execute(&plan, values, NULL, false);
+	pointstore_execute_of(&plan, movement_id, values, NULL, false);
 	if (SPI_processed > 0)
 		name = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 	SPI_finish();

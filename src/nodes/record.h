@@ -68,6 +68,7 @@ extern void pointstore_set_deadline(text *movement_id, TimestampTz deadline, tex
 extern void pointstore_insert_steps(const NewMovement *movement, const StepRows *steps);
 extern void pointstore_read_steps_of(text *movement_id, StepRows *steps);
 extern void pointstore_set_steps(text *movement_id, const StepRows *steps, const StepStatus *status, Oid by_role);
+extern Datum pointstore_draw_ids(text *movement_id, int n);
 extern void pointstore_was_decided(text *movement_id, bool *confirm, bool *cancel);
 extern char *pointstore_other_origin(text *movement_id, const pg_uuid_t *store);
 extern Datum pointstore_movement_answer(FunctionCallInfo fcinfo, const MovementRow *row);

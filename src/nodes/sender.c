@@ -8,6 +8,9 @@
  * movements have finished. A message of an earlier incarnation is refused: the coordinator that sends it
  * was restored elsewhere, or another was promoted, and decides nothing any more.
  *
+ * Of a distributed store every node has the rows, and Citus writes them on all, when a store begins to speak or begins a new
+ * incarnation, and not now and then besides: so nothing is known of what has finished, and its tombstones stay.
+ *
  * Locks: the row, where it is written. That is not with every message, nor by a transaction that is to be prepared:
  * that would keep all others from writing it.
  *
@@ -20,10 +23,12 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
-#include "ground/plan.h"
+#include "ground/placed.h"
 #include "ground/sql.h"
 #include "ground/step.h"
+#include "ground/store.h"
 #include "nodes/participant_row.h"
 #include "nodes/sender.h"
 
@@ -65,7 +70,7 @@ pointstore_know_sender(const PartOrigin *origin, const char *role, text *name, b
 		if (found == SENDER_NEW)
 			refuse_other_store(origin, role);
 	}
-	if (found == SENDER_KNOWN || prepares)
+	if (found == SENDER_KNOWN || prepares || (found == SENDER_NEWS && pointstore_is_distributed()))
 		return;
 	update_sender(origin, role, name);
 	if (found == SENDER_NEWS)
@@ -96,7 +101,7 @@ find_sender(const PartOrigin *origin, const char *role, text *name)
 	values[3] = PointerGetDatum(name);
 	(void) pointstore_push_snapshot();
 	SPI_connect();
-	pointstore_execute(&plan, values, nulls, false);
+	pointstore_execute_rules(&plan, values, nulls, false);
 	if (SPI_processed > 0)
 	{
 		HeapTuple	row = SPI_tuptable->vals[0];
@@ -145,11 +150,11 @@ insert_sender(const PartOrigin *origin, const char *role, text *name)
 {
 	static PointstorePlan plan = {
 		.sql = "INSERT INTO pointstore.participant_origin (origin, role, name, incarnation, finished_incarnation, finished_below, heard_at)"
-		" VALUES ($1, $2, $3, $4, $5, $6, pg_catalog.clock_timestamp()) ON CONFLICT DO NOTHING",
-		.nargs = 6, .argtypes = {UUIDOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID}
+		" VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+		.nargs = 7, .argtypes = {UUIDOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}, .spans_nodes = true
 	};
-	Datum		values[6];
-	char		nulls[6] = {' ', ' ', name == NULL ? 'n' : ' ', ' ', ' ', ' '};
+	Datum		values[7];
+	char		nulls[7] = {' ', ' ', name == NULL ? 'n' : ' ', ' ', ' ', ' ', ' '};
 
 	values[0] = UUIDPGetDatum(origin->store);
 	values[1] = CStringGetTextDatum(role);
@@ -157,6 +162,7 @@ insert_sender(const PartOrigin *origin, const char *role, text *name)
 	values[3] = Int64GetDatum(origin->incarnation);
 	values[4] = Int64GetDatum(origin->below_incarnation);
 	values[5] = Int64GetDatum(origin->below);
+	values[6] = TimestampTzGetDatum(GetCurrentTimestamp());
 	SPI_connect();
 	pointstore_execute(&plan, values, nulls, false);
 	SPI_finish();
@@ -180,12 +186,12 @@ update_sender(const PartOrigin *origin, const char *role, text *name)
 		.sql = "UPDATE pointstore.participant_origin SET role = $2, name = $3, incarnation = greatest(incarnation, $4),"
 		" finished_below = CASE WHEN finished_incarnation" LT "$5 THEN $6 WHEN finished_incarnation" EQ "$5 THEN greatest(finished_below, $6)"
 		"  ELSE finished_below END,"
-		" finished_incarnation = greatest(finished_incarnation, $5), heard_at = pg_catalog.clock_timestamp()"
+		" finished_incarnation = greatest(finished_incarnation, $5), heard_at = $7"
 		" WHERE origin" EQ "$1 AND coalesce(role, $2)" EQ "$2",
-		.nargs = 6, .argtypes = {UUIDOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID}
+		.nargs = 7, .argtypes = {UUIDOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}, .spans_nodes = true
 	};
-	Datum		values[6];
-	char		nulls[6] = {' ', ' ', name == NULL ? 'n' : ' ', ' ', ' ', ' '};
+	Datum		values[7];
+	char		nulls[7] = {' ', ' ', name == NULL ? 'n' : ' ', ' ', ' ', ' ', ' '};
 
 	values[0] = UUIDPGetDatum(origin->store);
 	values[1] = CStringGetTextDatum(role);
@@ -193,6 +199,7 @@ update_sender(const PartOrigin *origin, const char *role, text *name)
 	values[3] = Int64GetDatum(origin->incarnation);
 	values[4] = Int64GetDatum(origin->below_incarnation);
 	values[5] = Int64GetDatum(origin->below);
+	values[6] = TimestampTzGetDatum(GetCurrentTimestamp());
 	SPI_connect();
 	pointstore_execute(&plan, values, nulls, false);
 	if (SPI_processed == 0)

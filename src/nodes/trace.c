@@ -8,7 +8,7 @@
  * the events of a level have caused. Each event and each movement is in it once, so causes that go in a circle end it.
  *
  * Events are found by the index of causes (account/held.sql). Where that is gone they are read from the first cause on, by
- * id: what was caused came later.
+ * id: what was caused came later. Of a distributed store all nodes are asked.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +29,7 @@
 #include "ground/plan.h"
 #include "ground/pointstore.h"
 #include "ground/sql.h"
+#include "ground/store.h"
 
 PG_FUNCTION_INFO_V1(pointstore_trace);
 
@@ -206,7 +207,7 @@ trace_steps(Trace *trace, int movement, Datum movement_id)
 		},
 		{
 			.sql = EVENT_COLUMNS("p.step", STEP_OF)
-			" FROM pointstore.participant_step p JOIN pointstore.event_store e ON e.id" EQ "p.event_id"
+			" FROM pointstore.participant_step p JOIN pointstore.event_store e ON e.id" EQ "p.event_id AND e.aggregate_id" EQ "p.aggregate_id"
 			" WHERE p.movement_id" EQ "$1 ORDER BY e.id",
 			.nargs = 1, .argtypes = {TEXTOID}
 		},
@@ -218,9 +219,11 @@ trace_steps(Trace *trace, int movement, Datum movement_id)
 			.nargs = 1, .argtypes = {TEXTOID}
 		}
 	};
+	/* the last are events of transfers, which are not where a distributed store has the movement */
+	int			n = lengthof(parts) - pointstore_is_distributed();
 	int			i;
 
-	for (i = 0; i < lengthof(parts); i++)
+	for (i = 0; i < n; i++)
 		add_rows(trace, &parts[i], &movement_id, movement);
 }
 
@@ -235,6 +238,12 @@ trace_correlated(Trace *trace, text *correlation)
 		"  AND (m.metadata OPERATOR(pg_catalog.->>) 'correlation_id')" EQ "$1) ORDER BY e.id",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
+	/* those of its movements are there before them */
+	static PointstorePlan events_of_nodes = {
+		.sql = EVENT_COLUMNS("e.cause_id", "'cause ' OPERATOR(pg_catalog.||) CAST(e.cause_id AS pg_catalog.text)")
+		" FROM pointstore.event_store e WHERE (e.metadata OPERATOR(pg_catalog.->>) 'correlation_id')" EQ "$1 ORDER BY e.id",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
 	static PointstorePlan movements = {
 		.sql = MOVEMENT_COLUMNS("m.metadata OPERATOR(pg_catalog.->>) 'cause_id'")
 		" WHERE (m.metadata OPERATOR(pg_catalog.->>) 'correlation_id')" EQ "$1 ORDER BY m.number",
@@ -244,12 +253,15 @@ trace_correlated(Trace *trace, text *correlation)
 	int			from;
 	int			n;
 
-	add_rows(trace, &events, &value, NOWHERE);
+	if (!pointstore_is_distributed())
+		add_rows(trace, &events, &value, NOWHERE);
 	from = trace->n;
 	add_rows(trace, &movements, &value, NOWHERE);
 	n = trace->n;
 	for (; from < n; from++)
 		trace_steps(trace, from, CStringGetTextDatum(trace->nodes[from].column[3]));
+	if (pointstore_is_distributed())
+		add_rows(trace, &events_of_nodes, &value, NOWHERE);
 }
 
 /* What the events caused that came into the tree since the last time. */
@@ -309,6 +321,7 @@ add_rows(Trace *trace, PointstorePlan *plan, Datum *values, int parent)
 	MemoryContext context = CurrentMemoryContext;
 	uint64		i;
 
+	plan->spans_nodes = true;
 	SPI_connect();
 	pointstore_execute(plan, values, NULL, true);
 	for (i = 0; i < SPI_processed; i++)

@@ -26,15 +26,17 @@
 
 #include "ground/compat.h"
 #include "ground/identity.h"
+#include "ground/json.h"
 #include "ground/name.h"
-#include "ground/plan.h"
+#include "ground/placed.h"
 #include "ground/pointstore.h"
 #include "ground/scan.h"
 #include "ground/sql.h"
 #include "ground/store.h"
 #include "nodes/notice.h"
 #include "nodes/origin.h"
-#include "nodes/record.h"
+#include "nodes/route.h"
+#include "nodes/verdict.h"
 
 PG_FUNCTION_INFO_V1(pointstore_cancel_movement);
 PG_FUNCTION_INFO_V1(pointstore_resolve_movement);
@@ -54,9 +56,6 @@ pg_noreturn static void raise_missing(text *movement_id);
 Datum
 pointstore_cancel_movement(PG_FUNCTION_ARGS)
 {
-	Oid			caller = GetUserId();
-	StoreIdentity store;
-	PointstoreScope scope;
 	text	   *movement_id;
 	text	   *reason;
 	MovementRow row;
@@ -65,19 +64,38 @@ pointstore_cancel_movement(PG_FUNCTION_ARGS)
 	movement_id = pointstore_name(fcinfo, 0, "movement_id");
 	reason = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
 	PreventCommandIfReadOnly("cancel_movement()");
+	if (pointstore_is_distributed())
+	{
+		JsonbParseState *state = pointstore_begin_asking("cancel", GetUserId());
+
+		if (reason != NULL)
+			pointstore_push_text(&state, "reason", reason);
+		(void) pointstore_ask_movement(state, movement_id, &row);
+	}
+	else
+		pointstore_cancel_here(&row, movement_id, reason, GetUserId());
+	return pointstore_movement_answer(fcinfo, &row);
+}
+
+/* Cancels a movement whose rows are here, or would be. */
+void
+pointstore_cancel_here(MovementRow *row, text *movement_id, text *reason, Oid caller)
+{
+	StoreIdentity store;
+	PointstoreScope scope;
+
 	pointstore_act_as_restricted(pointstore_store()->owner, &scope);
 	pointstore_know_store(&store);
-	if (pointstore_lock_movement(&row, movement_id))
-		cancel(&row, reason, &store, caller);
-	else if (!cancel_before(&row, movement_id, &store, reason, caller))
+	if (pointstore_lock_movement(row, movement_id))
+		cancel(row, reason, &store, caller);
+	else if (!cancel_before(row, movement_id, &store, reason, caller))
 	{
-		if (!pointstore_lock_movement(&row, movement_id))
+		if (!pointstore_lock_movement(row, movement_id))
 			raise_missing(movement_id);
-		cancel(&row, reason, &store, caller);
+		cancel(row, reason, &store, caller);
 	}
 	pointstore_act_as_caller(&scope);
-	pointstore_await_durable(row.durable);
-	return pointstore_movement_answer(fcinfo, &row);
+	pointstore_await_durable(row->durable);
 }
 
 /* Of one that there is not; false: there is by now. PS002: it began in another store. */
@@ -169,8 +187,6 @@ spoken(const char *what, text *reason, Oid caller)
 Datum
 pointstore_resolve_movement(PG_FUNCTION_ARGS)
 {
-	Oid			caller = GetUserId();
-	PointstoreScope scope;
 	text	   *movement_id;
 	int			decision;
 	MovementRow row;
@@ -189,12 +205,30 @@ pointstore_resolve_movement(PG_FUNCTION_ARGS)
 				 errmsg("reason must not be empty"),
 				 decision < 0 ? errhint("The decisions are confirm, cancel and accept.") : 0));
 	PreventCommandIfReadOnly("resolve_movement()");
-	pointstore_act_as_restricted(pointstore_store()->owner, &scope);
-	if (!pointstore_lock_movement(&row, movement_id))
-		raise_missing(movement_id);
-	resolve(&row, decision, PG_GETARG_TEXT_PP(2), caller);
-	pointstore_act_as_caller(&scope);
+	if (pointstore_is_distributed())
+	{
+		JsonbParseState *state = pointstore_begin_asking("resolve", GetUserId());
+
+		pointstore_push_number(&state, "decision", decision);
+		pointstore_push_text(&state, "reason", PG_GETARG_TEXT_PP(2));
+		(void) pointstore_ask_movement(state, movement_id, &row);
+	}
+	else
+		pointstore_resolve_here(&row, movement_id, decision, PG_GETARG_TEXT_PP(2), GetUserId());
 	return pointstore_movement_answer(fcinfo, &row);
+}
+
+/* An operator's word on a movement whose rows are here. */
+void
+pointstore_resolve_here(MovementRow *row, text *movement_id, Resolution decision, text *reason, Oid caller)
+{
+	PointstoreScope scope;
+
+	pointstore_act_as_restricted(pointstore_store()->owner, &scope);
+	if (!pointstore_lock_movement(row, movement_id))
+		raise_missing(movement_id);
+	resolve(row, decision, reason, caller);
+	pointstore_act_as_caller(&scope);
 }
 
 /* PS011: it is not stuck, or it must not be. */
@@ -239,26 +273,31 @@ resolve(MovementRow *row, Resolution decision, text *reason, Oid caller)
 static void
 record_accepted(const MovementRow *row, text *reason, Oid caller)
 {
-	static PointstorePlan plan = {
-		.sql = "INSERT INTO pointstore.finding (aggregate_id, code, severity, detail, resolved_at, resolved_by)"
-		" SELECT $1, 'movement_accepted', 'error',"
-		" pg_catalog.jsonb_build_object('reason', CAST($2 AS pg_catalog.text), 'error', CAST($4 AS pg_catalog.text),"
-		"  'steps', pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('step', s.step, 'server', s.server,"
-		"  'aggregate_id', s.aggregate_id, 'amount', s.amount, 'status', s.status) ORDER BY s.step)),"
-		" pg_catalog.clock_timestamp(), $3"
-		" FROM pointstore.movement_step s WHERE s.movement_id" EQ "$1"
-		" RETURNING CAST(pg_catalog.jsonb_build_object('id', id, 'aggregate_id', aggregate_id, 'code', code, 'severity', severity,"
-		" 'expected', NULL, 'found', NULL, 'version', NULL, 'action', 'reported') AS pg_catalog.text)",
-		.nargs = 4, .argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+#define RECORD_ACCEPTED(column, value) \
+		"INSERT INTO pointstore.finding (aggregate_id, code, severity, detail, resolved_at, resolved_by" column ")" \
+		" SELECT $1, 'movement_accepted', 'error'," \
+		" pg_catalog.jsonb_build_object('reason', CAST($2 AS pg_catalog.text), 'error', CAST($4 AS pg_catalog.text)," \
+		"  'steps', pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('step', s.step, 'server', s.server," \
+		"  'aggregate_id', s.aggregate_id, 'amount', s.amount, 'status', s.status) ORDER BY s.step))," \
+		" pg_catalog.clock_timestamp(), $3" value \
+		" FROM pointstore.movement_step s WHERE s.movement_id" EQ "$1" \
+		" RETURNING CAST(pg_catalog.jsonb_build_object('id', id, 'aggregate_id', aggregate_id, 'code', code, 'severity', severity," \
+		" 'expected', NULL, 'found', NULL, 'version', NULL, 'action', 'reported') AS pg_catalog.text)"
+	static PointstorePlan plan = {.sql = RECORD_ACCEPTED("", ""), .nargs = 4, .argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID}};
+	static PointstorePlan plan_with_id = {
+		.sql = RECORD_ACCEPTED(", id", ", ($5)[1]"), .nargs = 5, .argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8ARRAYOID}
 	};
-	Datum		values[4];
+	bool		draws = pointstore_is_distributed();
+	Datum		values[5];
 
 	values[0] = PointerGetDatum(row->movement_id);
 	values[1] = PointerGetDatum(reason);
 	values[2] = CStringGetTextDatum(pointstore_role_name(caller));
 	values[3] = row->error == NULL ? (Datum) 0 : CStringGetTextDatum(row->error);
+	if (draws)
+		values[4] = pointstore_draw_ids(row->movement_id, 1);
 	SPI_connect();
-	pointstore_execute(&plan, values, row->error == NULL ? "   n" : NULL, false);
+	pointstore_write_of(draws ? &plan_with_id : &plan, row->movement_id, values, row->error == NULL ? "   n " : NULL);
 	if (SPI_processed > 0)
 		Async_Notify("pointstore_finding", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 	SPI_finish();

@@ -500,7 +500,7 @@ do_order(const Order *order)
 	int64		hash = POINTSTORE_FIRST_HASH;
 	bool		full;
 
-	if (strchr("pnc", order->task) != NULL && is_distributed())
+	if (strchr("pn", order->task) != NULL && is_distributed())
 		 /* that is not there yet */ ;
 	else if (order->task == 'q')
 		pointstore_run_sequencer();

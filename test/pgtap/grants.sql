@@ -144,6 +144,8 @@ INSERT INTO matrix VALUES
     (3, '42704', $$SELECT pointstore.reconcile_movements('grants_none')$$),
     (3, '2D000', $$CALL pointstore.drive_movements()$$),
     (4, '22004', $$SELECT pointstore.participate(NULL)$$),
+    (4, 'ok', $$SELECT pointstore.take_steps('grants-1', '{"origin": "00000000-0000-0000-0000-000000000000", "source": 1, "messages": []}')$$),
+    (4, 'PS008', $$SELECT pointstore.ask_movement('grants-none', '{"do": "wait", "by": "pointstore_test_nobody"}')$$),
     (4, '42P07', $$SELECT pointstore.create_participations()$$),
     (4, '42P07', $$SELECT pointstore.create_movements()$$),
     (4, '42P07', $$SELECT pointstore.create_servers()$$),

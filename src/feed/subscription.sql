@@ -281,11 +281,125 @@ AS 'MODULE_PATHNAME', 'pointstore_subscription_lag';
 COMMENT ON FUNCTION pointstore.subscription_lag(text) IS
 'How far the slots of a subscription are behind: their events after the checkpoint that do not wait with an account in subscription_retry, and created_at of the first of them. More than 100,000 positions are estimated by those. Nothing where there is no such subscription.';
 
+CREATE FUNCTION pointstore.subscription_slots(OUT subscription text, OUT slot smallint, OUT status text, OUT checkpoint bigint, OUT lag_events bigint,
+    OUT lag_since timestamptz, OUT member text, OUT epoch bigint, OUT leased_until timestamptz, OUT accounts_blocked bigint, OUT events_parked bigint, OUT last_error text)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_subscription_slots';
+COMMENT ON FUNCTION pointstore.subscription_slots() IS
+'What subscription_status shows of a distributed store, from every node. PS013: a shard was moved or split meanwhile; 0A000: the store is not distributed.';
+
+CREATE FUNCTION pointstore.subscription_slots_part(aggregate_id text, OUT subscription text, OUT slot smallint, OUT status text, OUT checkpoint bigint, OUT lag_events bigint,
+    OUT lag_since timestamptz, OUT member text, OUT epoch bigint, OUT leased_until timestamptz, OUT accounts_blocked bigint, OUT events_parked bigint, OUT last_error text)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_subscription_slots';
+COMMENT ON FUNCTION pointstore.subscription_slots_part(text) IS
+'For subscription_slots(), where a shard is on another node: of the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.subscription_waiting(OUT subscription text, OUT slot smallint, OUT account text, OUT "position" bigint, OUT state text,
+    OUT attempts integer, OUT next_try timestamptz, OUT error text, OUT waiting bigint)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_subscription_waiting';
+COMMENT ON FUNCTION pointstore.subscription_waiting() IS
+'What subscription_retry shows of a distributed store, from every node. PS013: a shard was moved or split meanwhile; 0A000: the store is not distributed.';
+
+CREATE FUNCTION pointstore.subscription_waiting_part(aggregate_id text, OUT subscription text, OUT slot smallint, OUT account text, OUT "position" bigint, OUT state text,
+    OUT attempts integer, OUT next_try timestamptz, OUT error text, OUT waiting bigint)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_subscription_waiting';
+COMMENT ON FUNCTION pointstore.subscription_waiting_part(text) IS
+'For subscription_waiting(), where a shard is on another node: of the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.subscription_heritage(subscription text, min_hash integer, max_hash integer, aggregate_id text,
+    OUT width bigint, OUT definition jsonb, OUT passed int8multirange)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_subscription_heritage';
+COMMENT ON FUNCTION pointstore.subscription_heritage(text, integer, integer, text) IS
+'For claim(), after a split of shards: what the shard that has aggregate_id keeps of a subscription of one that had all hashes from min_hash to max_hash and more, the narrowest of them: how many hashes that had, its definition, and the ids of the events that were delivered. 42501: the subscription is another''s.';
+
+CREATE FUNCTION pointstore.create_subscription_part(
+    subscription     text,
+    start_after      bigint,
+    slots            smallint,
+    event_types      text[],
+    aggregate_prefix text,
+    lease            interval,
+    max_attempts     integer,
+    on_failure       text,
+    aggregate_id     text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_create_subscription';
+COMMENT ON FUNCTION pointstore.create_subscription_part(text, bigint, smallint, text[], text, interval, integer, text, text) IS
+'For create_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.drop_subscription_part(subscription text, aggregate_id text)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_drop_subscription';
+COMMENT ON FUNCTION pointstore.drop_subscription_part(text, text) IS
+'For drop_subscription(), where a shard is on another node: in the shard that has aggregate_id. Returns 1, or 0 where there was none.';
+
+CREATE FUNCTION pointstore.pause_subscription_part(subscription text, aggregate_id text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_pause_subscription';
+COMMENT ON FUNCTION pointstore.pause_subscription_part(text, text) IS
+'For pause_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.resume_subscription_part(subscription text, aggregate_id text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_resume_subscription';
+COMMENT ON FUNCTION pointstore.resume_subscription_part(text, text) IS
+'For resume_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.alter_subscription_part(
+    subscription     text,
+    event_types      text[],
+    aggregate_prefix text,
+    lease            interval,
+    max_attempts     integer,
+    on_failure       text,
+    slots            smallint,
+    max_retrying     integer,
+    batch            integer,
+    aggregate_id     text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_alter_subscription';
+COMMENT ON FUNCTION pointstore.alter_subscription_part(text, text[], text, interval, integer, text, smallint, integer, integer, text) IS
+'For alter_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.move_subscription_part(subscription text, after bigint, aggregate_id text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_move_subscription';
+COMMENT ON FUNCTION pointstore.move_subscription_part(text, bigint, text) IS
+'For move_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.replay_parked_part(subscription text, account text, aggregate_id text)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_replay_parked';
+COMMENT ON FUNCTION pointstore.replay_parked_part(text, text, text) IS
+'For replay_parked(), where a shard is on another node: accounts of the shard that has aggregate_id; null = all.';
+
+CREATE FUNCTION pointstore.skip_parked_part(subscription text, account text, "position" bigint, reason text, aggregate_id text)
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_skip_parked';
+COMMENT ON FUNCTION pointstore.skip_parked_part(text, text, bigint, text, text) IS
+'For skip_parked(), where the account is on another node: in the shard that has aggregate_id.';
+
+-- Of a store that is distributed each shard has slots and accounts of its own.
 CREATE FUNCTION pointstore.create_subscription_views()
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF pointstore.is_distributed() THEN
+        CREATE OR REPLACE VIEW pointstore.subscription_retry AS
+        SELECT w.subscription COLLATE "C" AS subscription, w.slot, w.account COLLATE "C" AS aggregate_id, w.position, w.state, w.attempts, w.next_try, w.error, w.waiting
+          FROM pointstore.subscription_waiting() w;
+        CREATE OR REPLACE VIEW pointstore.subscription_status AS
+        SELECT s.subscription COLLATE "C" AS subscription, s.slot, s.status, s.checkpoint, s.lag_events,
+               coalesce(greatest(extract(epoch FROM clock_timestamp() - s.lag_since), 0), 0)::double precision AS lag_seconds,
+               s.member, s.epoch, s.leased_until, s.accounts_blocked, s.events_parked, s.last_error
+          FROM pointstore.subscription_slots() s;
+        RETURN;
+    END IF;
     CREATE OR REPLACE VIEW pointstore.subscription_retry AS
     SELECT a.subscription, a.slot, a.aggregate_id, a.position, a.state, a.attempts, a.next_try, a.error,
            (SELECT count(*) FROM pointstore.event_store e

@@ -452,7 +452,7 @@ BEGIN
         pointstore.renew(text, smallint, bigint), pointstore.release(text, smallint, bigint, interval),
         pointstore.replay_parked(text, text), pointstore.skip_parked(text, text, bigint, text), pointstore.subscription_lag(text),
         pointstore.subscription_slots(), pointstore.subscription_slots_part(text), pointstore.subscription_waiting(), pointstore.subscription_waiting_part(text),
-        pointstore.subscription_heritage(text, integer, integer, text),
+        pointstore.subscription_heritage(text, integer, integer, text), pointstore.take_subscription_part(text, jsonb, int8multirange, text),
         pointstore.create_subscription_part(text, bigint, smallint, text[], text, interval, integer, text, text),
         pointstore.drop_subscription_part(text, text), pointstore.pause_subscription_part(text, text), pointstore.resume_subscription_part(text, text),
         pointstore.alter_subscription_part(text, text[], text, interval, integer, text, smallint, integer, integer, text),

@@ -14,7 +14,8 @@
  * Accounts that are set aside are in the shard that they are in, and say in which version; where that is in the new feed is looked up. Their events
  * were passed over, and not delivered.
  *
- * One session takes over at a time, and none while the subscription is dropped: by a lock in memory that both keep until their transactions end.
+ * One session takes over at a time, and none while the subscription is dropped: by a lock in memory that both keep until their transactions end. What
+ * is taken over is not dropped meanwhile.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,7 +30,9 @@
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/jsonb.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -37,6 +40,7 @@
 #include "feed/decision.h"
 #include "feed/heritage.h"
 #include "feed/slot.h"
+#include "feed/whose.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
 #include "ground/name.h"
@@ -58,6 +62,7 @@
 #define IDS_IN(ranges) "(SELECT coalesce(CAST(pg_catalog.sum(" UPPER("c.ids") MINUS LOWER("c.ids") ") AS pg_catalog.int8), 0) FROM pg_catalog.unnest(" ranges ") c (ids))"
 
 PG_FUNCTION_INFO_V1(pointstore_subscription_heritage);
+PG_FUNCTION_INFO_V1(pointstore_take_subscription_part);
 
 /* What the former shard has left. */
 typedef struct Legacy
@@ -75,11 +80,13 @@ typedef struct Beginning
 	int64		upto;			/* position of the last of these; 0: none */
 } Beginning;
 
-static void lock_heritage(text *subscription);
+static Datum take_here(FunctionCallInfo fcinfo);
+static bool take(text *subscription, const Legacy *legacy);
 static bool is_there(text *subscription);
-static bool find_legacy(Legacy *legacy, text *subscription);
-static void ask_shard(Legacy *legacy, text *subscription, int64 shard);
-static void put_legacy(FunctionCallInfo fcinfo);
+static void find_legacy(Legacy *legacy, text *subscription, int32 min, int32 max);
+static void ask_shard(Legacy *legacy, Datum *values, int64 shard);
+static Datum heritage_here(FunctionCallInfo fcinfo);
+static void require_own(text *subscription, text *role, Oid caller);
 static bool read_beginning(Beginning *beginning, text *subscription, const Legacy *legacy);
 static void insert_definition(const Legacy *legacy, const Beginning *beginning);
 static void find_accounts(text *subscription);
@@ -89,41 +96,100 @@ static void insert_slot(text *subscription, const Legacy *legacy, const Beginnin
 Heritage
 pointstore_take_heritage(text *subscription)
 {
+	PointstorePlace place = pointstore_here();
 	Legacy		legacy = {0};
+
+	pointstore_lock_heritage(subscription);
+	if (is_there(subscription))
+		return HERITAGE_TAKEN;
+	find_legacy(&legacy, subscription, place.min, place.max);
+	return legacy.width == 0 ? HERITAGE_NONE : take(subscription, &legacy) ? HERITAGE_TAKEN : HERITAGE_LATER;
+}
+
+/* A shard that lacks a subscription gets it, wherever it is. */
+Heritage
+pointstore_bring_heritage(text *subscription, int64 shard)
+{
+	const PointstorePlacement *range = pointstore_placement_of_shard(pointstore_store()->placements, shard);
+	Oid			types[3] = {TEXTOID, JSONBOID, INT8MULTIRANGEOID};
+	Datum		values[3] = {PointerGetDatum(subscription)};
+	Legacy		legacy = {0};
+	bool		isnull;
+	bool		taken;
+
+	find_legacy(&legacy, subscription, range->min, range->max);
+	if (legacy.width == 0)
+		return HERITAGE_NONE;
+	values[1] = legacy.definition;
+	values[2] = legacy.passed;
+	SPI_connect();
+	if (SPI_execute_with_args(psprintf("SELECT pointstore.take_subscription_part($1, $2, $3, %s)", quote_literal_cstr(text_to_cstring(pointstore_name_in_shard(shard)))),
+							  3, types, values, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not have shard %lld take over subscription \"%s\"", (long long) shard, text_to_cstring(subscription));
+	taken = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	return taken ? HERITAGE_TAKEN : HERITAGE_LATER;
+}
+
+/* take_subscription_part(subscription, definition, passed, aggregate_id): in the shard of that account. */
+Datum
+pointstore_take_subscription_part(PG_FUNCTION_ARGS)
+{
+	int			i;
+
+	pointstore_check_arguments(fcinfo, 4);
+	for (i = 0; i < 4; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("no argument must be null")));
+	PreventCommandIfReadOnly("take_subscription_part()");
+	return pointstore_call_of_anybody(fcinfo, take_here);
+}
+
+static Datum
+take_here(FunctionCallInfo fcinfo)
+{
+	text	   *subscription = PG_GETARG_TEXT_PP(0);
+	Legacy		legacy = {.definition = PG_GETARG_DATUM(1), .passed = PG_GETARG_DATUM(2)};
+
+	/* whose it says it is the caller must be, or an operator */
+	require_own(subscription, DatumGetTextPP(DirectFunctionCall2(jsonb_object_field_text, legacy.definition, CStringGetTextDatum("created_by"))), GetUserId());
+	pointstore_lock_heritage(subscription);
+	return BoolGetDatum(is_there(subscription) || take(subscription, &legacy));
+}
+
+/* The rows of the subscription where we stay; false: it is too early. */
+static bool
+take(text *subscription, const Legacy *legacy)
+{
 	Beginning	beginning;
 	PointstoreScope scope;
 	bool		taken;
 
-	lock_heritage(subscription);
-	pointstore_act_as_reader(&scope);
-	taken = is_there(subscription);
-	pointstore_act_as_caller(&scope);
-	if (taken)
-		return HERITAGE_TAKEN;
-	if (!find_legacy(&legacy, subscription))
-		return HERITAGE_NONE;
 	pointstore_act_as_reader(&scope);
 	(void) pointstore_push_snapshot();
 	SPI_connect();
-	taken = read_beginning(&beginning, subscription, &legacy);
+	taken = read_beginning(&beginning, subscription, legacy);
 	if (taken)
 	{
 		FeedDecision decision = {.action = "split", .subscription = subscription, .has_slot = true, .position = beginning.checkpoint};
 
 		pointstore_note_written_here();
-		insert_definition(&legacy, &beginning);
+		insert_definition(legacy, &beginning);
 		find_accounts(subscription);
-		insert_slot(subscription, &legacy, &beginning);
+		insert_slot(subscription, legacy, &beginning);
 		pointstore_log_decision(&decision);
 	}
 	SPI_finish();
 	PopActiveSnapshot();
 	pointstore_act_as_caller(&scope);
-	return taken ? HERITAGE_TAKEN : HERITAGE_LATER;
+	return taken;
 }
 
-static void
-lock_heritage(text *subscription)
+/* Nobody else takes the subscription over where we stay, nor drops it, until this transaction ends. */
+void
+pointstore_lock_heritage(text *subscription)
 {
 	uint32		hash = hash_bytes((const unsigned char *) VARDATA_ANY(subscription), VARSIZE_ANY_EXHDR(subscription));
 	LOCKTAG		tag;
@@ -141,24 +207,27 @@ is_there(text *subscription)
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	Datum		value = PointerGetDatum(subscription);
+	PointstoreScope scope;
 	bool		found;
 
+	pointstore_act_as_reader(&scope);
 	(void) pointstore_push_snapshot();
 	SPI_connect();
 	pointstore_execute(&plan, &value, NULL, true);
 	found = SPI_processed > 0;
 	SPI_finish();
 	PopActiveSnapshot();
+	pointstore_act_as_caller(&scope);
 	return found;
 }
 
-/* Asks every shard for what the latest has left of those that had all hashes of where we stay, and more. */
-static bool
-find_legacy(Legacy *legacy, text *subscription)
+/* Asks every shard for what the latest has left of those that had all these hashes, and more. */
+static void
+find_legacy(Legacy *legacy, text *subscription, int32 min, int32 max)
 {
-	PointstorePlace before = pointstore_here();
 	const PointstorePlacements *map = pointstore_store()->placements;
 	int64	   *shards = palloc(sizeof(int64) * map->n);
+	Datum		values[3] = {PointerGetDatum(subscription), Int32GetDatum(min), Int32GetDatum(max)};
 	int			level = pointstore_pin_transaction();
 	int			n = map->n;
 	int			i;
@@ -166,40 +235,37 @@ find_legacy(Legacy *legacy, text *subscription)
 	for (i = 0; i < n; i++)
 		shards[i] = map->ranges[i].shard_number;
 	for (i = 0; i < n; i++)
-		ask_shard(legacy, subscription, shards[i]);
+		ask_shard(legacy, values, shards[i]);
 	pfree(shards);
-	pointstore_return_to(before);
 	AtEOXact_GUC(true, level);
-	return legacy->width > 0;
 }
 
 static void
-ask_shard(Legacy *legacy, text *subscription, int64 shard)
+ask_shard(Legacy *legacy, Datum *values, int64 shard)
 {
-	PointstorePlace place = pointstore_here();
 	MemoryContext context = CurrentMemoryContext;
-	Oid			types[4] = {TEXTOID, INT4OID, INT4OID};
-	Datum		values[4] = {PointerGetDatum(subscription), Int32GetDatum(place.min), Int32GetDatum(place.max)};
+	Oid			types[3] = {TEXTOID, INT4OID, INT4OID};
 	char	   *sql = psprintf("SELECT * FROM pointstore.subscription_heritage($1, $2, $3, %s)",
 							   quote_literal_cstr(text_to_cstring(pointstore_name_in_shard(shard))));
-	bool		isnull;
 
 	SPI_connect();
 	if (SPI_execute_with_args(sql, 3, types, values, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not ask shard %lld", (long long) shard);
 	if (SPI_processed > 0)
 	{
-		int64		width = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		MemoryContext old = MemoryContextSwitchTo(context);
+		Datum		found[3];
+		bool		nulls[3];
 
-		if (legacy->width == 0 || width < legacy->width)
+		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, found, nulls);
+		if (legacy->width == 0 || DatumGetInt64(found[0]) < legacy->width)
+			*legacy = (Legacy)
 		{
-			MemoryContext old = MemoryContextSwitchTo(context);
-
-			legacy->width = width;
-			legacy->definition = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)));
-			legacy->passed = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull)));
-			MemoryContextSwitchTo(old);
-		}
+			.width = DatumGetInt64(found[0]),
+				.definition = PointerGetDatum(PG_DETOAST_DATUM_COPY(found[1])),
+				.passed = PointerGetDatum(PG_DETOAST_DATUM_COPY(found[2]))
+		};
+		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
 }
@@ -208,33 +274,24 @@ ask_shard(Legacy *legacy, text *subscription, int64 shard)
 Datum
 pointstore_subscription_heritage(PG_FUNCTION_ARGS)
 {
-	PointstorePlace before = pointstore_here();
+	int			i;
 
 	pointstore_check_arguments(fcinfo, 4);
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("no argument must be null")));
+	for (i = 0; i < 4; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("no argument must be null")));
 	pointstore_materialize(fcinfo);
-	PG_TRY();
-	{
-		pointstore_go_to(PG_GETARG_TEXT_PP(3));
-		put_legacy(fcinfo);
-	}
-	PG_FINALLY();
-	{
-		pointstore_return_to(before);
-	}
-	PG_END_TRY();
-	return (Datum) 0;
+	return pointstore_call_of_anybody(fcinfo, heritage_here);
 }
 
 /*
  * What has a lower id than all that was not delivered was delivered; of what has none of these the blocks say it. Everything is committed there that
  * ever will be, but what is not below settled_below may have no position.
  */
-static void
-put_legacy(FunctionCallInfo fcinfo)
+static Datum
+heritage_here(FunctionCallInfo fcinfo)
 {
 	static PointstorePlan plan = {
 		.sql = "WITH p AS MATERIALIZED (SELECT s.place, s.passed, k.checkpoint, r.high" MINUS "r.low AS width, s.created_by,"
@@ -245,7 +302,7 @@ put_legacy(FunctionCallInfo fcinfo)
 		"     THEN CAST(pg_catalog.string_to_array(pg_catalog.split_part(s.place, '/', 1), '..') AS pg_catalog._int8) END AS hashes) a,"
 		"   LATERAL (SELECT a.hashes[1] AS low, a.hashes[2] AS high) r"
 		"  WHERE s.name" EQ "$1 AND r.low" LE "$2 AND r.high" GE "$3 AND r.high" MINUS "r.low" GT "(CAST($3 AS pg_catalog.int8)" MINUS "$2)"
-		"  ORDER BY r.high" MINUS "r.low LIMIT 1),"
+		"  ORDER BY r.high" MINUS "r.low LIMIT 1 FOR KEY SHARE OF s),"
 		" b AS MATERIALIZED (SELECT f.first_position, f.last_position, f.ids, f.settled_below, p.checkpoint"
 		"  FROM pointstore.feed_block f, p WHERE f.place" EQ "p.place),"
 		" l AS (SELECT LEAST((SELECT pg_catalog.max(settled_below) FROM b),"
@@ -268,19 +325,26 @@ put_legacy(FunctionCallInfo fcinfo)
 	pointstore_act_as_reader(&scope);
 	(void) pointstore_push_snapshot();
 	SPI_connect();
-	pointstore_execute(&plan, values, NULL, true);
+	pointstore_execute(&plan, values, NULL, false);
 	if (SPI_processed > 0)
 	{
 		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
-		if (!pointstore_acts_for(DatumGetTextPP(values[3]), caller))
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("permission denied for subscription \"%s\"", text_to_cstring(PG_GETARG_TEXT_PP(0)))));
+		require_own(PG_GETARG_TEXT_PP(0), DatumGetTextPP(values[3]), caller);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	SPI_finish();
 	PopActiveSnapshot();
 	pointstore_act_as_caller(&scope);
+	return (Datum) 0;
+}
+
+static void
+require_own(text *subscription, text *role, Oid caller)
+{
+	if (!pointstore_acts_for(role, caller))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for subscription \"%s\"", text_to_cstring(subscription))));
 }
 
 /* False: an event that was delivered before, or one that an account waits at, has no position in the new feed yet. */
@@ -322,14 +386,14 @@ insert_definition(const Legacy *legacy, const Beginning *beginning)
 {
 	static PointstorePlan plan = {
 		.sql = "INSERT INTO pointstore.subscription (" PLACE_COLUMN "name, created_by, status, slots, event_types, aggregate_prefix, lease, max_attempts,"
-		"  on_failure, max_retrying, last_error, handler, batch, replay_upto, created_at, passed, passed_upto)"
+		"  on_failure, max_retrying, last_error, replay_upto, created_at, passed, passed_upto)"
 		" SELECT " PLACE_VALUE "d.name, d.created_by, d.status, 1, d.event_types, d.aggregate_prefix, d.lease, d.max_attempts, d.on_failure,"
-		"  d.max_retrying, d.last_error, d.handler, d.batch,"
+		"  d.max_retrying, d.last_error,"
 		"  CASE WHEN d.replay_upto" GT "d.checkpoint THEN (SELECT coalesce(pg_catalog.max(b.last_position), 0) FROM pointstore.feed_block b WHERE " OF_THIS_FEED ") ELSE 0 END,"
 		"  d.created_at, $2, $3"
 		" FROM pg_catalog.jsonb_to_record($1) d (name pg_catalog.text, created_by pg_catalog.text, status pg_catalog.text, event_types pg_catalog._text,"
 		"  aggregate_prefix pg_catalog.text, lease pg_catalog.interval, max_attempts pg_catalog.int4, on_failure pg_catalog.text, max_retrying pg_catalog.int4,"
-		"  last_error pg_catalog.text, handler pg_catalog.text, batch pg_catalog.int4, replay_upto pg_catalog.int8, checkpoint pg_catalog.int8,"
+		"  last_error pg_catalog.text, replay_upto pg_catalog.int8, checkpoint pg_catalog.int8,"
 		"  created_at pg_catalog.timestamptz)",
 		.nargs = 3, .argtypes = {JSONBOID, INT8MULTIRANGEOID, INT8OID}
 	};

@@ -17,11 +17,13 @@ typedef enum Heritage
 	HERITAGE_TAKEN
 } Heritage;
 
-/* Called where we stay, by who acts as the caller. */
+/* These by who acts as the caller: where we stay, or in a shard, wherever that is. */
 extern Heritage pointstore_take_heritage(text *subscription);
+extern Heritage pointstore_bring_heritage(text *subscription, int64 shard);
 
 /* These by who acts as the owner. */
 extern int	pointstore_read_heritage(text *subscription, int64 checkpoint, IdRange **passed);
+extern void pointstore_lock_heritage(text *subscription);
 extern void pointstore_forget_heritage(text *subscription);
 
 #endif							/* POINTSTORE_HERITAGE_H */

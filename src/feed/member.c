@@ -120,12 +120,12 @@ pointstore_claim(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* As every verb, but no upcaster's; a projection's member is the worker alone: 42809. False: see pointstore_try_verb(). */
+/* As every verb, but no upcaster's; a projection's member is the worker alone: 42809. False: see pointstore_begin_verb(). */
 static bool
 begin_member_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
 {
 	pointstore_refuse_in_upcaster(verb);
-	if (!pointstore_try_verb(scope, subscription, name, verb))
+	if (!pointstore_begin_verb(scope, subscription, name, verb))
 		return false;
 	if (subscription->handler != NULL)
 		ereport(ERROR,

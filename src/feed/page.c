@@ -137,6 +137,7 @@ pointstore_read_page(FeedPage *page)
 
 	/* of ranges that are not known the planner thinks that they are much of the table: it would compile what is a few look-ups */
 	pointstore_use_indexes();
+	pointstore_show_shards();
 	page->read_to = page->after;
 	SPI_connect();
 	head = pointstore_head();

@@ -25,9 +25,9 @@
 #include "utils/timestamp.h"
 
 #include "feed/decision.h"
+#include "feed/everywhere.h"
 #include "feed/number.h"
 #include "feed/retry.h"
-#include "feed/whose.h"
 #include "ground/compat.h"
 #include "ground/name.h"
 #include "ground/plan.h"
@@ -394,7 +394,7 @@ Datum
 pointstore_replay_parked(PG_FUNCTION_ARGS)
 {
 	if (PG_NARGS() == 2 && !PG_ARGISNULL(1))
-		return pointstore_call_where(fcinfo, 2, replay_here, pointstore_name(fcinfo, 1, "aggregate_id"));
+		PG_RETURN_INT32(pointstore_call_where(fcinfo, 2, replay_here, pointstore_name(fcinfo, 1, "aggregate_id")));
 	PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 2, replay_here));
 }
 
@@ -407,7 +407,8 @@ replay_here(FunctionCallInfo fcinfo)
 	int			count = 0;
 	int16		i;
 
-	pointstore_begin_verb(&scope, &subscription, pointstore_name(fcinfo, 0, "subscription"), "replay_parked()");
+	if (!pointstore_begin_verb_there(&scope, &subscription, pointstore_name(fcinfo, 0, "subscription"), "replay_parked()"))
+		return Int32GetDatum(NOT_THERE);
 	if (id != NULL)
 		count = replay_slot(&subscription, pointstore_slot_of(id, subscription.slots), id);
 	for (i = 0; id == NULL && i < subscription.slots; i++)
@@ -469,9 +470,8 @@ pointstore_skip_parked(PG_FUNCTION_ARGS)
 {
 	pointstore_check_arguments(fcinfo, PG_NARGS() == 5 ? 5 : 4);
 	if (PG_NARGS() == 5)
-		(void) pointstore_call_in_shards(fcinfo, 4, skip_here);
-	else
-		(void) pointstore_call_where(fcinfo, 4, skip_here, pointstore_name(fcinfo, 1, "aggregate_id"));
+		PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 4, skip_here));
+	(void) pointstore_call_where(fcinfo, 4, skip_here, pointstore_name(fcinfo, 1, "aggregate_id"));
 	PG_RETURN_VOID();
 }
 
@@ -491,7 +491,8 @@ skip_here(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(2) ? "position" : "reason")));
-	pointstore_begin_verb(&scope, &subscription, name, "skip_parked()");
+	if (!pointstore_begin_verb_there(&scope, &subscription, name, "skip_parked()"))
+		return Int32GetDatum(NOT_THERE);
 	lock_slot(&subscription, &slot, pointstore_slot_of(id, subscription.slots));
 	if (!pointstore_find_set_aside(&account, &subscription, slot.number, id) || !account.parked)
 		ereport(ERROR,

@@ -20,11 +20,11 @@
 #include "utils/timestamp.h"
 
 #include "feed/delivery.h"
+#include "feed/everywhere.h"
 #include "feed/number.h"
 #include "feed/page.h"
 #include "feed/slot.h"
 #include "feed/subscription.h"
-#include "feed/whose.h"
 #include "ground/compat.h"
 #include "ground/name.h"
 #include "ground/owner.h"

@@ -25,12 +25,12 @@
 #include "utils/timestamp.h"
 
 #include "feed/decision.h"
+#include "feed/everywhere.h"
 #include "feed/heritage.h"
 #include "feed/number.h"
 #include "feed/page.h"
 #include "feed/slot.h"
 #include "feed/subscription.h"
-#include "feed/whose.h"
 #include "ground/name.h"
 #include "ground/owner.h"
 #include "ground/placed.h"
@@ -51,6 +51,7 @@ static text *text_column(HeapTuple row, TupleDesc desc, int column);
 static Datum copied_column(HeapTuple row, TupleDesc desc, int column, bool by_value, int length);
 static void require_own(const Subscription *subscription, Oid caller);
 static Heritage begin_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb);
+static bool begin_there(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb);
 static bool find_now(Subscription *subscription, text *name);
 pg_noreturn static void refuse_missing(text *name);
 static Datum create_here(FunctionCallInfo fcinfo);
@@ -62,13 +63,14 @@ static Datum move_here(FunctionCallInfo fcinfo);
 static void refuse_position(int64 position);
 static void check_position(int64 position);
 static void check_definition(const Subscription *subscription);
-static void set_status(FunctionCallInfo fcinfo, const char *status, const char *action);
+static Datum set_status(FunctionCallInfo fcinfo, const char *status, const char *action);
 static void update_status(const Subscription *subscription, const char *status, text *error);
 static void alter(const Subscription *subscription);
 static void rewrite_slots(const Subscription *subscription, Slot *slots);
 static void divide_anew(const Subscription *subscription, const Subscription *former, const Slot *slots);
 static Slot *lock_slots(const Subscription *subscription);
 static void forget_accounts(text *name);
+static bool find_former(Subscription *subscription, text *name);
 static void delete_rows(text *name);
 static void insert_slots(text *name, int16 slots, int64 checkpoint, int64 epoch);
 static void log_action(const char *action, const Subscription *subscription, int64 position, text *error);
@@ -154,21 +156,10 @@ copied_column(HeapTuple row, TupleDesc desc, int column, bool by_value, int leng
 
 /*
  * What every verb begins with: from here on the owner acts. 25006 where nothing is to be written, 42704 where there is no
- * such subscription, 42501 where the caller has no right to it.
+ * such subscription, 42501 where the caller has no right to it. False, and the caller acts still: a shard that was split cannot take it over yet.
  */
-void
-pointstore_begin_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
-{
-	if (!pointstore_try_verb(scope, subscription, name, verb))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a shard that was split has not got its feed yet"),
-				 errhint("Repeat the call.")));
-}
-
-/* The same; false, and the caller acts still: a shard that was split cannot take over the subscription yet. */
 bool
-pointstore_try_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
+pointstore_begin_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
 {
 	Heritage	heritage = begin_verb(scope, subscription, name, verb);
 
@@ -181,24 +172,41 @@ pointstore_try_verb(PointstoreScope *scope, Subscription *subscription, text *na
 static Heritage
 begin_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
 {
+	Heritage	heritage;
+
+	if (begin_there(scope, subscription, name, verb))
+		return HERITAGE_TAKEN;
+	heritage = pointstore_here().is_range ? pointstore_take_heritage(name) : HERITAGE_NONE;
+	if (heritage == HERITAGE_TAKEN && !begin_there(scope, subscription, name, verb))
+		elog(ERROR, "subscription \"%s\" was taken over, and is not there", text_to_cstring(name));
+	return heritage;
+}
+
+/* The same of one that is there; false: it is not. For what is done in every shard, see everywhere.c. */
+bool
+pointstore_begin_verb_there(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
+{
+	if (begin_there(scope, subscription, name, verb))
+		return true;
+	if (!pointstore_here().is_range)
+		refuse_missing(name);
+	return false;
+}
+
+static bool
+begin_there(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
+{
 	Oid			caller = GetUserId();
 
 	PreventCommandIfReadOnly(verb);
 	pointstore_act_as_reader(scope);
 	if (!find_now(subscription, name))
 	{
-		Heritage	heritage;
-
 		pointstore_act_as_caller(scope);
-		heritage = pointstore_here().is_range ? pointstore_take_heritage(name) : HERITAGE_NONE;
-		if (heritage != HERITAGE_TAKEN)
-			return heritage;
-		pointstore_act_as_reader(scope);
-		if (!find_now(subscription, name))
-			elog(ERROR, "subscription \"%s\" was taken over, and is not there", text_to_cstring(name));
+		return false;
 	}
 	require_own(subscription, caller);
-	return HERITAGE_TAKEN;
+	return true;
 }
 
 static bool
@@ -236,8 +244,7 @@ require_own(const Subscription *subscription, Oid caller)
 Datum
 pointstore_create_subscription(PG_FUNCTION_ARGS)
 {
-	(void) pointstore_call_in_shards(fcinfo, 8, create_here);
-	PG_RETURN_VOID();
+	PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 8, create_here));
 }
 
 static Datum
@@ -400,7 +407,7 @@ pointstore_drop_subscription(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* A shard may have none but accounts, where what it was split from had one, which was dropped there just now. Whether it had. */
+/* A shard that has come of a split may have that of the former one alone, or nothing but accounts. Whether it had one. */
 static Datum
 drop_here(FunctionCallInfo fcinfo)
 {
@@ -408,19 +415,51 @@ drop_here(FunctionCallInfo fcinfo)
 	PointstoreScope scope;
 
 	text	   *name = pointstore_name(fcinfo, 0, "name");
-	Heritage	heritage = begin_verb(&scope, &subscription, name, "drop_subscription()");
+	int			dropped = 1;
 
-	if (heritage == HERITAGE_TAKEN)
+	if (pointstore_begin_verb_there(&scope, &subscription, name, "drop_subscription()"))
 		pointstore_delete_subscription(&subscription);
 	else
 	{
-		if (!pointstore_here().is_range)
-			refuse_missing(name);
+		Oid			caller = GetUserId();
+
+		pointstore_lock_heritage(name);
 		pointstore_act_as_reader(&scope);
+		dropped = find_former(&subscription, name);
+		if (dropped > 0)
+			require_own(&subscription, caller);
 		delete_rows(name);
 	}
 	pointstore_act_as_caller(&scope);
-	return Int32GetDatum(heritage == HERITAGE_NONE ? 0 : 1);
+	return Int32GetDatum(dropped);
+}
+
+/* The subscription of a former shard, as far as it tells whose it is. */
+static bool
+find_former(Subscription *subscription, text *name)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT CAST(s.created_by AS pg_catalog.text) FROM pointstore.subscription s WHERE s.name" EQ "$1 LIMIT 1",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		value = PointerGetDatum(name);
+	bool		found;
+
+	(void) pointstore_push_snapshot();
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, true);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		*subscription = (Subscription) {.name = name, .created_by = text_column(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)};
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	PopActiveSnapshot();
+	return found;
 }
 
 /* Drops a subscription, whoever has claimed slots of it. */
@@ -479,46 +518,44 @@ lock_slots(const Subscription *subscription)
 Datum
 pointstore_pause_subscription(PG_FUNCTION_ARGS)
 {
-	(void) pointstore_call_in_shards(fcinfo, 1, pause_here);
-	PG_RETURN_VOID();
+	PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 1, pause_here));
 }
 
 static Datum
 pause_here(FunctionCallInfo fcinfo)
 {
-	set_status(fcinfo, "paused", "pause");
-	return (Datum) 0;
+	return set_status(fcinfo, "paused", "pause");
 }
 
 /* resume_subscription(name) */
 Datum
 pointstore_resume_subscription(PG_FUNCTION_ARGS)
 {
-	(void) pointstore_call_in_shards(fcinfo, 1, resume_here);
-	PG_RETURN_VOID();
+	PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 1, resume_here));
 }
 
 static Datum
 resume_here(FunctionCallInfo fcinfo)
 {
-	set_status(fcinfo, "running", "resume");
 	pointstore_wake_at_commit();	/* it may be a projection */
-	return (Datum) 0;
+	return set_status(fcinfo, "running", "resume");
 }
 
-static void
+static Datum
 set_status(FunctionCallInfo fcinfo, const char *status, const char *action)
 {
 	Subscription subscription;
 	PointstoreScope scope;
 
-	pointstore_begin_verb(&scope, &subscription, pointstore_name(fcinfo, 0, "name"), psprintf("%s_subscription()", action));
+	if (!pointstore_begin_verb_there(&scope, &subscription, pointstore_name(fcinfo, 0, "name"), psprintf("%s_subscription()", action)))
+		return Int32GetDatum(NOT_THERE);
 	if (strcmp(text_to_cstring(subscription.status), status) != 0)
 	{
 		update_status(&subscription, status, NULL);
 		log_action(action, &subscription, 0, NULL);
 	}
 	pointstore_act_as_caller(&scope);
+	return Int32GetDatum(0);
 }
 
 /* The error stays until the subscription runs again. */
@@ -549,8 +586,7 @@ pointstore_stop_subscription(const Subscription *subscription, const FeedDecisio
 Datum
 pointstore_alter_subscription(PG_FUNCTION_ARGS)
 {
-	(void) pointstore_call_in_shards(fcinfo, 9, alter_here);
-	PG_RETURN_VOID();
+	PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 9, alter_here));
 }
 
 static Datum
@@ -565,7 +601,8 @@ alter_here(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the slots of a subscription are the shards of a distributed store")));
-	pointstore_begin_verb(&scope, &former, pointstore_name(fcinfo, 0, "name"), "alter_subscription()");
+	if (!pointstore_begin_verb_there(&scope, &former, pointstore_name(fcinfo, 0, "name"), "alter_subscription()"))
+		return Int32GetDatum(NOT_THERE);
 	slots = lock_slots(&former);
 	/* what others have altered while it was waited for them stays */
 	(void) pointstore_push_snapshot();
@@ -663,8 +700,7 @@ divide_anew(const Subscription *subscription, const Subscription *former, const 
 Datum
 pointstore_move_subscription(PG_FUNCTION_ARGS)
 {
-	(void) pointstore_call_in_shards(fcinfo, 2, move_here);
-	PG_RETURN_VOID();
+	PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 2, move_here));
 }
 
 static Datum
@@ -680,7 +716,8 @@ move_here(FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("after must not be null")));
 	check_position(PG_GETARG_INT64(1));
-	pointstore_begin_verb(&scope, &subscription, name, "move_subscription()");
+	if (!pointstore_begin_verb_there(&scope, &subscription, name, "move_subscription()"))
+		return Int32GetDatum(NOT_THERE);
 	pointstore_move_subscription_to(&subscription, PG_GETARG_INT64(1));
 	pointstore_act_as_caller(&scope);
 	return (Datum) 0;

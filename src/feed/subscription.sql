@@ -311,7 +311,7 @@ COMMENT ON FUNCTION pointstore.subscription_waiting_part(text) IS
 
 CREATE FUNCTION pointstore.subscription_heritage(subscription text, min_hash integer, max_hash integer, aggregate_id text,
     OUT width bigint, OUT definition jsonb, OUT passed int8multirange)
-RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_subscription_heritage';
 COMMENT ON FUNCTION pointstore.subscription_heritage(text, integer, integer, text) IS
 'For claim(), after a split of shards: what the shard that has aggregate_id keeps of a subscription of one that had all hashes from min_hash to max_hash and more, the narrowest of them: how many hashes that had, its definition, and the ids of the events that were delivered. 42501: the subscription is another''s.';
@@ -326,7 +326,7 @@ CREATE FUNCTION pointstore.create_subscription_part(
     max_attempts     integer,
     on_failure       text,
     aggregate_id     text)
-RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_create_subscription';
 COMMENT ON FUNCTION pointstore.create_subscription_part(text, bigint, smallint, text[], text, interval, integer, text, text) IS
 'For create_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
@@ -338,13 +338,13 @@ COMMENT ON FUNCTION pointstore.drop_subscription_part(text, text) IS
 'For drop_subscription(), where a shard is on another node: in the shard that has aggregate_id. Returns 1, or 0 where there was none.';
 
 CREATE FUNCTION pointstore.pause_subscription_part(subscription text, aggregate_id text)
-RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_pause_subscription';
 COMMENT ON FUNCTION pointstore.pause_subscription_part(text, text) IS
 'For pause_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
 
 CREATE FUNCTION pointstore.resume_subscription_part(subscription text, aggregate_id text)
-RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_resume_subscription';
 COMMENT ON FUNCTION pointstore.resume_subscription_part(text, text) IS
 'For resume_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
@@ -360,13 +360,13 @@ CREATE FUNCTION pointstore.alter_subscription_part(
     max_retrying     integer,
     batch            integer,
     aggregate_id     text)
-RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_alter_subscription';
 COMMENT ON FUNCTION pointstore.alter_subscription_part(text, text[], text, interval, integer, text, smallint, integer, integer, text) IS
 'For alter_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
 
 CREATE FUNCTION pointstore.move_subscription_part(subscription text, after bigint, aggregate_id text)
-RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_move_subscription';
 COMMENT ON FUNCTION pointstore.move_subscription_part(text, bigint, text) IS
 'For move_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
@@ -378,10 +378,16 @@ COMMENT ON FUNCTION pointstore.replay_parked_part(text, text, text) IS
 'For replay_parked(), where a shard is on another node: accounts of the shard that has aggregate_id; null = all.';
 
 CREATE FUNCTION pointstore.skip_parked_part(subscription text, account text, "position" bigint, reason text, aggregate_id text)
-RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_skip_parked';
 COMMENT ON FUNCTION pointstore.skip_parked_part(text, text, bigint, text, text) IS
 'For skip_parked(), where the account is on another node: in the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.take_subscription_part(subscription text, definition jsonb, passed int8multirange, aggregate_id text)
+RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_take_subscription_part';
+COMMENT ON FUNCTION pointstore.take_subscription_part(text, jsonb, int8multirange, text) IS
+'For what is done to a subscription after a split of shards: the shard that has aggregate_id takes over what subscription_heritage() says. False: its feed has not come to all of these events yet.';
 
 -- Of a store that is distributed each shard has slots and accounts of its own.
 CREATE FUNCTION pointstore.create_subscription_views()

@@ -17,23 +17,17 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
 
 #include "feed/whose.h"
 #include "ground/name.h"
 #include "ground/placed.h"
-#include "ground/pointstore.h"
 #include "ground/store.h"
-#include "ground/twophase.h"
 
 #define MOST_ARGUMENTS 9
 
 static int64 shard_or_none(bool isnull, int64 shard);
-static Datum call_of_anybody(FunctionCallInfo fcinfo, FeedCall call);
-static int64 *shards_of_store(int *n);
-static Datum call_in_shard(FunctionCallInfo fcinfo, int nargs, FeedCall call, int64 shard);
 static Datum call_elsewhere(FunctionCallInfo fcinfo, int nargs, int64 shard);
 static Datum value_of(FunctionCallInfo fcinfo);
 static void put_rows(ReturnSetInfo *rsinfo);
@@ -45,16 +39,16 @@ pointstore_call_of_feed(FunctionCallInfo fcinfo, int nargs, FeedCall call)
 	int			last = nargs - 1;
 
 	if (PG_NARGS() == last)
-		return call_in_shard(fcinfo, last, call, shard_or_none(true, 0));
+		return pointstore_call_in_shard(fcinfo, last, call, shard_or_none(true, 0));
 	pointstore_check_arguments(fcinfo, nargs);
 	if (get_fn_expr_argtype(fcinfo->flinfo, last) != TEXTOID)
-		return call_in_shard(fcinfo, last, call, pointstore_shard_of_call(fcinfo));
-	return call_of_anybody(fcinfo, call);
+		return pointstore_call_in_shard(fcinfo, last, call, pointstore_shard_of_call(fcinfo));
+	return pointstore_call_of_anybody(fcinfo, call);
 }
 
 /* Makes a call where the account is that its last argument names. */
-static Datum
-call_of_anybody(FunctionCallInfo fcinfo, FeedCall call)
+Datum
+pointstore_call_of_anybody(FunctionCallInfo fcinfo, FeedCall call)
 {
 	PointstorePlace before = pointstore_here();
 	Datum		result = (Datum) 0;
@@ -74,63 +68,6 @@ call_of_anybody(FunctionCallInfo fcinfo, FeedCall call)
 	}
 	PG_END_TRY();
 	return result;
-}
-
-/*
- * Makes a call of so many arguments in each shard, or once in a plain store. Returns the sum of what it returns, which counts something, or
- * nothing. One argument more is the name of an account whose shard alone is meant. Each is held where it is until the transaction ends; PS013 where one was
- * moved or split before.
- */
-int64
-pointstore_call_in_shards(FunctionCallInfo fcinfo, int nargs, FeedCall call)
-{
-	int64		sum = 0;
-	int64	   *shards;
-	int64	   *after;
-	int			level;
-	int			n;
-	int			m;
-	int			i;
-
-	if (PG_NARGS() == nargs + 1)
-		return DatumGetInt32(call_of_anybody(fcinfo, call));
-	pointstore_check_arguments(fcinfo, nargs);
-	if (!pointstore_is_distributed())
-		return DatumGetInt32(call(fcinfo));
-	level = pointstore_pin_transaction();
-	shards = shards_of_store(&n);
-	for (i = 0; i < n; i++)
-		sum += DatumGetInt32(call_in_shard(fcinfo, nargs, call, shards[i]));
-	after = shards_of_store(&m);
-	if (n != m || memcmp(shards, after, sizeof(int64) * n) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_POINTSTORE_OTHER_NODE),
-				 errmsg("a shard was split meanwhile"),
-				 errhint("Repeat the call.")));
-	AtEOXact_GUC(true, level);
-	return sum;
-}
-
-/* The numbers of the shards, in the order of their hashes. */
-static int64 *
-shards_of_store(int *n)
-{
-	const PointstorePlacements *map = pointstore_store()->placements;
-	int64	   *shards = palloc(sizeof(int64) * map->n);
-	int			i;
-
-	*n = map->n;
-	for (i = 0; i < map->n; i++)
-		shards[i] = map->ranges[i].shard_number;
-	return shards;
-}
-
-/* Makes a call of so many arguments where an account is, or in a plain store. */
-Datum
-pointstore_call_where(FunctionCallInfo fcinfo, int nargs, FeedCall call, text *of)
-{
-	return call_in_shard(fcinfo, nargs, call, pointstore_is_distributed() ?
-						 pointstore_placement_of_hash(pointstore_store()->placements, pointstore_hash_of(of))->shard_number : NO_SHARD);
 }
 
 /* The number of the shard that a call says; NO_SHARD: the store has none. */
@@ -159,11 +96,12 @@ shard_or_none(bool isnull, int64 shard)
 Datum
 pointstore_call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard)
 {
-	return call_in_shard(fcinfo, Max(fcinfo->nargs - 1, 0), call, shard);
+	return pointstore_call_in_shard(fcinfo, Max(fcinfo->nargs - 1, 0), call, shard);
 }
 
-static Datum
-call_in_shard(FunctionCallInfo fcinfo, int nargs, FeedCall call, int64 shard)
+/* Makes a call of so many arguments in a shard, or in a plain store: NO_SHARD. */
+Datum
+pointstore_call_in_shard(FunctionCallInfo fcinfo, int nargs, FeedCall call, int64 shard)
 {
 	PointstorePlace before = pointstore_here();
 	Datum		result = (Datum) 0;

@@ -17,8 +17,8 @@ typedef Datum (*FeedCall) (FunctionCallInfo fcinfo);
 
 extern int64 pointstore_shard_of_call(FunctionCallInfo fcinfo);
 extern Datum pointstore_call_of_feed(FunctionCallInfo fcinfo, int nargs, FeedCall call);
-extern int64 pointstore_call_in_shards(FunctionCallInfo fcinfo, int nargs, FeedCall call);
-extern Datum pointstore_call_where(FunctionCallInfo fcinfo, int nargs, FeedCall call, text *of);
+extern Datum pointstore_call_of_anybody(FunctionCallInfo fcinfo, FeedCall call);
+extern Datum pointstore_call_in_shard(FunctionCallInfo fcinfo, int nargs, FeedCall call, int64 shard);
 extern Datum pointstore_call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard);
 
 #endif							/* POINTSTORE_WHOSE_H */

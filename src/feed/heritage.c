@@ -39,6 +39,7 @@
 
 #include "feed/decision.h"
 #include "feed/heritage.h"
+#include "feed/signal.h"
 #include "feed/slot.h"
 #include "feed/whose.h"
 #include "ground/compat.h"
@@ -82,6 +83,7 @@ typedef struct Beginning
 
 static Datum take_here(FunctionCallInfo fcinfo);
 static bool take(text *subscription, const Legacy *legacy);
+static bool take_now(text *subscription, const Legacy *legacy);
 static bool is_there(text *subscription);
 static void find_legacy(Legacy *legacy, text *subscription, int32 min, int32 max);
 static void ask_shard(Legacy *legacy, Datum *values, int64 shard);
@@ -123,7 +125,7 @@ pointstore_bring_heritage(text *subscription, int64 shard)
 	values[1] = legacy.definition;
 	values[2] = legacy.passed;
 	SPI_connect();
-	if (SPI_execute_with_args(psprintf("SELECT pointstore.take_subscription_part($1, $2, $3, %s)", quote_literal_cstr(text_to_cstring(pointstore_name_in_shard(shard)))),
+	if (SPI_execute_with_args(psprintf("SELECT * FROM pointstore.take_subscription_part($1, $2, $3, %s)", quote_literal_cstr(text_to_cstring(pointstore_name_in_shard(shard)))),
 							  3, types, values, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not have shard %lld take over subscription \"%s\"", (long long) shard, text_to_cstring(subscription));
 	taken = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -159,9 +161,15 @@ take_here(FunctionCallInfo fcinfo)
 	return BoolGetDatum(is_there(subscription) || take(subscription, &legacy));
 }
 
-/* The rows of the subscription where we stay; false: it is too early. */
+/* The rows of the subscription where we stay; false: it is too early. Of a split nobody tells the sequencer. */
 static bool
 take(text *subscription, const Legacy *legacy)
+{
+	return take_now(subscription, legacy) || (pointstore_sequencer_ask() && take_now(subscription, legacy));
+}
+
+static bool
+take_now(text *subscription, const Legacy *legacy)
 {
 	Beginning	beginning;
 	PointstoreScope scope;

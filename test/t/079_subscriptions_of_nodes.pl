@@ -20,6 +20,7 @@ my ($c, $w1, $w2) = map { $nodes->{$_} } qw(c w1 w2);
 distribute($nodes, 4);
 my %group = groups_of($nodes);
 my %node_of_group = map { $group{$_} => $nodes->{$_} } keys %group;
+my %node_id = map { $_ => $c->safe_psql('postgres', "SELECT nodeid FROM pg_dist_node WHERE groupid = $group{$_}") } keys %group;
 my $dir = $c->basedir;
 
 sub append
@@ -214,8 +215,8 @@ sub split_at
 	my ($account, @nodes) = @_;
 	my ($shard) = shard_of($account);
 	my ($min, $max) = split /\|/, $c->safe_psql('postgres', "SELECT min_hash, max_hash FROM pointstore.shard_map WHERE shard = $shard");
-	my $groups = join ',', map { $group{$_} } @nodes;
-	is(state_of($c, sprintf(q{SELECT citus_split_shard_by_split_points(%d, ARRAY['%d'], ARRAY[%s], 'force_logical')}, $shard, ($min + $max) / 2, $groups)), '00000', "a shard is split, to @nodes");
+	my $ids = join ',', map { $node_id{$_} } @nodes;
+	is(state_of($c, sprintf(q{SELECT citus_split_shard_by_split_points(%d, ARRAY['%d'], ARRAY[%s], 'force_logical')}, $shard, ($min + $max) / 2, $ids)), '00000', "a shard is split, to @nodes");
 	return;
 }
 
@@ -290,5 +291,138 @@ is(rows_of($c, q{SELECT (SELECT count(*) FROM pointstore.subscription WHERE name
 is(state_of($_, q{SELECT * FROM pointstore.claim('drop', 'm')}), '42704', '... and taken over by none, on ' . $_->name) foreach $w1, $w2;
 sequenced();
 is(drain_all('new'), '', 'nothing comes again after two splits');
+
+# Members on each node, while shards are moved and split and a server is killed: each event has its effect once, in the order of its account.
+is(state_of($c, q{SELECT pointstore.drop_subscription('new')}), '00000', 'one is dropped');
+is(state_of($c, q{SELECT pointstore.drop_subscription('s')}), '00000', '... and another');
+is(state_of($c, q{SELECT pointstore.create_subscription('load', NULL, lease => '1 s')}), '00000', 'one for the load');
+$_->safe_psql('postgres', 'CREATE TABLE effect (account text, version bigint, at timestamptz DEFAULT clock_timestamp())') foreach $w1, $w2;
+my $known = $c->safe_psql('postgres', 'SELECT count(*) FROM pointstore.event_store');
+
+sub is_passing
+{
+	return $_[0] =~ /^(PS013|PS014|55000|40001|40P01|57P0[1-5]|08...|53300|no answer)$/;
+}
+
+# A session that is made anew where it was lost.
+sub attempt
+{
+	my ($session, $where, $sql) = @_;
+	$$session = CitusTest::Session->new($where) if !$$session || $$session->lost;
+	return $$session->query($sql);
+}
+
+# What was delivered is done together with ack(), which is the fence, in the transaction of the claim or in a later one; or fails now and then, or is forgotten.
+sub work
+{
+	my ($name, $where, $told) = @_;
+	my ($stop, $session) = (0);
+	local $SIG{TERM} = sub { $stop = 1 };
+	srand unpack '%32C*', $name;
+	until ($stop)
+	{
+		my $together = rand() < 0.5;
+		my $state = '00000';
+		attempt(\$session, $where, 'BEGIN') if $together;
+		my ($claimed, $rows) = @{ attempt(\$session, $where, "SELECT slot, epoch, position, aggregate_id, version FROM pointstore.claim('load', '$name', 10)") };
+		my @rows = map { [ split /\|/ ] } split /\n/, $rows;
+		if (@rows && rand() > 0.03)
+		{
+			my ($slot, $epoch) = @{ $rows[0] };
+			my $failing = rand() < 0.05 ? int rand @rows : @rows;
+			attempt(\$session, $where, 'BEGIN') if !$together;
+			attempt(\$session, $where, "INSERT INTO effect VALUES ('$_->[3]', $_->[4])") foreach @rows[ 0 .. $failing - 1 ];
+			my $settle = $failing < @rows ? "nack('load', ${slot}::smallint, $epoch, $rows[$failing][2], 'bad luck', retry_in => '50 ms')"
+			  : "ack('load', ${slot}::smallint, $epoch, $rows[-1][2])";
+			$state = attempt(\$session, $where, "SELECT pointstore.$settle")->[0];
+		}
+		attempt(\$session, $where, $state eq '00000' ? 'COMMIT' : 'ROLLBACK');
+		print $told "$_\n" foreach grep { $_ ne '00000' } $claimed, $state;
+		usleep(@rows ? 1_000 : 20_000);
+	}
+	return;
+}
+
+sub write_events
+{
+	my ($name, $where, $told) = @_;
+	my ($stop, $session, $i) = (0, undef, 0);
+	local $SIG{TERM} = sub { $stop = 1 };
+	until ($stop)
+	{
+		my $sql = sprintf q{SELECT pointstore.append_event('load%d', 'Earned', 1, request_id => '%s-%d')}, int rand 40, $name, ++$i;
+		my $state;
+		while (($state = attempt(\$session, $where, $sql)->[0]) ne '00000')
+		{
+			print $told "$state\n";
+			usleep(50_000);
+			last if $stop;
+		}
+		usleep(5_000);
+	}
+	return;
+}
+
+my @members = map { my $node = $_; map { my $name = $node->name . $_; start_client($name, "$dir/$name.told", sub { work($name, $node, @_) }) } 1, 2 } $w1, $w2;
+my @writers = map { my $node = $_; my $name = 'writer' . $node->name; start_client($name, "$dir/$name.told", sub { write_events($name, $node, @_) }) } $c, $w1, $w2;
+
+sub end_clients
+{
+	my %seen;
+	kill 'TERM', map { $_->{pid} } @_;
+	foreach my $client (@_)
+	{
+		waitpid $client->{pid}, 0;
+		is($?, 0, "$client->{name} has ended");
+		$seen{$_}++ foreach split /\n/, slurp_file("$dir/$client->{name}.told");
+	}
+	note(join ', ', map { "$_: $seen{$_}" } sort keys %seen);
+	is(join(' ', grep { !is_passing($_) } sort keys %seen), '', 'no error but those that pass');
+	return;
+}
+
+sub move_one
+{
+	my ($account) = @_;
+	my ($shard, $group) = shard_of($account);
+	return move($shard, $node_of_group{$group}, $node_of_group{$group} == $w1 ? $w2 : $w1);
+}
+
+usleep(500_000);
+is(move_one('load1'), '00000', 'a shard is moved under load');
+split_at('load2', 'w1', 'w2');
+is(move_one('load2'), '00000', '... and one that was split');
+$w1->stop('immediate');
+$w1->start;
+usleep(1_000_000);
+split_at('load3', 'w2', 'w1');
+is(move_one('load3'), '00000', '... and back');
+$w2->stop('immediate');
+$w2->start;
+usleep(1_000_000);
+end_clients(@writers);
+is(settled($nodes), '', 'no transaction is in doubt');
+my $left = q{SELECT coalesce(sum(lag_events), 0) + coalesce(sum(accounts_blocked), 0) || ' ' || count(DISTINCT slot) FROM pointstore.subscription_status WHERE subscription = 'load'};
+my $shards = $c->safe_psql('postgres', 'SELECT count(*) FROM pointstore.shard_map');
+ok($c->poll_query_until('postgres', $left, "0 $shards"), 'the members come to the end');
+end_clients(@members);
+my @effects = map { split /\n/, $_->safe_psql('postgres', q{SELECT account || ' ' || version, extract(epoch FROM at) FROM effect}) } $w1, $w2;
+my $new = $c->safe_psql('postgres', 'SELECT count(*) FROM pointstore.event_store') - $known;
+my (%at, @twice, @early);
+foreach (@effects)
+{
+	my ($event, $at) = split /\|/;
+	push @twice, $event if $at{$event};
+	$at{$event} = $at;
+}
+foreach my $event (sort keys %at)
+{
+	my ($account, $version) = split / /, $event;
+	push @early, $event if $version > 1 && ($at{"$account " . ($version - 1)} // $at{$event}) > $at{$event};
+}
+cmp_ok($new, '>', 500, "$new events were written");
+is(scalar keys %at, $new, '... each has had its effect');
+is("@twice", '', '... once');
+is("@early", '', '... after those before it of its account');
 
 done_testing();

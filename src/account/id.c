@@ -215,7 +215,10 @@ next_of_node(Oid sequence, int32 node)
 	return place * NODES + node;
 }
 
-/* The highest id that a shard's events, its log and its runs have, by what is committed; another node may have drawn it. */
+/*
+ * The highest id that a shard's events, its log and its runs have, by what is committed; another node may have drawn it. Its feed
+ * may be settled above them, up to what that node had drawn for others: what came below that would have no position.
+ */
 static int64
 highest_of_shard(const PointstorePlacement *range)
 {
@@ -227,9 +230,10 @@ highest_of_shard(const PointstorePlacement *range)
 	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (SPI_execute(psprintf("SELECT greatest((SELECT pg_catalog.max(id) FROM pointstore.%1$s), (SELECT pg_catalog.max(id) FROM pointstore.%2$s),"
-							 " (SELECT pg_catalog.max(id) FROM pointstore.%3$s WHERE scope" EQ "'full'), (SELECT pg_catalog.max(id) FROM pointstore.%3$s WHERE scope" EQ "'incremental'))",
+							 " (SELECT pg_catalog.max(id) FROM pointstore.%3$s WHERE scope" EQ "'full'), (SELECT pg_catalog.max(id) FROM pointstore.%3$s WHERE scope" EQ "'incremental'),"
+							 " (SELECT pg_catalog.max(settled_below) FROM pointstore.%4$s))",
 							 quote_identifier(get_rel_name(range->relids[TABLE_EVENT_STORE])), quote_identifier(get_rel_name(range->relids[TABLE_ACCOUNT_LOG])),
-							 quote_identifier(get_rel_name(range->relids[TABLE_RECONCILIATION]))),
+							 quote_identifier(get_rel_name(range->relids[TABLE_RECONCILIATION])), quote_identifier(get_rel_name(range->relids[TABLE_FEED_BLOCK]))),
 					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the highest id of a shard");
 	highest = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));

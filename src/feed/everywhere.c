@@ -41,7 +41,10 @@ pointstore_call_in_shards(FunctionCallInfo fcinfo, int nargs, FeedCall call)
 	int			i;
 
 	if (PG_NARGS() == nargs + 1)
+	{
+		pointstore_require_shards();
 		return DatumGetInt32(pointstore_call_of_anybody(fcinfo, call));
+	}
 	pointstore_check_arguments(fcinfo, nargs);
 	if (!pointstore_is_distributed())
 		return DatumGetInt32(call(fcinfo));

@@ -94,14 +94,15 @@ static void insert_definition(const Legacy *legacy, const Beginning *beginning);
 static void find_accounts(text *subscription);
 static void insert_slot(text *subscription, const Legacy *legacy, const Beginning *beginning);
 
-/* The place where we stay gets the subscription of that which it was split from. */
+/* The place where we stay gets the subscription of that which it was split from. Another session that is at it is not waited for. */
 Heritage
 pointstore_take_heritage(text *subscription)
 {
 	PointstorePlace place = pointstore_here();
 	Legacy		legacy = {0};
 
-	pointstore_lock_heritage(subscription);
+	if (!pointstore_lock_heritage(subscription, false))
+		return HERITAGE_LATER;
 	if (is_there(subscription))
 		return HERITAGE_TAKEN;
 	find_legacy(&legacy, subscription, place.min, place.max);
@@ -146,6 +147,7 @@ pointstore_take_subscription_part(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("no argument must be null")));
 	PreventCommandIfReadOnly("take_subscription_part()");
+	pointstore_require_shards();
 	return pointstore_call_of_anybody(fcinfo, take_here);
 }
 
@@ -157,7 +159,7 @@ take_here(FunctionCallInfo fcinfo)
 
 	/* whose it says it is the caller must be, or an operator */
 	require_own(subscription, DatumGetTextPP(DirectFunctionCall2(jsonb_object_field_text, legacy.definition, CStringGetTextDatum("created_by"))), GetUserId());
-	pointstore_lock_heritage(subscription);
+	(void) pointstore_lock_heritage(subscription, true);
 	return BoolGetDatum(is_there(subscription) || take(subscription, &legacy));
 }
 
@@ -195,15 +197,15 @@ take_now(text *subscription, const Legacy *legacy)
 	return taken;
 }
 
-/* Nobody else takes the subscription over where we stay, nor drops it, until this transaction ends. */
-void
-pointstore_lock_heritage(text *subscription)
+/* Nobody else takes the subscription over where we stay, nor drops it, until this transaction ends. False: somebody does. */
+bool
+pointstore_lock_heritage(text *subscription, bool wait)
 {
 	uint32		hash = hash_bytes((const unsigned char *) VARDATA_ANY(subscription), VARSIZE_ANY_EXHDR(subscription));
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, hash, (uint32) pointstore_here().min, HERITAGE_LOCK_KIND);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /* Whether somebody else has done it, while he was waited for. */
@@ -290,6 +292,7 @@ pointstore_subscription_heritage(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("no argument must be null")));
+	pointstore_require_shards();
 	pointstore_materialize(fcinfo);
 	return pointstore_call_of_anybody(fcinfo, heritage_here);
 }

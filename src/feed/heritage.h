@@ -23,7 +23,7 @@ extern Heritage pointstore_bring_heritage(text *subscription, int64 shard);
 
 /* These by who acts as the owner. */
 extern int	pointstore_read_heritage(text *subscription, int64 checkpoint, IdRange **passed);
-extern void pointstore_lock_heritage(text *subscription);
+extern bool pointstore_lock_heritage(text *subscription, bool wait);
 extern void pointstore_forget_heritage(text *subscription);
 
 #endif							/* POINTSTORE_HERITAGE_H */

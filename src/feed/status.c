@@ -147,6 +147,7 @@ put_lags(ReturnSetInfo *rsinfo, const Count *count)
 Datum
 pointstore_subscription_slots(PG_FUNCTION_ARGS)
 {
+	pointstore_require_shards();
 	pointstore_materialize(fcinfo);
 	(void) pointstore_call_in_shards(fcinfo, 0, slots_here);
 	return (Datum) 0;
@@ -176,6 +177,7 @@ slots_here(FunctionCallInfo fcinfo)
 Datum
 pointstore_subscription_waiting(PG_FUNCTION_ARGS)
 {
+	pointstore_require_shards();
 	pointstore_materialize(fcinfo);
 	(void) pointstore_call_in_shards(fcinfo, 0, waiting_here);
 	return (Datum) 0;

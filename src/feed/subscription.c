@@ -423,7 +423,7 @@ drop_here(FunctionCallInfo fcinfo)
 	{
 		Oid			caller = GetUserId();
 
-		pointstore_lock_heritage(name);
+		(void) pointstore_lock_heritage(name, true);
 		pointstore_act_as_reader(&scope);
 		dropped = find_former(&subscription, name);
 		if (dropped > 0)

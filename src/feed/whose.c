@@ -70,6 +70,16 @@ pointstore_call_of_anybody(FunctionCallInfo fcinfo, FeedCall call)
 	return result;
 }
 
+/* 55000: the store is not distributed. */
+void
+pointstore_require_shards(void)
+{
+	if (!pointstore_is_distributed())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the store is not distributed")));
+}
+
 /* The number of the shard that a call says; NO_SHARD: the store has none. */
 int64
 pointstore_shard_of_call(FunctionCallInfo fcinfo)

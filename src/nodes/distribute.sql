@@ -343,6 +343,7 @@ BEGIN
     PERFORM pointstore.create_shard_map();
     PERFORM pointstore.create_reconciliation_views();
     PERFORM pointstore.create_subscription_views();
+    PERFORM pointstore.create_projection_view();
     PERFORM pointstore.delegate_functions();
     PERFORM pointstore.wake_workers();
     RAISE NOTICE 'what roles may do on the other nodes grant_access() grants, to be called again for each, the owner''s among them (operator)';

@@ -38,9 +38,10 @@ sub node_with
 	return $node_of_group{ $c->safe_psql('postgres', "SELECT node FROM pointstore.node_of('$account')") };
 }
 
-# Until all that is committed has a position: the sum of heads is that of events.
+# Until all that is committed has a position: the sum of heads is that of events. Of a split nobody tells the sequencer.
 sub sequenced
 {
+	$_->safe_psql('postgres', 'SELECT pointstore.sequence_feed()') foreach $w1, $w2;
 	return $c->poll_query_until('postgres', 'SELECT (SELECT sum(pointstore.feed_head(shard)) FROM pointstore.shard_map) = (SELECT count(*) FROM pointstore.event_store)');
 }
 
@@ -129,6 +130,11 @@ is(state_of($w1, "SELECT pointstore.ack('s', ${slot}::smallint, $epoch, $last)")
 is(drain_all('s'), join(' ', sort map { "a$_:1,2,3" } 1 .. 12), 'each event comes once, in order, on the node that has it');
 is(rows_of($c, 'SELECT sum(lag_events), count(member) FROM pointstore.subscription_status'), '0|0', '... and all of them are done');
 
+# what is not there
+is(state_of($c, q{SELECT pointstore.create_projection('p', 'pg_catalog.now'::regproc::oid::regprocedure)}), '42501', 'a superuser creates no projection');
+is(state_of($_, q{CALL pointstore.run_projection('p')}), '0A000', 'there are no projections on ' . $_->name) foreach $c, $w1;
+is(rows_of($_, 'SELECT count(*) FROM pointstore.projection_status'), 0, '... as their view says') foreach $c, $w1;
+
 # from now on
 is(state_of($w2, q{SELECT pointstore.create_subscription('new', NULL, event_types => '{Spent}')}), '00000', 'one from now on, of one type');
 append($_, 1, 'Spent') foreach map { "a$_" } 1 .. 12;
@@ -216,7 +222,7 @@ sub split_at
 	my ($shard) = shard_of($account);
 	my ($min, $max) = split /\|/, $c->safe_psql('postgres', "SELECT min_hash, max_hash FROM pointstore.shard_map WHERE shard = $shard");
 	my $ids = join ',', map { $node_id{$_} } @nodes;
-	is(state_of($c, sprintf(q{SELECT citus_split_shard_by_split_points(%d, ARRAY['%d'], ARRAY[%s], 'force_logical')}, $shard, ($min + $max) / 2, $ids)), '00000', "a shard is split, to @nodes");
+	is(state_of($c, sprintf(q{SELECT citus_split_shard_by_split_points(%d, ARRAY['%d'], ARRAY[%s], 'block_writes')}, $shard, ($min + $max) / 2, $ids)), '00000', "a shard is split, to @nodes");
 	return;
 }
 
@@ -323,20 +329,22 @@ sub work
 	{
 		my $together = rand() < 0.5;
 		my $state = '00000';
-		attempt(\$session, $where, 'BEGIN') if $together;
-		my ($claimed, $rows) = @{ attempt(\$session, $where, "SELECT slot, epoch, position, aggregate_id, version FROM pointstore.claim('load', '$name', 10)") };
+		# one that is lost loses all of its transaction
+		$session = CitusTest::Session->new($where) if !$session || $session->lost;
+		$session->query('BEGIN') if $together;
+		my ($claimed, $rows) = @{ $session->query("SELECT slot, epoch, position, aggregate_id, version FROM pointstore.claim('load', '$name', 10)") };
 		my @rows = map { [ split /\|/ ] } split /\n/, $rows;
 		if (@rows && rand() > 0.03)
 		{
 			my ($slot, $epoch) = @{ $rows[0] };
 			my $failing = rand() < 0.05 ? int rand @rows : @rows;
-			attempt(\$session, $where, 'BEGIN') if !$together;
-			attempt(\$session, $where, "INSERT INTO effect VALUES ('$_->[3]', $_->[4])") foreach @rows[ 0 .. $failing - 1 ];
+			$session->query('BEGIN') if !$together;
+			$session->query("INSERT INTO effect VALUES ('$_->[3]', $_->[4])") foreach @rows[ 0 .. $failing - 1 ];
 			my $settle = $failing < @rows ? "nack('load', ${slot}::smallint, $epoch, $rows[$failing][2], 'bad luck', retry_in => '50 ms')"
 			  : "ack('load', ${slot}::smallint, $epoch, $rows[-1][2])";
-			$state = attempt(\$session, $where, "SELECT pointstore.$settle")->[0];
+			$state = $session->query("SELECT pointstore.$settle")->[0];
 		}
-		attempt(\$session, $where, $state eq '00000' ? 'COMMIT' : 'ROLLBACK');
+		$session->query($state eq '00000' ? 'COMMIT' : 'ROLLBACK');
 		print $told "$_\n" foreach grep { $_ ne '00000' } $claimed, $state;
 		usleep(@rows ? 1_000 : 20_000);
 	}
@@ -402,6 +410,8 @@ $w2->start;
 usleep(1_000_000);
 end_clients(@writers);
 is(settled($nodes), '', 'no transaction is in doubt');
+sequenced();
+is($c->safe_psql('postgres', 'SELECT count(*) FROM pointstore.feed_check()'), 0, 'every event has a position');
 my $left = q{SELECT coalesce(sum(lag_events), 0) + coalesce(sum(accounts_blocked), 0) || ' ' || count(DISTINCT slot) FROM pointstore.subscription_status WHERE subscription = 'load'};
 my $shards = $c->safe_psql('postgres', 'SELECT count(*) FROM pointstore.shard_map');
 ok($c->poll_query_until('postgres', $left, "0 $shards"), 'the members come to the end');

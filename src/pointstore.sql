@@ -454,6 +454,12 @@ BEGIN
         pointstore.ack(text, smallint, bigint, bigint), pointstore.nack(text, smallint, bigint, bigint, text, text, interval),
         pointstore.renew(text, smallint, bigint), pointstore.release(text, smallint, bigint, interval),
         pointstore.replay_parked(text, text), pointstore.skip_parked(text, text, bigint, text), pointstore.subscription_lag(text),
+        pointstore.subscription_slots(), pointstore.subscription_slots_part(text), pointstore.subscription_waiting(), pointstore.subscription_waiting_part(text),
+        pointstore.subscription_heritage(text, integer, integer, text), pointstore.take_subscription_part(text, jsonb, int8multirange, text),
+        pointstore.create_subscription_part(text, bigint, smallint, text[], text, interval, integer, text, text),
+        pointstore.drop_subscription_part(text, text), pointstore.pause_subscription_part(text, text), pointstore.resume_subscription_part(text, text),
+        pointstore.alter_subscription_part(text, text[], text, interval, integer, text, smallint, integer, integer, text),
+        pointstore.move_subscription_part(text, bigint, text), pointstore.replay_parked_part(text, text, text), pointstore.skip_parked_part(text, text, bigint, text, text),
         pointstore.trace(text), pointstore.coordinator_alive(), pointstore.node_of(text),
         pointstore.stat(), pointstore.stat_rules() TO %s', role);
     EXECUTE format('GRANT EXECUTE ON PROCEDURE pointstore.wait_for_feed(bigint, interval, bigint, bigint), pointstore.wait_for_work(text, interval, boolean) TO %s', role);

@@ -34,10 +34,12 @@
 #include "feed/claim.h"
 #include "feed/decision.h"
 #include "feed/delivery.h"
+#include "feed/number.h"
 #include "feed/retry.h"
 #include "feed/signal.h"
 #include "feed/slot.h"
 #include "ground/compat.h"
+#include "ground/placed.h"
 #include "ground/pointstore.h"
 #include "ground/step.h"
 
@@ -162,7 +164,8 @@ begin_look(Look *look)
 	look->have_some = palloc0(sizeof(bool) * n);
 	for (i = 0; i < n; i++)
 		look->after[i] = pointstore_looked_at(&look->slots[i], name);
-	look->head = pointstore_published_head();
+	/* which is the store's, and of no shard */
+	look->head = pointstore_here().is_range ? 0 : pointstore_published_head();
 	if (look->head == 0)
 		look->head = pointstore_read_head();
 }
@@ -303,7 +306,9 @@ pointstore_guard_tag(text *subscription, int16 number, LOCKTAG *tag)
 {
 	uint32		hash = hash_bytes((const unsigned char *) VARDATA_ANY(subscription), VARSIZE_ANY_EXHDR(subscription));
 
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, hash, (uint32) number, CLAIM_LOCK_KIND);
+	PointstorePlace place = pointstore_here();
+
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, hash, place.is_range ? (uint32) place.min : (uint32) number, CLAIM_LOCK_KIND);
 }
 
 /* A claim that was lost is dealt with first. Retries have their turn, but not twice in a row where there is something new. */
@@ -634,7 +639,7 @@ lease(Look *look, Slot *slot, text *retried)
 	slot->alone = page->nevents == 1;
 	slot->not_before = DT_NOBEGIN;
 	pointstore_write_slot(slot, look->subscription->name);
-	look->claim->slot = slot->number;
+	look->claim->slot = pointstore_number_of_slot(slot->number);
 	look->claim->epoch = slot->epoch;
 	look->claim->retried = retried;
 }

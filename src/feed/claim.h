@@ -24,6 +24,7 @@ typedef struct Claim
 	int			attempt;		/* 1: the first event comes for the first time */
 	text	   *retried;		/* the account whose waiting events these are; null: new ones of the slot */
 	FeedPage	page;			/* page.nevents of page.events, rows as page.desc says, in memory of the caller's */
+	bool		paused;			/* or stopped: the subscription, wherever it was looked at */
 	bool		unfinished;		/* nothing was found in as many positions as one look examines: there are more */
 	TimestampTz next_look;		/* where nothing was found: when a lease or a pause ends; DT_NOEND: none */
 } Claim;

@@ -20,7 +20,9 @@
 #include "utils/timestamp.h"
 
 #include "feed/decision.h"
+#include "feed/number.h"
 #include "ground/identity.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 
@@ -42,11 +44,11 @@ void
 pointstore_log_decision(const FeedDecision *decision)
 {
 	static PointstorePlan plan = {
-		.sql = "INSERT INTO pointstore.subscription_log (subscription, action, slot, member, aggregate_id, position, error, by_role)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+		.sql = "INSERT INTO pointstore.subscription_log (" LOG_COLUMNS "subscription, action, slot, member, aggregate_id, position, error, by_role)"
+		" VALUES (" LOG_VALUES "$1, $2, $3, $4, $5, $6, $7, $8)",
 		.nargs = 8, .argtypes = {TEXTOID, TEXTOID, INT2OID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID}
 	};
-	Datum		values[8] = {PointerGetDatum(decision->subscription), CStringGetTextDatum(decision->action), Int16GetDatum(decision->slot),
+	Datum		values[8] = {PointerGetDatum(decision->subscription), CStringGetTextDatum(decision->action), Int16GetDatum(pointstore_number_of_slot(decision->slot)),
 		PointerGetDatum(decision->member), PointerGetDatum(decision->aggregate_id), Int64GetDatum(decision->position),
 		PointerGetDatum(decision->error), CStringGetTextDatum(pointstore_role_name(GetOuterUserId()))};
 	char		nulls[] = "        ";
@@ -56,6 +58,7 @@ pointstore_log_decision(const FeedDecision *decision)
 	nulls[4] = decision->aggregate_id == NULL ? 'n' : ' ';
 	nulls[5] = decision->position == 0 ? 'n' : ' ';
 	nulls[6] = decision->error == NULL ? 'n' : ' ';
+	pointstore_note_written_here();
 	SPI_connect();
 	pointstore_execute(&plan, values, nulls, false);
 	if (log_retention > 0)

@@ -25,6 +25,7 @@
 
 #include "feed/decision.h"
 #include "feed/delivery.h"
+#include "feed/heritage.h"
 #include "feed/upcast.h"
 #include "ground/name.h"
 #include "ground/plan.h"
@@ -48,6 +49,8 @@ struct Wanted
 	const Slot *slot;
 	HTAB	   *known;			/* null: no account is set aside */
 	bool		complete;		/* it has all accounts that are */
+	IdRange    *passed;			/* events that the shard which this one was split from has delivered, ascending */
+	int			npassed;
 	OtherSlots *others;			/* may be null */
 };
 
@@ -64,6 +67,7 @@ typedef struct Upcasting
 } Upcasting;
 
 static HTAB *read_blocked(const Subscription *subscription, const Slot *slot, bool *complete);
+static bool was_passed(const Wanted *wanted, const FeedEvent *event, TupleDesc desc);
 static int64 blocked_from(Wanted *wanted, text *id);
 static int64 look_up_blocked(const Wanted *wanted, text *id);
 static void add_waiting(FeedPage *page, HeapTuple row, TupleDesc desc, int64 position, MemoryContext context);
@@ -86,6 +90,8 @@ pointstore_read_new(const Subscription *subscription, const Slot *slot, FeedPage
 	pointstore_read_page(page);
 	if (wanted->known != NULL)
 		hash_destroy(wanted->known);
+	if (wanted->passed != NULL)
+		pfree(wanted->passed);
 	pfree(wanted);
 	page->wants = NULL;
 	page->arg = NULL;
@@ -102,6 +108,7 @@ pointstore_new_events(const Subscription *subscription, const Slot *slot)
 	wanted->complete = true;
 	if (slot->blocked > 0)
 		wanted->known = read_blocked(subscription, slot, &wanted->complete);
+	wanted->npassed = pointstore_read_heritage(subscription->name, slot->checkpoint, &wanted->passed);
 	return wanted;
 }
 
@@ -144,10 +151,34 @@ pointstore_is_new(const FeedEvent *event, TupleDesc desc, void *arg)
 	int16		slot = pointstore_slot_of(id, wanted->subscription->slots);
 
 	if (slot == wanted->slot->number)
-		return event->position < blocked_from(wanted, id);
+		return event->position < blocked_from(wanted, id) && !was_passed(wanted, event, desc);
 	if (wanted->others != NULL && event->position > wanted->others->after[slot])
 		wanted->others->have_some[slot] = true;
 	return false;
+}
+
+/* Whether an event was delivered before its shard was split from another. */
+static bool
+was_passed(const Wanted *wanted, const FeedEvent *event, TupleDesc desc)
+{
+	int			low = 0;
+	int			high = wanted->npassed;
+	bool		isnull;
+	int64		id;
+
+	if (high == 0)
+		return false;
+	id = DatumGetInt64(heap_getattr(event->row, EV_ID + 1, desc, &isnull));
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (wanted->passed[middle].upper <= id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < wanted->npassed && wanted->passed[low].lower <= id;
 }
 
 /* From which position on the events of an account wait. */

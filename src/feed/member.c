@@ -11,6 +11,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -20,17 +21,22 @@
 #include "utils/timestamp.h"
 
 #include "feed/claim.h"
+#include "feed/number.h"
 #include "feed/settle.h"
 #include "feed/signal.h"
 #include "feed/upcast.h"
+#include "feed/whose.h"
 #include "ground/compat.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
+#include "ground/pointstore.h"
 #include "ground/step.h"
 #include "ground/store.h"
 
 #define LONGEST_CLAIM 1000		/* ms, that claim() waits */
 #define LONGEST_WAIT 10000		/* ms, until the tables are looked at, whatever was told */
+#define MOVED_PAUSE 100			/* ms, until another look at a shard that is being moved or split */
 #define N_DELIVERY_COLUMNS (4 + N_EVENT_COLUMNS)
 
 PG_FUNCTION_INFO_V1(pointstore_claim);
@@ -40,8 +46,39 @@ PG_FUNCTION_INFO_V1(pointstore_nack);
 PG_FUNCTION_INFO_V1(pointstore_renew);
 PG_FUNCTION_INFO_V1(pointstore_release);
 
-static void begin_member_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb);
-static bool claim_or_wait(Subscription *subscription, text *member, int max_events, TimestampTz until, Claim *claim);
+/* What claim() is asked for. */
+typedef struct Wish
+{
+	text	   *subscription;
+	text	   *member;
+	int			max_events;
+	TimestampTz until;
+} Wish;
+
+/* A round of the places that are here, from where the session has claimed last. */
+typedef struct Tour
+{
+	int64		first;			/* hash with which it has begun */
+	int64		next;
+	bool		again;			/* from the first place there is on */
+	bool		visited;		/* one */
+	bool		passed;			/* one that is being moved or split, or was just now */
+} Tour;
+
+static int64 tours_begin = PG_INT64_MIN;
+
+static bool begin_member_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb);
+static void begin_tour(Tour *tour);
+static bool go_on(Tour *tour);
+static bool claim_or_wait(const Wish *wish, Claim *claim);
+static bool claim_once(const Wish *wish, Claim *claim);
+static Datum settle_here(FunctionCallInfo fcinfo, FeedCall settle);
+static Datum ack_here(FunctionCallInfo fcinfo);
+static Datum nack_here(FunctionCallInfo fcinfo);
+static Datum renew_here(FunctionCallInfo fcinfo);
+static Datum release_here(FunctionCallInfo fcinfo);
+static void begin_settling(PointstoreScope *scope, Subscription *subscription, FunctionCallInfo fcinfo, const char *verb);
+static bool look_for_work(text *name, TimestampTz *next_look);
 static void wait_until(int64 head, TimestampTz next_look, TimestampTz until);
 static void put_delivery(ReturnSetInfo *rsinfo, const Claim *claim);
 static bool await_work(text *name, TimestampTz until);
@@ -51,62 +88,134 @@ static int64 slot_argument(FunctionCallInfo fcinfo, int16 *slot);
 Datum
 pointstore_claim(PG_FUNCTION_ARGS)
 {
-	Subscription subscription;
-	PointstoreScope scope;
+	PointstorePlace before = pointstore_here();
 	Claim		claim;
-	text	   *name;
-	text	   *member;
-	int			max_events;
-	TimestampTz until;
+	Wish		wish;
 
 	pointstore_check_arguments(fcinfo, 4);
-	name = pointstore_name(fcinfo, 0, "subscription");
-	member = pointstore_name(fcinfo, 1, "member");
+	wish.subscription = pointstore_name(fcinfo, 0, "subscription");
+	wish.member = pointstore_name(fcinfo, 1, "member");
 	if (PG_ARGISNULL(2) || PG_ARGISNULL(3))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(2) ? "max_events" : "wait")));
-	max_events = PG_GETARG_INT32(2);
-	until = pointstore_wait_ends(PG_GETARG_INTERVAL_P(3));
-	if (max_events < 1 || until > TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LONGEST_CLAIM))
+	wish.max_events = PG_GETARG_INT32(2);
+	wish.until = pointstore_wait_ends(PG_GETARG_INTERVAL_P(3));
+	if (wish.max_events < 1 || wish.until > TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LONGEST_CLAIM))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 max_events < 1 ? errmsg("max_events must be at least 1") : errmsg("claim() waits for a second at most"),
-				 max_events < 1 ? 0 : errhint("CALL pointstore.wait_for_work(), which holds no snapshot.")));
+				 wish.max_events < 1 ? errmsg("max_events must be at least 1") : errmsg("claim() waits for a second at most"),
+				 wish.max_events < 1 ? 0 : errhint("CALL pointstore.wait_for_work(), which holds no snapshot.")));
 	pointstore_materialize(fcinfo);
-	begin_member_verb(&scope, &subscription, name, "claim()");
-	if (claim_or_wait(&subscription, member, max_events, until, &claim))
-		put_delivery((ReturnSetInfo *) fcinfo->resultinfo, &claim);
-	pointstore_act_as_caller(&scope);
+	PG_TRY();
+	{
+		if (claim_or_wait(&wish, &claim))
+			put_delivery((ReturnSetInfo *) fcinfo->resultinfo, &claim);
+	}
+	PG_FINALLY();
+	{
+		pointstore_return_to(before);
+	}
+	PG_END_TRY();
 	return (Datum) 0;
 }
 
-/* As every verb, but no upcaster's; a projection's member is the worker alone: 42809. */
-static void
+/* As every verb, but no upcaster's; a projection's member is the worker alone: 42809. False: see pointstore_begin_verb(). */
+static bool
 begin_member_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
 {
 	pointstore_refuse_in_upcaster(verb);
-	pointstore_begin_verb(scope, subscription, name, verb);
+	if (!pointstore_begin_verb(scope, subscription, name, verb))
+		return false;
 	if (subscription->handler != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is a projection", text_to_cstring(name))));
+	return true;
+}
+
+/* From where the last tour has come to: so each place has its turn. */
+static void
+begin_tour(Tour *tour)
+{
+	/* sessions begin in different ones */
+	if (tours_begin == PG_INT64_MIN)
+		tours_begin = (int64) (hash_bytes_uint32(MyProcPid)) + POINTSTORE_FIRST_HASH;
+	*tour = (Tour) {.first = tours_begin, .next = tours_begin};
+}
+
+/* Goes to the next place; false: there is none left. A plain store is one. PS013 where none is here at all. */
+static bool
+go_on(Tour *tour)
+{
+	bool		found = pointstore_next_free_place(&tour->next, &tour->passed);
+
+	if (!found && !tour->again)
+	{
+		tour->again = true;
+		tour->next = POINTSTORE_FIRST_HASH;
+		found = pointstore_is_distributed() && pointstore_next_free_place(&tour->next, &tour->passed);
+	}
+	found = found && !(tour->again && pointstore_here().max >= tour->first);
+	tour->visited |= found;
+	/* the next one begins behind this, whatever comes of it */
+	if (found && pointstore_here().is_range)
+		tours_begin = tour->next > PG_INT32_MAX ? POINTSTORE_FIRST_HASH : tour->next;
+	if (!found && !tour->visited && !tour->passed)
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_OTHER_NODE),
+				 errmsg("no shard of the store is on this node"),
+				 errhint("Members connect to the nodes that pointstore.shard_map shows.")));
+	return found;
 }
 
 /* Claims what there is, or waits for it, unless it has looked at enough. A snapshot that stays as it was would never show it. */
 static bool
-claim_or_wait(Subscription *subscription, text *member, int max_events, TimestampTz until, Claim *claim)
+claim_or_wait(const Wish *wish, Claim *claim)
 {
 	for (;;)
 	{
 		int64		head = pointstore_published_head();
 
-		if (pointstore_claim_events(subscription, member, max_events, claim))
+		if (claim_once(wish, claim))
 			return true;
-		if (claim->unfinished || GetCurrentTimestamp() >= until || IsolationUsesXactSnapshot() || !subscription->running)
+		if (claim->unfinished || GetCurrentTimestamp() >= wish->until || IsolationUsesXactSnapshot() || claim->paused)
 			return false;
-		wait_until(head, claim->next_look, until);
+		wait_until(head, claim->next_look, wish->until);
 	}
+}
+
+/* Looks at all places that are here, until one has something. */
+static bool
+claim_once(const Wish *wish, Claim *claim)
+{
+	Claim		all = {.next_look = DT_NOEND, .paused = true};
+	bool		found = false;
+	Tour		tour;
+
+	begin_tour(&tour);
+	while (!found && go_on(&tour))
+	{
+		Subscription subscription;
+		PointstoreScope scope;
+
+		if (!begin_member_verb(&scope, &subscription, wish->subscription, "claim()"))
+		{
+			tour.passed = true;
+			continue;
+		}
+		found = pointstore_claim_events(&subscription, wish->member, wish->max_events, claim);
+		pointstore_act_as_caller(&scope);
+		all.next_look = Min(all.next_look, claim->next_look);
+		all.unfinished |= claim->unfinished;
+		all.paused &= !subscription.running;
+	}
+	if (found)
+		return true;
+	*claim = all;
+	if (tour.passed)
+		claim->next_look = Min(claim->next_look, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), MOVED_PAUSE));
+	return false;
 }
 
 /* Waits until the head is above what it was, or something is due, or it is that late. */
@@ -172,16 +281,12 @@ await_work(text *name, TimestampTz until)
 	{
 		MemoryContext old;
 		int64		head = pointstore_published_head();
-		PointstoreScope scope;
-		Subscription subscription;
 		TimestampTz next_look;
 		bool		ready;
 
 		PushActiveSnapshot(GetTransactionSnapshot());
 		old = MemoryContextSwitchTo(context);
-		begin_member_verb(&scope, &subscription, name, "wait_for_work()");
-		ready = pointstore_is_claimable(&subscription, &next_look);
-		pointstore_act_as_caller(&scope);
+		ready = look_for_work(name, &next_look);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
 		PopActiveSnapshot();
@@ -193,9 +298,73 @@ await_work(text *name, TimestampTz until)
 	}
 }
 
+/* Whether there is something in any place that is here; else when the next look is worth it. */
+static bool
+look_for_work(text *name, TimestampTz *next_look)
+{
+	PointstorePlace before = pointstore_here();
+	bool		ready = false;
+	Tour		tour;
+
+	*next_look = DT_NOEND;
+	PG_TRY();
+	{
+		begin_tour(&tour);
+		while (!ready && go_on(&tour))
+		{
+			Subscription subscription;
+			PointstoreScope scope;
+			TimestampTz next;
+
+			if (!begin_member_verb(&scope, &subscription, name, "wait_for_work()"))
+			{
+				tour.passed = true;
+				continue;
+			}
+			ready = pointstore_is_claimable(&subscription, &next);
+			pointstore_act_as_caller(&scope);
+			*next_look = Min(*next_look, next);
+		}
+		if (tour.passed)
+			*next_look = Min(*next_look, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), MOVED_PAUSE));
+	}
+	PG_FINALLY();
+	{
+		pointstore_return_to(before);
+	}
+	PG_END_TRY();
+	return ready;
+}
+
+/* Settles a claim where its slot is: 22023, PS013. */
+static Datum
+settle_here(FunctionCallInfo fcinfo, FeedCall settle)
+{
+	PointstorePlace before = pointstore_here();
+	Datum		result = (Datum) 0;
+
+	PG_TRY();
+	{
+		result = settle(fcinfo);
+	}
+	PG_FINALLY();
+	{
+		pointstore_return_to(before);
+	}
+	PG_END_TRY();
+	return result;
+}
+
 /* ack(subscription, slot, epoch, position): the checkpoint. */
 Datum
 pointstore_ack(PG_FUNCTION_ARGS)
+{
+	pointstore_check_arguments(fcinfo, 4);
+	return settle_here(fcinfo, ack_here);
+}
+
+static Datum
+ack_here(FunctionCallInfo fcinfo)
 {
 	Subscription subscription;
 	PointstoreScope scope;
@@ -203,19 +372,30 @@ pointstore_ack(PG_FUNCTION_ARGS)
 	int64		epoch;
 	int64		checkpoint;
 
-	pointstore_check_arguments(fcinfo, 4);
 	epoch = slot_argument(fcinfo, &slot);
 	if (PG_ARGISNULL(3))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("position must not be null")));
-	begin_member_verb(&scope, &subscription, PG_GETARG_TEXT_PP(0), "ack()");
+	begin_settling(&scope, &subscription, fcinfo, "ack()");
 	checkpoint = pointstore_ack_claim(&subscription, slot, epoch, PG_GETARG_INT64(3));
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_INT64(checkpoint);
 }
 
-/* The arguments that name a claim: its slot, and the epoch, which is returned. */
+/* A shard that cannot take over the subscription yet has taken over no claim: PS014. */
+static void
+begin_settling(PointstoreScope *scope, Subscription *subscription, FunctionCallInfo fcinfo, const char *verb)
+{
+	if (!begin_member_verb(scope, subscription, PG_GETARG_TEXT_PP(0), verb))
+		ereport(ERROR,
+				(errcode(ERRCODE_POINTSTORE_LEASE_LOST),
+				 errmsg("slot %d of subscription \"%s\" is not claimed any more", PG_GETARG_INT16(1), text_to_cstring(PG_GETARG_TEXT_PP(0))),
+				 errdetail("subscription=%s, slot=%d, epoch=%lld", text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_INT16(1),
+						   (long long) PG_GETARG_INT64(2))));
+}
+
+/* The arguments that name a claim: its slot, where it is, and the epoch, which is returned. */
 static int64
 slot_argument(FunctionCallInfo fcinfo, int16 *slot)
 {
@@ -224,7 +404,7 @@ slot_argument(FunctionCallInfo fcinfo, int16 *slot)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(1) ? "slot" : "epoch")));
-	*slot = PG_GETARG_INT16(1);
+	*slot = pointstore_go_to_slot(PG_GETARG_TEXT_PP(0), PG_GETARG_INT16(1));
 	return PG_GETARG_INT64(2);
 }
 
@@ -232,13 +412,19 @@ slot_argument(FunctionCallInfo fcinfo, int16 *slot)
 Datum
 pointstore_nack(PG_FUNCTION_ARGS)
 {
+	pointstore_check_arguments(fcinfo, 7);
+	return settle_here(fcinfo, nack_here);
+}
+
+static Datum
+nack_here(FunctionCallInfo fcinfo)
+{
 	static const char *const actions[] = {"retry", "park", "skip", "stop"};
 	Subscription subscription;
 	PointstoreScope scope;
 	Nack		nack = {0};
 	int			action;
 
-	pointstore_check_arguments(fcinfo, 7);
 	nack.epoch = slot_argument(fcinfo, &nack.slot);
 	if (PG_ARGISNULL(3) || PG_ARGISNULL(5))
 		ereport(ERROR,
@@ -254,7 +440,7 @@ pointstore_nack(PG_FUNCTION_ARGS)
 				 errmsg("unknown action \"%s\"", text_to_cstring(PG_GETARG_TEXT_PP(5))),
 				 errhint("The actions are retry, park, skip and stop.")));
 	nack.action = actions[action];
-	begin_member_verb(&scope, &subscription, PG_GETARG_TEXT_PP(0), "nack()");
+	begin_settling(&scope, &subscription, fcinfo, "nack()");
 	pointstore_nack_claim(&subscription, &nack);
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_VOID();
@@ -264,15 +450,21 @@ pointstore_nack(PG_FUNCTION_ARGS)
 Datum
 pointstore_renew(PG_FUNCTION_ARGS)
 {
+	pointstore_check_arguments(fcinfo, 3);
+	return settle_here(fcinfo, renew_here);
+}
+
+static Datum
+renew_here(FunctionCallInfo fcinfo)
+{
 	Subscription subscription;
 	PointstoreScope scope;
 	TimestampTz until;
 	int16		slot;
 	int64		epoch;
 
-	pointstore_check_arguments(fcinfo, 3);
 	epoch = slot_argument(fcinfo, &slot);
-	begin_member_verb(&scope, &subscription, PG_GETARG_TEXT_PP(0), "renew()");
+	begin_settling(&scope, &subscription, fcinfo, "renew()");
 	until = pointstore_renew_claim(&subscription, slot, epoch);
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_TIMESTAMPTZ(until);
@@ -282,14 +474,20 @@ pointstore_renew(PG_FUNCTION_ARGS)
 Datum
 pointstore_release(PG_FUNCTION_ARGS)
 {
+	pointstore_check_arguments(fcinfo, 4);
+	return settle_here(fcinfo, release_here);
+}
+
+static Datum
+release_here(FunctionCallInfo fcinfo)
+{
 	Subscription subscription;
 	PointstoreScope scope;
 	int16		slot;
 	int64		epoch;
 
-	pointstore_check_arguments(fcinfo, 4);
 	epoch = slot_argument(fcinfo, &slot);
-	begin_member_verb(&scope, &subscription, PG_GETARG_TEXT_PP(0), "release()");
+	begin_settling(&scope, &subscription, fcinfo, "release()");
 	pointstore_release_claim(&subscription, slot, epoch, PG_ARGISNULL(3) ? NULL : PG_GETARG_INTERVAL_P(3), false);
 	pointstore_act_as_caller(&scope);
 	PG_RETURN_VOID();

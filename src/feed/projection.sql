@@ -70,6 +70,15 @@ RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF pointstore.is_distributed() THEN
+        -- which has no projections yet
+        CREATE OR REPLACE VIEW pointstore.projection_status AS
+        SELECT NULL::text COLLATE "C" AS name, NULL::smallint AS slot, NULL::text AS status, NULL::text AS created_by, NULL::text AS handler, NULL::bigint AS checkpoint,
+               NULL::bigint AS lag, NULL::double precision AS lag_seconds, NULL::text AS member, NULL::integer AS blocked, NULL::text AS last_error,
+               NULL::numeric AS rate, NULL::numeric AS percent, NULL::interval AS time_left
+         WHERE false;
+        RETURN;
+    END IF;
     CREATE OR REPLACE VIEW pointstore.projection_status AS
     SELECT s.name, k.slot, s.status, s.created_by, s.handler, k.checkpoint, k.events AS lag,
            coalesce(greatest(extract(epoch FROM clock_timestamp() - k.since), 0), 0)::double precision AS lag_seconds,

@@ -25,6 +25,8 @@
 #include "utils/timestamp.h"
 
 #include "feed/decision.h"
+#include "feed/everywhere.h"
+#include "feed/number.h"
 #include "feed/retry.h"
 #include "ground/compat.h"
 #include "ground/name.h"
@@ -55,6 +57,8 @@ static void delete_account(const Subscription *subscription, Slot *slot, text *i
 static void store_account(PointstorePlan *plan, const Subscription *subscription, const Slot *slot, const SetAside *account);
 static int	change_account(PointstorePlan *plan, Datum *values, const char *nulls);
 static void log_failure(const Subscription *subscription, const Slot *slot, const SetAside *account, const char *action);
+static Datum replay_here(FunctionCallInfo fcinfo);
+static Datum skip_here(FunctionCallInfo fcinfo);
 static int	replay_slot(const Subscription *subscription, int16 number, text *id);
 static void lock_slot(const Subscription *subscription, Slot *slot, int16 number);
 
@@ -389,14 +393,22 @@ pointstore_retry_done(const Subscription *subscription, Slot *slot, SetAside *ac
 Datum
 pointstore_replay_parked(PG_FUNCTION_ARGS)
 {
+	if (PG_NARGS() == 2 && !PG_ARGISNULL(1))
+		PG_RETURN_INT32(pointstore_call_where(fcinfo, 2, replay_here, pointstore_name(fcinfo, 1, "aggregate_id")));
+	PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 2, replay_here));
+}
+
+static Datum
+replay_here(FunctionCallInfo fcinfo)
+{
 	Subscription subscription;
 	PointstoreScope scope;
 	text	   *id = PG_ARGISNULL(1) ? NULL : pointstore_name(fcinfo, 1, "aggregate_id");
 	int			count = 0;
 	int16		i;
 
-	pointstore_check_arguments(fcinfo, 2);
-	pointstore_begin_verb(&scope, &subscription, pointstore_name(fcinfo, 0, "subscription"), "replay_parked()");
+	if (!pointstore_begin_verb_there(&scope, &subscription, pointstore_name(fcinfo, 0, "subscription"), "replay_parked()"))
+		return Int32GetDatum(NOT_THERE);
 	if (id != NULL)
 		count = replay_slot(&subscription, pointstore_slot_of(id, subscription.slots), id);
 	for (i = 0; id == NULL && i < subscription.slots; i++)
@@ -413,12 +425,12 @@ replay_slot(const Subscription *subscription, int16 number, text *id)
 		.sql = "WITH parked AS (UPDATE pointstore.subscription_account SET state = 'retrying', attempts = 0, next_try = pg_catalog.clock_timestamp()"
 		"  WHERE subscription" EQ "$1 AND slot" EQ "$2 AND state" EQ "'parked' AND ($3 IS NULL OR aggregate_id" EQ "$3)"
 		"  RETURNING aggregate_id, position, error)"
-		" INSERT INTO pointstore.subscription_log (subscription, action, slot, aggregate_id, position, error, by_role)"
-		" SELECT $1, 'replay', $2, p.aggregate_id, p.position, p.error, $4 FROM parked p",
-		.nargs = 4, .argtypes = {TEXTOID, INT2OID, TEXTOID, TEXTOID}
+		" INSERT INTO pointstore.subscription_log (" LOG_COLUMNS "subscription, action, slot, aggregate_id, position, error, by_role)"
+		" SELECT " LOG_VALUES "$1, 'replay', $5, p.aggregate_id, p.position, p.error, $4 FROM parked p",
+		.nargs = 5, .argtypes = {TEXTOID, INT2OID, TEXTOID, TEXTOID, INT2OID}
 	};
-	Datum		values[4] = {PointerGetDatum(subscription->name), Int16GetDatum(number), PointerGetDatum(id),
-		CStringGetTextDatum(pointstore_role_name(GetOuterUserId()))};
+	Datum		values[5] = {PointerGetDatum(subscription->name), Int16GetDatum(number), PointerGetDatum(id),
+	CStringGetTextDatum(pointstore_role_name(GetOuterUserId())), Int16GetDatum(pointstore_number_of_slot(number))};
 	Slot		slot;
 	int			count;
 
@@ -426,7 +438,7 @@ replay_slot(const Subscription *subscription, int16 number, text *id)
 	if (slot.blocked == 0)
 		return 0;
 	SPI_connect();
-	pointstore_execute(&plan, values, id == NULL ? "  n " : NULL, false);
+	pointstore_execute(&plan, values, id == NULL ? "  n  " : NULL, false);
 	count = SPI_processed;
 	SPI_finish();
 	if (count > 0)
@@ -456,6 +468,16 @@ lock_slot(const Subscription *subscription, Slot *slot, int16 number)
 Datum
 pointstore_skip_parked(PG_FUNCTION_ARGS)
 {
+	pointstore_check_arguments(fcinfo, PG_NARGS() == 5 ? 5 : 4);
+	if (PG_NARGS() == 5)
+		PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 4, skip_here));
+	(void) pointstore_call_where(fcinfo, 4, skip_here, pointstore_name(fcinfo, 1, "aggregate_id"));
+	PG_RETURN_VOID();
+}
+
+static Datum
+skip_here(FunctionCallInfo fcinfo)
+{
 	Subscription subscription;
 	PointstoreScope scope;
 	SetAside	account;
@@ -463,14 +485,14 @@ pointstore_skip_parked(PG_FUNCTION_ARGS)
 	text	   *name;
 	text	   *id;
 
-	pointstore_check_arguments(fcinfo, 4);
 	name = pointstore_name(fcinfo, 0, "subscription");
 	id = pointstore_name(fcinfo, 1, "aggregate_id");
 	if (PG_ARGISNULL(2) || PG_ARGISNULL(3))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(2) ? "position" : "reason")));
-	pointstore_begin_verb(&scope, &subscription, name, "skip_parked()");
+	if (!pointstore_begin_verb_there(&scope, &subscription, name, "skip_parked()"))
+		return Int32GetDatum(NOT_THERE);
 	lock_slot(&subscription, &slot, pointstore_slot_of(id, subscription.slots));
 	if (!pointstore_find_set_aside(&account, &subscription, slot.number, id) || !account.parked)
 		ereport(ERROR,
@@ -484,7 +506,7 @@ pointstore_skip_parked(PG_FUNCTION_ARGS)
 	if (account.position > slot.checkpoint)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("slot %d of subscription \"%s\" has not come to position %lld", slot.number, text_to_cstring(subscription.name),
+				 errmsg("slot %d of subscription \"%s\" has not come to position %lld", pointstore_number_of_slot(slot.number), text_to_cstring(subscription.name),
 						(long long) account.position),
 				 errdetail("checkpoint=%lld", (long long) slot.checkpoint),
 				 errhint("What was delivered before it is to be acknowledged first.")));
@@ -493,5 +515,5 @@ pointstore_skip_parked(PG_FUNCTION_ARGS)
 	(void) pointstore_retry_done(&subscription, &slot, &account, account.position);
 	pointstore_write_slot(&slot, subscription.name);
 	pointstore_act_as_caller(&scope);
-	PG_RETURN_VOID();
+	return (Datum) 0;
 }

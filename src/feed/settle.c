@@ -21,6 +21,7 @@
 #include "feed/claim.h"
 #include "feed/decision.h"
 #include "feed/delivery.h"
+#include "feed/number.h"
 #include "feed/retry.h"
 #include "feed/settle.h"
 #include "feed/slot.h"
@@ -68,8 +69,8 @@ require_claim(const Subscription *subscription, Slot *slot, int16 number, int64 
 	if (!found || !pointstore_lock_slot(slot, subscription->name) || slot->epoch != epoch || (claimed && !slot->claimed))
 		ereport(ERROR,
 				(errcode(ERRCODE_POINTSTORE_LEASE_LOST),
-				 errmsg("slot %d of subscription \"%s\" is not claimed by epoch %lld any more", number, text_to_cstring(subscription->name), (long long) epoch),
-				 errdetail("subscription=%s, slot=%d, epoch=%lld, actual_epoch=%lld", text_to_cstring(subscription->name), number,
+				 errmsg("slot %d of subscription \"%s\" is not claimed by epoch %lld any more", pointstore_number_of_slot(number), text_to_cstring(subscription->name), (long long) epoch),
+				 errdetail("subscription=%s, slot=%d, epoch=%lld, actual_epoch=%lld", text_to_cstring(subscription->name), pointstore_number_of_slot(number),
 						   (long long) epoch, (long long) slot->epoch)));
 }
 
@@ -104,7 +105,7 @@ refuse_position(const Subscription *subscription, const Slot *slot, int64 positi
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("position %lld is not one that slot %d of subscription \"%s\" has delivered, and that waits to be done", (long long) position,
-					slot->number, text_to_cstring(subscription->name)),
+					pointstore_number_of_slot(slot->number), text_to_cstring(subscription->name)),
 			 errdetail("checkpoint=%lld, delivered=%lld", (long long) slot->checkpoint, (long long) slot->delivered)));
 }
 

@@ -9,6 +9,9 @@
  * as it was updated since. By the key it is found the first time, and where what was
  * remembered leads nowhere. What was found is believed only if it is visible and has the key.
  *
+ * Each shard of a distributed store has a subscription of its own, of one slot: number 0 there. Members know it by another one (number.c), and
+ * the row is that of the shard where we stay.
+ *
  * The lock of the row decides who has the slot. What a session remembers besides,
  * up to where it has found nothing for a slot, and whether a look at it has failed, holds as long as the row is the
  * same version.
@@ -34,9 +37,11 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "feed/number.h"
 #include "feed/slot.h"
 #include "ground/compat.h"
 #include "ground/identity.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/step.h"
@@ -52,7 +57,7 @@
 " coalesce(CAST(s.blocked AS pg_catalog.int4), 0), coalesce(CAST(s.retry_at AS pg_catalog.timestamptz), 'infinity')," \
 " coalesce(CAST(s.retried_last AS pg_catalog.bool), false), coalesce(CAST(s.not_before AS pg_catalog.timestamptz), '-infinity')," \
 " coalesce(CAST(s.served_at AS pg_catalog.timestamptz), '-infinity')"
-#define IS_SLOT " s.subscription" EQ "$2 AND s.slot" EQ "$3"
+#define IS_SLOT " s.subscription" EQ "$2 AND s.slot" EQ "$3 AND " OF_THIS_FEED
 
 /* What a session remembers of a slot. */
 typedef struct Memo
@@ -103,13 +108,13 @@ fill_slots(Slot *slots, int first, int n, text *subscription, MemoryContext cont
 	static PointstorePlan by_place = {
 		.generic = true,
 		.sql = "SELECT " SLOT_COLUMNS " FROM pointstore.subscription_slot s WHERE s.ctid" EQ "ANY ($1) AND s.subscription" EQ "$2"
-		" AND s.slot" GE "$3 AND s.slot" LT "$4",
+		" AND s.slot" GE "$3 AND s.slot" LT "$4 AND " OF_THIS_FEED,
 		.nargs = 4, .argtypes = {TIDARRAYOID, TEXTOID, INT4OID, INT4OID}
 	};
 	static PointstorePlan by_key = {
 		.generic = true,
 		.sql = "SELECT " SLOT_COLUMNS " FROM pointstore.subscription_slot s WHERE $1 IS NULL AND s.subscription" EQ "$2"
-		" AND s.slot" GE "CAST($3 AS pg_catalog.int2) AND s.slot" LT "$4",
+		" AND s.slot" GE "CAST($3 AS pg_catalog.int2) AND s.slot" LT "$4 AND " OF_THIS_FEED,
 		.nargs = 4, .argtypes = {TIDARRAYOID, TEXTOID, INT4OID, INT4OID}
 	};
 	Datum	   *places = palloc(sizeof(Datum) * n);
@@ -171,7 +176,7 @@ find_places(text *subscription, int first, int n, Datum *places)
 static Relation
 open_slots(LOCKMODE mode)
 {
-	Oid			relid = get_relname_relid("subscription_slot", get_namespace_oid("pointstore", false));
+	Oid			relid = pointstore_relation_here(TABLE_SUBSCRIPTION_SLOT);
 	Relation	heap = table_open(relid, mode);
 
 	if (heap->rd_rel->relkind != RELKIND_RELATION)
@@ -186,7 +191,9 @@ static Memo *
 memo_of(text *subscription, int16 number)
 {
 	/* those of a subscription are beside each other, and never in each other's place */
-	uint64		key = hash_bytes_extended((const unsigned char *) VARDATA_ANY(subscription), VARSIZE_ANY_EXHDR(subscription), 0) + number;
+	PointstorePlace place = pointstore_here();
+	uint64		key = hash_bytes_extended((const unsigned char *) VARDATA_ANY(subscription), VARSIZE_ANY_EXHDR(subscription),
+										  place.is_range ? ((uint64) (uint32) place.max << 32) + (uint32) place.min : 0) + number;
 	Memo	   *memo = &memos[key % MEMOS];
 
 	if (memo->key != key)
@@ -367,7 +374,7 @@ raise_changed(int16 number, text *subscription)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("slot %d of subscription \"%s\" has changed concurrently", number, text_to_cstring(subscription))));
+			 errmsg("slot %d of subscription \"%s\" has changed concurrently", pointstore_number_of_slot(number), text_to_cstring(subscription))));
 }
 
 /* Writes a slot that is locked. */
@@ -396,12 +403,13 @@ pointstore_write_slot(Slot *slot, text *subscription)
 	nulls[7] = slot->retried == NULL ? 'n' : ' ';
 	nulls[15] = slot->retry_at == DT_NOEND ? 'n' : ' ';
 	nulls[17] = slot->not_before == DT_NOBEGIN ? 'n' : ' ';
+	pointstore_note_written_here();
 	SPI_connect();
 	execute_by_place(&plan, values, nulls, false);
 	if (SPI_processed != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the row of slot %d of subscription \"%s\" was not updated", slot->number, text_to_cstring(subscription)),
+				 errmsg("the row of slot %d of subscription \"%s\" was not updated", pointstore_number_of_slot(slot->number), text_to_cstring(subscription)),
 				 errhint("A trigger on subscription_slot has kept it from that, perhaps.")));
 	slot->place = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	slot->writer = DatumGetTransactionId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));

@@ -12,22 +12,30 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "feed/delivery.h"
+#include "feed/everywhere.h"
+#include "feed/number.h"
 #include "feed/page.h"
 #include "feed/slot.h"
 #include "feed/subscription.h"
 #include "ground/compat.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/plan.h"
+#include "ground/sql.h"
 #include "ground/step.h"
 #include "ground/store.h"
 
 PG_FUNCTION_INFO_V1(pointstore_subscription_lag);
+PG_FUNCTION_INFO_V1(pointstore_subscription_slots);
+PG_FUNCTION_INFO_V1(pointstore_subscription_waiting);
 
 typedef struct SlotLag
 {
@@ -46,6 +54,9 @@ typedef struct Count
 static void count_events(const Subscription *subscription, Count *count);
 static bool count_event(const FeedEvent *event, TupleDesc desc, void *arg);
 static void put_lags(ReturnSetInfo *rsinfo, const Count *count);
+static Datum slots_here(FunctionCallInfo fcinfo);
+static Datum waiting_here(FunctionCallInfo fcinfo);
+static void put_rows(FunctionCallInfo fcinfo, PointstorePlan *plan);
 
 /* subscription_lag(name): of each slot the events after its checkpoint; nothing where there is no such subscription. */
 Datum
@@ -130,4 +141,79 @@ put_lags(ReturnSetInfo *rsinfo, const Count *count)
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
+}
+
+/* subscription_slots(): what subscription_status shows of a distributed store. */
+Datum
+pointstore_subscription_slots(PG_FUNCTION_ARGS)
+{
+	pointstore_require_shards();
+	pointstore_materialize(fcinfo);
+	(void) pointstore_call_in_shards(fcinfo, 0, slots_here);
+	return (Datum) 0;
+}
+
+static Datum
+slots_here(FunctionCallInfo fcinfo)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT s.name, $1, s.status, k.checkpoint, g.events, g.since, k.member, k.epoch, k.leased_until, coalesce(a.blocked, 0),"
+		"   coalesce(a.parked, 0), s.last_error"
+		"  FROM (SELECT * FROM pointstore.subscription WHERE " OF_THIS_FEED ") s JOIN pointstore.subscription_slot k ON k.subscription" EQ "s.name AND k.slot" EQ "0 AND k.place" EQ "s.place,"
+		"   LATERAL pointstore.subscription_lag(s.name) g,"
+		"   LATERAL (SELECT pg_catalog.count(DISTINCT r.aggregate_id) AS blocked, pg_catalog.count(e.version) FILTER (WHERE r.state" EQ "'parked') AS parked"
+		"     FROM pointstore.subscription_account r LEFT JOIN pointstore.event_store e ON e.aggregate_id" EQ "r.aggregate_id AND e.version" GE "r.version"
+		"       AND (s.event_types IS NULL OR e.event_type" EQ "ANY (s.event_types))"
+		"    WHERE r.subscription" EQ "s.name AND r.slot" EQ "0) a"
+		" WHERE s.handler IS NULL",
+		.nargs = 1, .argtypes = {INT2OID}
+	};
+
+	put_rows(fcinfo, &plan);
+	return (Datum) 0;
+}
+
+/* subscription_waiting(): what subscription_retry shows of one. */
+Datum
+pointstore_subscription_waiting(PG_FUNCTION_ARGS)
+{
+	pointstore_require_shards();
+	pointstore_materialize(fcinfo);
+	(void) pointstore_call_in_shards(fcinfo, 0, waiting_here);
+	return (Datum) 0;
+}
+
+static Datum
+waiting_here(FunctionCallInfo fcinfo)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT a.subscription, $1, a.aggregate_id, a.position, a.state, a.attempts, a.next_try, a.error,"
+		"   (SELECT pg_catalog.count(*) FROM pointstore.event_store e WHERE e.aggregate_id" EQ "a.aggregate_id AND e.version" GE "a.version"
+		"      AND (s.event_types IS NULL OR e.event_type" EQ "ANY (s.event_types)))"
+		"  FROM pointstore.subscription_account a JOIN (SELECT name, event_types FROM pointstore.subscription WHERE " OF_THIS_FEED ") s ON s.name" EQ "a.subscription",
+		.nargs = 1, .argtypes = {INT2OID}
+	};
+
+	put_rows(fcinfo, &plan);
+	return (Datum) 0;
+}
+
+/* Rows of the shard where we stay, with the number of its slot. */
+static void
+put_rows(FunctionCallInfo fcinfo, PointstorePlan *plan)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		number = Int16GetDatum(pointstore_number_of_slot(0));
+	PointstoreScope scope;
+	uint64		i;
+
+	pointstore_act_as_reader(&scope);
+	(void) pointstore_push_snapshot();
+	SPI_connect();
+	pointstore_execute(plan, &number, NULL, true);
+	for (i = 0; i < SPI_processed; i++)
+		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[i]);
+	SPI_finish();
+	PopActiveSnapshot();
+	pointstore_act_as_caller(&scope);
 }

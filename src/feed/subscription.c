@@ -25,11 +25,15 @@
 #include "utils/timestamp.h"
 
 #include "feed/decision.h"
+#include "feed/everywhere.h"
+#include "feed/heritage.h"
+#include "feed/number.h"
 #include "feed/page.h"
 #include "feed/slot.h"
 #include "feed/subscription.h"
 #include "ground/name.h"
 #include "ground/owner.h"
+#include "ground/placed.h"
 #include "ground/plan.h"
 #include "ground/sql.h"
 #include "ground/step.h"
@@ -46,14 +50,28 @@ static void fill_subscription(Subscription *subscription, HeapTuple row, TupleDe
 static text *text_column(HeapTuple row, TupleDesc desc, int column);
 static Datum copied_column(HeapTuple row, TupleDesc desc, int column, bool by_value, int length);
 static void require_own(const Subscription *subscription, Oid caller);
+static Heritage begin_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb);
+static bool begin_there(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb);
+static bool find_now(Subscription *subscription, text *name);
+pg_noreturn static void refuse_missing(text *name);
+static Datum create_here(FunctionCallInfo fcinfo);
+static Datum drop_here(FunctionCallInfo fcinfo);
+static Datum pause_here(FunctionCallInfo fcinfo);
+static Datum resume_here(FunctionCallInfo fcinfo);
+static Datum alter_here(FunctionCallInfo fcinfo);
+static Datum move_here(FunctionCallInfo fcinfo);
+static void refuse_position(int64 position);
+static void check_position(int64 position);
 static void check_definition(const Subscription *subscription);
-static void set_status(FunctionCallInfo fcinfo, const char *status, const char *action);
+static Datum set_status(FunctionCallInfo fcinfo, const char *status, const char *action);
 static void update_status(const Subscription *subscription, const char *status, text *error);
 static void alter(const Subscription *subscription);
 static void rewrite_slots(const Subscription *subscription, Slot *slots);
 static void divide_anew(const Subscription *subscription, const Subscription *former, const Slot *slots);
 static Slot *lock_slots(const Subscription *subscription);
 static void forget_accounts(text *name);
+static bool find_former(Subscription *subscription, text *name);
+static void delete_rows(text *name);
 static void insert_slots(text *name, int16 slots, int64 checkpoint, int64 epoch);
 static void log_action(const char *action, const Subscription *subscription, int64 position, text *error);
 
@@ -71,7 +89,7 @@ pointstore_find_subscription(Subscription *subscription, text *name)
 		" coalesce(CAST(s.max_attempts AS pg_catalog.int4), 5), coalesce(CAST(s.on_failure AS pg_catalog.text), 'stop'),"
 		" coalesce(CAST(s.max_retrying AS pg_catalog.int4), 100), CAST(s.handler AS pg_catalog.text),"
 		" greatest(least(coalesce(CAST(s.batch AS pg_catalog.int4), 1), 10000), 1), coalesce(CAST(s.replay_upto AS pg_catalog.int8), 0)"
-		" FROM pointstore.subscription s WHERE s.name" EQ "$1",
+		" FROM pointstore.subscription s WHERE s.name" EQ "$1 AND " OF_THIS_FEED,
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	MemoryContext context = CurrentMemoryContext;
@@ -138,33 +156,83 @@ copied_column(HeapTuple row, TupleDesc desc, int column, bool by_value, int leng
 
 /*
  * What every verb begins with: from here on the owner acts. 25006 where nothing is to be written, 42704 where there is no
- * such subscription, 42501 where the caller has no right to it.
+ * such subscription, 42501 where the caller has no right to it. False, and the caller acts still: a shard that was split cannot take it over yet.
  */
-void
+bool
 pointstore_begin_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
 {
+	Heritage	heritage = begin_verb(scope, subscription, name, verb);
+
+	if (heritage == HERITAGE_NONE)
+		refuse_missing(name);
+	return heritage == HERITAGE_TAKEN;
+}
+
+/* Finds the subscription, in a shard that has none yet by taking over that of what it was split from. Else the caller acts. */
+static Heritage
+begin_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
+{
+	Heritage	heritage;
+
+	if (begin_there(scope, subscription, name, verb))
+		return HERITAGE_TAKEN;
+	heritage = pointstore_here().is_range ? pointstore_take_heritage(name) : HERITAGE_NONE;
+	if (heritage == HERITAGE_TAKEN && !begin_there(scope, subscription, name, verb))
+		elog(ERROR, "subscription \"%s\" was taken over, and is not there", text_to_cstring(name));
+	return heritage;
+}
+
+/* The same of one that is there; false: it is not. For what is done in every shard, see everywhere.c. */
+bool
+pointstore_begin_verb_there(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
+{
+	if (begin_there(scope, subscription, name, verb))
+		return true;
+	if (!pointstore_here().is_range)
+		refuse_missing(name);
+	return false;
+}
+
+static bool
+begin_there(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb)
+{
 	Oid			caller = GetUserId();
-	bool		found;
 
 	PreventCommandIfReadOnly(verb);
 	pointstore_act_as_reader(scope);
+	if (!find_now(subscription, name))
+	{
+		pointstore_act_as_caller(scope);
+		return false;
+	}
+	require_own(subscription, caller);
+	return true;
+}
+
+static bool
+find_now(Subscription *subscription, text *name)
+{
+	bool		found;
+
 	(void) pointstore_push_snapshot();
 	found = pointstore_find_subscription(subscription, name);
 	PopActiveSnapshot();
-	if (!found)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("subscription \"%s\" does not exist", text_to_cstring(name))));
-	require_own(subscription, caller);
+	return found;
+}
+
+static void
+refuse_missing(text *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("subscription \"%s\" does not exist", text_to_cstring(name))));
 }
 
 /* 42501 unless a role is a member of the creator's, or an operator. */
 static void
 require_own(const Subscription *subscription, Oid caller)
 {
-	Oid			creator = get_role_oid(text_to_cstring(subscription->created_by), true);
-
-	if ((OidIsValid(creator) && has_privs_of_role(caller, creator)) || pointstore_is_operator(caller))
+	if (pointstore_acts_for(subscription->created_by, caller))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -176,28 +244,35 @@ require_own(const Subscription *subscription, Oid caller)
 Datum
 pointstore_create_subscription(PG_FUNCTION_ARGS)
 {
+	PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 8, create_here));
+}
+
+static Datum
+create_here(FunctionCallInfo fcinfo)
+{
 	Subscription subscription = {.max_retrying = 100, .batch = 1};
 	int64		start_after;
 	PointstoreScope scope;
 
-	pointstore_check_arguments(fcinfo, 8);
 	subscription.name = pointstore_name(fcinfo, 0, "name");
 	subscription.created_by = cstring_to_text(pointstore_role_name(GetUserId()));
 	if (PG_ARGISNULL(2) || PG_ARGISNULL(5) || PG_ARGISNULL(6) || PG_ARGISNULL(7))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("slots, lease, max_attempts and on_failure must not be null")));
-	subscription.slots = PG_GETARG_INT16(2);
+	subscription.slots = pointstore_here().is_range ? 1 : PG_GETARG_INT16(2);
 	pointstore_set_filter(&subscription, fcinfo, 3, 4);
 	subscription.lease = PG_GETARG_INTERVAL_P(5);
 	subscription.max_attempts = PG_GETARG_INT32(6);
 	subscription.on_failure = PG_GETARG_TEXT_PP(7);
 	PreventCommandIfReadOnly("create_subscription()");
+	if (!PG_ARGISNULL(1))
+		check_position(PG_GETARG_INT64(1));
 	pointstore_act_as_reader(&scope);
 	start_after = PG_ARGISNULL(1) ? pointstore_read_head() : PG_GETARG_INT64(1);
 	pointstore_insert_subscription(&subscription, start_after);
 	pointstore_act_as_caller(&scope);
-	PG_RETURN_VOID();
+	return (Datum) 0;
 }
 
 /* Arguments that say what is delivered: null leaves it as it is, an empty one is for all. */
@@ -226,8 +301,9 @@ void
 pointstore_insert_subscription(const Subscription *subscription, int64 start_after)
 {
 	static PointstorePlan plan = {
-		.sql = "INSERT INTO pointstore.subscription (name, created_by, slots, event_types, aggregate_prefix, lease, max_attempts, on_failure,"
-		" max_retrying, handler, batch) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
+		.sql = "INSERT INTO pointstore.subscription (" PLACE_COLUMN "name, created_by, slots, event_types, aggregate_prefix, lease, max_attempts, on_failure,"
+		" max_retrying, handler, batch) SELECT " PLACE_VALUE "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11"
+		" WHERE NOT EXISTS (SELECT FROM pointstore.subscription s WHERE s.name" EQ "$1) ON CONFLICT DO NOTHING",
 		.nargs = 11, .argtypes = {TEXTOID, TEXTOID, INT2OID, TEXTARRAYOID, TEXTOID, INTERVALOID, INT4OID, TEXTOID, INT4OID, TEXTOID, INT4OID}
 	};
 	Datum		values[11] = {PointerGetDatum(subscription->name), PointerGetDatum(subscription->created_by),
@@ -238,9 +314,7 @@ pointstore_insert_subscription(const Subscription *subscription, int64 start_aft
 
 	check_definition(subscription);
 	if (start_after < 0 || start_after > pointstore_read_head())
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("position %lld is not one of the feed, whose head is %lld", (long long) start_after, (long long) pointstore_read_head())));
+		refuse_position(start_after);
 	nulls[3] = subscription->event_types == 0 ? 'n' : ' ';
 	nulls[4] = subscription->prefix == 0 ? 'n' : ' ';
 	nulls[9] = nulls[10] = subscription->handler == NULL ? 'n' : ' ';
@@ -253,6 +327,25 @@ pointstore_insert_subscription(const Subscription *subscription, int64 start_aft
 	SPI_finish();
 	insert_slots(subscription->name, subscription->slots, start_after, 0);
 	log_action("create", subscription, start_after, NULL);
+}
+
+static void
+refuse_position(int64 position)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("position %lld is not one of the feed, whose head is %lld", (long long) position, (long long) pointstore_read_head())));
+}
+
+/* A position that is meant for every shard: the beginning, for no other is of more than one feed. */
+static void
+check_position(int64 position)
+{
+	if (pointstore_here().is_range && position != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("position %lld is of no feed in particular", (long long) position),
+				 errhint("Each shard of a distributed store has a feed of its own. They all begin after 0.")));
 }
 
 /* 22023 where a definition makes no sense. */
@@ -287,8 +380,8 @@ static void
 insert_slots(text *name, int16 slots, int64 checkpoint, int64 epoch)
 {
 	static PointstorePlan plan = {
-		.sql = "INSERT INTO pointstore.subscription_slot (subscription, slot, checkpoint, epoch)"
-		" SELECT $1, g, $3, $4 FROM pg_catalog.generate_series(0, $2" MINUS "1) g",
+		.sql = "INSERT INTO pointstore.subscription_slot (" PLACE_COLUMN "subscription, slot, checkpoint, epoch)"
+		" SELECT " PLACE_VALUE "$1, g, $3, $4 FROM pg_catalog.generate_series(0, $2" MINUS "1) g",
 		.nargs = 4, .argtypes = {TEXTOID, INT4OID, INT8OID, INT8OID}
 	};
 	Slot		first = {.epoch = epoch};
@@ -305,19 +398,82 @@ insert_slots(text *name, int16 slots, int64 checkpoint, int64 epoch)
 Datum
 pointstore_drop_subscription(PG_FUNCTION_ARGS)
 {
+	int64		dropped = pointstore_call_in_shards(fcinfo, 1, drop_here);
+
+	if (PG_NARGS() > 1)
+		PG_RETURN_INT32(dropped);
+	if (dropped == 0)
+		refuse_missing(PG_GETARG_TEXT_PP(0));
+	PG_RETURN_VOID();
+}
+
+/* A shard that has come of a split may have that of the former one alone, or nothing but accounts. Whether it had one. */
+static Datum
+drop_here(FunctionCallInfo fcinfo)
+{
 	Subscription subscription;
 	PointstoreScope scope;
 
-	pointstore_check_arguments(fcinfo, 1);
-	pointstore_begin_verb(&scope, &subscription, pointstore_name(fcinfo, 0, "name"), "drop_subscription()");
-	pointstore_delete_subscription(&subscription);
+	text	   *name = pointstore_name(fcinfo, 0, "name");
+	int			dropped = 1;
+
+	if (pointstore_begin_verb_there(&scope, &subscription, name, "drop_subscription()"))
+		pointstore_delete_subscription(&subscription);
+	else
+	{
+		Oid			caller = GetUserId();
+
+		(void) pointstore_lock_heritage(name, true);
+		pointstore_act_as_reader(&scope);
+		dropped = find_former(&subscription, name);
+		if (dropped > 0)
+			require_own(&subscription, caller);
+		delete_rows(name);
+	}
 	pointstore_act_as_caller(&scope);
-	PG_RETURN_VOID();
+	return Int32GetDatum(dropped);
+}
+
+/* The subscription of a former shard, as far as it tells whose it is. */
+static bool
+find_former(Subscription *subscription, text *name)
+{
+	static PointstorePlan plan = {
+		.sql = "SELECT CAST(s.created_by AS pg_catalog.text) FROM pointstore.subscription s WHERE s.name" EQ "$1 LIMIT 1",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		value = PointerGetDatum(name);
+	bool		found;
+
+	(void) pointstore_push_snapshot();
+	SPI_connect();
+	pointstore_execute(&plan, &value, NULL, true);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		*subscription = (Subscription) {.name = name, .created_by = text_column(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)};
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	PopActiveSnapshot();
+	return found;
 }
 
 /* Drops a subscription, whoever has claimed slots of it. */
 void
 pointstore_delete_subscription(const Subscription *subscription)
+{
+	(void) lock_slots(subscription);
+	delete_rows(subscription->name);
+	log_action("drop", subscription, 0, NULL);
+}
+
+/* What a former shard has left with it. */
+static void
+delete_rows(text *name)
 {
 	static PointstorePlan plan = {
 		.sql = "WITH slots AS (DELETE FROM pointstore.subscription_slot WHERE subscription" EQ "$1),"
@@ -325,13 +481,12 @@ pointstore_delete_subscription(const Subscription *subscription)
 		" DELETE FROM pointstore.subscription WHERE name" EQ "$1",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
-	Datum		value = PointerGetDatum(subscription->name);
+	Datum		value = PointerGetDatum(name);
 
-	(void) lock_slots(subscription);
+	pointstore_note_written_here();
 	SPI_connect();
 	pointstore_execute(&plan, &value, NULL, false);
 	SPI_finish();
-	log_action("drop", subscription, 0, NULL);
 }
 
 /* The slots of a subscription, locked in their order. 40001 where they are others by then. */
@@ -363,33 +518,44 @@ lock_slots(const Subscription *subscription)
 Datum
 pointstore_pause_subscription(PG_FUNCTION_ARGS)
 {
-	set_status(fcinfo, "paused", "pause");
-	PG_RETURN_VOID();
+	PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 1, pause_here));
+}
+
+static Datum
+pause_here(FunctionCallInfo fcinfo)
+{
+	return set_status(fcinfo, "paused", "pause");
 }
 
 /* resume_subscription(name) */
 Datum
 pointstore_resume_subscription(PG_FUNCTION_ARGS)
 {
-	set_status(fcinfo, "running", "resume");
-	pointstore_wake_at_commit();	/* it may be a projection */
-	PG_RETURN_VOID();
+	PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 1, resume_here));
 }
 
-static void
+static Datum
+resume_here(FunctionCallInfo fcinfo)
+{
+	pointstore_wake_at_commit();	/* it may be a projection */
+	return set_status(fcinfo, "running", "resume");
+}
+
+static Datum
 set_status(FunctionCallInfo fcinfo, const char *status, const char *action)
 {
 	Subscription subscription;
 	PointstoreScope scope;
 
-	pointstore_check_arguments(fcinfo, 1);
-	pointstore_begin_verb(&scope, &subscription, pointstore_name(fcinfo, 0, "name"), psprintf("%s_subscription()", action));
+	if (!pointstore_begin_verb_there(&scope, &subscription, pointstore_name(fcinfo, 0, "name"), psprintf("%s_subscription()", action)))
+		return Int32GetDatum(NOT_THERE);
 	if (strcmp(text_to_cstring(subscription.status), status) != 0)
 	{
 		update_status(&subscription, status, NULL);
 		log_action(action, &subscription, 0, NULL);
 	}
 	pointstore_act_as_caller(&scope);
+	return Int32GetDatum(0);
 }
 
 /* The error stays until the subscription runs again. */
@@ -398,7 +564,7 @@ update_status(const Subscription *subscription, const char *status, text *error)
 {
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.subscription SET status = $2, last_error = CASE WHEN $2" EQ "'running' THEN NULL ELSE coalesce($3, last_error) END"
-		" WHERE name" EQ "$1",
+		" WHERE name" EQ "$1 AND " OF_THIS_FEED,
 		.nargs = 3, .argtypes = {TEXTOID, TEXTOID, TEXTOID}
 	};
 	Datum		values[3] = {PointerGetDatum(subscription->name), CStringGetTextDatum(status), PointerGetDatum(error)};
@@ -420,13 +586,23 @@ pointstore_stop_subscription(const Subscription *subscription, const FeedDecisio
 Datum
 pointstore_alter_subscription(PG_FUNCTION_ARGS)
 {
+	PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 9, alter_here));
+}
+
+static Datum
+alter_here(FunctionCallInfo fcinfo)
+{
 	Subscription former;
 	Subscription subscription;
 	PointstoreScope scope;
 	Slot	   *slots;
 
-	pointstore_check_arguments(fcinfo, 9);
-	pointstore_begin_verb(&scope, &former, pointstore_name(fcinfo, 0, "name"), "alter_subscription()");
+	if (pointstore_here().is_range && !PG_ARGISNULL(6))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the slots of a subscription are the shards of a distributed store")));
+	if (!pointstore_begin_verb_there(&scope, &former, pointstore_name(fcinfo, 0, "name"), "alter_subscription()"))
+		return Int32GetDatum(NOT_THERE);
 	slots = lock_slots(&former);
 	/* what others have altered while it was waited for them stays */
 	(void) pointstore_push_snapshot();
@@ -453,7 +629,7 @@ pointstore_alter_subscription(PG_FUNCTION_ARGS)
 		rewrite_slots(&former, slots);
 	alter(&subscription);
 	pointstore_act_as_caller(&scope);
-	PG_RETURN_VOID();
+	return (Datum) 0;
 }
 
 /* Writes a definition. Claims stand, and what they have read by the former filter. */
@@ -462,7 +638,7 @@ alter(const Subscription *subscription)
 {
 	static PointstorePlan plan = {
 		.sql = "UPDATE pointstore.subscription SET event_types = $2, aggregate_prefix = $3, lease = $4, max_attempts = $5, on_failure = $6,"
-		" slots = $7, max_retrying = $8, batch = $9 WHERE name" EQ "$1",
+		" slots = $7, max_retrying = $8, batch = $9 WHERE name" EQ "$1 AND " OF_THIS_FEED,
 		.nargs = 9, .argtypes = {TEXTOID, TEXTARRAYOID, TEXTOID, INTERVALOID, INT4OID, TEXTOID, INT2OID, INT4OID, INT4OID}
 	};
 	Datum		values[9] = {PointerGetDatum(subscription->name), subscription->event_types, subscription->prefix,
@@ -495,7 +671,7 @@ static void
 divide_anew(const Subscription *subscription, const Subscription *former, const Slot *slots)
 {
 	static PointstorePlan plan = {
-		.sql = "DELETE FROM pointstore.subscription_slot WHERE subscription" EQ "$1",
+		.sql = "DELETE FROM pointstore.subscription_slot WHERE subscription" EQ "$1 AND " OF_THIS_FEED,
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	Datum		value = PointerGetDatum(former->name);
@@ -524,20 +700,27 @@ divide_anew(const Subscription *subscription, const Subscription *former, const 
 Datum
 pointstore_move_subscription(PG_FUNCTION_ARGS)
 {
+	PG_RETURN_INT32(pointstore_call_in_shards(fcinfo, 2, move_here));
+}
+
+static Datum
+move_here(FunctionCallInfo fcinfo)
+{
 	Subscription subscription;
 	PointstoreScope scope;
 	text	   *name;
 
-	pointstore_check_arguments(fcinfo, 2);
 	name = pointstore_name(fcinfo, 0, "name");
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("after must not be null")));
-	pointstore_begin_verb(&scope, &subscription, name, "move_subscription()");
+	check_position(PG_GETARG_INT64(1));
+	if (!pointstore_begin_verb_there(&scope, &subscription, name, "move_subscription()"))
+		return Int32GetDatum(NOT_THERE);
 	pointstore_move_subscription_to(&subscription, PG_GETARG_INT64(1));
 	pointstore_act_as_caller(&scope);
-	PG_RETURN_VOID();
+	return (Datum) 0;
 }
 
 /* Puts every slot at a position: claims end, accounts that were set aside are forgotten. 22023 above the head. */
@@ -545,7 +728,7 @@ void
 pointstore_move_subscription_to(const Subscription *subscription, int64 after)
 {
 	static PointstorePlan plan = {
-		.sql = "UPDATE pointstore.subscription SET replay_upto = greatest(replay_upto, $2) WHERE name" EQ "$1",
+		.sql = "UPDATE pointstore.subscription SET replay_upto = greatest(replay_upto, $2) WHERE name" EQ "$1 AND " OF_THIS_FEED,
 		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
 	};
 	Slot	   *slots = lock_slots(subscription);
@@ -554,10 +737,9 @@ pointstore_move_subscription_to(const Subscription *subscription, int64 after)
 	int			i;
 
 	if (after < 0 || after > pointstore_read_head())
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("position %lld is not one of the feed, whose head is %lld", (long long) after, (long long) pointstore_read_head())));
+		refuse_position(after);
 	forget_accounts(subscription->name);
+	pointstore_forget_heritage(subscription->name);
 	for (i = 0; i < subscription->slots; i++)
 	{
 		Slot		slot = {.place = slots[i].place, .number = i, .epoch = slots[i].epoch, .checkpoint = after,
@@ -584,14 +766,14 @@ forget_accounts(text *name)
 	static PointstorePlan plan = {
 		.sql = "WITH gone AS (DELETE FROM pointstore.subscription_account WHERE subscription" EQ "$1"
 		"  RETURNING slot, aggregate_id, position, error)"
-		" INSERT INTO pointstore.subscription_log (subscription, action, slot, aggregate_id, position, error, by_role)"
-		" SELECT $1, 'forget', g.slot, g.aggregate_id, g.position, g.error, $2 FROM gone g",
-		.nargs = 2, .argtypes = {TEXTOID, TEXTOID}
+		" INSERT INTO pointstore.subscription_log (" LOG_COLUMNS "subscription, action, slot, aggregate_id, position, error, by_role)"
+		" SELECT " LOG_VALUES "$1, 'forget', coalesce($3, g.slot), g.aggregate_id, g.position, g.error, $2 FROM gone g",
+		.nargs = 3, .argtypes = {TEXTOID, TEXTOID, INT2OID}
 	};
-	Datum		values[2] = {PointerGetDatum(name), CStringGetTextDatum(pointstore_role_name(GetOuterUserId()))};
+	Datum		values[3] = {PointerGetDatum(name), CStringGetTextDatum(pointstore_role_name(GetOuterUserId())), Int16GetDatum(pointstore_number_of_slot(0))};
 
 	SPI_connect();
-	pointstore_execute(&plan, values, NULL, false);
+	pointstore_execute(&plan, values, pointstore_here().is_range ? NULL : "  n", false);
 	SPI_finish();
 }
 

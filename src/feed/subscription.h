@@ -38,7 +38,8 @@ typedef struct Subscription
 } Subscription;
 
 extern bool pointstore_find_subscription(Subscription *subscription, text *name);
-extern void pointstore_begin_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb);
+extern bool pointstore_begin_verb_there(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb);
+extern bool pointstore_begin_verb(PointstoreScope *scope, Subscription *subscription, text *name, const char *verb);
 extern void pointstore_set_filter(Subscription *subscription, FunctionCallInfo fcinfo, int types, int prefix);
 extern void pointstore_insert_subscription(const Subscription *subscription, int64 start_after);
 extern void pointstore_move_subscription_to(const Subscription *subscription, int64 after);

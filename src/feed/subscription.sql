@@ -88,7 +88,7 @@ BEGIN
     COMMENT ON COLUMN pointstore.subscription.name IS 'its name, 1 to 512 bytes';
     COMMENT ON COLUMN pointstore.subscription.created_by IS 'the role whose it is: its members and operators alone claim, acknowledge, move, alter and drop';
     COMMENT ON COLUMN pointstore.subscription.status IS 'running, paused (pause_subscription()) or stopped (by a failure): of the last two nothing is claimed';
-    COMMENT ON COLUMN pointstore.subscription.slots IS 'how many slots it has; the slot of an account is the CRC-32C of the bytes of its id, modulo slots';
+    COMMENT ON COLUMN pointstore.subscription.slots IS 'how many slots it has (a distributed store: 1 in each shard); the slot of an account is the CRC-32C of the bytes of its id, modulo slots';
     COMMENT ON COLUMN pointstore.subscription.event_types IS 'event types that it delivers; null = all';
     COMMENT ON COLUMN pointstore.subscription.aggregate_prefix IS 'what the aggregate_id of the events begins with that it delivers; null = all';
     COMMENT ON COLUMN pointstore.subscription.lease IS 'how long a claim stands without ack or renew';
@@ -136,7 +136,7 @@ BEGIN
     COMMENT ON TABLE pointstore.subscription_log IS 'What was decided about subscriptions and events that failed; rows older than pointstore.log_retention go as others come';
     COMMENT ON COLUMN pointstore.subscription_log.id IS 'place in the log, with gaps';
     COMMENT ON COLUMN pointstore.subscription_log.subscription IS 'name of the subscription';
-    COMMENT ON COLUMN pointstore.subscription_log.action IS 'create, drop, pause, resume, alter, move, forget (an account, by a move), takeover (of a lost claim), retry, park, skip, stop or replay';
+    COMMENT ON COLUMN pointstore.subscription_log.action IS 'create, drop, pause, resume, alter, move, forget (an account, by a move), takeover (of a lost claim), split (its shard came of one), retry, park, skip, stop or replay';
     COMMENT ON COLUMN pointstore.subscription_log.slot IS 'the slot; null = the subscription as a whole';
     COMMENT ON COLUMN pointstore.subscription_log.member IS 'label of who had claimed it';
     COMMENT ON COLUMN pointstore.subscription_log.aggregate_id IS 'the account';
@@ -186,7 +186,7 @@ CREATE FUNCTION pointstore.create_subscription(
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_create_subscription';
 COMMENT ON FUNCTION pointstore.create_subscription(text, bigint, smallint, text[], text, interval, integer, text) IS
-'Creates a subscription, which is the caller''s: members of his role and operators use it. It begins after a position (null = from now: the head at the call; what was committed and has no position yet still comes). slots: how many members can work at once, 1 to 1024; each reads all events. event_types, aggregate_prefix: only these; null or empty = all. lease: how long a claim stands. max_attempts: how often an event may fail; on_failure: then its account is parked (park) or the subscription stops (stop). 42710: there is one of that name; 22004: null; 22023: a bad value, or a position above the head.';
+'Creates a subscription, which is the caller''s: members of his role and operators use it. It begins after a position (null = from now: the head at the call; what was committed and has no position yet still comes). slots: how many members can work at once, 1 to 1024; each reads all events. event_types, aggregate_prefix: only these; null or empty = all. lease: how long a claim stands. max_attempts: how often an event may fail; on_failure: then its account is parked (park) or the subscription stops (stop). 42710: there is one of that name; 22004: null; 22023: a bad value, or a position above the head. Of a distributed store the slots are the shards, whatever slots says, and start_after is 0 or null; PS013: a shard was split meanwhile.';
 
 CREATE FUNCTION pointstore.drop_subscription(name text)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -219,19 +219,19 @@ CREATE FUNCTION pointstore.alter_subscription(
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_alter_subscription';
 COMMENT ON FUNCTION pointstore.alter_subscription(text, text[], text, interval, integer, text, smallint, integer, integer) IS
-'Changes a subscription; what is null stays as it is, an empty filter lets all pass. Another filter holds for what is claimed from then on. max_retrying (100 at first): of an event that fails while so many accounts are retried the subscription stops. slots: only when all are at one position, no account is set aside and nothing claimed (55000). batch: of a projection, events at once (1 to 10,000). 42704: there is none of that name; 42501: it is another''s; 22023: a bad value.';
+'Changes a subscription; what is null stays as it is, an empty filter lets all pass. Another filter holds for what is claimed from then on. max_retrying (100 at first): of an event that fails while so many accounts are retried the subscription stops. slots: only when all are at one position, no account is set aside and nothing claimed (55000); not of a distributed store (0A000). batch: of a projection, events at once (1 to 10,000). 42704: there is none of that name; 42501: it is another''s; 22023: a bad value.';
 
 CREATE FUNCTION pointstore.move_subscription(name text, after bigint)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_move_subscription';
 COMMENT ON FUNCTION pointstore.move_subscription(text, bigint) IS
-'Puts every slot of a subscription at a position, back or forth: events after it come, again perhaps. All claims end, accounts that were set aside are forgotten, each with a row in subscription_log. 42704: there is none of that name; 42501: it is another''s; 22004: null; 22023: negative, or above the head.';
+'Puts every slot of a subscription at a position, back or forth: events after it come, again perhaps. All claims end, accounts that were set aside are forgotten, each with a row in subscription_log. 42704: there is none of that name; 42501: it is another''s; 22004: null; 22023: negative, or above the head; of a distributed store, other than 0.';
 
 CREATE FUNCTION pointstore.claim(subscription text, member text, max_events integer = 100, wait interval = '0')
 RETURNS SETOF pointstore.delivery LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_claim';
 COMMENT ON FUNCTION pointstore.claim(text, text, integer, interval) IS
-'Takes the slot that waits longest and is nobody''s, and returns its next events, or those of one account that is retried, in order of position: max_events at most, and fewer where they come to 4 MB or 100,000 positions were looked at. Payloads in their newest form (see pointstore.upcaster): an event whose upcaster fails is not delivered, its account is set aside as by nack(), and the rest comes. They are the caller''s until he calls ack(), nack() or release(), or his lease ends and another claims. Nothing: there is nothing now, or the subscription is paused or has stopped. member: a label. wait: waits so long for something, 1 s at most; wait_for_work() longer. 42704: there is no such subscription; 42501: it is another''s; 42809: it is a projection; 22004: null; 22023: a bad value; what an upcaster raises that blames no event (40001, 40P01, 55P03, classes 57, 53 and 08).';
+'Takes the slot that waits longest and is nobody''s, and returns its next events, or those of one account that is retried, in order of position: max_events at most, and fewer where they come to 4 MB or 100,000 positions were looked at. Payloads in their newest form (see pointstore.upcaster): an event whose upcaster fails is not delivered, its account is set aside as by nack(), and the rest comes. They are the caller''s until he calls ack(), nack() or release(), or his lease ends and another claims. Nothing: there is nothing now, or the subscription is paused or has stopped. member: a label. wait: waits so long for something, 1 s at most; wait_for_work() longer. Of a distributed store: from the shards of this node, in turn; PS013: it has none. 42704: there is no such subscription; 42501: it is another''s; 42809: it is a projection; 22004: null; 22023: a bad value; what an upcaster raises that blames no event (40001, 40P01, 55P03, classes 57, 53 and 08).';
 
 CREATE PROCEDURE pointstore.wait_for_work(subscription text, timeout interval = '30 s', INOUT ready boolean = NULL)
 LANGUAGE c AS 'MODULE_PATHNAME', 'pointstore_wait_for_work';
@@ -242,26 +242,26 @@ CREATE FUNCTION pointstore.ack(subscription text, slot smallint, epoch bigint, "
 RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_ack';
 COMMENT ON FUNCTION pointstore.ack(text, smallint, bigint, bigint) IS
-'The events of a claim are done up to a position; returns the checkpoint. Of all that were delivered it gives the slot back; of some it keeps the claim, whose lease begins anew. At or below the checkpoint it is harmless. PS014: another has claimed the slot; 22023: beyond what was delivered, or no such slot; 42704, 42501, 22004 as claim().';
+'The events of a claim are done up to a position; returns the checkpoint. Of all that were delivered it gives the slot back; of some it keeps the claim, whose lease begins anew. At or below the checkpoint it is harmless. PS014: another has claimed the slot, or its shard was split; 22023: beyond what was delivered, or no such slot; PS013: its shard is on another node, which DETAIL names; 42704, 42501, 22004 as claim().';
 
 CREATE FUNCTION pointstore.nack(subscription text, slot smallint, epoch bigint, "position" bigint, error text,
     action text = 'retry', retry_in interval = NULL)
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_nack';
 COMMENT ON FUNCTION pointstore.nack(text, smallint, bigint, bigint, text, text, interval) IS
-'The event at a position has failed; those of the claim before it are done, those after it come again, and the claim ends. action: retry (its account is set aside and tried again, after retry_in or pauses that grow from 1 s to 5 min, max_attempts times in all), park (its account waits for replay_parked() or skip_parked()), skip (passes over the event) or stop (the subscription stops before it). PS014: another has claimed the slot, or the claim has ended; 22023: an event that was not delivered, an unknown action; 42704, 42501, 22004 as claim().';
+'The event at a position has failed; those of the claim before it are done, those after it come again, and the claim ends. action: retry (its account is set aside and tried again, after retry_in or pauses that grow from 1 s to 5 min, max_attempts times in all), park (its account waits for replay_parked() or skip_parked()), skip (passes over the event) or stop (the subscription stops before it). PS014: another has claimed the slot, or the claim has ended; 22023: an event that was not delivered, an unknown action; PS013: its shard is on another node; 42704, 42501, 22004 as claim().';
 
 CREATE FUNCTION pointstore.renew(subscription text, slot smallint, epoch bigint)
 RETURNS timestamptz LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_renew';
 COMMENT ON FUNCTION pointstore.renew(text, smallint, bigint) IS
-'The lease of a claim begins anew; returns its end. Writes only where a third of it is over. PS014: another has claimed the slot, or the claim has ended; 42704, 42501, 22004 as claim().';
+'The lease of a claim begins anew; returns its end. Writes only where a third of it is over. PS014: another has claimed the slot, or the claim has ended; PS013: its shard is on another node; 42704, 42501, 22004 as claim().';
 
 CREATE FUNCTION pointstore.release(subscription text, slot smallint, epoch bigint, delay interval = '0')
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pointstore_release';
 COMMENT ON FUNCTION pointstore.release(text, smallint, bigint, interval) IS
-'Gives a slot back and blames no event: what was claimed and not acknowledged comes again, after delay, to whoever claims then. PS014: another has claimed the slot, or the claim has ended; 42704, 42501, 22004 as claim().';
+'Gives a slot back and blames no event: what was claimed and not acknowledged comes again, after delay, to whoever claims then. PS014: another has claimed the slot, or the claim has ended; PS013: its shard is on another node; 42704, 42501, 22004 as claim().';
 
 CREATE FUNCTION pointstore.replay_parked(subscription text, aggregate_id text = NULL)
 RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -279,13 +279,133 @@ CREATE FUNCTION pointstore.subscription_lag(name text, OUT slot smallint, OUT ev
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL SAFE COST 100000 ROWS 4
 AS 'MODULE_PATHNAME', 'pointstore_subscription_lag';
 COMMENT ON FUNCTION pointstore.subscription_lag(text) IS
-'How far the slots of a subscription are behind: their events after the checkpoint that do not wait with an account in subscription_retry, and created_at of the first of them. More than 100,000 positions are estimated by those. Nothing where there is no such subscription.';
+'How far the slots of a subscription of a plain store are behind: their events after the checkpoint that do not wait with an account in subscription_retry, and created_at of the first of them. More than 100,000 positions are estimated by those. Nothing where there is no such subscription.';
 
+CREATE FUNCTION pointstore.subscription_slots(OUT subscription text, OUT slot smallint, OUT status text, OUT checkpoint bigint, OUT lag_events bigint,
+    OUT lag_since timestamptz, OUT member text, OUT epoch bigint, OUT leased_until timestamptz, OUT accounts_blocked bigint, OUT events_parked bigint, OUT last_error text)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_subscription_slots';
+COMMENT ON FUNCTION pointstore.subscription_slots() IS
+'What subscription_status shows of a distributed store, from every node. PS013: a shard was moved or split meanwhile; 55000: the store is not distributed.';
+
+CREATE FUNCTION pointstore.subscription_slots_part(aggregate_id text, OUT subscription text, OUT slot smallint, OUT status text, OUT checkpoint bigint, OUT lag_events bigint,
+    OUT lag_since timestamptz, OUT member text, OUT epoch bigint, OUT leased_until timestamptz, OUT accounts_blocked bigint, OUT events_parked bigint, OUT last_error text)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_subscription_slots';
+COMMENT ON FUNCTION pointstore.subscription_slots_part(text) IS
+'For subscription_slots(), where a shard is on another node: of the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.subscription_waiting(OUT subscription text, OUT slot smallint, OUT account text, OUT "position" bigint, OUT state text,
+    OUT attempts integer, OUT next_try timestamptz, OUT error text, OUT waiting bigint)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_subscription_waiting';
+COMMENT ON FUNCTION pointstore.subscription_waiting() IS
+'What subscription_retry shows of a distributed store, from every node. PS013: a shard was moved or split meanwhile; 55000: the store is not distributed.';
+
+CREATE FUNCTION pointstore.subscription_waiting_part(aggregate_id text, OUT subscription text, OUT slot smallint, OUT account text, OUT "position" bigint, OUT state text,
+    OUT attempts integer, OUT next_try timestamptz, OUT error text, OUT waiting bigint)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_subscription_waiting';
+COMMENT ON FUNCTION pointstore.subscription_waiting_part(text) IS
+'For subscription_waiting(), where a shard is on another node: of the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.subscription_heritage(subscription text, min_hash integer, max_hash integer, aggregate_id text,
+    OUT width bigint, OUT definition jsonb, OUT passed int8multirange)
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_subscription_heritage';
+COMMENT ON FUNCTION pointstore.subscription_heritage(text, integer, integer, text) IS
+'For claim(), after a split of shards: what the shard that has aggregate_id keeps of a subscription of one that had all hashes from min_hash to max_hash and more, the narrowest of them: how many hashes that had, its definition, and the ids of the events that were delivered. 42501: the subscription is another''s.';
+
+CREATE FUNCTION pointstore.create_subscription_part(
+    subscription     text,
+    start_after      bigint,
+    slots            smallint,
+    event_types      text[],
+    aggregate_prefix text,
+    lease            interval,
+    max_attempts     integer,
+    on_failure       text,
+    aggregate_id     text)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_create_subscription';
+COMMENT ON FUNCTION pointstore.create_subscription_part(text, bigint, smallint, text[], text, interval, integer, text, text) IS
+'For create_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.drop_subscription_part(subscription text, aggregate_id text)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_drop_subscription';
+COMMENT ON FUNCTION pointstore.drop_subscription_part(text, text) IS
+'For drop_subscription(), where a shard is on another node: in the shard that has aggregate_id. Returns 1, or 0 where there was none.';
+
+CREATE FUNCTION pointstore.pause_subscription_part(subscription text, aggregate_id text)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_pause_subscription';
+COMMENT ON FUNCTION pointstore.pause_subscription_part(text, text) IS
+'For pause_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.resume_subscription_part(subscription text, aggregate_id text)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_resume_subscription';
+COMMENT ON FUNCTION pointstore.resume_subscription_part(text, text) IS
+'For resume_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.alter_subscription_part(
+    subscription     text,
+    event_types      text[],
+    aggregate_prefix text,
+    lease            interval,
+    max_attempts     integer,
+    on_failure       text,
+    slots            smallint,
+    max_retrying     integer,
+    batch            integer,
+    aggregate_id     text)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_alter_subscription';
+COMMENT ON FUNCTION pointstore.alter_subscription_part(text, text[], text, interval, integer, text, smallint, integer, integer, text) IS
+'For alter_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.move_subscription_part(subscription text, after bigint, aggregate_id text)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_move_subscription';
+COMMENT ON FUNCTION pointstore.move_subscription_part(text, bigint, text) IS
+'For move_subscription(), where a shard is on another node: in the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.replay_parked_part(subscription text, account text, aggregate_id text)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_replay_parked';
+COMMENT ON FUNCTION pointstore.replay_parked_part(text, text, text) IS
+'For replay_parked(), where a shard is on another node: accounts of the shard that has aggregate_id; null = all.';
+
+CREATE FUNCTION pointstore.skip_parked_part(subscription text, account text, "position" bigint, reason text, aggregate_id text)
+RETURNS integer LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_skip_parked';
+COMMENT ON FUNCTION pointstore.skip_parked_part(text, text, bigint, text, text) IS
+'For skip_parked(), where the account is on another node: in the shard that has aggregate_id.';
+
+CREATE FUNCTION pointstore.take_subscription_part(subscription text, definition jsonb, passed int8multirange, aggregate_id text)
+RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pointstore_take_subscription_part';
+COMMENT ON FUNCTION pointstore.take_subscription_part(text, jsonb, int8multirange, text) IS
+'For what is done to a subscription after a split of shards: the shard that has aggregate_id takes over what subscription_heritage() says. False: its feed has not come to all of these events yet.';
+
+-- Of a store that is distributed each shard has slots and accounts of its own.
 CREATE FUNCTION pointstore.create_subscription_views()
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF pointstore.is_distributed() THEN
+        CREATE OR REPLACE VIEW pointstore.subscription_retry AS
+        SELECT w.subscription COLLATE "C" AS subscription, w.slot, w.account COLLATE "C" AS aggregate_id, w.position, w.state, w.attempts, w.next_try, w.error, w.waiting
+          FROM pointstore.subscription_waiting() w;
+        CREATE OR REPLACE VIEW pointstore.subscription_status AS
+        SELECT s.subscription COLLATE "C" AS subscription, s.slot, s.status, s.checkpoint, s.lag_events,
+               coalesce(greatest(extract(epoch FROM clock_timestamp() - s.lag_since), 0), 0)::double precision AS lag_seconds,
+               s.member, s.epoch, s.leased_until, s.accounts_blocked, s.events_parked, s.last_error
+          FROM pointstore.subscription_slots() s;
+        RETURN;
+    END IF;
     CREATE OR REPLACE VIEW pointstore.subscription_retry AS
     SELECT a.subscription, a.slot, a.aggregate_id, a.position, a.state, a.attempts, a.next_try, a.error,
            (SELECT count(*) FROM pointstore.event_store e

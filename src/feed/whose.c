@@ -25,11 +25,10 @@
 #include "ground/placed.h"
 #include "ground/store.h"
 
-#define MOST_ARGUMENTS 6
+#define MOST_ARGUMENTS 9
 
-static Datum call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard);
 static int64 shard_or_none(bool isnull, int64 shard);
-static Datum call_elsewhere(FunctionCallInfo fcinfo, int64 shard);
+static Datum call_elsewhere(FunctionCallInfo fcinfo, int nargs, int64 shard);
 static Datum value_of(FunctionCallInfo fcinfo);
 static void put_rows(ReturnSetInfo *rsinfo);
 
@@ -38,21 +37,29 @@ Datum
 pointstore_call_of_feed(FunctionCallInfo fcinfo, int nargs, FeedCall call)
 {
 	int			last = nargs - 1;
+
+	if (PG_NARGS() == last)
+		return pointstore_call_in_shard(fcinfo, last, call, shard_or_none(true, 0));
+	pointstore_check_arguments(fcinfo, nargs);
+	if (get_fn_expr_argtype(fcinfo->flinfo, last) != TEXTOID)
+		return pointstore_call_in_shard(fcinfo, last, call, pointstore_shard_of_call(fcinfo));
+	return pointstore_call_of_anybody(fcinfo, call);
+}
+
+/* Makes a call where the account is that its last argument names. */
+Datum
+pointstore_call_of_anybody(FunctionCallInfo fcinfo, FeedCall call)
+{
 	PointstorePlace before = pointstore_here();
 	Datum		result = (Datum) 0;
 
-	if (PG_NARGS() == last)
-		return call_of_shard(fcinfo, call, shard_or_none(true, 0));
-	pointstore_check_arguments(fcinfo, nargs);
-	if (get_fn_expr_argtype(fcinfo->flinfo, last) != TEXTOID)
-		return call_of_shard(fcinfo, call, pointstore_shard_of_call(fcinfo));
-	if (PG_ARGISNULL(last))
+	if (PG_ARGISNULL(fcinfo->nargs - 1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("aggregate_id must not be null")));
 	PG_TRY();
 	{
-		pointstore_go_to(PG_GETARG_TEXT_PP(last));
+		pointstore_go_to(PG_GETARG_TEXT_PP(fcinfo->nargs - 1));
 		result = call(fcinfo);
 	}
 	PG_FINALLY();
@@ -61,6 +68,16 @@ pointstore_call_of_feed(FunctionCallInfo fcinfo, int nargs, FeedCall call)
 	}
 	PG_END_TRY();
 	return result;
+}
+
+/* 55000: the store is not distributed. */
+void
+pointstore_require_shards(void)
+{
+	if (!pointstore_is_distributed())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the store is not distributed")));
 }
 
 /* The number of the shard that a call says; NO_SHARD: the store has none. */
@@ -85,9 +102,16 @@ shard_or_none(bool isnull, int64 shard)
 	return NO_SHARD;
 }
 
-/* Makes a call of a shard's feed, or of that of a plain store: NO_SHARD. */
-static Datum
-call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard)
+/* Makes a call of a shard's feed, or of that of a plain store: NO_SHARD; its last argument says that. */
+Datum
+pointstore_call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard)
+{
+	return pointstore_call_in_shard(fcinfo, Max(fcinfo->nargs - 1, 0), call, shard);
+}
+
+/* Makes a call of so many arguments in a shard, or in a plain store: NO_SHARD. */
+Datum
+pointstore_call_in_shard(FunctionCallInfo fcinfo, int nargs, FeedCall call, int64 shard)
 {
 	PointstorePlace before = pointstore_here();
 	Datum		result = (Datum) 0;
@@ -105,7 +129,7 @@ call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard)
 		pointstore_return_to(before);
 	}
 	PG_END_TRY();
-	return is_here ? result : call_elsewhere(fcinfo, shard);
+	return is_here ? result : call_elsewhere(fcinfo, nargs, shard);
 }
 
 /* Makes a call of every shard's feed, whose rows come to the same result. */
@@ -121,17 +145,16 @@ pointstore_call_of_each_shard(FunctionCallInfo fcinfo, FeedCall call)
 	for (i = 0; i < n; i++)
 		shards[i] = map->ranges[i].shard_number;
 	for (i = 0; i < n; i++)
-		(void) call_of_shard(fcinfo, call, shards[i]);
+		(void) pointstore_call_of_shard(fcinfo, call, shards[i]);
 }
 
-/* The same on the node that has the shard, with the caller's other arguments. */
+/* The same on the node that has the shard, with so many of the caller's arguments. */
 static Datum
-call_elsewhere(FunctionCallInfo fcinfo, int64 shard)
+call_elsewhere(FunctionCallInfo fcinfo, int n, int64 shard)
 {
 	Oid			types[MOST_ARGUMENTS];
 	Datum		values[MOST_ARGUMENTS];
 	char		nulls[MOST_ARGUMENTS];
-	int			n = Max(fcinfo->nargs - 1, 0);
 	StringInfoData sql;
 	Datum		result = (Datum) 0;
 	int			i;

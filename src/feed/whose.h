@@ -18,5 +18,9 @@ typedef Datum (*FeedCall) (FunctionCallInfo fcinfo);
 extern int64 pointstore_shard_of_call(FunctionCallInfo fcinfo);
 extern Datum pointstore_call_of_feed(FunctionCallInfo fcinfo, int nargs, FeedCall call);
 extern void pointstore_call_of_each_shard(FunctionCallInfo fcinfo, FeedCall call);
+extern void pointstore_require_shards(void);
+extern Datum pointstore_call_of_anybody(FunctionCallInfo fcinfo, FeedCall call);
+extern Datum pointstore_call_in_shard(FunctionCallInfo fcinfo, int nargs, FeedCall call, int64 shard);
+extern Datum pointstore_call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard);
 
 #endif							/* POINTSTORE_WHOSE_H */

@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
@@ -213,6 +214,15 @@ pointstore_is_operator(Oid role)
 
 	return pointstore_may_execute(LookupFuncName(list_make2(makeString("pointstore"), makeString("freeze_account")),
 												 lengthof(argtypes), argtypes, false), role);
+}
+
+/* Whether a role is a member of another, which may be gone, or an operator. */
+bool
+pointstore_acts_for(text *name, Oid role)
+{
+	Oid			other = get_role_oid(text_to_cstring(name), true);
+
+	return (OidIsValid(other) && has_privs_of_role(role, other)) || pointstore_is_operator(role);
 }
 
 /* 42501 unless a role has the rights of an operator. */

@@ -30,6 +30,7 @@ extern void pointstore_act_as_caller(const PointstoreScope *scope);
 extern void pointstore_set_option(const char *name, const char *value);
 extern char *pointstore_role_name(Oid role);
 extern bool pointstore_is_operator(Oid role);
+extern bool pointstore_acts_for(text *name, Oid role);
 extern void pointstore_require_operator(Oid role, const char *what);
 
 #endif							/* POINTSTORE_IDENTITY_H */

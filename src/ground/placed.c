@@ -65,6 +65,8 @@ static char *placed_text(const char *sql, const PointstorePlacement *range);
 static char *definition_of_accounts(void);
 static const char *behind_name(const char *sql, const char *name);
 static const char *table_at(const char *sql, const PointstorePlacement *range, Oid *relid);
+static char *words_at(const char **sql, const PointstorePlacement *range);
+static text *name_of_feed(int32 min, int32 max);
 
 void
 pointstore_placed_init(void)
@@ -94,8 +96,7 @@ static Named
 what_is_named(const char *sql)
 {
 	static const char *const elsewhere[] = {
-		"subscription", "subscription_slot", "subscription_account", "subscription_log", "projection",
-		"replay_run", "replay_slice", "replay_difference", "snapshot_progress"
+		"projection", "replay_run", "replay_slice", "replay_difference", "snapshot_progress"
 	};
 	Named		named = NAMES_NOTHING;
 	int			table;
@@ -214,7 +215,13 @@ pointstore_name_of_place(void)
 text *
 pointstore_name_of_feed(void)
 {
-	return name_in(place.min, place.max, psprintf("%d..%d/", place.min, place.max));
+	return name_of_feed(place.min, place.max);
+}
+
+static text *
+name_of_feed(int32 min, int32 max)
+{
+	return name_in(min, max, psprintf("%d..%d/", min, max));
 }
 
 /* The name of an account, there or not, that is where we stay; NULL: where accounts are does not matter. */
@@ -273,6 +280,21 @@ here(void)
 				(errcode(ERRCODE_POINTSTORE_OTHER_NODE),
 				 errmsg("a shard has been moved or split while it was gone through")));
 	return range;
+}
+
+/* The relation of a table where we stay; of a plain store's. */
+Oid
+pointstore_relation_here(PointstoreTableId table)
+{
+	return place.is_range ? here()->relids[table] : get_relname_relid(pointstore_table_names[table], get_namespace_oid("pointstore", false));
+}
+
+/* What is written where we stay is not seen by Citus: see twophase.c. */
+void
+pointstore_note_written_here(void)
+{
+	if (place.is_range)
+		pointstore_note_written(pointstore_name_of_place());
 }
 
 /* Statements planned from now on find in the catalogs what Citus hides there, until the caller acts as the caller again. */
@@ -430,22 +452,15 @@ placed_text(const char *sql, const PointstorePlacement *range)
 	while (*sql != '\0')
 	{
 		Oid			relid;
-		const char *behind = table_at(sql, range, &relid);
+		const char *behind = sql;
+		char	   *words = words_at(&behind, range);
 
-		if (behind != NULL)
+		if (words != NULL)
+			appendStringInfoString(&text, words);
+		else if ((behind = table_at(sql, range, &relid)) != NULL)
 			appendStringInfo(&text, "pointstore.%s", quote_identifier(get_rel_name(relid)));
 		else if ((behind = behind_name(sql, "account")) != NULL)
 			appendStringInfo(&text, "(%s) AS account", placed_text(definition_of_accounts(), range));
-		else if (strncmp(sql, IN_ONE_PLACE, strlen(IN_ONE_PLACE)) == 0)
-		{
-			appendStringInfoString(&text, IN_A_SHARD);
-			behind = sql + strlen(IN_ONE_PLACE);
-		}
-		else if (strncmp(sql, OF_THIS_FEED, strlen(OF_THIS_FEED)) == 0)
-		{
-			appendStringInfo(&text, "place" EQ "%s", quote_literal_cstr(text_to_cstring(pointstore_name_of_feed())));
-			behind = sql + strlen(OF_THIS_FEED);
-		}
 		else
 		{
 			appendStringInfoChar(&text, *sql);
@@ -482,6 +497,34 @@ table_at(const char *sql, const PointstorePlacement *range, Oid *relid)
 		*relid = range->relids[table];
 		if (behind != NULL && OidIsValid(*relid))
 			return behind;
+	}
+	return NULL;
+}
+
+/* What stands in a shard for what is there, and what comes behind that; NULL: there is nothing that is of a shard. */
+static char *
+words_at(const char **sql, const PointstorePlacement *range)
+{
+	static const char *const words[][2] = {
+		{IN_ONE_PLACE, IN_A_SHARD},
+		{OF_THIS_FEED, "place" EQ "%s"},
+		{PLACE_COLUMN, "place, "},
+		{PLACE_VALUE, "%s, "},
+		{LOG_COLUMNS, "place, id, "},
+		{LOG_VALUES, "%s, pg_catalog.nextval('pointstore.event_store_id_seq'), "}
+	};
+	int			i;
+
+	for (i = 0; i < lengthof(words); i++)
+	{
+		StringInfoData text;
+
+		if (strncmp(*sql, words[i][0], strlen(words[i][0])) != 0)
+			continue;
+		*sql += strlen(words[i][0]);
+		initStringInfo(&text);
+		appendStringInfo(&text, words[i][1], quote_literal_cstr(text_to_cstring(name_of_feed(range->min, range->max))));
+		return text.data;
 	}
 	return NULL;
 }

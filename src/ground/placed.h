@@ -34,6 +34,8 @@ extern text *pointstore_name_of_place(void);
 extern text *pointstore_name_of_feed(void);
 extern text *pointstore_anybody_here(void);
 extern text *pointstore_name_in_shard(int64 shard);
+extern Oid	pointstore_relation_here(PointstoreTableId table);
+extern void pointstore_note_written_here(void);
 extern void pointstore_show_shards(void);
 extern const char *pointstore_text_here(const char *sql);
 extern void pointstore_execute_of(PointstorePlan *plan, text *of, Datum *values, const char *nulls, bool read_only);

@@ -23,6 +23,11 @@
 #define IN_A_SHARD "pg_catalog.bool 'off'"
 /* Whether a block is of the feed of where we stay: true, but in a shard that others were split from. */
 #define OF_THIS_FEED "pg_catalog.bool 'yes'"
+/* The columns that a row has besides which is kept for a shard of a distributed store, and what is in them: the first of a list. */
+#define PLACE_COLUMN "/* place */ "
+#define PLACE_VALUE "/* this place */ "
+#define LOG_COLUMNS "/* place, id */ "
+#define LOG_VALUES "/* this place, next id */ "
 /* What is found of movements over nodes, by another way than what a shard has by itself (across.c). */
 #define IS_ACROSS(code) "(NOT " IN_ONE_PLACE " AND " code EQ "'transfer_unbalanced')"
 /* Whether names of requests and holds of two rows are of one realm: that of a store, or of an account of a distributed one. */

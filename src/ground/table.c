@@ -112,7 +112,8 @@ static const struct
 const char *const pointstore_table_names[N_PLACED_TABLES] = {
 	"event_store", "balance", "pure_account", "account_kind", "hold", "lease", "transition", "account_log",
 	"account_proof", "snapshot", "participant_step", "upcaster", "finding", "reconciliation", "reconciliation_checkpoint",
-	"feed_block", "feed_start", "movement", "movement_step", "movement_log", "movement_store", "movement_server", "participant_origin"
+	"feed_block", "feed_start", "movement", "movement_step", "movement_log", "movement_store", "movement_server", "participant_origin",
+	"subscription", "subscription_slot", "subscription_account", "subscription_log"
 };
 
 static const StoreIndex store_indexes[N_STORE_INDEXES] = {

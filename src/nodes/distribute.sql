@@ -10,7 +10,8 @@ AS $$
            ('event_store', 'aggregate_id'), ('balance', 'aggregate_id'), ('pure_account', 'aggregate_id'),
            ('hold', 'aggregate_id'), ('account_log', 'aggregate_id'), ('account_proof', 'aggregate_id'),
            ('snapshot', 'aggregate_id'), ('participant_step', 'aggregate_id'), ('finding', 'aggregate_id'),
-           ('reconciliation', 'place'), ('reconciliation_checkpoint', 'place'), ('feed_block', 'place'), ('lease', 'name'),
+           ('reconciliation', 'place'), ('reconciliation_checkpoint', 'place'), ('feed_block', 'place'), ('subscription', 'place'), ('subscription_slot', 'place'), ('subscription_log', 'place'),
+           ('subscription_account', 'aggregate_id'), ('lease', 'name'),
            ('movement', 'movement_id'), ('movement_step', 'movement_id'), ('movement_log', 'movement_id'),
            ('movement_store', NULL), ('movement_server', NULL), ('participant_origin', NULL)
 $$;
@@ -114,7 +115,8 @@ BEGIN
     END IF;
     SELECT string_agg(what, ', ') INTO in_way
       FROM (SELECT format('constraint %s of %s', c.conname, c.conrelid::regclass) AS what, c.conrelid AS tab
-              FROM pg_constraint c WHERE c.contype = 'c' AND c.conrelid NOT IN ('pointstore.reconciliation'::regclass, 'pointstore.reconciliation_checkpoint'::regclass)
+              FROM pg_constraint c WHERE c.contype = 'c' AND c.conrelid NOT IN ('pointstore.reconciliation'::regclass, 'pointstore.reconciliation_checkpoint'::regclass,
+                       'pointstore.subscription'::regclass, 'pointstore.subscription_account'::regclass)
             UNION ALL
             SELECT format('column %s of %s', a.attname, a.attrelid::regclass), a.attrelid
               FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
@@ -154,6 +156,7 @@ BEGIN
                    ('pointstore.hold'::regclass, ARRAY['hold_id']), ('pointstore.participant_step'::regclass, ARRAY['origin', 'movement_id', 'step']), ('pointstore.account_log'::regclass, ARRAY['id']),
                    ('pointstore.finding'::regclass, ARRAY['id']), ('pointstore.movement'::regclass, ARRAY['number']), ('pointstore.movement_log'::regclass, ARRAY['id'])))
             OR c.conrelid IN ('pointstore.reconciliation'::regclass, 'pointstore.reconciliation_checkpoint'::regclass, 'pointstore.feed_block'::regclass, 'pointstore.movement_store'::regclass)
+            OR c.contype = 'p' AND c.conrelid IN ('pointstore.subscription'::regclass, 'pointstore.subscription_slot'::regclass, 'pointstore.subscription_log'::regclass)
     LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', lost.tab, lost.conname);
     END LOOP;
@@ -178,6 +181,20 @@ BEGIN
     -- so has each a feed: place is a name that hashes into it, and tells it from those that it is split into
     ALTER TABLE pointstore.feed_block ADD COLUMN place text COLLATE "C" NOT NULL DEFAULT '', ADD COLUMN incarnation text, ADD COLUMN server text;
     ALTER TABLE pointstore.feed_block ADD CONSTRAINT feed_block_pkey PRIMARY KEY (place, first_position);
+    -- and a subscription: its definition, and its one slot
+    ALTER TABLE pointstore.subscription ADD COLUMN place text COLLATE "C" NOT NULL DEFAULT '', ADD COLUMN passed int8multirange, ADD COLUMN passed_upto bigint;
+    ALTER TABLE pointstore.subscription ADD CONSTRAINT subscription_pkey PRIMARY KEY (place, name);
+    CREATE INDEX subscription_name_idx ON pointstore.subscription (name);
+    ALTER TABLE pointstore.subscription_slot ADD COLUMN place text COLLATE "C" NOT NULL DEFAULT '';
+    ALTER TABLE pointstore.subscription_slot ADD CONSTRAINT subscription_slot_pkey PRIMARY KEY (place, subscription, slot);
+    ALTER TABLE pointstore.subscription_log ALTER COLUMN id DROP IDENTITY IF EXISTS, ADD COLUMN place text COLLATE "C" NOT NULL DEFAULT '';
+    ALTER TABLE pointstore.subscription_log ADD CONSTRAINT subscription_log_pkey PRIMARY KEY (place, id);
+    CREATE INDEX subscription_log_id_idx ON pointstore.subscription_log (id);
+    COMMENT ON COLUMN pointstore.subscription.place IS 'the shard whose it is, as in feed_block';
+    COMMENT ON COLUMN pointstore.subscription.passed IS 'ids of events that were delivered before the shard was split from another, as far as they come after some that were not';
+    COMMENT ON COLUMN pointstore.subscription.passed_upto IS 'position of the last of them';
+    COMMENT ON COLUMN pointstore.subscription_slot.place IS 'the shard whose it is, as in feed_block; slot is 0';
+    COMMENT ON COLUMN pointstore.subscription_log.place IS 'the shard that it is about, as in feed_block; empty: before the store was distributed';
     COMMENT ON COLUMN pointstore.feed_block.place IS 'the shard whose feed it is of: its hashes, and what makes this a name that hashes into it';
     COMMENT ON COLUMN pointstore.feed_block.incarnation IS 'system identifier and timeline by which feed_incarnation() tells the feed';
     COMMENT ON COLUMN pointstore.feed_block.server IS 'the same of the server that wrote it last, to which the shard may have moved';
@@ -219,7 +236,7 @@ BEGIN
         EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.tab);
     END LOOP;
     -- what will be in shards has been gone through in none; no rule of the owner's fires for this
-    TRUNCATE pointstore.reconciliation_checkpoint, pointstore.feed_block;
+    TRUNCATE pointstore.reconciliation_checkpoint, pointstore.feed_block, pointstore.subscription_slot, pointstore.subscription_account;
     FOR part IN SELECT t.tab, t.by_column FROM pointstore.distributed_tables() t LOOP
         IF part.by_column IS NULL THEN
             PERFORM create_reference_table(('pointstore.' || part.tab)::regclass);
@@ -337,7 +354,7 @@ BEGIN
     -- in the order in which appends lock them
     LOCK TABLE pointstore.event_store, pointstore.balance, pointstore.pure_account, pointstore.hold, pointstore.account_log, pointstore.account_proof,
         pointstore.snapshot, pointstore.participant_step, pointstore.finding, pointstore.reconciliation, pointstore.reconciliation_checkpoint, pointstore.feed_block, pointstore.feed_start, pointstore.lease, pointstore.account_kind, pointstore.transition, pointstore.upcaster,
-        pointstore.subscription, pointstore.projection, pointstore.movement, pointstore.movement_step, pointstore.movement_log,
+        pointstore.subscription, pointstore.subscription_slot, pointstore.subscription_account, pointstore.subscription_log, pointstore.projection, pointstore.movement, pointstore.movement_step, pointstore.movement_log,
         pointstore.movement_store, pointstore.movement_server, pointstore.participant_origin IN ACCESS EXCLUSIVE MODE;
     PERFORM pointstore.check_distributable_tables();
     PERFORM pointstore.alter_keys_for_nodes();
@@ -347,10 +364,12 @@ BEGIN
     PERFORM pointstore.create_feed_view();
     PERFORM pointstore.create_reconciliation_views();
     PERFORM pointstore.create_movement_views();
+    PERFORM pointstore.create_subscription_views();
+    PERFORM pointstore.create_projection_view();
     PERFORM pointstore.delegate_functions();
     PERFORM pointstore.wake_workers();
     RAISE NOTICE 'what roles may do on the other nodes grant_access() grants, to be called again for each, the owner''s among them (operator)';
-    RAISE WARNING 'a distributed store is a preview: it has no subscriptions'
+    RAISE WARNING 'a distributed store is a preview: its projections are not there'
         USING HINT = 'doc/operations.md, Many nodes, says what is there.';
     RETURN 'distributed';
 END

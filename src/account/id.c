@@ -250,11 +250,16 @@ raise_sequence(Oid sequence, int64 above)
 
 	if (place == 0)
 		return;
+	/* before the lock that nobody waits long for */
+	LockRelationOid(sequence, RowExclusiveLock);
 	pointstore_act_as_owner(&scope);
 	LWLockAcquire(raising, LW_EXCLUSIVE);
 	if (nextval_internal(sequence, false) - first + 1 < place)
 		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), Int64GetDatum(first + place - 1));
 	LWLockRelease(raising);
+	/* where none is known, who draws asks all shards */
+	if (pointstore_stat_highest_id() != 0)
+		pointstore_stat_raise_id(above);
 	pointstore_act_as_caller(&scope);
 }
 

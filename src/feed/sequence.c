@@ -248,11 +248,12 @@ events_here(void)
 	return pointstore_shard_of(pointstore_anybody_here())->table[TABLE_EVENT_STORE].relid;
 }
 
-/* The feed where we stay has failed: it rests, longer each time. */
+/* The feed where we stay has failed: it rests, longer each time. Events that it was told of before are not forgotten. */
 void
 pointstore_sequence_failed(void)
 {
 	find_sequencer();
+	sequencer->valid = false;
 	sequencer->pause = Max(FIRST_PAUSE, Min(2 * sequencer->pause, LONGEST_PAUSE));
 	sequencer->rests_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), sequencer->pause);
 }

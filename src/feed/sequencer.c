@@ -37,10 +37,12 @@
 #include "verify/index.h"
 
 #define IDLE_TIMEOUT 60000		/* ms, between two looks while nothing is committed */
+#define PASSED_TIMEOUT 1000		/* ms, the same while some shard could not be looked at, since who rolls back tells nobody */
 #define PREPARED_PAUSE 10		/* ms, between two runs while a prepared transaction is known */
 #define FIRST_PAUSE 1000		/* ms, after an error of the store itself; twice as long after each further one */
 #define LONGEST_PAUSE 15000
 #define FAILED_PAUSE 100		/* ms, between two runs while a feed has failed: it is not tried in each */
+#define LOCK_TIMEOUT "100ms"	/* of a table of a shard, which another keeps from all: other shards do not wait for it */
 #define RATE_WINDOW 100			/* ms, over which the rate of events is measured */
 
 static bool is_on = true;
@@ -137,7 +139,7 @@ wait_for_commits(const SequenceRun *run)
 		rest(run->prepared ? PREPARED_PAUSE : pause_at_rate(run->given));
 	(void) pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
-	pointstore_sequencer_sleep(IDLE_TIMEOUT);
+	pointstore_sequencer_sleep(has_passed ? PASSED_TIMEOUT : IDLE_TIMEOUT);
 	pointstore_heed_signals();
 }
 
@@ -177,7 +179,11 @@ sequence_guarded(uint64 drawn, SequenceRun *all, bool *failed)
 			FreeErrorData(error);
 			*failed = true;
 			if (hash == from)
+			{
+				/* nor were those after it */
+				has_passed = true;
 				break;
+			}
 			pointstore_sequence_failed();
 		}
 		else
@@ -223,6 +229,8 @@ sequence_in_step(void *arg)
 	pointstore_begin_step();
 	pointstore_act_as_verifier(&scope);
 	pointstore_use_indexes();
+	if (pointstore_here().is_range)
+		pointstore_set_option("lock_timeout", LOCK_TIMEOUT);
 	is_here = pointstore_store_is_whole() && is_sequenced_still();
 	step->rests = pointstore_sequence_rests();
 	if (is_here && !step->rests)

@@ -22,8 +22,11 @@
 #include "ground/identity.h"
 #include "ground/placed.h"
 #include "ground/pointstore.h"
+#include "ground/preimage.h"
 #include "ground/sql.h"
 #include "ground/twophase.h"
+
+#define FEW_HASHES 1000000		/* that one text after another is not tried for */
 
 /* The same statement for a shard. */
 struct PlacedPlan
@@ -50,12 +53,21 @@ typedef struct MadeHere
 	struct PlacedPlan *placed;
 } MadeHere;
 
+/* A name that was made for a range, or for its feed. */
+typedef struct MadeName
+{
+	text	   *name;
+	int32		min;
+	int32		max;
+} MadeName;
+
 static PointstorePlace place;	/* where we stay */
 static List *made_here = NIL;	/* MadeHere: since that was forgotten last */
 
 static PointstorePlan *place_plan(PointstorePlan *plan);
 static Named what_is_named(const char *sql);
 static text *name_in(int32 min, int32 max, const char *prefix);
+static text *made_name(int32 min, int32 max, const char *prefix);
 static void stay(const PointstorePlacement *range);
 static bool is_here(const PointstorePlacement *range);
 static PointstorePlacement *here(void);
@@ -240,21 +252,48 @@ pointstore_name_in_shard(int64 shard)
 	return name_in(range->min, range->max, "");
 }
 
+/* A number where one is found soon; where few hashes are a range, as those of an account that has a shard of its own, one that is made. */
 static text *
 name_in(int32 min, int32 max, const char *prefix)
 {
-	int64		i;
+	int			i;
 
+	if ((int64) max - min < FEW_HASHES)
+		return made_name(min, max, prefix);
 	for (i = 0;; i++)
 	{
-		text	   *name = cstring_to_text(psprintf("%s%lld", prefix, (long long) i));
+		char	   *number = psprintf("%s%d", prefix, i);
+		text	   *name = cstring_to_text(number);
 		int32		hash = pointstore_hash_of(name);
 
 		CHECK_FOR_INTERRUPTS();
+		pfree(number);
 		if (hash >= min && hash <= max)
 			return name;
 		pfree(name);
 	}
+}
+
+/* The one made last is kept: it takes milliseconds. */
+static text *
+made_name(int32 min, int32 max, const char *prefix)
+{
+	static MadeName kept[2];
+	MadeName   *made = &kept[*prefix != '\0'];
+	text	   *name;
+
+	if (made->name == NULL || made->min != min || made->max != max)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		name = pointstore_text_of_hash(prefix, min);
+		MemoryContextSwitchTo(old);
+		if (made->name != NULL)
+			pfree(made->name);
+		*made = (MadeName) {.name = name, .min = min, .max = max};
+	}
+	name = palloc(VARSIZE(made->name));
+	return memcpy(name, made->name, VARSIZE(made->name));
 }
 
 static void

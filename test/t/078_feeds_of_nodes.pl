@@ -147,6 +147,39 @@ sub head { my ($of) = @_; return rows_on($c, "SELECT pointstore.feed_head($of)")
 	ok(poll_until($w1, 'postgres', "SELECT pointstore.feed_head($there) = $other + 1"), '... nor its feed');
 	is(state_of($mover, 'ROLLBACK'), '00000', '... it ends');
 }
+sub end_sequencer
+{
+	my ($node) = @_;
+	$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pointstore sequencer'});
+	return;
+}
+{
+	# one whose table another keeps from all
+	my $keeper = CitusTest::Session->new($w1);
+	my ($before, $other) = map { head($_) } $here, $there;
+	is(state_on($c, "SELECT pointstore.append_event('$slow', 'Earned', 1)"), '00000', 'an event');
+	is(state_of($keeper, "BEGIN; SET LOCAL citus.enable_manual_changes_to_shards = on; LOCK TABLE pointstore.event_store_$here"), '00000', 'the table of a shard is locked');
+	end_sequencer($w1);		# which looks at all shards when it begins
+	is(state_on($w1, "SELECT pointstore.append_event('$fast', 'Earned', 1)"), '00000', '... another one is not');
+	ok(poll_until($w1, 'postgres', "SELECT pointstore.feed_head($there) = $other + 1"), '... nor its feed');
+	is(state_of($keeper, 'ROLLBACK'), '00000', '... it ends');
+	ok(poll_until($w1, 'postgres', "SELECT pointstore.feed_head($here) = $before + 1"), '... and its feed goes on');
+}
+{
+	# ids are raised and drawn while somebody waits for their sequence
+	my ($writer, $owner) = map { CitusTest::Session->new($w1) } 1 .. 2;
+	my $before = head($here);
+	is(state_of($writer, "BEGIN; SELECT pointstore.append_event('$slow', 'Earned', 1)"), '00000', 'a transaction has drawn an id');
+	is(state_of($owner, 'SET citus.enable_ddl_propagation = off'), '00000', 'who owns the sequence');
+	$owner->put(CitusTest::Session::message('Q', "ALTER SEQUENCE pointstore.event_store_id_seq CACHE 1\0"));
+	ok(poll_until($w1, 'postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'ALTER SEQUENCE%' AND wait_event_type = 'Lock'}), '... waits to alter it');
+	end_sequencer($w1);
+	ok(poll_until($w1, 'postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pointstore sequencer' AND wait_event_type = 'Lock'}), '... and the sequencer behind him');
+	is(state_of($writer, "SELECT pointstore.append_event('$slow', 'Earned', 1)"), '00000', '... it draws another');
+	is(state_of($writer, 'COMMIT'), '00000', '... and ends');
+	is($owner->answer->[0], '00000', '... and it is altered');
+	ok(poll_until($w1, 'postgres', "SELECT pointstore.feed_head($here) = $before + 2"), '... and both have a position');
+}
 {
 	# one whose table of positions refuses
 	my ($before, $other) = map { head($_) } $here, $there;
@@ -274,6 +307,16 @@ my ($min, $max, $split) = split /\|/, rows_on($c, 'SELECT min_hash, max_hash, sh
 	is(@children, 2, '... there are two');
 	isnt(rows_on($c, "SELECT pointstore.feed_incarnation($_)"), $incarnation{$split}, '... each with a feed of its own') foreach @children;
 	is(rows_on($c, "SELECT count(*) FROM pointstore.read_feed(0, 1, shard => $_) WHERE position = 1 AND version = 1"), 1, '... from the beginning') foreach grep { poll_until($c, 'postgres', "SELECT pointstore.feed_head($_) > 0") } @children;
+}
+
+# a shard of one hash
+{
+	my ($account, $of) = split /\|/, rows_on($c, "SELECT '$fast', shard FROM pointstore.node_of('$fast')");
+	is(state_of(CitusTest::Session->new($c), "SET statement_timeout = '60s'; SELECT isolate_tenant_to_new_shard('pointstore.event_store', '$account', 'CASCADE', shard_transfer_mode => 'block_writes')"), '00000', 'an account gets a shard of its own');
+	my $alone = rows_on($c, "SELECT shard FROM pointstore.node_of('$account')");
+	is(rows_on($c, "SELECT min_hash = max_hash FROM pointstore.shard_map WHERE shard = $alone"), 't', '... of its hash alone');
+	ok(poll_until($c, 'postgres', "SELECT pointstore.feed_head($alone) = (SELECT count(*) FROM pointstore.event_store WHERE aggregate_id = '$account')"), '... which has a feed');
+	is(rows_on($_, "SELECT count(*) FROM pointstore.feed_check($alone)"), 0, '... as it should be') foreach @all;
 }
 
 # killed: the sequencer, and servers

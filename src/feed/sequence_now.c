@@ -62,24 +62,27 @@ pointstore_sequence_feed(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(head);
 }
 
-/* The sum of what is said of the feeds that are here: of a plain store's one. */
+/* The sum of what is said of the feeds that are here: of a plain store's one. Shards that are being moved are passed over. */
 static int64
 each_feed(int64 (*visit) (void))
 {
 	int64		hash = POINTSTORE_FIRST_HASH;
+	PointstorePlace before = pointstore_here();
 	volatile int64 sum = 0;
+	bool		passed;
 
 	PG_TRY();
 	{
-		while (pointstore_next_place(&hash))
+		while (pointstore_next_free_place(&hash, &passed))
 			sum += visit();
 	}
 	PG_CATCH();
 	{
-		pointstore_leave_place();
+		pointstore_return_to(before);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	pointstore_return_to(before);
 	return sum;
 }
 

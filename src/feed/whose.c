@@ -102,13 +102,6 @@ shard_or_none(bool isnull, int64 shard)
 	return NO_SHARD;
 }
 
-/* Makes a call of a shard's feed, or of that of a plain store: NO_SHARD; its last argument says that. */
-Datum
-pointstore_call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard)
-{
-	return pointstore_call_in_shard(fcinfo, Max(fcinfo->nargs - 1, 0), call, shard);
-}
-
 /* Makes a call of so many arguments in a shard, or in a plain store: NO_SHARD. */
 Datum
 pointstore_call_in_shard(FunctionCallInfo fcinfo, int nargs, FeedCall call, int64 shard)
@@ -145,7 +138,7 @@ pointstore_call_of_each_shard(FunctionCallInfo fcinfo, FeedCall call)
 	for (i = 0; i < n; i++)
 		shards[i] = map->ranges[i].shard_number;
 	for (i = 0; i < n; i++)
-		(void) pointstore_call_of_shard(fcinfo, call, shards[i]);
+		(void) pointstore_call_in_shard(fcinfo, Max(fcinfo->nargs - 1, 0), call, shards[i]);
 }
 
 /* The same on the node that has the shard, with so many of the caller's arguments. */

@@ -21,6 +21,5 @@ extern void pointstore_call_of_each_shard(FunctionCallInfo fcinfo, FeedCall call
 extern void pointstore_require_shards(void);
 extern Datum pointstore_call_of_anybody(FunctionCallInfo fcinfo, FeedCall call);
 extern Datum pointstore_call_in_shard(FunctionCallInfo fcinfo, int nargs, FeedCall call, int64 shard);
-extern Datum pointstore_call_of_shard(FunctionCallInfo fcinfo, FeedCall call, int64 shard);
 
 #endif							/* POINTSTORE_WHOSE_H */

@@ -95,7 +95,7 @@ foreach my $node (@all)
 	  'SELECT pointstore.feed_state()', "SELECT pointstore.position_of(NULL, $shard)", "SELECT pointstore.read_feed(NULL, shard => $shard)", 'CALL pointstore.wait_for_feed(0)';
 	is(state_on($node, $_), '22023', "$_: $name") foreach 'SELECT pointstore.feed_head(1)', 'SELECT pointstore.read_feed(shard => 0)', 'SELECT pointstore.feed_check(-1)', "SELECT pointstore.read_feed(-1, shard => $shard)", 'CALL pointstore.wait_for_feed(0, shard => 1)';
 	# an error leaves no shard behind that a session goes on in
-	is(state_on($node, 'SELECT pointstore.create_subscription(\'s\')'), '0A000', "what is not there is refused: $name");
+	is(state_on($node, 'CALL pointstore.verify_replay(\'k\')'), '0A000', "what is not there is refused: $name");
 }
 is(rows_on($w1, 'SELECT pointstore.sequence_feed()') + rows_on($w2, 'SELECT pointstore.sequence_feed()'), 300, 'by hand, of all that a node has');
 is(rows_on($c, 'SELECT pointstore.sequence_feed()'), 0, '... the coordinator has none');

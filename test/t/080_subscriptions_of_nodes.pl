@@ -282,6 +282,20 @@ is(rows_of($c, q{SELECT sum(lag_events) FROM pointstore.subscription_status WHER
 is(drain_all('new'), join(' ', sort 'a1:6,7', 'a2:5,6', 'a3:5,6,7,8', map { $_ eq $h[0] || $_ eq $halves[1][0] ? "$_:1,2,3,4" : "$_:1,2,3" } @h),
 	'another one has all that it had not, before and after the split');
 
+# an event that was committed late comes before others in the new feed, by its id: they were delivered
+my ($late, $soon) = split /\n/, $c->safe_psql('postgres', "SELECT 'q' || i FROM generate_series(1, 400) i WHERE hashtext('q' || i) BETWEEN 0 AND 500000000 ORDER BY i LIMIT 2");
+my $slow = CitusTest::Session->new(node_with($late));
+is($slow->query("BEGIN; SELECT outcome FROM pointstore.append_event('$late', 'Earned', 1)")->[0], '00000', 'an event is stored, and not committed');
+append($soon, 2);
+sequenced();
+is(drain_all('s'), "$soon:1,2", '... while others are delivered');
+is($slow->query('COMMIT')->[0], '00000', '... but after them');
+sequenced();
+split_at($late, 'w1', 'w2');
+sequenced();
+is(drain_all('s'), "$late:1", '... it alone comes after a split');
+is(drain_all('new'), join(' ', sort "$late:1", "$soon:1,2"), '... and all of them where none was delivered');
+
 # moved to the beginning all of it comes again
 is(state_of($w1, q{SELECT pointstore.move_subscription('s', 0)}), '00000', 'it is moved to the beginning');
 my $events = $c->safe_psql('postgres', 'SELECT count(*) FROM pointstore.event_store');

@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/array.h"
@@ -192,6 +193,8 @@ append_from(Batch *batch, int first, int n, bool whole)
 		elog(ERROR, "could not append a part of a batch");
 	read_answer(batch, first);
 	SPI_finish();
+	if (!whole)
+		ForceSyncCommit();
 	if (!whole && pointstore_is_here(account))
 		pointstore_tell_now();
 }

@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
@@ -116,7 +117,10 @@ pointstore_tell_written(void)
 		pointstore_tell_now();
 }
 
-/* A transaction that begins here, and has written a shard, goes on on other nodes, whatever its session calls itself by its end. */
+/*
+ * A transaction that begins here, and has written a shard, goes on on other nodes, whatever its session calls itself by its end. Its commit
+ * decides for them, so it is flushed whatever the settings: else a crash would take this node's part back alone.
+ */
 void
 pointstore_tell_now(void)
 {
@@ -129,6 +133,7 @@ pointstore_tell_now(void)
 	Datum		value = PointerGetDatum(written);
 	PointstoreScope scope;
 
+	ForceSyncCommit();
 	if (written == NULL)
 		return;
 	pointstore_act_as_reader(&scope);

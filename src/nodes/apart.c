@@ -111,6 +111,7 @@ take_apart(PartOrigin *origin, StepMessage *messages, int n)
 	Share		share = {.origin = origin, .messages = palloc(sizeof(StepMessage) * Max(n, 1))};
 	int		   *from = palloc(sizeof(int) * Max(n, 1));
 	int32	   *node = palloc(sizeof(int32) * Max(n, 1));
+	bool		is_apart = false;
 	int			i;
 
 	for (i = 0; i < n; i++)
@@ -131,7 +132,10 @@ take_apart(PartOrigin *origin, StepMessage *messages, int n)
 		take_share(&share);
 		for (i = 0; i < share.n; i++)
 			messages[from[i]] = share.messages[i];
+		is_apart |= share.node != pointstore_store()->placements->node;
 	}
+	if (is_apart)
+		pointstore_tell_now();
 }
 
 static int32

@@ -30,6 +30,7 @@
 PG_FUNCTION_INFO_V1(pointstore_wait_for_movement);
 
 #define LONGEST_SLEEP 1000		/* ms */
+#define LONGEST_WAIT_ON_NODE 5000	/* ms: whoever waits keeps the movement's shard from being moved */
 
 static void await_movement(MovementRow *row, text *movement_id, TimestampTz until);
 static void look_at_movement(MovementRow *row, text *movement_id);
@@ -54,7 +55,7 @@ pointstore_wait_for_movement(PG_FUNCTION_ARGS)
 	{
 		JsonbParseState *state = pointstore_begin_asking("wait", GetUserId());
 
-		pointstore_push_number(&state, "timeout", timeout);
+		pointstore_push_number(&state, "timeout", Min(timeout, LONGEST_WAIT_ON_NODE));
 		(void) pointstore_ask_movement(state, movement_id, &row);
 	}
 	else

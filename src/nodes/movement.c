@@ -43,6 +43,7 @@
 #include "ground/scan.h"
 #include "ground/shard.h"
 #include "ground/store.h"
+#include "ground/twophase.h"
 #include "nodes/apart.h"
 #include "nodes/ask.h"
 #include "nodes/movement.h"
@@ -219,6 +220,7 @@ begin_on_nodes(FunctionCallInfo fcinfo, Beginning *beginning)
 		transfer_here(beginning);
 	else
 		try_own(beginning);
+	pointstore_tell_now();
 	POINTSTORE_INJECT("start-before-commit");
 	return pointstore_movement_answer(fcinfo, &beginning->movement.row);
 }

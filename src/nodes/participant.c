@@ -267,12 +267,13 @@ take_round(Round *round)
 static int
 lock_steps(Round *round)
 {
-	bool		waits = round->work[0]->ended_by != NULL;
+	bool		begins = round->origin->source == MESSAGES_OF_CALLER;
+	bool		waits = begins || round->work[0]->ended_by != NULL;
 	int			n = 0;
 	int			i;
 
-	/* of a movement that this transaction begins nobody else knows */
-	if (round->origin->source == MESSAGES_OF_CALLER)
+	/* of a movement that this transaction begins nobody else knows; but where its row is on another node, which may have committed it before this one has */
+	if (begins && !pointstore_is_distributed())
 		return round->n;
 	for (i = 0; i < round->n; i++)
 		if (lock_step(round->work[i]->hash, waits))

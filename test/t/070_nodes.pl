@@ -452,13 +452,13 @@ sub null_state
 	return $state;
 }
 
-# Every way in one go; what is null only when it is executed can have been told PS013 as well.
+# Every way in one go; what is null only when it is executed can have been told PS013 as well. Parts are of no plain store.
 my $right = CitusTest::Session->new($plain);
 foreach my $way (sort keys %nulls)
 {
 	next if $way =~ /^(LATERAL|column)$/;
 	my @functions = grep { $way ne 'default' || $_->[3] eq 't' } @delegated;
-	my %right = map { $_->[0] => $_->[0] =~ /(confirm|cancel)_hold$/ ? '22004' : null_state($right, $way, $_) } @functions;
+	my %right = map { $_->[0] => $_->[0] =~ /(confirm|cancel)_hold$|_part$/ ? '22004' : null_state($right, $way, $_) } @functions;
 	foreach my $through (@{ $nodes->{names} })
 	{
 		my $session = CitusTest::Session->new($nodes->{$through});

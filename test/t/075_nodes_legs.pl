@@ -13,7 +13,7 @@ use Test::More;
 
 plan skip_all => 'Citus is not installed' if citus_is_missing();
 
-my $nodes = new_nodes(2);
+my $nodes = new_nodes(2, conf => 'pointstore.sequencer = off');
 my ($c, $w1, $w2) = map { $nodes->{$_} } @{ $nodes->{names} };
 distribute($nodes, 4);
 my %group = groups_of($nodes);
